@@ -1,0 +1,2 @@
+//! mini_fo.
+fn main() {}
