@@ -133,7 +133,7 @@ pub struct OpenMode {
     pub kill_suid_sgid: bool,
 }
 
-/// An entry of a directory listing. `.` and `..` are not listed by the overlay.
+/// An entry of a directory listing, `.` and `..` included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirEntry<'a> {
     /// The name, one component, any bytes but `/` and NUL.

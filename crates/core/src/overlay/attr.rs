@@ -1,0 +1,213 @@
+//! Attributes: stat, chmod, chown, truncate, utimens.
+
+use std::sync::Arc;
+
+use rustix::fd::AsFd;
+use rustix::fs::{OFlags, Statx};
+use rustix::io::Errno;
+
+use super::file::OpenFile;
+use super::{Overlay, find};
+use crate::dirs::Dir;
+use crate::meta::Record;
+use crate::node::Node;
+use crate::sys::{self, Result, Spot};
+use crate::types::{Attr, NodeId, SetAttr, SetTime};
+
+const SUID: u32 = libc::S_ISUID;
+const SGID: u32 = libc::S_ISGID;
+
+/// Owner and mode that the root of the mount shows.
+///
+/// Apart from those of the storage directory, which may be closed to others
+/// to protect what lies in it.
+#[derive(Clone, Copy)]
+pub(super) struct RootOwner {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl RootOwner {
+    /// As META tells, else as the base has it.
+    pub fn of(dir: &Dir, base: &Statx) -> RootOwner {
+        match dir.meta.read().owner(b".") {
+            Some((mode, uid, gid)) => RootOwner { mode, uid, gid },
+            None => RootOwner {
+                mode: u32::from(base.stx_mode) & 0o7777,
+                uid: base.stx_uid,
+                gid: base.stx_gid,
+            },
+        }
+    }
+}
+
+impl Overlay {
+    /// Attributes of a node.
+    ///
+    /// # Errors
+    /// ESTALE: no such node.
+    pub fn getattr(&self, node: NodeId) -> Result<Attr> {
+        self.attr_of(&self.node(node)?)
+    }
+
+    pub(super) fn attr_of(&self, node: &Arc<Node>) -> Result<Attr> {
+        if node.is_root() {
+            return self.root_attr();
+        }
+        let stat = self.at(node, |spot, _| sys::stat(spot))?;
+        let link = node.place.read().names.first().cloned();
+        let Some(link) = link else {
+            let mut attr = Attr::from(&stat);
+            attr.ino = node.ino;
+            if !node.in_storage() || node.is_dir() {
+                // The base still has its name; the merged tree does not.
+                attr.nlink = 0;
+            }
+            return Ok(attr);
+        };
+        let dir = self.dir(&link.parent)?;
+        let mut attr = self.show(node, &stat, &dir, &link.name)?;
+        if node.is_dir() && node.in_storage() {
+            attr.ctime = self.dir(node)?.shown_ctime(b".", attr.ctime);
+        }
+        Ok(attr)
+    }
+
+    fn root_attr(&self) -> Result<Attr> {
+        let stat = sys::stat_fd(&self.storage)?;
+        let owner = *self.root_owner.lock();
+        let mut attr = Attr::from(&stat);
+        attr.ino = self.root.ino;
+        attr.nlink = 1;
+        attr.mode = libc::S_IFDIR | owner.mode;
+        attr.uid = owner.uid;
+        attr.gid = owner.gid;
+        attr.ctime = self.root_dir.shown_ctime(b".", attr.ctime);
+        Ok(attr)
+    }
+
+    /// Gives the root of a fresh storage the times and extended attributes of
+    /// the base's root.
+    pub(super) fn adopt_root(&self, base: &Statx) -> Result<()> {
+        let _lock = self.root_dir.mutate.lock();
+        self.root_dir.open_journal()?;
+        let (from, to) = (Spot::Fd(self.base.as_fd()), Spot::Fd(self.storage.as_fd()));
+        // The access ACL is part of the mode, which stays the storage's own.
+        sys::copy_xattrs(from, to, |name| name == b"system.posix_acl_access")?;
+        let at = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
+        sys::set_times(to, at(base.stx_atime), at(base.stx_mtime))?;
+        let real = sys::stat(to)?.stx_ctime.into();
+        let shown = base.stx_ctime.into();
+        self.root_dir.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
+    }
+
+    /// Changes attributes of a node; a base object is copied up first.
+    ///
+    /// `handle`: the open file the caller names it by, if any.
+    ///
+    /// # Errors
+    /// EROFS; EPERM where the rights of this process do not suffice; as
+    /// `fchmodat(2)`, `fchownat(2)`, `truncate(2)`, `utimensat(2)`.
+    pub fn setattr(
+        &self,
+        node: NodeId,
+        changes: &SetAttr,
+        handle: Option<&OpenFile>,
+    ) -> Result<Attr> {
+        self.check_writable()?;
+        let node = self.node(node)?;
+        if node.is_root() {
+            self.set_root_owner(changes)?;
+        } else {
+            self.copy_up(&node, changes.size == Some(0))?;
+        }
+        if let Some(size) = changes.size {
+            self.resize(&node, size, changes.kill_suid_sgid, handle)?;
+        }
+        self.at(&node, |spot, _| {
+            if !node.is_root() {
+                if changes.uid.is_some() || changes.gid.is_some() {
+                    sys::set_owner(spot, changes.uid, changes.gid)?;
+                }
+                if let Some(mode) = changes.mode {
+                    sys::set_mode(spot, mode & 0o7777)?;
+                }
+            }
+            if changes.atime.is_some() || changes.mtime.is_some() {
+                sys::set_times(spot, changes.atime, changes.mtime)?;
+            }
+            Ok(())
+        })?;
+        self.attr_of(&node)
+    }
+
+    fn set_root_owner(&self, changes: &SetAttr) -> Result<()> {
+        if changes.size.is_some() {
+            return Err(Errno::ISDIR);
+        }
+        if changes.mode.is_none() && changes.uid.is_none() && changes.gid.is_none() {
+            return Ok(());
+        }
+        let _lock = self.root_dir.mutate.lock();
+        let mut owner = *self.root_owner.lock();
+        owner.mode = changes.mode.unwrap_or(owner.mode) & 0o7777;
+        owner.uid = changes.uid.unwrap_or(owner.uid);
+        owner.gid = changes.gid.unwrap_or(owner.gid);
+        let RootOwner { mode, uid, gid } = owner;
+        self.root_dir.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
+        *self.root_owner.lock() = owner;
+        // Moves the ctime, as the change would.
+        sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(self.root_mtime()?))
+    }
+
+    fn root_mtime(&self) -> Result<SetTime> {
+        Ok(SetTime::At(sys::stat_fd(&self.storage)?.stx_mtime.into()))
+    }
+
+    fn resize(
+        &self,
+        node: &Arc<Node>,
+        size: u64,
+        kill: bool,
+        handle: Option<&OpenFile>,
+    ) -> Result<()> {
+        if kill {
+            self.drop_suid_sgid(node)?;
+        }
+        if let Some(file) = handle.filter(|file| file.writes()) {
+            return rustix::fs::ftruncate(self.current(file)?.fd(), size);
+        }
+        let fd = self.at(node, |spot, _| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))?;
+        rustix::fs::ftruncate(fd, size)
+    }
+
+    /// Drops setuid, and setgid of executables, as a write by somebody without
+    /// `CAP_FSETID` does (inode(7)).
+    pub(super) fn drop_suid_sgid(&self, node: &Arc<Node>) -> Result<()> {
+        self.at(node, |spot, _| {
+            let stat = sys::stat(spot)?;
+            let mode = u32::from(stat.stx_mode) & 0o7777;
+            let mut left = mode & !SUID;
+            if mode & libc::S_IXGRP != 0 {
+                left &= !SGID;
+            }
+            if left != mode && find::kind(&stat) == libc::S_IFREG {
+                sys::set_mode(spot, left)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Target of a symlink.
+    ///
+    /// # Errors
+    /// EINVAL: it is none.
+    pub fn readlink(&self, node: NodeId) -> Result<Vec<u8>> {
+        let node = self.node(node)?;
+        if node.kind != libc::S_IFLNK {
+            return Err(Errno::INVAL);
+        }
+        self.at(&node, |spot, _| sys::read_link(spot))
+    }
+}

@@ -1,0 +1,239 @@
+//! New objects: create, mkdir, mknod, symlink, unnamed files.
+
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{FileType, Mode, OFlags, Statx};
+use rustix::io::Errno;
+
+use super::file::OpenFile;
+use super::Overlay;
+use super::find::{Found, storage_ino};
+use crate::dirs::Dir;
+use crate::name::Name;
+use crate::node::{BaseRef, Names, Node, Place};
+use crate::sys::{self, Result, Spot};
+use crate::types::{Caller, Entry, NodeId, OpenMode};
+
+/// What is to be made.
+enum Made<'a> {
+    Dir,
+    Special { kind: u32, device: u64 },
+    Symlink(&'a [u8]),
+}
+
+impl Overlay {
+    /// Creates and opens a regular file.
+    ///
+    /// # Errors
+    /// EEXIST; EPERM: the name is reserved; EROFS; as `open(2)`.
+    pub fn create(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        open: OpenMode,
+    ) -> Result<(Entry, Arc<OpenFile>)> {
+        let (parent, dir) = self.writable_dir(parent)?;
+        let name = new_name(name)?;
+        let _lock = dir.mutate.lock();
+        self.check_absent(&dir, name)?;
+        let storage = dir.writable()?;
+        let mut flags = if open.write { OFlags::RDWR } else { OFlags::RDONLY };
+        flags.set(OFlags::DIRECT, open.direct);
+        let fd = sys::with_umask(caller.umask, mode, |mode| {
+            sys::create(storage, name, flags, mode)
+        })?;
+        let own = self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage);
+        let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
+        Ok((entry, OpenFile::new(node, open, self.next_handle(), fd, true)))
+    }
+
+    /// Creates a regular file, FIFO, socket or device node; the type is in
+    /// `mode`, `device` as `makedev(3)` packs it.
+    ///
+    /// # Errors
+    /// EEXIST; EPERM: the name is reserved, or devices need more rights;
+    /// EROFS; as `mknod(2)`.
+    pub fn mknod(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        device: u64,
+    ) -> Result<Entry> {
+        let kind = mode & libc::S_IFMT;
+        let kind = if kind == 0 { libc::S_IFREG } else { kind };
+        self.make(caller, parent, name, mode, &Made::Special { kind, device })
+    }
+
+    /// Creates a directory.
+    ///
+    /// # Errors
+    /// EEXIST; EPERM: the name is reserved; EROFS; as `mkdir(2)`.
+    pub fn mkdir(&self, caller: &Caller, parent: NodeId, name: &[u8], mode: u32) -> Result<Entry> {
+        self.make(caller, parent, name, mode, &Made::Dir)
+    }
+
+    /// Creates a symlink to `target`.
+    ///
+    /// # Errors
+    /// EEXIST; EPERM: the name is reserved; EROFS; as `symlink(2)`.
+    pub fn symlink(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<Entry> {
+        self.make(caller, parent, name, 0o777, &Made::Symlink(target))
+    }
+
+    fn make(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        name: &[u8],
+        mode: u32,
+        made: &Made<'_>,
+    ) -> Result<Entry> {
+        let (parent, dir) = self.writable_dir(parent)?;
+        let name = new_name(name)?;
+        let _lock = dir.mutate.lock();
+        self.check_absent(&dir, name)?;
+        let storage = dir.writable()?;
+        let perm = mode & 0o7777;
+        let kind = sys::with_umask(caller.umask, perm, |perm| {
+            let perm = Mode::from_raw_mode(perm);
+            match made {
+                Made::Dir => rustix::fs::mkdirat(storage, name, perm).map(|()| libc::S_IFDIR),
+                Made::Symlink(target) => {
+                    rustix::fs::symlinkat(*target, storage, name).map(|()| libc::S_IFLNK)
+                }
+                Made::Special { kind, device } => {
+                    let file_type = FileType::from_raw_mode(*kind);
+                    rustix::fs::mknodat(storage, name, file_type, perm, *device).map(|()| *kind)
+                }
+            }
+        })?;
+        let own = self.own(caller, &parent, Spot::At(storage, name), kind | perm, storage);
+        self.enter_new(&parent, &dir, name, own).map(|(_, entry)| entry)
+    }
+
+    /// Creates and opens a file without a name (`O_TMPFILE`). It can be given
+    /// one by [`Overlay::link`].
+    ///
+    /// # Errors
+    /// EOPNOTSUPP: the storage file system has none; EROFS; as `open(2)`.
+    pub fn tmpfile(
+        &self,
+        caller: &Caller,
+        parent: NodeId,
+        mode: u32,
+        open: OpenMode,
+    ) -> Result<(Entry, Arc<OpenFile>)> {
+        let (parent, dir) = self.writable_dir(parent)?;
+        let storage = dir.writable()?;
+        let fd = sys::with_umask(caller.umask, mode, |mode| sys::create_unnamed(storage, mode))?;
+        let spot = Spot::Fd(fd.as_fd());
+        let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?;
+        let held = Some(Arc::new(sys::hold(spot)?));
+        let place = Place { names: Names::None, base: BaseRef::None, held };
+        let (id, ino) = (self.table.fresh_id(), storage_ino(stat.stx_ino));
+        let node = Node::new(id, ino, libc::S_IFREG, true, place);
+        let node = self.reference(self.table.insert(node));
+        let mut attr = crate::types::Attr::from(&stat);
+        attr.ino = ino;
+        let file = OpenFile::new(Arc::clone(&node), open, self.next_handle(), fd, true);
+        Ok((Entry { node: node.into_kernel(), attr }, file))
+    }
+
+    /// A directory that lies in the storage, copied up if need be.
+    pub(super) fn writable_dir(&self, id: NodeId) -> Result<(Arc<Node>, Arc<Dir>)> {
+        self.check_writable()?;
+        let node = self.dir_node(id)?;
+        self.copy_up(&node, false)?;
+        let dir = self.dir(&node)?;
+        Ok((node, dir))
+    }
+
+    /// EEXIST if the base shows a name; the storage is asked by creating it.
+    pub(super) fn check_absent(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        let Some(spot) = dir.base_spot(name) else { return Ok(()) };
+        match sys::absent(sys::stat(spot))? {
+            None => Ok(()),
+            // The storage's own place in the base is not to be had.
+            Some(stat) if self.is_storage_itself(&stat) => Err(Errno::PERM),
+            Some(_) => Err(Errno::EXIST),
+        }
+    }
+
+    /// Makes the caller the owner of a new object, as the storage would have.
+    /// The result is what `stat` says of it.
+    fn own(
+        &self,
+        caller: &Caller,
+        parent: &Arc<Node>,
+        new: Spot<'_>,
+        mode: u32,
+        storage: BorrowedFd<'_>,
+    ) -> Result<Statx> {
+        let stat = sys::stat(new)?;
+        let (mut setgid, mut group) = (false, caller.gid);
+        if parent.is_root() {
+            let root = *self.root_owner.lock();
+            setgid = root.mode & libc::S_ISGID != 0;
+            group = if setgid { root.gid } else { group };
+        } else if caller.gid != stat.stx_gid {
+            let above = sys::stat_fd(storage)?;
+            setgid = u32::from(above.stx_mode) & libc::S_ISGID != 0;
+            group = if setgid { above.stx_gid } else { group };
+        }
+        let has = u32::from(stat.stx_mode) & 0o7777;
+        let is_dir = mode & libc::S_IFMT == libc::S_IFDIR;
+        let wanted = if is_dir && setgid { has | libc::S_ISGID } else { has };
+        let uid = (caller.uid != stat.stx_uid).then_some(caller.uid);
+        let gid = (group != stat.stx_gid).then_some(group);
+        if uid.is_none() && gid.is_none() && wanted == has {
+            return Ok(stat);
+        }
+        match sys::set_owner(new, uid, gid) {
+            // A user's mount makes everything the user's own.
+            Err(Errno::PERM | Errno::INVAL) => {}
+            other => other?,
+        }
+        let now = sys::stat(new)?;
+        if mode & libc::S_IFMT != libc::S_IFLNK && u32::from(now.stx_mode) & 0o7777 != wanted {
+            // chown(2) drops setuid and setgid.
+            sys::set_mode(new, wanted)?;
+            return sys::stat(new);
+        }
+        Ok(now)
+    }
+
+    /// Makes a node of a new storage entry. Where `stat` failed, the entry
+    /// stays: it is complete but perhaps for its owner.
+    fn enter_new(
+        &self,
+        parent: &Arc<Node>,
+        dir: &Dir,
+        name: &[u8],
+        stat: Result<Statx>,
+    ) -> Result<(Arc<Node>, Entry)> {
+        let stat = stat?;
+        let ino = storage_ino(stat.stx_ino);
+        let found = Found { stat, ino, in_storage: true, base: BaseRef::None };
+        let node = self.adopt(parent, name, found);
+        let attr = self.show(&node, &stat, dir, name)?;
+        let known = Arc::clone(&node);
+        Ok((known, Entry { node: node.into_kernel(), attr }))
+    }
+}
+
+/// A name to be made: EPERM for a reserved one.
+pub(super) fn new_name(name: &[u8]) -> Result<&[u8]> {
+    let checked = Name::new(name)?;
+    if checked.is_reserved() { Err(Errno::PERM) } else { Ok(name) }
+}

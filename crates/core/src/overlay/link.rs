@@ -1,0 +1,65 @@
+//! Hard links.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::create::new_name;
+use super::find::storage_ino;
+use super::Overlay;
+use crate::meta::Record;
+use crate::node::{Link, Node};
+use crate::sys::{self, Result, Spot};
+use crate::types::{Entry, NodeId};
+
+impl Overlay {
+    /// Gives an object one more name; a base object is copied up first.
+    ///
+    /// # Errors
+    /// EPERM: a directory, or a reserved name; EEXIST; EMLINK; EROFS.
+    pub fn link(&self, node: NodeId, new_parent: NodeId, new_name_: &[u8]) -> Result<Entry> {
+        self.check_writable()?;
+        let node = self.node(node)?;
+        if node.is_dir() {
+            return Err(Errno::PERM);
+        }
+        let name = new_name(new_name_)?;
+        self.copy_up(&node, false)?;
+        let (parent, dir) = self.writable_dir(new_parent)?;
+        let _lock = dir.mutate.lock();
+        self.check_absent(&dir, name)?;
+        let storage = dir.writable()?;
+        if sys::absent(sys::stat(Spot::At(storage, name)))?.is_some() {
+            return Err(Errno::EXIST);
+        }
+        let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+        if node.ino != storage_ino(stat.stx_ino) {
+            dir.append(&[identity(&node, stat.stx_ino, name)])?;
+        }
+        self.at(&node, |spot, _| {
+            let held = sys::hold(spot)?;
+            sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name)
+        })?;
+        let link = Link::new(&parent, name);
+        {
+            let mut place = node.place.write();
+            self.table.add_name(&node, Arc::clone(&link));
+            place.names.add(link);
+            place.held = None;
+        }
+        self.table.note_links(stat.stx_ino, &node);
+        let attr = self.attr_of(&node)?;
+        let node = self.reference_more(&node);
+        Ok(Entry { node, attr })
+    }
+
+    fn reference_more(&self, node: &Arc<Node>) -> NodeId {
+        node.lookups.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        node.id
+    }
+}
+
+/// The record that lets a storage entry show the number of a node.
+pub(super) fn identity(node: &Node, storage_ino: u64, name: &[u8]) -> Record {
+    Record::Identity { ino: node.ino, storage_ino, name: name.into() }
+}

@@ -1,0 +1,313 @@
+//! Listing directories.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, OFlags, RawDir, SeekFrom};
+use rustix::io::Errno;
+
+use super::Overlay;
+use super::find::{base_ino, storage_ino};
+use crate::dirs::Dir;
+use crate::name::is_reserved;
+use crate::node::Node;
+use crate::sys::{self, Result, Spot};
+use crate::types::{DirEntry, NodeId};
+
+/// Bytes of entries that one system call reads.
+const BUFFER: usize = 32 * 1024;
+
+/// An open directory: a position in its listing.
+pub struct OpenDir {
+    node: Arc<Node>,
+    listing: Mutex<Listing>,
+}
+
+impl OpenDir {
+    /// The node it was opened by.
+    pub fn node(&self) -> NodeId {
+        self.node.id
+    }
+}
+
+enum Listing {
+    /// Nothing read yet.
+    New,
+    /// The directory has one layer: entries as that one gives them, with its
+    /// offsets.
+    Single { fd: OwnedFd, in_storage: bool },
+    /// Base and storage: all entries, as they were at offset 0. The offset of
+    /// an entry is its index plus one.
+    Merged(Vec<Listed>),
+    /// The directory was removed.
+    Gone,
+}
+
+struct Listed {
+    name: Box<[u8]>,
+    ino: u64,
+    kind: u32,
+}
+
+/// An entry as a layer has it.
+pub(super) struct RawEntry<'a> {
+    pub name: &'a [u8],
+    pub ino: u64,
+    pub kind: u32,
+    pub next: u64,
+}
+
+impl Overlay {
+    /// Opens a directory for listing.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    pub fn open_dir(&self, node: NodeId) -> Result<Arc<OpenDir>> {
+        let node = self.dir_node(node)?;
+        Ok(Arc::new(OpenDir { node, listing: Mutex::new(Listing::New) }))
+    }
+
+    /// Gives the entries from `offset` on (0: from the start, as it is now) to
+    /// `take`, until that returns `false`: then the entry was not taken.
+    ///
+    /// # Errors
+    /// What reading the layers gives.
+    pub fn read_dir(
+        &self,
+        open: &OpenDir,
+        offset: u64,
+        take: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        let mut listing = open.listing.lock();
+        if offset == 0 || matches!(*listing, Listing::New) {
+            *listing = self.start_listing(&open.node)?;
+        }
+        match &*listing {
+            Listing::New | Listing::Gone => Ok(()),
+            Listing::Single { fd, in_storage } => {
+                let dir = match self.dir(&open.node) {
+                    Err(Errno::NOENT) => return Ok(()),
+                    other => other?,
+                };
+                self.list_single(&open.node, &dir, fd, *in_storage, offset, take)
+            }
+            Listing::Merged(entries) => {
+                let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+                for (index, entry) in entries.iter().enumerate().skip(skip) {
+                    let next = index as u64 + 1;
+                    let Listed { name, ino, kind } = entry;
+                    if !take(DirEntry { name, ino: *ino, kind: *kind, next }) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn start_listing(&self, node: &Arc<Node>) -> Result<Listing> {
+        let dir = match self.dir(node) {
+            Err(Errno::NOENT) => return Ok(Listing::Gone),
+            other => other?,
+        };
+        let reopen = |fd: BorrowedFd<'_>| {
+            sys::open_untraced(Spot::At(fd, b"."), OFlags::RDONLY | OFlags::DIRECTORY)
+        };
+        match (&dir.base, dir.storage()) {
+            (None, None) => Ok(Listing::Gone),
+            (Some(base), None) => {
+                Ok(Listing::Single { fd: reopen(base.as_fd())?, in_storage: false })
+            }
+            (None, Some(storage)) => {
+                Ok(Listing::Single { fd: reopen(storage)?, in_storage: true })
+            }
+            (Some(base), Some(storage)) => self.merge(node, &dir, base.as_fd(), storage),
+        }
+    }
+
+    fn list_single(
+        &self,
+        node: &Arc<Node>,
+        dir: &Dir,
+        fd: &OwnedFd,
+        in_storage: bool,
+        offset: u64,
+        take: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        rustix::fs::seek(fd, SeekFrom::Start(offset))?;
+        read_entries(fd.as_fd(), |entry| {
+            let name = entry.name;
+            let shown = is_dot(name)
+                || !is_reserved(name) && (in_storage || !dir.hides(name) && !self.is_hidden(&entry));
+            if !shown {
+                return true;
+            }
+            let ino = match name {
+                b"." => node.ino,
+                b".." => parent_ino(node),
+                _ if in_storage => self.stored_ino(dir, name, entry.ino),
+                _ => base_ino(entry.ino),
+            };
+            take(DirEntry { name, ino, kind: entry.kind, next: entry.next })
+        })
+    }
+
+    /// Lists both layers: the storage's entries, then those of the base that
+    /// show.
+    fn merge(
+        &self,
+        node: &Arc<Node>,
+        dir: &Dir,
+        base: BorrowedFd<'_>,
+        storage: BorrowedFd<'_>,
+    ) -> Result<Listing> {
+        let mut entries = vec![
+            Listed { name: Box::from(&b"."[..]), ino: node.ino, kind: libc::S_IFDIR },
+            Listed { name: Box::from(&b".."[..]), ino: parent_ino(node), kind: libc::S_IFDIR },
+        ];
+        let mut stored = HashSet::new();
+        each_entry(storage, |entry| {
+            if !is_dot(entry.name) && !is_reserved(entry.name) {
+                stored.insert(Box::<[u8]>::from(entry.name));
+                let (name, kind) = (entry.name.into(), entry.kind);
+                let ino = self.stored_ino(dir, entry.name, entry.ino);
+                entries.push(Listed { name, ino, kind });
+            }
+            true
+        })?;
+        let mut shared = Vec::new();
+        each_entry(base, |entry| {
+            if is_dot(entry.name)
+                || is_reserved(entry.name)
+                || dir.hides(entry.name)
+                || self.is_hidden(&entry)
+            {
+                return true;
+            }
+            let ino = base_ino(entry.ino);
+            if stored.contains(entry.name) {
+                shared.push((Box::<[u8]>::from(entry.name), ino, entry.kind));
+            } else {
+                entries.push(Listed { name: entry.name.into(), ino, kind: entry.kind });
+            }
+            true
+        })?;
+        // A modified entry shows the base's number.
+        let shared: std::collections::HashMap<_, _> =
+            shared.into_iter().map(|(name, ino, kind)| (name, (ino, kind))).collect();
+        let meta = dir.meta.read();
+        for entry in entries.iter_mut().skip(2).take(stored.len()) {
+            if let Some((ino, kind)) = shared.get(&entry.name)
+                && *kind == entry.kind
+                && !meta.has_identity(&entry.name)
+                && meta.redirect(&entry.name).is_none()
+            {
+                entry.ino = *ino;
+            }
+        }
+        drop(meta);
+        self.add_redirects(dir, &stored, &mut entries)?;
+        Ok(Listing::Merged(entries))
+    }
+
+    /// Redirected directories whose skeleton a crash prevented.
+    fn add_redirects(
+        &self,
+        dir: &Dir,
+        stored: &HashSet<Box<[u8]>>,
+        entries: &mut Vec<Listed>,
+    ) -> Result<()> {
+        let missing: Vec<(Box<[u8]>, Box<[u8]>)> = dir
+            .meta
+            .read()
+            .redirects()
+            .filter(|(name, _)| !stored.contains(*name))
+            .map(|(name, path)| (name.into(), path.into()))
+            .collect();
+        for (name, path) in missing {
+            if let Some(fd) = self.open_base_path(&path)? {
+                let ino = base_ino(sys::stat_fd(&fd)?.stx_ino);
+                entries.push(Listed { name, ino, kind: libc::S_IFDIR });
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of a storage entry that the base has not under this name.
+    fn stored_ino(&self, dir: &Dir, name: &[u8], ino: u64) -> u64 {
+        let meta = dir.meta.read();
+        let redirect = meta.redirect(name).map(<[u8]>::to_vec);
+        let own = meta.identity(name, ino).unwrap_or_else(|| storage_ino(ino));
+        drop(meta);
+        let Some(path) = redirect else { return own };
+        match self.open_base_path(&path) {
+            Ok(Some(fd)) => sys::stat_fd(&fd).map_or(own, |stat| base_ino(stat.stx_ino)),
+            _ => own,
+        }
+    }
+
+    /// The storage lies inside the base. Entries of one base directory share
+    /// its device, so the number decides.
+    fn is_hidden(&self, entry: &RawEntry<'_>) -> bool {
+        self.hidden.is_some_and(|(_, ino)| ino == entry.ino)
+    }
+
+    /// Hands a directory and its META to the device.
+    ///
+    /// # Errors
+    /// As `fsync(2)`.
+    pub fn fsync_dir(&self, node: NodeId) -> Result<()> {
+        let node = self.dir_node(node)?;
+        let Some(dir) = sys::absent(self.dir(&node))? else { return Ok(()) };
+        let Some(storage) = dir.storage() else { return Ok(()) };
+        let _slow = self.slow_section();
+        dir.sync_meta()?;
+        let fd = sys::open(Spot::At(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        rustix::fs::fsync(fd)
+    }
+}
+
+pub(super) fn is_dot(name: &[u8]) -> bool {
+    name == b"." || name == b".."
+}
+
+fn parent_ino(node: &Arc<Node>) -> u64 {
+    node.parent().map_or(node.ino, |parent| parent.ino)
+}
+
+/// Calls `each` for the entries of a directory until it returns `false`.
+pub(super) fn each_entry(
+    dir: BorrowedFd<'_>,
+    each: impl FnMut(RawEntry<'_>) -> bool,
+) -> Result<()> {
+    let fd = sys::open_untraced(Spot::At(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
+    read_entries(fd.as_fd(), each)
+}
+
+fn read_entries(fd: BorrowedFd<'_>, mut each: impl FnMut(RawEntry<'_>) -> bool) -> Result<()> {
+    let mut buf: Vec<u8> = Vec::with_capacity(BUFFER);
+    let mut entries = RawDir::new(fd, buf.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::INTR) => continue,
+            // A removed directory.
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
+        let raw = RawEntry {
+            name: entry.file_name().to_bytes(),
+            ino: entry.ino(),
+            kind: match entry.file_type() {
+                FileType::Unknown => 0,
+                known => known.as_raw_mode() & libc::S_IFMT,
+            },
+            next: entry.next_entry_cookie(),
+        };
+        if !each(raw) {
+            break;
+        }
+    }
+    Ok(())
+}

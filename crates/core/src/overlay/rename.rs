@@ -1,0 +1,308 @@
+//! rename, in its three modes.
+//!
+//! The order of the steps is that of docs/FORMAT.md, section 4: after each of
+//! them a crash leaves nothing lost.
+
+use std::sync::Arc;
+
+use parking_lot::{MutexGuard, RwLockWriteGuard};
+use rustix::fd::OwnedFd;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use super::create::new_name;
+use super::find::storage_ino;
+use super::link::identity;
+use super::remove::{remove_reserved, still_there};
+use super::Overlay;
+use crate::dirs::Dir;
+use crate::meta::Record;
+use crate::name::Name;
+use crate::node::{BaseRef, Link, Node, Place};
+use crate::sys::{self, Result, Spot};
+use crate::types::{NodeId, RenameMode};
+
+/// One end of a rename: a name in a directory, and what is there.
+struct End<'a> {
+    parent: Arc<Node>,
+    dir: Arc<Dir>,
+    name: &'a [u8],
+}
+
+impl Overlay {
+    /// Moves an object to another name. Directories are moved as they are,
+    /// whatever they show of the base.
+    ///
+    /// # Errors
+    /// ENOENT; EEXIST (`NoReplace`); ENOTDIR, EISDIR, ENOTEMPTY; EINVAL: a
+    /// directory into itself; EPERM: the target name is reserved; EROFS.
+    pub fn rename(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        new_parent: NodeId,
+        new_name_: &[u8],
+        mode: RenameMode,
+    ) -> Result<()> {
+        if Name::new(name)?.is_reserved() {
+            return Err(Errno::NOENT);
+        }
+        let target_name = new_name(new_name_)?;
+        let (parent, dir) = self.writable_dir(parent)?;
+        let (new_parent, new_dir) = self.writable_dir(new_parent)?;
+        let from = End { parent, dir, name };
+        let to = End { parent: new_parent, dir: new_dir, name: target_name };
+        let (source, _) =
+            self.find(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
+        let target = self.find(&to.parent, &to.dir, to.name)?.map(|(node, _)| node);
+        match (mode, &target) {
+            (RenameMode::NoReplace, Some(_)) => return Err(Errno::EXIST),
+            (RenameMode::Exchange, None) => return Err(Errno::NOENT),
+            (_, Some(target)) if Arc::ptr_eq(target, &source) => return Ok(()),
+            _ => {}
+        }
+        self.copy_up(&source, false)?;
+        if let Some(target) = target.as_ref().filter(|_| mode == RenameMode::Exchange) {
+            self.copy_up(target, false)?;
+        }
+        let moves_dir = source.is_dir() || target.as_ref().is_some_and(|node| node.is_dir());
+        let _topology = moves_dir.then(|| self.rename_lock.lock());
+        self.check_not_below(&source, &to.parent)?;
+        if mode == RenameMode::Exchange {
+            let target = target.as_ref().ok_or(Errno::NOENT)?;
+            self.check_not_below(target, &from.parent)?;
+            return self.exchange(&from, &to, &source, target);
+        }
+        self.replace(&from, &to, &source, target.as_deref())
+    }
+
+    /// EINVAL if `node` is `dir` or lies above it.
+    fn check_not_below(&self, node: &Arc<Node>, dir: &Arc<Node>) -> Result<()> {
+        let mut at = Some(Arc::clone(dir));
+        while let Some(above) = at.filter(|_| node.is_dir()) {
+            if Arc::ptr_eq(&above, node) {
+                return Err(Errno::INVAL);
+            }
+            at = above.parent();
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Arc<Node>,
+        target: Option<&Arc<Node>>,
+    ) -> Result<()> {
+        match target {
+            Some(target) if source.is_dir() && !target.is_dir() => return Err(Errno::NOTDIR),
+            Some(target) if !source.is_dir() && target.is_dir() => return Err(Errno::ISDIR),
+            _ => {}
+        }
+        let target_dir = match target.filter(|target| target.is_dir()) {
+            Some(target) => Some(self.dir(target)?),
+            None => None,
+        };
+        let _locks = lock_both(&from.dir, &to.dir);
+        let _target_lock = target_dir.as_ref().map(|dir| dir.mutate.lock());
+        if let Some(dir) = &target_dir {
+            self.check_empty(dir)?;
+        }
+        let held = match target {
+            Some(target) => Some(Arc::new(self.at(target, |spot, _| sys::hold(spot))?)),
+            None => None,
+        };
+        let base = if source.is_dir() { self.base_path(source) } else { None };
+        let (mut place, mut target_place) = lock_places(source, target);
+        still_there(&place, from.parent.id, from.name)?;
+        if let (Some(dir), Some(place)) = (&target_dir, &target_place) {
+            self.clear_target(to, dir, place)?;
+        }
+        if source.is_dir() {
+            self.move_dir(from, to, base.as_deref())?;
+        } else {
+            self.move_file(from, to, source)?;
+        }
+        if let (Some(target), Some(place), Some(held)) =
+            (target, target_place.as_mut(), held)
+        {
+            self.replaced(target, place, to, held);
+        }
+        let link = relink(&mut place, from, to, base);
+        self.table.remove_name(from.parent.id, from.name);
+        self.table.add_name(source, link);
+        Ok(())
+    }
+
+    /// An empty directory is about to be replaced: nothing of it may show
+    /// through what comes in its place.
+    fn clear_target(&self, to: &End<'_>, dir: &Dir, place: &Place) -> Result<()> {
+        still_there(place, to.parent.id, to.name)?;
+        self.hide(&to.dir, to.name)?;
+        to.dir.remove_redirect(to.name)?;
+        match dir.storage() {
+            Some(storage) => remove_reserved(storage),
+            None => Ok(()),
+        }
+    }
+
+    /// `R` target, storage rename, `D` source.
+    fn move_dir(&self, from: &End<'_>, to: &End<'_>, base: Option<&[u8]>) -> Result<()> {
+        if let Some(path) = base {
+            to.dir.set_redirect(path, to.name)?;
+        }
+        let moved = rustix::fs::renameat(
+            from.dir.writable()?,
+            from.name,
+            to.dir.writable()?,
+            to.name,
+        );
+        if let Err(errno) = moved {
+            if base.is_some() {
+                to.dir.remove_redirect(to.name)?;
+            }
+            return Err(errno);
+        }
+        self.hide(&from.dir, from.name)?;
+        from.dir.remove_redirect(from.name)
+    }
+
+    /// `D` source and `i` target, storage rename, `D` target.
+    fn move_file(&self, from: &End<'_>, to: &End<'_>, source: &Node) -> Result<()> {
+        let storage = from.dir.writable()?;
+        let stat = sys::stat(Spot::At(storage, from.name))?;
+        let whiteout = self.whiteout(&from.dir, from.name)?;
+        let number = (source.ino != storage_ino(stat.stx_ino))
+            .then(|| identity(source, stat.stx_ino, to.name));
+        let stale = number.is_none() && to.dir.meta.read().has_identity(to.name);
+        if Arc::ptr_eq(&from.dir, &to.dir) {
+            let records: Vec<Record> = whiteout.into_iter().chain(number).collect();
+            from.dir.append(&records)?;
+        } else {
+            from.dir.append(whiteout.as_slice())?;
+            to.dir.append(number.as_slice())?;
+        }
+        rustix::fs::renameat(storage, from.name, to.dir.writable()?, to.name)?;
+        self.hide(&to.dir, to.name)?;
+        self.drop_identity(&from.dir, from.name);
+        if stale {
+            self.drop_identity(&to.dir, to.name);
+        }
+        Ok(())
+    }
+
+    /// The node that had the target name lives on without it.
+    fn replaced(
+        &self,
+        target: &Arc<Node>,
+        place: &mut Place,
+        to: &End<'_>,
+        held: Arc<OwnedFd>,
+    ) {
+        if target.is_dir() {
+            self.detach_dir(target, place, held);
+            return;
+        }
+        place.names.remove(to.parent.id, to.name);
+        self.table.remove_name(to.parent.id, to.name);
+        let last = sys::stat_fd(&held).is_ok_and(|stat| stat.stx_nlink == 0);
+        if place.names.first().is_none() {
+            place.held = Some(held);
+        }
+        if last {
+            self.table.drop_links(target);
+        }
+    }
+
+    fn exchange(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        source: &Arc<Node>,
+        target: &Arc<Node>,
+    ) -> Result<()> {
+        let _locks = lock_both(&from.dir, &to.dir);
+        let base_of = |node: &Arc<Node>| if node.is_dir() { self.base_path(node) } else { None };
+        let (source_base, target_base) = (base_of(source), base_of(target));
+        let (mut place, mut target_place) = lock_places(source, Some(target));
+        let target_place = target_place.as_mut().ok_or(Errno::NOENT)?;
+        still_there(&place, from.parent.id, from.name)?;
+        still_there(target_place, to.parent.id, to.name)?;
+        self.hide(&from.dir, from.name)?;
+        self.hide(&to.dir, to.name)?;
+        self.prepare_swap(from, to, source, source_base.as_deref())?;
+        self.prepare_swap(to, from, target, target_base.as_deref())?;
+        let (old, new) = (from.dir.writable()?, to.dir.writable()?);
+        rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)?;
+        if source_base.is_none() {
+            to.dir.remove_redirect(to.name)?;
+        }
+        if target_base.is_none() {
+            from.dir.remove_redirect(from.name)?;
+        }
+        let link = relink(&mut place, from, to, source_base);
+        let target_link = relink(target_place, to, from, target_base);
+        // Both names are taken out before one is entered again.
+        self.table.remove_name(from.parent.id, from.name);
+        self.table.remove_name(to.parent.id, to.name);
+        self.table.add_name(source, link);
+        self.table.add_name(target, target_link);
+        Ok(())
+    }
+
+    /// META of the directory that an exchanged object comes to.
+    fn prepare_swap(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        node: &Node,
+        base: Option<&[u8]>,
+    ) -> Result<()> {
+        if let Some(path) = base {
+            return to.dir.set_redirect(path, to.name);
+        }
+        let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
+        if node.ino != storage_ino(stat.stx_ino) {
+            to.dir.append(&[identity(node, stat.stx_ino, to.name)])?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a node its new name and what it shows of the base there.
+fn relink(place: &mut Place, from: &End<'_>, to: &End<'_>, base: Option<Vec<u8>>) -> Arc<Link> {
+    let link = Link::new(&to.parent, to.name);
+    place.names.remove(from.parent.id, from.name);
+    place.names.add(Arc::clone(&link));
+    place.base = base.map_or(BaseRef::None, |path| BaseRef::Path(path.into()));
+    link
+}
+
+/// Locks the entries of one or two directories, by number.
+fn lock_both<'a>(a: &'a Arc<Dir>, b: &'a Arc<Dir>) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
+    if Arc::ptr_eq(a, b) {
+        return (a.mutate.lock(), None);
+    }
+    let (first, second) = if a.node < b.node { (a, b) } else { (b, a) };
+    (first.mutate.lock(), Some(second.mutate.lock()))
+}
+
+type Writing<'a> = RwLockWriteGuard<'a, Place>;
+
+fn lock_places<'a>(
+    source: &'a Arc<Node>,
+    target: Option<&'a Arc<Node>>,
+) -> (Writing<'a>, Option<Writing<'a>>) {
+    match target {
+        None => (source.place.write(), None),
+        Some(target) if source.id < target.id => {
+            let place = source.place.write();
+            (place, Some(target.place.write()))
+        }
+        Some(target) => {
+            let place = target.place.write();
+            (source.place.write(), Some(place))
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! System calls by directory descriptor and single name.
+//!
+//! The only module of this crate with `unsafe`: rustix does not offer the
+//! calls used there. Everything above speaks of a [`Spot`]: an entry of a held
+//! directory, or an object whose name is gone.
+
+mod raw;
+mod xattr;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    self, AtFlags, Gid, Mode, OFlags, ResolveFlags, Statx, StatxFlags, Timespec, Timestamps, Uid,
+};
+use rustix::io::Errno;
+
+use crate::types::{Attr, SetTime, Timestamp};
+
+pub(crate) use raw::{flush_range, seal_tree, with_umask};
+pub(crate) use xattr::{copy_xattrs, get_xattr, list_xattrs, remove_xattr, set_xattr};
+
+/// Result of a system call.
+pub(crate) type Result<T> = std::result::Result<T, Errno>;
+
+/// Every single name is resolved with these: no symlink, no way up, no
+/// magic link, and no other mount (a submount of the base shows as empty).
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// Where an object is reached.
+#[derive(Clone, Copy)]
+pub(crate) enum Spot<'a> {
+    /// An entry of a directory: descriptor (may be `O_PATH`) and single name.
+    At(BorrowedFd<'a>, &'a [u8]),
+    /// The object itself, as an `O_PATH` descriptor.
+    Fd(BorrowedFd<'a>),
+}
+
+impl<'a> Spot<'a> {
+    /// Descriptor, name and flags for the `*at` calls that know `AT_EMPTY_PATH`.
+    fn parts(self) -> (BorrowedFd<'a>, &'a [u8], AtFlags) {
+        match self {
+            Spot::At(dir, name) => (dir, name, AtFlags::SYMLINK_NOFOLLOW),
+            Spot::Fd(fd) => (fd, b"", AtFlags::EMPTY_PATH),
+        }
+    }
+}
+
+/// `/proc/self/fd/N`: the object behind a descriptor, for calls without
+/// `AT_EMPTY_PATH`.
+fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Opens a single name. EXDEV: a mount point.
+pub(crate) fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    retry(|| fs::openat2(dir, name, flags, Mode::empty(), RESOLVE))
+}
+
+/// Opens a directory by single name for use as a directory descriptor.
+pub(crate) fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    open_at(dir, name, OFlags::PATH | OFlags::DIRECTORY)
+}
+
+/// Opens an object for I/O. `flags` hold the access mode.
+pub(crate) fn open(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
+    match spot {
+        Spot::At(dir, name) => open_at(dir, name, flags),
+        Spot::Fd(fd) => {
+            fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty())
+        }
+    }
+}
+
+/// As [`open`], leaving no trace in the access time where the rights suffice
+/// (owner or `CAP_FOWNER`, open(2)).
+pub(crate) fn open_untraced(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
+    match open(spot, flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(spot, flags),
+        other => other,
+    }
+}
+
+/// An `O_PATH` descriptor of the object itself.
+pub(crate) fn hold(spot: Spot<'_>) -> Result<OwnedFd> {
+    match spot {
+        Spot::At(dir, name) => open_at(dir, name, OFlags::PATH),
+        Spot::Fd(fd) => rustix::io::fcntl_dupfd_cloexec(fd, 0),
+    }
+}
+
+/// Creates and opens a regular file that must not exist.
+pub(crate) fn create(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))
+}
+
+/// Creates an unnamed file in a directory. EOPNOTSUPP, EISDIR, EINVAL: the
+/// file system has none (open(2), `O_TMPFILE`).
+pub(crate) fn create_unnamed(dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> {
+    fs::openat(
+        dir,
+        ".",
+        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::from_raw_mode(mode & 0o7777),
+    )
+}
+
+/// Gives the object behind `fd` (also an unnamed file) a name.
+pub(crate) fn link_fd(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    // Without CAP_DAC_READ_SEARCH AT_EMPTY_PATH is refused with ENOENT before
+    // 6.10 (linkat(2)); the magic link does the same.
+    match fs::linkat(fd, "", dir, name, AtFlags::EMPTY_PATH) {
+        Err(Errno::NOENT) => fs::linkat(
+            fs::CWD,
+            proc_path(fd),
+            dir,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        ),
+        other => other,
+    }
+}
+
+/// Attributes of an object, symlinks not followed.
+pub(crate) fn stat(spot: Spot<'_>) -> Result<Statx> {
+    let (dir, name, flags) = spot.parts();
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
+    fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)
+}
+
+/// Attributes of an open descriptor.
+pub(crate) fn stat_fd(fd: impl AsFd) -> Result<Statx> {
+    stat(Spot::Fd(fd.as_fd()))
+}
+
+/// Sets the permission bits (all twelve). EOPNOTSUPP for a symlink.
+pub(crate) fn set_mode(spot: Spot<'_>, mode: u32) -> Result<()> {
+    match raw::fchmodat2(spot, mode) {
+        Err(Errno::NOSYS) => {
+            // Before 6.6 only a descriptor keeps the call from following a link.
+            let held = hold(spot)?;
+            if fs::FileType::from_raw_mode(stat_fd(&held)?.stx_mode.into()).is_symlink() {
+                return Err(Errno::OPNOTSUPP);
+            }
+            fs::chmod(proc_path(held.as_fd()), Mode::from_raw_mode(mode))
+        }
+        other => other,
+    }
+}
+
+/// Sets owner and group, symlinks not followed.
+pub(crate) fn set_owner(spot: Spot<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let (dir, name, flags) = spot.parts();
+    fs::chownat(dir, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags)
+}
+
+/// Sets access and modification time; `None` leaves one.
+pub(crate) fn set_times(
+    spot: Spot<'_>,
+    atime: Option<SetTime>,
+    mtime: Option<SetTime>,
+) -> Result<()> {
+    let times = Timestamps {
+        last_access: timespec(atime),
+        last_modification: timespec(mtime),
+    };
+    match spot {
+        Spot::At(dir, name) => fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        // AT_EMPTY_PATH is known to utimensat from 5.8 on; an O_PATH
+        // descriptor is enough for it.
+        Spot::Fd(fd) => fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH),
+    }
+}
+
+/// Target of a symlink, at most 4,095 bytes.
+pub(crate) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
+    let (dir, name, _) = spot.parts();
+    fs::readlinkat(dir, name, Vec::new()).map(|target| target.into_bytes())
+}
+
+/// Runs a call again as long as it is interrupted or must be tried again
+/// (openat2(2): EAGAIN when a rename races with the resolution).
+fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            other => return other,
+        }
+    }
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    match time {
+        None => Timespec { tv_sec: 0, tv_nsec: fs::UTIME_OMIT },
+        Some(SetTime::Now) => Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW },
+        Some(SetTime::At(at)) => Timespec { tv_sec: at.sec, tv_nsec: at.nsec.into() },
+    }
+}
+
+impl From<rustix::fs::StatxTimestamp> for Timestamp {
+    fn from(time: rustix::fs::StatxTimestamp) -> Self {
+        Timestamp { sec: time.tv_sec, nsec: time.tv_nsec }
+    }
+}
+
+impl From<&Statx> for Attr {
+    fn from(stat: &Statx) -> Self {
+        let has_btime = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Attr {
+            ino: stat.stx_ino,
+            mode: stat.stx_mode.into(),
+            nlink: stat.stx_nlink,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            rdev: fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            blksize: stat.stx_blksize,
+            atime: stat.stx_atime.into(),
+            mtime: stat.stx_mtime.into(),
+            ctime: stat.stx_ctime.into(),
+            btime: has_btime.then(|| stat.stx_btime.into()),
+            statx_attributes: stat.stx_attributes.bits(),
+        }
+    }
+}
+
+/// ENOENT as `None`: an expected answer, not a failure.
+pub(crate) fn absent<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,107 @@
+//! Calls that rustix does not offer.
+
+use std::cell::Cell;
+use std::ffi::CString;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use super::{Result, Spot};
+
+/// `fchmodat2` (6.6): the number is the same on every architecture.
+const SYS_FCHMODAT2: libc::c_long = 452;
+
+fn check(ret: libc::c_long) -> Result<usize> {
+    usize::try_from(ret).map_err(|_| {
+        let code = std::io::Error::last_os_error().raw_os_error();
+        Errno::from_raw_os_error(code.unwrap_or(libc::EIO))
+    })
+}
+
+pub(super) fn c_name(name: &[u8]) -> Result<CString> {
+    CString::new(name).map_err(|_| Errno::INVAL)
+}
+
+/// chmod that follows no symlink. ENOSYS before 6.6.
+pub(super) fn fchmodat2(spot: Spot<'_>, mode: u32) -> Result<()> {
+    let (dir, name, flags) = spot.parts();
+    let name = c_name(name)?;
+    // SAFETY: the descriptor is borrowed for the call, the name is a C string
+    // that outlives it, the other arguments are numbers.
+    let ret = unsafe {
+        libc::syscall(SYS_FCHMODAT2, dir.as_raw_fd(), name.as_ptr(), mode, flags.bits())
+    };
+    check(ret).map(drop)
+}
+
+/// Writes the dirty pages of a file and waits for the device to take them.
+///
+/// Nothing is said of metadata and of the device's own cache: a journalling
+/// file system orders both before whatever it records later.
+pub(crate) fn flush_range(fd: impl AsFd) -> Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: only numbers are passed; the descriptor is borrowed for the call.
+    let ret = unsafe { libc::sync_file_range(fd.as_fd().as_raw_fd(), 0, 0, flags) };
+    check(ret.into()).map(drop)
+}
+
+/// A private clone of one mount, read-only and without access times, that
+/// nothing else can reach: what is opened through it cannot be written.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN` over the mount namespace; ENOSYS before 5.12.
+pub(crate) fn seal_tree(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let clone = rustix::mount::open_tree(
+        dir,
+        "",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH,
+    )?;
+    // SAFETY: `mount_attr` is a structure of integers; all zero is valid.
+    let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
+    attr.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME;
+    attr.attr_clr = libc::MOUNT_ATTR__ATIME;
+    attr.propagation = libc::MS_PRIVATE;
+    // SAFETY: the descriptor is ours, the name an empty C string, and `attr`
+    // a live structure whose size is passed along.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            clone.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(ret)?;
+    Ok(clone)
+}
+
+thread_local! {
+    /// The umask of this thread once it is its own, else `None`.
+    static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Runs `create` with the caller's umask, so that the storage file system
+/// itself decides between umask and default ACL. `create` gets the mode to
+/// use.
+pub(crate) fn with_umask<T>(umask: u32, mode: u32, create: impl FnOnce(u32) -> T) -> T {
+    let umask = umask & 0o777;
+    if UMASK.get().is_none() {
+        // SAFETY: takes a number; this thread gets a copy of its own of
+        // umask, root and working directory, nothing else changes.
+        if unsafe { libc::unshare(libc::CLONE_FS) } != 0 {
+            return create(mode & !umask);
+        }
+    }
+    if UMASK.get() != Some(umask) {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+        UMASK.set(Some(umask));
+    }
+    create(mode)
+}

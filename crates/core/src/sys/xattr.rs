@@ -1,0 +1,204 @@
+//! Extended attributes of an object that is reached by descriptor and name.
+//!
+//! The `*xattrat` calls (6.13) take just that; before, the magic link of an
+//! `O_PATH` descriptor does. Both leave symlinks themselves to be read.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fd::{AsFd, AsRawFd};
+use rustix::io::Errno;
+
+use super::{Result, Spot, hold, proc_path, raw};
+
+const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+
+/// Set once the kernel said that it has no `*xattrat` calls.
+static NO_XATTRAT: AtomicBool = AtomicBool::new(false);
+
+/// `struct xattr_args` of `linux/xattr.h`.
+#[repr(C)]
+struct XattrArgs {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+fn check(ret: libc::c_long) -> Result<usize> {
+    usize::try_from(ret).map_err(|_| {
+        let code = std::io::Error::last_os_error().raw_os_error();
+        let errno = Errno::from_raw_os_error(code.unwrap_or(libc::EIO));
+        if errno == Errno::NOSYS {
+            NO_XATTRAT.store(true, Ordering::Relaxed);
+        }
+        errno
+    })
+}
+
+/// Runs the new call, or the old one on the path of a held descriptor.
+fn either<T>(
+    spot: Spot<'_>,
+    new: impl FnOnce(Spot<'_>) -> Result<T>,
+    old: impl FnOnce(&str) -> Result<T>,
+) -> Result<T> {
+    if !NO_XATTRAT.load(Ordering::Relaxed) {
+        match new(spot) {
+            Err(Errno::NOSYS) => {}
+            other => return other,
+        }
+    }
+    let held = hold(spot)?;
+    old(&proc_path(held.as_fd()))
+}
+
+/// Reads an attribute; an empty buffer asks for the size.
+/// ENODATA: there is none. ERANGE: the buffer is too small.
+pub(crate) fn get_xattr(spot: Spot<'_>, name: &[u8], buf: &mut [u8]) -> Result<usize> {
+    let name = raw::c_name(name)?;
+    let args = XattrArgs {
+        value: if buf.is_empty() { 0 } else { buf.as_mut_ptr() as u64 },
+        size: u32::try_from(buf.len()).unwrap_or(u32::MAX),
+        flags: 0,
+    };
+    let new = |spot: Spot<'_>| {
+        let (dir, path, flags) = spot.parts();
+        let path = raw::c_name(path)?;
+        // SAFETY: `args` describes `buf`, which is borrowed mutably for this
+        // function; the strings and `args` outlive the call.
+        check(unsafe {
+            libc::syscall(
+                SYS_GETXATTRAT,
+                dir.as_raw_fd(),
+                path.as_ptr(),
+                flags.bits(),
+                name.as_ptr(),
+                &raw const args,
+                size_of::<XattrArgs>(),
+            )
+        })
+    };
+    if !NO_XATTRAT.load(Ordering::Relaxed) {
+        match new(spot) {
+            Err(Errno::NOSYS) => {}
+            other => return other,
+        }
+    }
+    let held = hold(spot)?;
+    rustix::fs::getxattr(proc_path(held.as_fd()), &*name, buf)
+}
+
+/// Lists the attribute names, each ended by NUL; an empty buffer asks for the
+/// size.
+pub(crate) fn list_xattrs(spot: Spot<'_>, buf: &mut [u8]) -> Result<usize> {
+    let (address, len) = (if buf.is_empty() { 0 } else { buf.as_mut_ptr() as usize }, buf.len());
+    let new = |spot: Spot<'_>| {
+        let (dir, path, flags) = spot.parts();
+        let path = raw::c_name(path)?;
+        // SAFETY: address and length are those of `buf`, which is borrowed
+        // mutably for this function; the path outlives the call.
+        check(unsafe {
+            libc::syscall(
+                SYS_LISTXATTRAT,
+                dir.as_raw_fd(),
+                path.as_ptr(),
+                flags.bits(),
+                address,
+                len,
+            )
+        })
+    };
+    if !NO_XATTRAT.load(Ordering::Relaxed) {
+        match new(spot) {
+            Err(Errno::NOSYS) => {}
+            other => return other,
+        }
+    }
+    let held = hold(spot)?;
+    rustix::fs::listxattr(proc_path(held.as_fd()), buf)
+}
+
+/// Sets an attribute. `flags`: 0, `XATTR_CREATE` (1) or `XATTR_REPLACE` (2).
+pub(crate) fn set_xattr(spot: Spot<'_>, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+    let name = raw::c_name(name)?;
+    let args = XattrArgs {
+        value: value.as_ptr() as u64,
+        size: u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?,
+        flags,
+    };
+    let new = |spot: Spot<'_>| {
+        let (dir, path, at) = spot.parts();
+        let path = raw::c_name(path)?;
+        // SAFETY: `args` describes `value`; it, the strings and `args` outlive
+        // the call, which only reads them.
+        check(unsafe {
+            libc::syscall(
+                SYS_SETXATTRAT,
+                dir.as_raw_fd(),
+                path.as_ptr(),
+                at.bits(),
+                name.as_ptr(),
+                &raw const args,
+                size_of::<XattrArgs>(),
+            )
+        })
+        .map(drop)
+    };
+    let old_flags = rustix::fs::XattrFlags::from_bits_retain(flags);
+    either(spot, new, |path| rustix::fs::setxattr(path, &*name, value, old_flags))
+}
+
+/// Removes an attribute. ENODATA: there is none.
+pub(crate) fn remove_xattr(spot: Spot<'_>, name: &[u8]) -> Result<()> {
+    let name = raw::c_name(name)?;
+    let new = |spot: Spot<'_>| {
+        let (dir, path, flags) = spot.parts();
+        let path = raw::c_name(path)?;
+        // SAFETY: numbers and C strings that outlive the call.
+        check(unsafe {
+            libc::syscall(
+                SYS_REMOVEXATTRAT,
+                dir.as_raw_fd(),
+                path.as_ptr(),
+                flags.bits(),
+                name.as_ptr(),
+            )
+        })
+        .map(drop)
+    };
+    either(spot, new, |path| rustix::fs::removexattr(path, &*name))
+}
+
+/// Copies every attribute that the reader may read and the target can hold.
+///
+/// `skip` names attributes that are not wanted. What the target refuses
+/// (EPERM, EOPNOTSUPP, a label of a security module) is left out.
+pub(crate) fn copy_xattrs(
+    from: Spot<'_>,
+    to: Spot<'_>,
+    skip: impl Fn(&[u8]) -> bool,
+) -> Result<()> {
+    let len = match list_xattrs(from, &mut []) {
+        Ok(0) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => return Ok(()),
+        other => other?,
+    };
+    let mut names = vec![0; len];
+    let len = list_xattrs(from, &mut names)?;
+    names.truncate(len);
+    let mut value = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !skip(name)) {
+        match get_xattr(from, name, &mut []) {
+            Ok(size) => value.resize(size, 0),
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => continue,
+            Err(errno) => return Err(errno),
+        }
+        let size = if value.is_empty() { 0 } else { get_xattr(from, name, &mut value)? };
+        value.truncate(size);
+        match set_xattr(to, name, &value, 0) {
+            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS | Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
