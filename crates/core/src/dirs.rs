@@ -178,11 +178,18 @@ impl Dir {
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
         let value = change(dir)?;
         let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-        sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))?;
-        let real = sys::stat_fd(dir)?.stx_ctime.into();
-        let mut records = records(&value);
-        records.push(Record::Ctime { name: Box::from(&b"."[..]), shown, real });
-        self.append(&records)?;
+        let kept = sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))
+            .and_then(|()| sys::stat_fd(dir))
+            .and_then(|stat| {
+                let real = stat.stx_ctime.into();
+                let mut records = records(&value);
+                records.push(Record::Ctime { name: Box::from(&b"."[..]), shown, real });
+                self.append(&records)
+            });
+        if let Err(errno) = kept {
+            // The change itself stands: a full device only costs the old times.
+            tracing::warn!("a copy-up shows in the times of its directory: {errno}");
+        }
         Ok(value)
     }
 

@@ -98,8 +98,8 @@ impl Overlay {
         let fresh = Fresh::Temp(temp);
         let opened = self.fill_dir(base.as_fd(), dir, &fresh, &stat);
         let fd = opened.inspect_err(|_| discard(&fresh, dir))?;
-        let _lock = parent.mutate.lock();
-        let _place = node.place.write();
+        let lock = parent.mutate.lock();
+        let place = node.place.write();
         let published = parent.unseen(
             |dir| publish(&fresh, dir, &link.name),
             |_| Vec::new(),
@@ -111,6 +111,7 @@ impl Overlay {
         let real = sys::stat_fd(&fd)?.stx_ctime.into();
         own.set_storage(fd);
         node.set_in_storage();
+        drop((lock, place));
         let _own_lock = own.mutate.lock();
         own.append(&[ctime_record(b".", stat.stx_ctime.into(), real)])
     }

@@ -37,13 +37,19 @@ fn check(ret: libc::c_long) -> Result<usize> {
     })
 }
 
+/// With an empty path the new calls want a descriptor that is open for I/O,
+/// which an `O_PATH` one is not (EBADF).
+fn takes_xattrat(spot: Spot<'_>) -> bool {
+    matches!(spot, Spot::At(..)) && !NO_XATTRAT.load(Ordering::Relaxed)
+}
+
 /// Runs the new call, or the old one on the path of a held descriptor.
 fn either<T>(
     spot: Spot<'_>,
     new: impl FnOnce(Spot<'_>) -> Result<T>,
     old: impl FnOnce(&str) -> Result<T>,
 ) -> Result<T> {
-    if !NO_XATTRAT.load(Ordering::Relaxed) {
+    if takes_xattrat(spot) {
         match new(spot) {
             Err(Errno::NOSYS) => {}
             other => return other,
@@ -79,7 +85,7 @@ pub(crate) fn get_xattr(spot: Spot<'_>, name: &[u8], buf: &mut [u8]) -> Result<u
             )
         })
     };
-    if !NO_XATTRAT.load(Ordering::Relaxed) {
+    if takes_xattrat(spot) {
         match new(spot) {
             Err(Errno::NOSYS) => {}
             other => return other,
@@ -109,7 +115,7 @@ pub(crate) fn list_xattrs(spot: Spot<'_>, buf: &mut [u8]) -> Result<usize> {
             )
         })
     };
-    if !NO_XATTRAT.load(Ordering::Relaxed) {
+    if takes_xattrat(spot) {
         match new(spot) {
             Err(Errno::NOSYS) => {}
             other => return other,
