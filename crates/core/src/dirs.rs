@@ -112,7 +112,32 @@ impl Dir {
         drop(journal);
         let mut index = self.meta.write();
         records.iter().for_each(|record| index.apply(record));
+        if index.is_wasteful() {
+            self.compact(&mut index);
+        }
         Ok(())
+    }
+
+    /// Drops dead records. The directory's times stay; a failure costs nothing
+    /// but space.
+    fn compact(&self, index: &mut Index) {
+        let compacted = self.writable().and_then(|dir| {
+            let before = sys::stat_fd(dir)?;
+            let shown = before.stx_ctime.into();
+            let shown = index.ctime(b".", shown).unwrap_or(shown);
+            self.rewrite(index)?;
+            let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
+            sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))?;
+            let real = sys::stat_fd(dir)?.stx_ctime.into();
+            let record = Record::Ctime { name: Box::from(&b"."[..]), shown, real };
+            let fd = meta::open_for_append(dir)?;
+            meta::append_to(fd.as_fd(), std::slice::from_ref(&record), false)?;
+            index.apply(&record);
+            Ok(())
+        });
+        if let Err(errno) = compacted {
+            tracing::warn!("META is not compacted: {errno}");
+        }
     }
 
     /// Takes the redirect of a name away, if there is one, by writing META
@@ -123,7 +148,7 @@ impl Dir {
             return Ok(());
         };
         index.remove_redirect(name);
-        self.rewrite(&index).inspect_err(|_| {
+        self.rewrite(&mut index).inspect_err(|_| {
             index.apply(&Record::Redirect { path: old.into(), name: name.into() });
         })
     }
@@ -138,13 +163,13 @@ impl Dir {
             Some(_) => {
                 let mut index = self.meta.write();
                 index.apply(&record);
-                return self.rewrite(&index);
+                return self.rewrite(&mut index);
             }
         }
         self.append(&[record])
     }
 
-    fn rewrite(&self, index: &Index) -> Result<()> {
+    fn rewrite(&self, index: &mut Index) -> Result<()> {
         let mut journal = self.journal.lock();
         *journal = None;
         meta::rewrite(self.writable()?, index)?;

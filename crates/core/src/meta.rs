@@ -1,0 +1,12 @@
+//! META: what the files of a storage directory cannot say.
+//!
+//! `docs/FORMAT.md`, section 2, specifies every byte.
+#![forbid(unsafe_code)]
+
+mod index;
+mod journal;
+mod record;
+
+pub use index::Index;
+pub use journal::{Damage, Loaded, append_to, load, open_for_append, rewrite, sync};
+pub use record::{Line, Record, parse_line};

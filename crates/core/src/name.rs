@@ -1,0 +1,62 @@
+//! Names: one validated component of a path.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+
+/// Name of the META file of a storage directory. Every name that begins with
+/// it is reserved.
+pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
+
+/// Longest name in bytes (`NAME_MAX`).
+pub const NAME_MAX: usize = 255;
+
+/// One component of a path: 1 to 255 bytes, no `/`, no NUL, not `.` or `..`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a>(&'a [u8]);
+
+impl<'a> Name<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG over 255 bytes; ENOENT for an empty one; EINVAL for what
+    /// cannot be a single component.
+    pub fn new(name: &'a [u8]) -> Result<Name<'a>, Errno> {
+        match name {
+            [] => Err(Errno::NOENT),
+            _ if name.len() > NAME_MAX => Err(Errno::NAMETOOLONG),
+            b"." | b".." => Err(Errno::INVAL),
+            _ if name.iter().any(|byte| matches!(byte, 0 | b'/')) => Err(Errno::INVAL),
+            _ => Ok(Name(name)),
+        }
+    }
+
+    /// The name belongs to mini_fo and is never shown.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        is_reserved(self.0)
+    }
+
+    /// The bytes of the name.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// The name belongs to mini_fo: META itself and unfinished work.
+#[must_use]
+pub fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(META_NAME.as_bytes())
+}
+
+/// A reserved name that nothing else uses: process, time and a counter.
+#[must_use]
+pub fn temp_name() -> Vec<u8> {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+    format!("{META_NAME}.{:x}-{nanos:x}-{count:x}", std::process::id()).into_bytes()
+}
