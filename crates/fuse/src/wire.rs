@@ -15,6 +15,9 @@ use std::mem::size_of;
 /// arrays of integers only, and have no padding bytes between or after fields.
 pub unsafe trait Pod: Copy + 'static {}
 
+// SAFETY: any four bytes are a `u32`.
+unsafe impl Pod for u32 {}
+
 /// Copies a `T` out of the start of `bytes`; `None` if they are too few.
 #[inline]
 pub fn read<T: Pod>(bytes: &[u8]) -> Option<T> {

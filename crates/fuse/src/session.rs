@@ -1,0 +1,287 @@
+//! A session: INIT, reader threads, the end.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::abi::{self, opcode};
+use crate::affinity::Affinity;
+use crate::buffer::Buffers;
+use crate::device::Device;
+use crate::dispatch::Dispatcher;
+use crate::error::{MountError, SessionError};
+use crate::init::{Config, Negotiated, negotiate};
+use crate::mount::{Mount, MountPoint};
+use crate::notify::Notifier;
+use crate::pool::Pool;
+use crate::server::FileSystem;
+use crate::signals::SignalsBlocked;
+use crate::wire;
+
+/// A mounted file system and its server.
+///
+/// [`Session::new`] brings the connection up; when it returns, the tree is
+/// usable in that programs may enter it and wait. [`Session::run`] serves
+/// them until the file system is unmounted. Dropping a session unmounts.
+#[derive(Debug)]
+pub struct Session<F: FileSystem> {
+    fs: Arc<F>,
+    mount: Mount,
+    pool: Arc<Pool<F>>,
+    readers: Vec<Arc<Device>>,
+    negotiated: Negotiated,
+}
+
+impl<F: FileSystem> Session<F> {
+    /// Answers INIT and prepares reader threads, without starting any: the
+    /// process may not yet fork, but may still change its root, namespaces
+    /// and privileges.
+    ///
+    /// On failure the mount is undone.
+    pub fn new(mount: Mount, fs: Arc<F>, config: &Config) -> Result<Session<F>, SessionError> {
+        let device = Arc::clone(mount.device());
+        let notifier = Notifier::new(Arc::clone(&device));
+        let negotiated = handshake(&device, &*fs, config, &notifier)?;
+        let normal = match config.threads {
+            0 => std::thread::available_parallelism()
+                .map_or(2, |n| n.get())
+                .max(2),
+            n => n,
+        };
+        let affinity = if config.pin_threads {
+            Affinity::current()
+        } else {
+            None
+        };
+        let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated.clone());
+        let readers = reader_devices(&device, normal, config.clone_fd);
+        let pool = Pool::new(dispatcher, device, normal, config.max_threads, affinity);
+        Ok(Session {
+            fs,
+            mount,
+            pool,
+            readers,
+            negotiated,
+        })
+    }
+
+    /// What was agreed upon with the kernel.
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// Sends notifications on this session.
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(Arc::clone(self.mount.device()))
+    }
+
+    /// Ends this session from elsewhere.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle {
+            point: Arc::clone(self.mount.point_arc()),
+        }
+    }
+
+    /// The mount.
+    pub fn mount(&self) -> &Mount {
+        &self.mount
+    }
+
+    /// The file system.
+    pub fn file_system(&self) -> &Arc<F> {
+        &self.fs
+    }
+
+    /// Serves requests until the file system is unmounted and the last use of
+    /// it is over. Then calls [`FileSystem::destroy`].
+    ///
+    /// The calling thread only waits; it keeps its signals.
+    pub fn run(mut self) -> Result<(), SessionError> {
+        {
+            let _blocked = SignalsBlocked::enter();
+            for (nth, device) in std::mem::take(&mut self.readers).into_iter().enumerate() {
+                if let Err(error) = self.pool.start(device, nth) {
+                    // One reader is enough to serve.
+                    if nth == 0 {
+                        return Err(SessionError::Thread(error));
+                    }
+                    tracing::warn!(%error, "cannot start a reader");
+                    break;
+                }
+            }
+        }
+        match self.pool.wait() {
+            None => Ok(()),
+            Some(errno) => Err(SessionError::Device(errno)),
+        }
+    }
+}
+
+impl<F: FileSystem> Drop for Session<F> {
+    fn drop(&mut self) {
+        self.mount.undo();
+        self.fs.destroy();
+    }
+}
+
+/// Ends a session from another thread, such as one that waits for SIGTERM.
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    point: Arc<MountPoint>,
+}
+
+impl StopHandle {
+    /// Unmounts. If the file system is in use, it disappears from the tree at
+    /// once, and [`Session::run`] returns when the last use of it is over.
+    /// Success if it is unmounted already.
+    pub fn stop(&self) -> Result<(), MountError> {
+        match self.point.unmount(false) {
+            Err(MountError::Busy(_)) => self.point.unmount(true),
+            Err(MountError::NotMounted(_)) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Unmounts and breaks the connection: whoever still uses the file system
+    /// gets errors. Needs the privilege to call umount2(2).
+    pub fn abort(&self) -> Result<(), MountError> {
+        self.point.abort()
+    }
+}
+
+/// One device for each reader: clones, as far as the kernel makes them.
+fn reader_devices(device: &Arc<Device>, count: usize, clone: bool) -> Vec<Arc<Device>> {
+    let mut devices = vec![Arc::clone(device)];
+    while devices.len() < count {
+        let next = match if clone {
+            device.try_clone()
+        } else {
+            Err(Errno::NOSYS)
+        } {
+            Ok(own) => Arc::new(own),
+            Err(errno) => {
+                if clone {
+                    tracing::debug!(%errno, "readers share one descriptor");
+                }
+                Arc::clone(device)
+            }
+        };
+        devices.push(next);
+    }
+    devices
+}
+
+/// Reads INIT requests until one fits, and answers.
+fn handshake<F: FileSystem>(
+    device: &Device,
+    fs: &F,
+    config: &Config,
+    notifier: &Notifier,
+) -> Result<Negotiated, SessionError> {
+    let mut buffers = Buffers::new(0).map_err(SessionError::Thread)?;
+    loop {
+        let (request, _) = buffers.split();
+        let len = match rustix::io::read(device.as_fd(), &mut *request) {
+            Ok(len) => len,
+            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => continue,
+            Err(errno) => return Err(SessionError::Device(errno)),
+        };
+        let bytes = request.get(..len).unwrap_or_default();
+        let (header, init) = parse_init(bytes).ok_or(SessionError::NotInit)?;
+        if init.major > abi::KERNEL_VERSION {
+            // The kernel asks again, in our version.
+            let out = abi::InitOut {
+                major: abi::KERNEL_VERSION,
+                minor: abi::KERNEL_MINOR_VERSION,
+                ..abi::InitOut::default()
+            };
+            answer(device, header.unique, 0, wire::bytes_of(&out))?;
+            continue;
+        }
+        if init.major < abi::KERNEL_VERSION || init.minor < abi::OLDEST_MINOR_VERSION {
+            answer(device, header.unique, -libc::EPROTO, &[])?;
+            return Err(SessionError::Version {
+                major: init.major,
+                minor: init.minor,
+            });
+        }
+        let (negotiated, out) = negotiate(config, &init);
+        if let Err(errno) = fs.init(&negotiated, notifier) {
+            answer(device, header.unique, -errno.raw_os_error(), &[])?;
+            return Err(SessionError::Init(errno));
+        }
+        tracing::debug!(?negotiated, "FUSE connection");
+        answer(device, header.unique, 0, wire::bytes_of(&out))?;
+        return Ok(negotiated);
+    }
+}
+
+/// An INIT request; what an old kernel does not send is zero.
+fn parse_init(bytes: &[u8]) -> Option<(abi::InHeader, abi::InitIn)> {
+    let header: abi::InHeader = wire::read(bytes)?;
+    if header.opcode != opcode::INIT || header.len as usize != bytes.len() {
+        return None;
+    }
+    let body = bytes.get(size_of::<abi::InHeader>()..)?;
+    if body.len() < abi::COMPAT_INIT_IN_SIZE {
+        return None;
+    }
+    let mut full = [0; size_of::<abi::InitIn>()];
+    let len = body.len().min(full.len());
+    full.get_mut(..len)?.copy_from_slice(body.get(..len)?);
+    Some((header, wire::read(&full)?))
+}
+
+fn answer(device: &Device, unique: u64, error: i32, body: &[u8]) -> Result<(), SessionError> {
+    let len = size_of::<abi::OutHeader>() + body.len();
+    let header = abi::OutHeader {
+        len: len as u32,
+        error,
+        unique,
+    };
+    let bytes = [wire::bytes_of(&header), body].concat();
+    loop {
+        match rustix::io::write(device.as_fd(), &bytes) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(SessionError::Device(errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn init_bytes(body: &[u8]) -> Vec<u8> {
+        let header = abi::InHeader {
+            len: (40 + body.len()) as u32,
+            opcode: opcode::INIT,
+            unique: 1,
+            ..abi::InHeader::default()
+        };
+        [wire::bytes_of(&header), body].concat()
+    }
+
+    #[test]
+    fn short_and_long_init_are_understood() {
+        let mut body = vec![0; 16];
+        body[0] = 7;
+        body[4] = 32;
+        let (_, init) = parse_init(&init_bytes(&body)).unwrap();
+        assert_eq!((init.major, init.minor, init.flags2), (7, 32, 0));
+        body.resize(80, 1);
+        let (_, init) = parse_init(&init_bytes(&body)).unwrap();
+        assert_eq!(init.flags2, 0x0101_0101);
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        assert!(parse_init(&[]).is_none());
+        assert!(parse_init(&init_bytes(&[0; 8])).is_none());
+        let mut other = init_bytes(&[0; 16]);
+        other[4] = opcode::LOOKUP as u8;
+        assert!(parse_init(&other).is_none());
+    }
+}
