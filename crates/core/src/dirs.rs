@@ -180,7 +180,9 @@ impl Dir {
 
     /// Hands META to the device, if it may have anything new.
     pub fn sync_meta(&self) -> Result<()> {
-        let Some(dir) = self.storage() else { return Ok(()) };
+        let Some(dir) = self.storage() else {
+            return Ok(());
+        };
         if self.unsynced.swap(false, Ordering::AcqRel) {
             meta::sync(dir).inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
         }
@@ -287,8 +289,12 @@ impl Inner {
         let mut looks = 2 * self.clock.len();
         while self.slots.len() > limit && looks > 0 {
             looks -= 1;
-            let Some(id) = self.clock.pop_front() else { return };
-            let Some(slot) = self.slots.get(&id) else { continue };
+            let Some(id) = self.clock.pop_front() else {
+                return;
+            };
+            let Some(slot) = self.slots.get(&id) else {
+                continue;
+            };
             let busy = Arc::strong_count(&slot.dir) > 1;
             if slot.used.swap(false, Ordering::Relaxed) || busy {
                 self.clock.push_back(id);

@@ -4,7 +4,20 @@
 //! Knows nothing of FUSE and nothing of a terminal. `docs/FORMAT.md` specifies
 //! what lies in the storage, `docs/ARCHITECTURE.md` how the parts fit.
 
+mod check;
+mod dirs;
+mod error;
+mod meta;
+mod name;
+mod node;
+mod options;
+mod overlay;
 mod sys;
+mod table;
 mod types;
 
+pub use error::{ErrorClass, OpenError, Warning};
+pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
+pub use options::OpenOptions;
+pub use overlay::{OpenDir, OpenFile, Overlay, SlowHook};
 pub use types::*;

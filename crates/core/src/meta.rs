@@ -8,5 +8,5 @@ mod journal;
 mod record;
 
 pub use index::Index;
-pub use journal::{Damage, Loaded, append_to, load, open_for_append, rewrite, sync};
+pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
 pub use record::{Line, Record, parse_line};

@@ -71,41 +71,31 @@ impl Overlay {
     /// names the path and the way out.
     pub fn assemble(options: &OpenOptions) -> std::result::Result<Overlay, OpenError> {
         let layers = check::open_layers(options)?;
-        let base_path = layers.base_path.clone();
         Overlay::build(layers, options).map_err(|errno| OpenError::Io {
-            path: base_path,
+            path: options.base.clone(),
             what: "cannot set up the merged tree",
             errno,
         })
     }
 
     fn build(layers: Layers, options: &OpenOptions) -> Result<Overlay> {
-        let (base, base_mount) = match sys::seal_tree(layers.base_dir.as_fd()) {
-            Ok(sealed) => (sealed, Some(layers.base_dir)),
-            Err(errno) => {
-                tracing::debug!("no private clone of the base: {errno}");
-                (layers.base_dir, None)
-            }
-        };
+        let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
-        let place =
-            Place { names: Names::None, base: BaseRef::SameName, held: None };
+        let place = Place { names: Names::None, base: BaseRef::SameName, held: None };
         let ino = find::base_ino(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
-        let root_dir = Dir::new(
+        let root_dir = Arc::new(Dir::new(
             NodeId::ROOT,
             Some(rustix::io::fcntl_dupfd_cloexec(&base, 0)?),
-            Some(rustix::io::fcntl_dupfd_cloexec(&layers.storage_dir, 0)?),
-        )?;
-        let dirs = DirCache::new(dir_limit());
-        let root_dir = dirs.insert(root_dir);
+            Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
+        )?);
         let overlay = Overlay {
             base,
             _base_mount: base_mount,
-            storage: layers.storage_dir,
-            hidden: layers.hidden_in_base,
+            storage,
+            hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
-            dirs,
+            dirs: DirCache::new(dir_limit()),
             root,
             root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
             root_dir,
@@ -311,7 +301,9 @@ impl Overlay {
                 let held = held.ok_or(Errno::STALE)?;
                 return f(Spot::Fd(held.as_fd()), node.in_storage());
             };
-            let Some(dir) = self.try_dir(&link.parent)? else { continue };
+            let Some(dir) = self.try_dir(&link.parent)? else {
+                continue;
+            };
             let place = node.place.read();
             if !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link)) {
                 continue;

@@ -4,6 +4,7 @@
 //! calls used there. Everything above speaks of a [`Spot`]: an entry of a held
 //! directory, or an object whose name is gone.
 
+mod list;
 mod raw;
 mod xattr;
 
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::types::{Attr, SetTime, Timestamp};
 
+pub(crate) use list::{RawEntry, each_entry, read_entries};
 pub(crate) use raw::{flush_range, seal_tree, with_umask};
 pub(crate) use xattr::{copy_xattrs, get_xattr, list_xattrs, remove_xattr, set_xattr};
 
@@ -68,9 +70,7 @@ pub(crate) fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 pub(crate) fn open(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
     match spot {
         Spot::At(dir, name) => open_at(dir, name, flags),
-        Spot::Fd(fd) => {
-            fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty())
-        }
+        Spot::Fd(fd) => fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty()),
     }
 }
 
@@ -92,7 +92,12 @@ pub(crate) fn hold(spot: Spot<'_>) -> Result<OwnedFd> {
 }
 
 /// Creates and opens a regular file that must not exist.
-pub(crate) fn create(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: u32) -> Result<OwnedFd> {
+pub(crate) fn create(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    flags: OFlags,
+    mode: u32,
+) -> Result<OwnedFd> {
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))
 }
@@ -113,13 +118,7 @@ pub(crate) fn link_fd(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> R
     // Without CAP_DAC_READ_SEARCH AT_EMPTY_PATH is refused with ENOENT before
     // 6.10 (linkat(2)); the magic link does the same.
     match fs::linkat(fd, "", dir, name, AtFlags::EMPTY_PATH) {
-        Err(Errno::NOENT) => fs::linkat(
-            fs::CWD,
-            proc_path(fd),
-            dir,
-            name,
-            AtFlags::SYMLINK_FOLLOW,
-        ),
+        Err(Errno::NOENT) => fs::linkat(fs::CWD, proc_path(fd), dir, name, AtFlags::SYMLINK_FOLLOW),
         other => other,
     }
 }
@@ -163,10 +162,7 @@ pub(crate) fn set_times(
     atime: Option<SetTime>,
     mtime: Option<SetTime>,
 ) -> Result<()> {
-    let times = Timestamps {
-        last_access: timespec(atime),
-        last_modification: timespec(mtime),
-    };
+    let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
     match spot {
         Spot::At(dir, name) => fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW),
         // AT_EMPTY_PATH is known to utimensat from 5.8 on; an O_PATH

@@ -132,9 +132,9 @@ impl Table {
     /// parents included, come back, so that the caller can drop what it keeps
     /// for them.
     pub fn forget(&self, node: &Arc<Node>, count: u64) -> Vec<NodeId> {
-        let left = node.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-            Some(n.saturating_sub(count))
-        });
+        let left = node
+            .lookups
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| Some(n.saturating_sub(count)));
         let mut gone = Vec::new();
         if left.is_ok_and(|before| before > count) {
             return gone;
@@ -153,8 +153,8 @@ impl Table {
         // `place` is read first, as the order of locks wants it.
         let place = node.place.read();
         let mut inner = self.inner.write();
-        let used = node.lookups.load(Ordering::Acquire) > 0
-            || node.children.load(Ordering::Acquire) > 0;
+        let used =
+            node.lookups.load(Ordering::Acquire) > 0 || node.children.load(Ordering::Acquire) > 0;
         if used || node.is_root() || inner.by_id.remove(&node.id.0).is_none() {
             return false;
         }

@@ -71,11 +71,6 @@ impl Index {
         self.features.iter().map(|word| &**word)
     }
 
-    /// Hidden names.
-    pub fn hidden(&self) -> impl Iterator<Item = &[u8]> {
-        self.hidden.iter().map(|name| &**name)
-    }
-
     /// Redirects, as (name, base path).
     pub fn redirects(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.redirects.iter().map(|(name, path)| (&**name, &**path))

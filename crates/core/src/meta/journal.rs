@@ -148,8 +148,8 @@ pub fn rewrite(dir: BorrowedFd<'_>, index: &mut Index) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = rustix::fs::openat(dir, &*temp, flags, mode)?;
-    let written = fill(&fd, &bytes)
-        .and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
+    let written =
+        fill(&fd, &bytes).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
     if written.is_err() {
         let _ = rustix::fs::unlinkat(dir, &*temp, AtFlags::empty());
     }

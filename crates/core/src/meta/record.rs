@@ -86,7 +86,8 @@ impl Record {
             Record::Hide { name } => line(out, "D", &[name]),
             Record::Redirect { path, name } => {
                 let rooted = [b"/", &**path].concat();
-                let plain = !name.contains(&b'\n') && !path.iter().any(|b| matches!(b, b' ' | b'\n'));
+                let plain =
+                    !name.contains(&b'\n') && !path.iter().any(|b| matches!(b, b' ' | b'\n'));
                 if plain {
                     line(out, "R", &[&rooted, name]);
                 } else {

@@ -100,10 +100,7 @@ impl Overlay {
         let fd = opened.inspect_err(|_| discard(&fresh, dir))?;
         let lock = parent.mutate.lock();
         let place = node.place.write();
-        let published = parent.unseen(
-            |dir| publish(&fresh, dir, &link.name),
-            |_| Vec::new(),
-        );
+        let published = parent.unseen(|dir| publish(&fresh, dir, &link.name), |_| Vec::new());
         if published.is_err() {
             discard(&fresh, dir);
         }
@@ -125,7 +122,9 @@ impl Overlay {
         fresh: &Fresh,
         stat: &Statx,
     ) -> Result<OwnedFd> {
-        let Fresh::Temp(temp) = fresh else { return Err(Errno::INVAL) };
+        let Fresh::Temp(temp) = fresh else {
+            return Err(Errno::INVAL);
+        };
         let fd = sys::open_dir(dir, temp)?;
         meta::open_for_append(fd.as_fd())?;
         copy_attributes(Spot::Fd(base), Spot::Fd(fd.as_fd()), stat)?;

@@ -6,8 +6,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
-use super::file::OpenFile;
 use super::Overlay;
+use super::file::OpenFile;
 use super::find::{Found, storage_ino};
 use crate::dirs::Dir;
 use crate::name::Name;
@@ -42,9 +42,8 @@ impl Overlay {
         let storage = dir.writable()?;
         let mut flags = if open.write { OFlags::RDWR } else { OFlags::RDONLY };
         flags.set(OFlags::DIRECT, open.direct);
-        let fd = sys::with_umask(caller.umask, mode, |mode| {
-            sys::create(storage, name, flags, mode)
-        })?;
+        let fd =
+            sys::with_umask(caller.umask, mode, |mode| sys::create(storage, name, flags, mode))?;
         let own = self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage);
         let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
         Ok((entry, OpenFile::new(node, open, self.next_handle(), fd, true)))
@@ -161,7 +160,9 @@ impl Overlay {
 
     /// EEXIST if the base shows a name; the storage is asked by creating it.
     pub(super) fn check_absent(&self, dir: &Dir, name: &[u8]) -> Result<()> {
-        let Some(spot) = dir.base_spot(name) else { return Ok(()) };
+        let Some(spot) = dir.base_spot(name) else {
+            return Ok(());
+        };
         match sys::absent(sys::stat(spot))? {
             None => Ok(()),
             // The storage's own place in the base is not to be had.

@@ -36,7 +36,13 @@ impl Opened {
 }
 
 impl OpenFile {
-    pub(super) fn new(node: Arc<Node>, mode: OpenMode, number: u64, fd: OwnedFd, in_storage: bool) -> Arc<OpenFile> {
+    pub(super) fn new(
+        node: Arc<Node>,
+        mode: OpenMode,
+        number: u64,
+        fd: OwnedFd,
+        in_storage: bool,
+    ) -> Arc<OpenFile> {
         let opened = RwLock::new(Arc::new(Opened { fd, in_storage }));
         Arc::new(OpenFile { node, mode, number, opened })
     }
@@ -211,11 +217,7 @@ impl Overlay {
         {
             dir.sync_meta()?;
         }
-        if datasync {
-            rustix::fs::fdatasync(&opened.fd)
-        } else {
-            rustix::fs::fsync(&opened.fd)
-        }
+        if datasync { rustix::fs::fdatasync(&opened.fd) } else { rustix::fs::fsync(&opened.fd) }
     }
 
     /// Allocates or frees space of a file. `mode`: `FALLOC_FL_*`.

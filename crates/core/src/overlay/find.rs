@@ -191,12 +191,8 @@ impl Overlay {
                 meta.redirect(name).filter(|_| is_dir).map(Arc::<[u8]>::from),
             )
         };
-        let mut found = Found {
-            ino: storage_ino(stat.stx_ino),
-            stat,
-            in_storage: true,
-            base: BaseRef::None,
-        };
+        let mut found =
+            Found { ino: storage_ino(stat.stx_ino), stat, in_storage: true, base: BaseRef::None };
         if let Some(path) = redirect {
             match self.open_base_path(&path)? {
                 Some(fd) => {
@@ -205,14 +201,14 @@ impl Overlay {
                 }
                 None => tracing::warn!("a redirect leads to a base directory that is gone"),
             }
-        } else if identity.is_none() || is_dir {
-            if let Some(base) = self.base_stat(dir, name)? {
-                if kind(&base) == kind(&stat) {
-                    found.ino = base_ino(base.stx_ino);
-                    found.base = BaseRef::SameName;
-                } else {
-                    tracing::warn!("base and storage hold objects of different types");
-                }
+        } else if (identity.is_none() || is_dir)
+            && let Some(base) = self.base_stat(dir, name)?
+        {
+            if kind(&base) == kind(&stat) {
+                found.ino = base_ino(base.stx_ino);
+                found.base = BaseRef::SameName;
+            } else {
+                tracing::warn!("base and storage hold objects of different types");
             }
         }
         found.ino = identity.unwrap_or(found.ino);

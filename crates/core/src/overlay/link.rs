@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::Overlay;
 use super::create::new_name;
 use super::find::storage_ino;
-use super::Overlay;
 use crate::meta::Record;
 use crate::node::{Link, Node};
 use crate::sys::{self, Result, Spot};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, OFlags, RawDir, SeekFrom};
+use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -13,11 +13,8 @@ use super::find::{base_ino, storage_ino};
 use crate::dirs::Dir;
 use crate::name::is_reserved;
 use crate::node::Node;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, RawEntry, Result, Spot, each_entry, read_entries};
 use crate::types::{DirEntry, NodeId};
-
-/// Bytes of entries that one system call reads.
-const BUFFER: usize = 32 * 1024;
 
 /// An open directory: a position in its listing.
 pub struct OpenDir {
@@ -49,14 +46,6 @@ struct Listed {
     name: Box<[u8]>,
     ino: u64,
     kind: u32,
-}
-
-/// An entry as a layer has it.
-pub(super) struct RawEntry<'a> {
-    pub name: &'a [u8],
-    pub ino: u64,
-    pub kind: u32,
-    pub next: u64,
 }
 
 impl Overlay {
@@ -120,9 +109,7 @@ impl Overlay {
             (Some(base), None) => {
                 Ok(Listing::Single { fd: reopen(base.as_fd())?, in_storage: false })
             }
-            (None, Some(storage)) => {
-                Ok(Listing::Single { fd: reopen(storage)?, in_storage: true })
-            }
+            (None, Some(storage)) => Ok(Listing::Single { fd: reopen(storage)?, in_storage: true }),
             (Some(base), Some(storage)) => self.merge(node, &dir, base.as_fd(), storage),
         }
     }
@@ -140,7 +127,8 @@ impl Overlay {
         read_entries(fd.as_fd(), |entry| {
             let name = entry.name;
             let shown = is_dot(name)
-                || !is_reserved(name) && (in_storage || !dir.hides(name) && !self.is_hidden(&entry));
+                || !is_reserved(name)
+                    && (in_storage || !dir.hides(name) && !self.is_hidden(&entry));
             if !shown {
                 return true;
             }
@@ -219,14 +207,14 @@ impl Overlay {
         stored: &HashSet<Box<[u8]>>,
         entries: &mut Vec<Listed>,
     ) -> Result<()> {
-        let missing: Vec<(Box<[u8]>, Box<[u8]>)> = dir
+        let missing: Vec<[Box<[u8]>; 2]> = dir
             .meta
             .read()
             .redirects()
             .filter(|(name, _)| !stored.contains(*name))
-            .map(|(name, path)| (name.into(), path.into()))
+            .map(|(name, path)| [name.into(), path.into()])
             .collect();
-        for (name, path) in missing {
+        for [name, path] in missing {
             if let Some(fd) = self.open_base_path(&path)? {
                 let ino = base_ino(sys::stat_fd(&fd)?.stx_ino);
                 entries.push(Listed { name, ino, kind: libc::S_IFDIR });
@@ -260,8 +248,12 @@ impl Overlay {
     /// As `fsync(2)`.
     pub fn fsync_dir(&self, node: NodeId) -> Result<()> {
         let node = self.dir_node(node)?;
-        let Some(dir) = sys::absent(self.dir(&node))? else { return Ok(()) };
-        let Some(storage) = dir.storage() else { return Ok(()) };
+        let Some(dir) = sys::absent(self.dir(&node))? else {
+            return Ok(());
+        };
+        let Some(storage) = dir.storage() else {
+            return Ok(());
+        };
         let _slow = self.slow_section();
         dir.sync_meta()?;
         let fd = sys::open(Spot::At(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
@@ -275,39 +267,4 @@ pub(super) fn is_dot(name: &[u8]) -> bool {
 
 fn parent_ino(node: &Arc<Node>) -> u64 {
     node.parent().map_or(node.ino, |parent| parent.ino)
-}
-
-/// Calls `each` for the entries of a directory until it returns `false`.
-pub(super) fn each_entry(
-    dir: BorrowedFd<'_>,
-    each: impl FnMut(RawEntry<'_>) -> bool,
-) -> Result<()> {
-    let fd = sys::open_untraced(Spot::At(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    read_entries(fd.as_fd(), each)
-}
-
-fn read_entries(fd: BorrowedFd<'_>, mut each: impl FnMut(RawEntry<'_>) -> bool) -> Result<()> {
-    let mut buf: Vec<u8> = Vec::with_capacity(BUFFER);
-    let mut entries = RawDir::new(fd, buf.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Err(Errno::INTR) => continue,
-            // A removed directory.
-            Err(Errno::NOENT) => return Ok(()),
-            other => other?,
-        };
-        let raw = RawEntry {
-            name: entry.file_name().to_bytes(),
-            ino: entry.ino(),
-            kind: match entry.file_type() {
-                FileType::Unknown => 0,
-                known => known.as_raw_mode() & libc::S_IFMT,
-            },
-            next: entry.next_entry_cookie(),
-        };
-        if !each(raw) {
-            break;
-        }
-    }
-    Ok(())
 }

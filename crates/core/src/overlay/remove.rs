@@ -8,12 +8,12 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::listing::{each_entry, is_dot};
+use super::listing::is_dot;
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Names, Node, Place};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, each_entry};
 use crate::types::{NodeId, SetTime};
 
 impl Overlay {

@@ -10,11 +10,11 @@ use rustix::fd::OwnedFd;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
+use super::Overlay;
 use super::create::new_name;
 use super::find::storage_ino;
 use super::link::identity;
 use super::remove::{remove_reserved, still_there};
-use super::Overlay;
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::name::Name;
@@ -52,8 +52,7 @@ impl Overlay {
         let (new_parent, new_dir) = self.writable_dir(new_parent)?;
         let from = End { parent, dir, name };
         let to = End { parent: new_parent, dir: new_dir, name: target_name };
-        let (source, _) =
-            self.find(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
+        let (source, _) = self.find(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
         let target = self.find(&to.parent, &to.dir, to.name)?.map(|(node, _)| node);
         match (mode, &target) {
             (RenameMode::NoReplace, Some(_)) => return Err(Errno::EXIST),
@@ -124,9 +123,7 @@ impl Overlay {
         } else {
             self.move_file(from, to, source)?;
         }
-        if let (Some(target), Some(place), Some(held)) =
-            (target, target_place.as_mut(), held)
-        {
+        if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
         }
         let link = relink(&mut place, from, to, base);
@@ -152,12 +149,8 @@ impl Overlay {
         if let Some(path) = base {
             to.dir.set_redirect(path, to.name)?;
         }
-        let moved = rustix::fs::renameat(
-            from.dir.writable()?,
-            from.name,
-            to.dir.writable()?,
-            to.name,
-        );
+        let moved =
+            rustix::fs::renameat(from.dir.writable()?, from.name, to.dir.writable()?, to.name);
         if let Err(errno) = moved {
             if base.is_some() {
                 to.dir.remove_redirect(to.name)?;
@@ -193,13 +186,7 @@ impl Overlay {
     }
 
     /// The node that had the target name lives on without it.
-    fn replaced(
-        &self,
-        target: &Arc<Node>,
-        place: &mut Place,
-        to: &End<'_>,
-        held: Arc<OwnedFd>,
-    ) {
+    fn replaced(&self, target: &Arc<Node>, place: &mut Place, to: &End<'_>, held: Arc<OwnedFd>) {
         if target.is_dir() {
             self.detach_dir(target, place, held);
             return;
@@ -223,7 +210,9 @@ impl Overlay {
         target: &Arc<Node>,
     ) -> Result<()> {
         let _locks = lock_both(&from.dir, &to.dir);
-        let base_of = |node: &Arc<Node>| if node.is_dir() { self.base_path(node) } else { None };
+        let base_of = |node: &Arc<Node>| {
+            if node.is_dir() { self.base_path(node) } else { None }
+        };
         let (source_base, target_base) = (base_of(source), base_of(target));
         let (mut place, mut target_place) = lock_places(source, Some(target));
         let target_place = target_place.as_mut().ok_or(Errno::NOENT)?;
@@ -280,7 +269,10 @@ fn relink(place: &mut Place, from: &End<'_>, to: &End<'_>, base: Option<Vec<u8>>
 }
 
 /// Locks the entries of one or two directories, by number.
-fn lock_both<'a>(a: &'a Arc<Dir>, b: &'a Arc<Dir>) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
+fn lock_both<'a>(
+    a: &'a Arc<Dir>,
+    b: &'a Arc<Dir>,
+) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
     if Arc::ptr_eq(a, b) {
         return (a.mutate.lock(), None);
     }

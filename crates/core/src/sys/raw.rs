@@ -29,9 +29,8 @@ pub(super) fn fchmodat2(spot: Spot<'_>, mode: u32) -> Result<()> {
     let name = c_name(name)?;
     // SAFETY: the descriptor is borrowed for the call, the name is a C string
     // that outlives it, the other arguments are numbers.
-    let ret = unsafe {
-        libc::syscall(SYS_FCHMODAT2, dir.as_raw_fd(), name.as_ptr(), mode, flags.bits())
-    };
+    let ret =
+        unsafe { libc::syscall(SYS_FCHMODAT2, dir.as_raw_fd(), name.as_ptr(), mode, flags.bits()) };
     check(ret).map(drop)
 }
 
@@ -63,7 +62,8 @@ pub(crate) fn seal_tree(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     )?;
     // SAFETY: `mount_attr` is a structure of integers; all zero is valid.
     let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attr.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME;
+    attr.attr_set =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME;
     attr.attr_clr = libc::MOUNT_ATTR__ATIME;
     attr.propagation = libc::MS_PRIVATE;
     // SAFETY: the descriptor is ours, the name an empty C string, and `attr`

@@ -1,0 +1,254 @@
+//! Opening base and storage, and everything that is verified then.
+#![forbid(unsafe_code)]
+
+mod scan;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{OpenError, Warning};
+use crate::meta::{self, Record};
+use crate::options::OpenOptions;
+use crate::sys::{self, Spot};
+
+type Result<T> = std::result::Result<T, OpenError>;
+
+/// Base and storage, opened and verified.
+pub(crate) struct Layers {
+    /// `O_PATH` descriptor of the base: a private clone of its mount where the
+    /// process may make one.
+    pub base: OwnedFd,
+    /// Keeps the base's own mount in use, if `base` is a clone.
+    pub base_mount: Option<OwnedFd>,
+    /// Descriptor of the storage, which holds the lock.
+    pub storage: OwnedFd,
+    /// Device and number of the storage, if it lies inside the base.
+    pub hidden: Option<(u64, u64)>,
+    /// The storage has never been mounted.
+    pub fresh: bool,
+    /// Nothing may be written: asked for, or because of what was found.
+    pub read_only: bool,
+    /// What was odd.
+    pub warnings: Vec<Warning>,
+}
+
+/// Opens base and storage. Nothing is written before all checks have passed.
+pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
+    let base_mount = open_base(&options.base)?;
+    let storage = open_storage(&options.storage)?;
+    let base_path = canonical(&options.base)?;
+    let storage_path = canonical(&options.storage)?;
+    let hidden = check_nesting(&base_path, &storage_path, &storage)?;
+    let sealed = sys::seal_tree(base_mount.as_fd());
+    check_mountpoint(options, &base_path, &storage_path, sealed.is_ok())?;
+    let mut warnings = Vec::new();
+    if !options.read_only {
+        check_writable(&options.storage, &storage)?;
+    }
+    lock(options, &storage, &mut warnings)?;
+    let (base, base_mount) = match sealed {
+        Ok(sealed) => (sealed, Some(base_mount)),
+        Err(_) => (base_mount, None),
+    };
+    let root = meta::load(storage.as_fd())
+        .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
+    let origin = origin(&base, &base_path)?;
+    let own = same_base(&root.index, &origin);
+    if let Err(recorded) = &own
+        && !options.accept_other_base
+    {
+        let path = options.storage.clone();
+        return Err(OpenError::OtherBase { path, recorded: recorded.clone() });
+    }
+    let mut read_only = options.read_only;
+    for word in root.index.features() {
+        let word = String::from_utf8_lossy(word).into_owned();
+        warnings.push(Warning::UnknownFeature { word });
+        read_only = true;
+    }
+    let scanned = scan::scan(&storage, &base, &storage_path, read_only, &mut warnings);
+    if scanned.damaged && !read_only && !options.write_despite_damage {
+        warnings.push(Warning::ReadOnlyByDamage);
+        read_only = true;
+    }
+    let fresh = root.index.is_empty() && scanned.empty;
+    if !read_only && own != Ok(true) {
+        record_origin(&storage, &origin, root.unfinished_tail)
+            .map_err(|errno| io(&options.storage, "cannot write META", errno))?;
+    }
+    Ok(Layers { base, base_mount, storage, hidden, fresh, read_only, warnings })
+}
+
+fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {
+    OpenError::Io { path: path.to_path_buf(), what, errno }
+}
+
+fn canonical(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|err| {
+        let errno = Errno::from_io_error(&err).unwrap_or(Errno::IO);
+        io(path, "cannot find out its full path", errno)
+    })
+}
+
+fn open_base(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let path_buf = path.to_path_buf();
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT => OpenError::BaseMissing { path: path_buf.clone() },
+        Errno::NOTDIR => OpenError::BaseNotDirectory { path: path_buf.clone() },
+        errno => unreadable(&path_buf, errno),
+    })?;
+    sys::open_untraced(Spot::At(fd.as_fd(), b"."), OFlags::RDONLY | OFlags::DIRECTORY)
+        .map_err(|errno| unreadable(path, errno))?;
+    Ok(fd)
+}
+
+fn unreadable(path: &Path, errno: Errno) -> OpenError {
+    let uid = rustix::process::geteuid().as_raw();
+    OpenError::BaseUnreadable { path: path.to_path_buf(), uid, errno }
+}
+
+fn open_storage(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let path = path.to_path_buf();
+    rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT => OpenError::StorageMissing { path },
+        Errno::NOTDIR => OpenError::StorageNotDirectory { path },
+        Errno::ACCESS => not_writable(&path),
+        errno => io(&path, "cannot open the storage", errno),
+    })
+}
+
+fn not_writable(path: &Path) -> OpenError {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    match rustix::fs::stat(path) {
+        Ok(stat) => OpenError::StorageNotWritable {
+            path: path.to_path_buf(),
+            uid: uid.as_raw(),
+            gid: gid.as_raw(),
+            owner: stat.st_uid,
+            group: stat.st_gid,
+            mode: stat.st_mode & 0o7777,
+        },
+        Err(errno) => io(path, "cannot open the storage", errno),
+    }
+}
+
+fn check_writable(path: &Path, storage: &OwnedFd) -> Result<()> {
+    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    match rustix::fs::accessat(storage, ".", access, AtFlags::EACCESS) {
+        Ok(()) => Ok(()),
+        Err(Errno::ROFS) => Err(OpenError::StorageReadOnly { path: path.to_path_buf() }),
+        Err(Errno::ACCESS | Errno::PERM) => Err(not_writable(path)),
+        Err(errno) => Err(io(path, "cannot find out whether the storage can be written", errno)),
+    }
+}
+
+/// Refuses what cannot work. The result is the identity of a storage that
+/// must be hidden in the base.
+fn check_nesting(base: &Path, storage: &Path, fd: &OwnedFd) -> Result<Option<(u64, u64)>> {
+    if base == storage {
+        return Err(OpenError::SameDirectory { path: base.to_path_buf() });
+    }
+    if base.starts_with(storage) {
+        let (base, storage) = (base.to_path_buf(), storage.to_path_buf());
+        return Err(OpenError::BaseInsideStorage { base, storage });
+    }
+    if !storage.starts_with(base) {
+        return Ok(None);
+    }
+    let stat = sys::stat_fd(fd).map_err(|errno| io(storage, "cannot be examined", errno))?;
+    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    Ok(Some((device, stat.stx_ino)))
+}
+
+fn check_mountpoint(
+    options: &OpenOptions,
+    base: &Path,
+    storage: &Path,
+    sealed: bool,
+) -> Result<()> {
+    let Some(mountpoint) = &options.mountpoint else {
+        return Ok(());
+    };
+    // One that is missing is the mount's to report.
+    let Ok(mountpoint) = mountpoint.canonicalize() else {
+        return Ok(());
+    };
+    if mountpoint.starts_with(storage) {
+        let storage = storage.to_path_buf();
+        return Err(OpenError::MountpointInsideStorage { mountpoint, storage });
+    }
+    // Mounted over the base itself, or over a directory above it, it is not
+    // seen from inside; a private clone never sees it.
+    if mountpoint != base && mountpoint.starts_with(base) && !sealed {
+        let base = base.to_path_buf();
+        return Err(OpenError::MountpointInsideBase { mountpoint, base });
+    }
+    Ok(())
+}
+
+/// Locks the storage (docs/FORMAT.md, section 6).
+fn lock(options: &OpenOptions, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> Result<()> {
+    let path = options.storage.clone();
+    let operation = if options.read_only {
+        FlockOperation::NonBlockingLockShared
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
+    match rustix::fs::flock(storage, operation) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Err(OpenError::StorageInUse { path, by: None }),
+        Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
+    }
+    if let Ok(vfs) = rustix::fs::fstatvfs(storage)
+        && !options.read_only
+        && (vfs.f_bavail == 0 && vfs.f_blocks > 0 || vfs.f_ffree == 0 && vfs.f_files > 0)
+    {
+        warnings.push(Warning::StorageFull { path });
+    }
+    Ok(())
+}
+
+/// What tells the base from others.
+fn origin(base: &OwnedFd, path: &Path) -> Result<Record> {
+    let examine = |errno| io(path, "cannot be examined", errno);
+    let stat = sys::stat_fd(base).map_err(examine)?;
+    let vfs = rustix::fs::fstatvfs(base).map_err(examine)?;
+    let path = path.as_os_str().as_bytes().into();
+    Ok(Record::Origin { fsid: vfs.f_fsid, ino: stat.stx_ino, path })
+}
+
+/// Whether the storage was made for this base: `Ok(true)`, exactly; `Ok(false)`,
+/// as far as can be told; else the path of the other one.
+fn same_base(index: &meta::Index, now: &Record) -> std::result::Result<bool, PathBuf> {
+    let Some(recorded) = index.origin() else {
+        return Ok(false);
+    };
+    if recorded == now {
+        return Ok(true);
+    }
+    match (recorded, now) {
+        (
+            Record::Origin { fsid, ino, path },
+            Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
+        ) if path != now_path && (fsid, ino) != (now_fsid, now_ino) => {
+            Err(PathBuf::from(OsStr::from_bytes(path)))
+        }
+        _ => Ok(false),
+    }
+}
+
+fn record_origin(
+    storage: &OwnedFd,
+    origin: &Record,
+    unfinished: bool,
+) -> std::result::Result<(), Errno> {
+    let meta = meta::open_for_append(storage.as_fd())?;
+    meta::append_to(meta.as_fd(), std::slice::from_ref(origin), unfinished)
+}

@@ -1,0 +1,234 @@
+//! Why a tree cannot be shown, and what was odd about one that can.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// Why an overlay cannot be opened. Messages name the path and the way out.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The base does not exist.
+    #[error("base {}: there is no such directory", path.display())]
+    BaseMissing {
+        /// The base as given.
+        path: PathBuf,
+    },
+    /// The base is something else.
+    #[error("base {}: it is not a directory (mount an image first, for example with mount -o loop,ro)", path.display())]
+    BaseNotDirectory {
+        /// The base as given.
+        path: PathBuf,
+    },
+    /// The base cannot be entered.
+    #[error("base {}: {errno}; user {uid} needs read and search permission on it and search permission above it", path.display())]
+    BaseUnreadable {
+        /// The base as given.
+        path: PathBuf,
+        /// Who asks.
+        uid: u32,
+        /// What the system says.
+        errno: Errno,
+    },
+    /// The storage does not exist.
+    #[error("storage {}: there is no such directory; make it with: mkdir -p {}", path.display(), path.display())]
+    StorageMissing {
+        /// The storage as given.
+        path: PathBuf,
+    },
+    /// The storage is something else.
+    #[error("storage {}: it is not a directory", path.display())]
+    StorageNotDirectory {
+        /// The storage as given.
+        path: PathBuf,
+    },
+    /// The storage cannot be written by this user.
+    #[error("storage {}: user {uid}, group {gid} has no write permission: it belongs to user {owner}, group {group}, mode {mode:04o}; choose another storage, or give permission with chown or chmod", path.display())]
+    StorageNotWritable {
+        /// The storage as given.
+        path: PathBuf,
+        /// Who asks.
+        uid: u32,
+        /// With which group.
+        gid: u32,
+        /// Who has it.
+        owner: u32,
+        /// Which group has it.
+        group: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The storage cannot be written by anybody.
+    #[error("storage {}: its file system is read-only; choose another storage, remount that one writable, or mount with -o ro to look at it", path.display())]
+    StorageReadOnly {
+        /// The storage as given.
+        path: PathBuf,
+    },
+    /// Somebody else uses the storage.
+    #[error("storage {}: it is in use by {}; unmount that first, or choose another storage", path.display(), by.as_deref().unwrap_or("another mount"))]
+    StorageInUse {
+        /// The storage as given.
+        path: PathBuf,
+        /// Which mount, where that is known.
+        by: Option<String>,
+    },
+    /// The storage was made for another base.
+    #[error("storage {}: it holds the changes of another base, {}; choose another storage, or take it for this base with -o accept_base", path.display(), recorded.display())]
+    OtherBase {
+        /// The storage as given.
+        path: PathBuf,
+        /// The base it was made for.
+        recorded: PathBuf,
+    },
+    /// Base and storage are one directory.
+    #[error("base and storage are the same directory, {}: the base would be written; choose an empty directory as storage", path.display())]
+    SameDirectory {
+        /// That directory.
+        path: PathBuf,
+    },
+    /// The base lies in the storage.
+    #[error("base {} lies inside storage {}: every change would appear in the base; choose a storage outside of the base's parents", base.display(), storage.display())]
+    BaseInsideStorage {
+        /// The base.
+        base: PathBuf,
+        /// The storage.
+        storage: PathBuf,
+    },
+    /// The mount would cover or enter the storage.
+    #[error("mount point {} lies inside storage {}: the mount would cover its own storage; choose another mount point", mountpoint.display(), storage.display())]
+    MountpointInsideStorage {
+        /// The mount point.
+        mountpoint: PathBuf,
+        /// The storage.
+        storage: PathBuf,
+    },
+    /// The mount would be seen in its own base.
+    #[error("mount point {} lies inside base {}: without the right to clone the base's mount (CAP_SYS_ADMIN) the mount would see itself; choose a mount point outside, or mount over the base itself", mountpoint.display(), base.display())]
+    MountpointInsideBase {
+        /// The mount point.
+        mountpoint: PathBuf,
+        /// The base.
+        base: PathBuf,
+    },
+    /// A system call failed.
+    #[error("{}: {what}: {errno}", path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        errno: Errno,
+    },
+}
+
+/// What an [`OpenError`] is about, for exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The base.
+    Base,
+    /// The storage.
+    Storage,
+    /// The storage is used by another mount.
+    InUse,
+    /// The storage belongs to another base.
+    OtherBase,
+    /// Base, storage and mount point lie inside each other.
+    Nested,
+    /// Something else.
+    Other,
+}
+
+impl OpenError {
+    /// What the error is about.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            OpenError::BaseMissing { .. }
+            | OpenError::BaseNotDirectory { .. }
+            | OpenError::BaseUnreadable { .. } => ErrorClass::Base,
+            OpenError::StorageMissing { .. }
+            | OpenError::StorageNotDirectory { .. }
+            | OpenError::StorageNotWritable { .. }
+            | OpenError::StorageReadOnly { .. } => ErrorClass::Storage,
+            OpenError::StorageInUse { .. } => ErrorClass::InUse,
+            OpenError::OtherBase { .. } => ErrorClass::OtherBase,
+            OpenError::SameDirectory { .. }
+            | OpenError::BaseInsideStorage { .. }
+            | OpenError::MountpointInsideStorage { .. }
+            | OpenError::MountpointInsideBase { .. } => ErrorClass::Nested,
+            OpenError::Io { .. } => ErrorClass::Other,
+        }
+    }
+}
+
+/// What was odd about a storage or a base that can be used all the same.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A META line cannot be read and was skipped.
+    #[error("{}: line {line}: {reason}; the line is ignored", path.display())]
+    DamagedMeta {
+        /// The META file.
+        path: PathBuf,
+        /// The line, from 1; 0: the file as a whole.
+        line: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// More damage than is worth listing.
+    #[error("{count} more damaged lines")]
+    MoreDamage {
+        /// How much.
+        count: u64,
+    },
+    /// The consequence of damage.
+    #[error(
+        "mounted read-only because META is damaged; -o damaged=rw mounts it writable without the damaged lines"
+    )]
+    ReadOnlyByDamage,
+    /// The storage uses something this version does not know.
+    #[error(
+        "mounted read-only: the storage uses the feature '{word}', which this version does not know"
+    )]
+    UnknownFeature {
+        /// The feature's word.
+        word: String,
+    },
+    /// A renamed directory has lost what it shows.
+    #[error("{}: it shows the base directory /{}, which is not there any more", path.display(), target.display())]
+    RedirectLost {
+        /// The directory in the storage.
+        path: PathBuf,
+        /// The base path.
+        target: PathBuf,
+    },
+    /// Unfinished work of a crash was removed.
+    #[error("removed {count} unfinished files that a crash had left in the storage")]
+    Leftovers {
+        /// How many.
+        count: u64,
+    },
+    /// No space left.
+    #[error("storage {}: it is full; only deleting what was created will work", path.display())]
+    StorageFull {
+        /// The storage.
+        path: PathBuf,
+    },
+    /// Nothing keeps two mounts apart.
+    #[error("storage {}: its file system has no locks; make sure that no other mount uses it", path.display())]
+    NoLock {
+        /// The storage.
+        path: PathBuf,
+    },
+    /// A part of the storage could not be looked at.
+    #[error("{}: cannot be checked: {errno}", path.display())]
+    Unchecked {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+}

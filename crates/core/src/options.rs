@@ -1,0 +1,23 @@
+//! What an overlay is opened with.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+/// Options of [`crate::Overlay::assemble`].
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The tree that is only read.
+    pub base: PathBuf,
+    /// The directory that receives every change.
+    pub storage: PathBuf,
+    /// Where the merged tree will be mounted, if it will.
+    pub mountpoint: Option<PathBuf>,
+    /// Nothing is to be changed; the storage is shared with other readers.
+    pub read_only: bool,
+    /// Take a storage that was made for another base, and make it this one's.
+    pub accept_other_base: bool,
+    /// Write although META has damaged lines; the next rewrite drops them.
+    pub write_despite_damage: bool,
+    /// Copied data is not handed to the device before it gets its name.
+    pub volatile: bool,
+}

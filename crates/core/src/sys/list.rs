@@ -1,0 +1,61 @@
+//! Reading directories.
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{FileType, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::{Result, Spot, open_untraced};
+
+/// Bytes of entries that one system call reads.
+const BUFFER: usize = 32 * 1024;
+
+/// An entry as a layer has it.
+pub(crate) struct RawEntry<'a> {
+    /// The name, `.` and `..` included.
+    pub name: &'a [u8],
+    /// `d_ino`.
+    pub ino: u64,
+    /// Type bits of `st_mode`; 0: unknown.
+    pub kind: u32,
+    /// Position of the next entry.
+    pub next: u64,
+}
+
+/// Calls `each` for the entries of a directory until it returns `false`.
+pub(crate) fn each_entry(
+    dir: BorrowedFd<'_>,
+    each: impl FnMut(RawEntry<'_>) -> bool,
+) -> Result<()> {
+    let fd = open_untraced(Spot::At(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
+    read_entries(fd.as_fd(), each)
+}
+
+/// As [`each_entry`], from the descriptor's position on.
+pub(crate) fn read_entries(
+    fd: BorrowedFd<'_>,
+    mut each: impl FnMut(RawEntry<'_>) -> bool,
+) -> Result<()> {
+    let mut buf: Vec<u8> = Vec::with_capacity(BUFFER);
+    let mut entries = RawDir::new(fd, buf.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::INTR) => continue,
+            // A removed directory.
+            Err(Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
+        let raw = RawEntry {
+            name: entry.file_name().to_bytes(),
+            ino: entry.ino(),
+            kind: match entry.file_type() {
+                FileType::Unknown => 0,
+                known => known.as_raw_mode() & libc::S_IFMT,
+            },
+            next: entry.next_entry_cookie(),
+        };
+        if !each(raw) {
+            break;
+        }
+    }
+    Ok(())
+}
