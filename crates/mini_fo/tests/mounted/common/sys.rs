@@ -1,0 +1,133 @@
+//! The few system calls that the standard library does not offer.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, XattrFlags};
+
+pub use rustix::io::Errno;
+
+pub fn rename_with(old: &Path, new: &Path, flags: RenameFlags) -> Result<(), Errno> {
+    rustix::fs::renameat_with(CWD, old, CWD, new, flags)
+}
+
+pub fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
+    rename_with(one, other, RenameFlags::EXCHANGE)
+}
+
+/// Sets both times of access and modification, of the symlink itself.
+pub fn set_times(path: &Path, seconds: i64, nanoseconds: i64) {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .unwrap_or_else(|error| panic!("utimensat {}: {error}", path.display()));
+}
+
+/// Every extended attribute that can be listed and read, sorted by name.
+pub fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut names = vec![0; 65536];
+    let Ok(length) = rustix::fs::llistxattr(path, &mut names[..]) else {
+        return Vec::new();
+    };
+    let mut all: Vec<_> = names[..length]
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+        .filter_map(|name| {
+            let mut value = vec![0; 65536];
+            let text = CString::new(name).ok()?;
+            let length = rustix::fs::lgetxattr(path, &*text, &mut value[..]).ok()?;
+            value.truncate(length);
+            Some((name.to_vec(), value))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> Result<(), Errno> {
+    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
+}
+
+pub fn get_xattr(path: &Path, name: &str) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; 65536];
+    let length = rustix::fs::lgetxattr(path, name, &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
+}
+
+pub fn mknod(path: &Path, mode: u32, rdev: u64) {
+    let text = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
+    // SAFETY: `text` is a NUL-terminated path that lives across the call.
+    let result = unsafe { libc::mknod(text.as_ptr(), mode, rdev) };
+    assert_eq!(result, 0, "mknod {}: {}", path.display(), io::Error::last_os_error());
+}
+
+/// A mapping of the beginning of a file, unmapped on drop.
+pub struct Mapping {
+    address: *mut libc::c_void,
+    length: usize,
+}
+
+impl Mapping {
+    pub fn shared(file: &File, length: usize, writable: bool) -> Mapping {
+        let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+        // SAFETY: a new mapping at an address of the kernel's choice; it aliases no Rust memory.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(address, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        Mapping { address, length }
+    }
+
+    pub fn read(&self, count: usize) -> Vec<u8> {
+        assert!(count <= self.length);
+        (0..count)
+            // SAFETY: the offset is inside the mapping, which lives as long as `self`;
+            // volatile, because the kernel may change the bytes at any time.
+            .map(|offset| unsafe { self.address.cast::<u8>().add(offset).read_volatile() })
+            .collect()
+    }
+
+    pub fn write(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.length);
+        for (offset, &byte) in bytes.iter().enumerate() {
+            // SAFETY: the offset is inside the mapping, which was made writable by the caller.
+            unsafe { self.address.cast::<u8>().add(offset).write_volatile(byte) };
+        }
+        // SAFETY: the range is exactly this mapping.
+        let result = unsafe { libc::msync(self.address, self.length, libc::MS_SYNC) };
+        assert_eq!(result, 0, "msync: {}", io::Error::last_os_error());
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is exactly this mapping and nobody keeps a pointer into it.
+        unsafe { libc::munmap(self.address, self.length) };
+    }
+}
+
+/// Gives the calling thread, and every program it starts, a mount namespace of
+/// its own: what a test mounts ends with the test, however it ends.
+pub fn own_mount_namespace() -> io::Result<()> {
+    // SAFETY: unshare takes flags only; CLONE_NEWNS concerns the calling thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    rustix::mount::mount_change(
+        "/",
+        rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+    )?;
+    Ok(())
+}

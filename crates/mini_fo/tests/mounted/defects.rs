@@ -1,0 +1,167 @@
+//! Defects known from other overlays, each as the shortest way to meet it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::common::{Scene, is_root, sh, standard_base};
+
+/// A removed, made and again removed directory came back with its base content.
+#[test]
+fn a_directory_removed_twice_stays_gone() {
+    let Some(mut scene) = Scene::new(standard_base) else {
+        return;
+    };
+    sh(&scene.mnt, "rm -rf d; mkdir d; rmdir d");
+    scene.now_and_remounted(|mnt| assert!(!mnt.join("d").exists()));
+    sh(&scene.mnt, "mkdir d; touch d/new");
+    scene.now_and_remounted(|mnt| assert_eq!(sh(mnt, "ls d"), "new\n"));
+    sh(&scene.mnt, "rm d/new; rmdir d; echo file > d; rm d");
+    scene.now_and_remounted(|mnt| assert!(!mnt.join("d").exists()));
+}
+
+/// A file removed through one number of an inode met EISDIR through another.
+#[test]
+fn removing_and_making_under_the_same_names() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    for round in 0..200 {
+        let script = format!(
+            "rm -rf x y; mkdir x; echo {round} > y; rm y; rmdir x; echo {round} > x; mkdir y; rm x; rmdir y"
+        );
+        sh(&scene.mnt, &script);
+    }
+    let _ = fs::remove_dir_all(scene.at("d"));
+    assert!(!scene.at("d").exists());
+}
+
+/// At each moment of a rename exactly one of both names exists for an observer
+/// that looks while it happens.
+#[test]
+fn a_rename_is_seen_whole() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    let mnt = scene.mnt.clone();
+    let (a, b) = (mnt.join("g"), mnt.join("g2"));
+    std::thread::scope(|scope| {
+        let mover = scope.spawn(|| {
+            for _ in 0..100 {
+                fs::rename(&a, &b).expect("rename");
+                fs::rename(&b, &a).expect("rename back");
+            }
+        });
+        while !mover.is_finished() {
+            let names = names(&mnt);
+            let count = names.iter().filter(|n| *n == "g" || *n == "g2").count();
+            assert!(count <= 1, "both names at once: {names:?}");
+        }
+    });
+    assert_eq!(fs::read(&a).expect("read"), b"gggg\n");
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir)
+        .expect("readdir")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn syncing_files_and_directories() {
+    let Some(mut scene) = Scene::new(standard_base) else {
+        return;
+    };
+    fs::write(scene.at("d/new"), "new").expect("write");
+    File::open(scene.at("d/new")).and_then(|f| f.sync_all()).expect("fsync");
+    File::open(scene.at("d")).and_then(|f| f.sync_all()).expect("fsync of the directory");
+    sh(&scene.mnt, "sync -f d/new; chmod 600 f; sync f; sync -d g");
+    scene.now_and_remounted(|mnt| {
+        assert_eq!(fs::read(mnt.join("d/new")).expect("read"), b"new");
+        assert_eq!(fs::read(mnt.join("f")).expect("read"), b"base content of f\n");
+    });
+}
+
+#[test]
+fn names_too_long() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    let error = fs::write(scene.at(&"x".repeat(256)), "").expect_err("256 bytes");
+    assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG));
+    let error = fs::metadata(scene.at(&"x".repeat(256))).expect_err("256 bytes");
+    assert_eq!(error.raw_os_error(), Some(libc::ENAMETOOLONG));
+    fs::write(scene.at(&"x".repeat(255)), "").expect("255 bytes");
+    fs::rename(scene.at(&"x".repeat(255)), scene.at(&"y".repeat(255))).expect("rename");
+    fs::remove_file(scene.at(&"y".repeat(255))).expect("unlink");
+}
+
+#[test]
+fn an_unlinked_open_file_lives_on() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    for name in ["f", "d/one"] {
+        let file = File::options().read(true).write(true).open(scene.at(name)).expect("open");
+        fs::remove_file(scene.at(name)).expect("unlink");
+        let found = file.metadata().expect("fstat of an unlinked file");
+        assert_eq!(found.nlink(), 0, "{name}");
+        std::os::unix::fs::FileExt::write_all_at(&file, b"still", 0).expect("write");
+        file.set_len(3).expect("ftruncate");
+        assert_eq!(file.metadata().expect("fstat").len(), 3);
+    }
+    let reader = File::open(scene.at("g")).expect("open");
+    fs::remove_file(scene.at("g")).expect("unlink");
+    assert_eq!(reader.metadata().expect("fstat").nlink(), 0);
+    let mut bytes = [0; 4];
+    std::os::unix::fs::FileExt::read_exact_at(&reader, &mut bytes, 0).expect("read");
+    assert_eq!(&bytes, b"gggg");
+}
+
+#[test]
+fn a_write_takes_setuid_away() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    if !is_root() {
+        return crate::common::skip("needs another user");
+    }
+    sh(
+        &scene.mnt,
+        "chmod 6777 script; touch made; chmod 6777 made
+         setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'echo x >> script; echo x >> made'",
+    );
+    for name in ["script", "made"] {
+        let mode = fs::metadata(scene.at(name)).expect("stat").mode();
+        assert_eq!(mode & 0o7777, 0o777, "{name} kept its setuid bits");
+    }
+}
+
+#[test]
+fn a_write_through_a_mapping_moves_the_modification_time() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    let file = File::options().read(true).write(true).open(scene.at("f")).expect("open");
+    let before = file.metadata().expect("fstat").modified().expect("mtime");
+    crate::common::sys::Mapping::shared(&file, 18, true).write(b"m");
+    drop(file);
+    let after = fs::metadata(scene.at("f")).expect("stat").modified().expect("mtime");
+    assert!(after > before);
+}
+
+#[test]
+fn umask_and_inherited_groups_apply() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    sh(
+        &scene.mnt,
+        "umask 027; touch u; mkdir v; mkfifo w
+         test \"$(stat -c %a u v w | tr '\\n' ' ')\" = '640 750 640 '
+         chmod 2775 e; chgrp $(id -g) e; mkdir e/in; touch e/file
+         test $(stat -c %a e/in) = 2750
+         test $(stat -c %g e/file) = $(stat -c %g e)",
+    );
+}

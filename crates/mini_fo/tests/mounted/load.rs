@@ -1,0 +1,160 @@
+//! Many files, large files, and little memory.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::cli::daemon;
+use crate::common::{
+    BaseKind, Scene, StorageKind, engine_is_product, run, sh, skip, standard_base,
+};
+
+/// Directories, and files in each: more than any limit of open files.
+fn many(base: &Path) {
+    for d in 0..200 {
+        let dir = base.join(format!("dir{d:03}"));
+        fs::create_dir(&dir).expect("mkdir");
+        for f in 0..500 {
+            fs::write(dir.join(format!("file{f:03}")), "").expect("write");
+        }
+    }
+}
+
+/// A walk over far more objects than the daemon may open: `MINI_FO_TEST_WALK`
+/// times 100,000.
+#[test]
+fn a_walk_with_few_open_files() {
+    if !engine_is_product() {
+        return;
+    }
+    let times: u32 =
+        std::env::var("MINI_FO_TEST_WALK").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let fill = |base: &Path| {
+        for copy in 0..times {
+            let dir = base.join(format!("copy{copy}"));
+            fs::create_dir(&dir).expect("mkdir");
+            many(&dir);
+        }
+    };
+    let Some(s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else {
+        return;
+    };
+    let script = format!(
+        "ulimit -n 1024; {} mount {} {} --storage {}",
+        env!("CARGO_BIN_EXE_mini_fo"),
+        s.base.display(),
+        s.mnt.display(),
+        s.storage.display()
+    );
+    sh(Path::new("/"), &script);
+    let pid = daemon(&s);
+    let expected = times * (200 * 501 + 1) + 1;
+    let found = sh(&s.mnt, "find . -printf '%s\\n' | wc -l");
+    assert_eq!(found.trim(), expected.to_string());
+    sh(&s.mnt, "find . -name 'file00*' -exec chmod 600 {} +; find . -name 'file01*' -delete");
+    sh(&s.mnt, "for d in copy0/dir*; do mv $d $d.moved; done; find . -type f | wc -l");
+    if let Some(kib) = resident(pid) {
+        eprintln!("resident after the walk over {expected} objects: {kib} KiB");
+        assert!(kib < 200_000 * u64::from(times), "{kib} KiB");
+    }
+    run(env!("CARGO_BIN_EXE_mini_fo"), &[Path::new("umount"), &s.mnt]).ok();
+}
+
+/// Resident memory of a process in KiB.
+fn resident(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Other requests go on while a large file is copied up.
+#[test]
+fn a_large_copy_up_stalls_nobody() {
+    let Some(s) = Scene::new(|base| {
+        standard_base(base);
+        many(base);
+        let mut file = File::create(base.join("large")).expect("create");
+        let block: Vec<u8> = (0..1 << 20).map(|i| (i * 7 % 251) as u8).collect();
+        for _ in 0..1024 {
+            file.write_all(&block).expect("write");
+        }
+    }) else {
+        return;
+    };
+    let large = s.at("large");
+    let copy = std::thread::spawn(move || {
+        let start = Instant::now();
+        drop(File::options().append(true).open(large).expect("open for appending"));
+        start.elapsed()
+    });
+    let (mut worst, mut count) = (Duration::ZERO, 0);
+    while !copy.is_finished() {
+        let start = Instant::now();
+        let dir = s.at(&format!("dir{:03}", count % 200));
+        fs::metadata(dir.join(format!("file{:03}", count / 200 % 500))).expect("stat");
+        fs::metadata(s.at("large")).expect("stat of the file that is copied");
+        if count % 50 == 0 {
+            fs::write(s.at("meanwhile"), "x").expect("write");
+            fs::read(s.at("f")).expect("read");
+        }
+        worst = worst.max(start.elapsed());
+        count += 1;
+    }
+    let whole = copy.join().expect("join");
+    eprintln!("copy-up of 1 GiB: {whole:?}; {count} rounds meanwhile, the slowest {worst:?}");
+    assert!(worst < Duration::from_secs(1), "the slowest of {count} took {worst:?} of {whole:?}");
+}
+
+#[test]
+fn an_idle_mount_is_small() {
+    if !engine_is_product() {
+        return;
+    }
+    let Some(s) = Scene::new(standard_base) else {
+        return;
+    };
+    sh(&s.mnt, "ls -R > /dev/null");
+    std::thread::sleep(Duration::from_millis(200));
+    let Some(kib) = resident(daemon(&s)) else {
+        return skip("no /proc/PID/status");
+    };
+    eprintln!("an idle mount: {kib} KiB resident");
+    if cfg!(debug_assertions) {
+        return skip(&format!("resident memory is only judged of release builds ({kib} KiB)"));
+    }
+    assert!(kib <= 8192, "{kib} KiB resident");
+}
+
+/// Several programs at once, each in its own directory and all in one.
+#[test]
+fn many_at_once() {
+    let Some(mut s) = Scene::new(standard_base) else {
+        return;
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..8 {
+            let s = &s;
+            scope.spawn(move || {
+                let own = s.at(&format!("own{worker}"));
+                fs::create_dir(&own).expect("mkdir");
+                for i in 0..200 {
+                    let name = own.join(format!("{i}"));
+                    fs::write(&name, format!("{worker} {i}")).expect("write");
+                    let shared = s.at(&format!("d/sub/{worker}-{i}"));
+                    fs::rename(&name, &shared).expect("rename");
+                    if i % 2 == 0 {
+                        fs::remove_file(&shared).expect("unlink");
+                    }
+                    let mut file = File::options().append(true).open(s.at("g")).expect("open");
+                    file.write_all(b"line\n").expect("append");
+                }
+                fs::remove_dir(&own).expect("rmdir");
+            });
+        }
+    });
+    s.now_and_remounted(|mnt| {
+        assert_eq!(fs::read_dir(mnt.join("d/sub")).expect("readdir").count(), 2 + 800);
+        assert_eq!(fs::metadata(mnt.join("g")).expect("stat").len(), 5 + 1600 * 5);
+    });
+}

@@ -1,0 +1,19 @@
+//! Mounted tests: the program itself, seen through the kernel. Each test ends
+//! with the proof that its base is byte- and metadata-identical.
+
+mod common;
+
+mod badinput;
+mod base_safety;
+mod cli;
+mod copyup;
+mod defects;
+mod dirs;
+mod documents;
+mod format2005;
+mod layers;
+mod load;
+mod options;
+mod programs;
+mod recipes;
+mod user;

@@ -1,0 +1,144 @@
+#!/bin/bash
+# Runs pjdfstest (crates.io) on the mount and on native ext4. Every case that
+# passes natively must pass on the mount, except those that
+# scripts/pjdfstest.known lists with a reason.
+#
+# Usage: scripts/pjdfstest.sh [FILTER...]      runs the cases that FILTER names
+# MINI_FO: the program (default: the debug build). Needs root.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+version=0.2.2
+target=${CARGO_TARGET_DIR:-$PWD/target}
+mini_fo=${MINI_FO:-$target/debug/mini_fo}
+log=${MINI_FO_SKIP_LOG:-/dev/null}
+
+skip() {
+    echo "SKIPPED pjdfstest: $*" | tee -a "$log"
+    exit 0
+}
+
+[ "$(id -u)" = 0 ] || skip "needs root"
+[ -e /dev/fuse ] || skip "no /dev/fuse"
+for tool in mke2fs unshare findmnt; do
+    PATH=$PATH:/usr/sbin:/sbin command -v $tool >/dev/null || skip "$tool is not installed"
+done
+
+# All mounts are made in a namespace of their own and end with it.
+if [ -z "${PJDFSTEST_INSIDE:-}" ]; then
+    if ! [ -x "$target/pjd/bin/pjdfstest" ]; then
+        cargo install --quiet --root "$target/pjd" --target-dir "$target/pjd/build" \
+            pjdfstest --version "$version" || skip "it could not be installed"
+        rm -rf "$target/pjd/build"
+    fi
+    [ -x "$mini_fo" ] || cargo build --quiet -p mini_fo || exit 1
+    PJDFSTEST_INSIDE=1 exec unshare -m --propagation private "$0" "$@"
+fi
+
+work=$(mktemp -d /tmp/mini_fo-pjdfstest-XXXXXX)
+chmod 755 "$work"
+cleanup() {
+    cd /
+    umount "$work/mnt" 2>/dev/null || umount -l "$work/mnt" 2>/dev/null
+    umount -l "$work/native" "$work/storage" "$work/second" "$work/base" 2>/dev/null
+    umount -l "$(readlink -f /sbin)" "$work/sbin-orig" 2>/dev/null
+    rm -rf --one-file-system "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+# A second user with a group of its own; one of Debian's static ones.
+second=daemon
+getent passwd nobody >/dev/null && getent passwd $second >/dev/null ||
+    skip "the users nobody and $second do not exist"
+
+config() {
+    cat > "$work/config-$1.toml" <<EOF
+[features]
+posix_fallocate = {}
+rename_ctime = {}
+utime_now = {}
+utimensat = {}
+
+[settings]
+naptime = 0.02
+allow_remount = $1
+
+[dummy_auth]
+entries = [["nobody", "$(id -gn nobody)"], ["$second", "$(id -gn $second)"]]
+EOF
+}
+config false
+config true
+
+image() {
+    mkdir -p "$work/$1"
+    truncate -s 1G "$work/$1.img"
+    mke2fs -q -t ext4 "$work/$1.img" && mount -o loop "$work/$1.img" "$work/$1" || exit 1
+}
+image native
+image storage
+mkdir -p "$work/second" "$work/mnt" "$work/base" "$work/sbin" "$work/sbin-orig"
+mount -t tmpfs none "$work/second"
+mkdir "$work/native/run" "$work/storage/s"
+chmod 777 "$work/native/run"
+
+# The base holds the directory that the suite works in: every case begins with
+# a directory that is to be copied up.
+mkdir "$work/base/run"
+chmod 777 "$work/base/run"
+
+# mount.mini_fo beside all of sbin, for the remounts; in this namespace alone.
+mount --bind "$(readlink -f /sbin)" "$work/sbin-orig"
+ln -s "$work"/sbin-orig/* "$work/sbin/"
+ln -sf "$mini_fo" "$work/sbin/mount.mini_fo"
+ln -sf "$mini_fo" "$work/sbin/mount.fuse.mini_fo"
+mount --bind "$work/sbin" "$(readlink -f /sbin)"
+
+mount -t mini_fo -o "base=$work/base,sto=$work/storage/s" none "$work/mnt" || exit 1
+
+suite() {
+    local place=$1 config=$2
+    shift 2
+    "$target/pjd/bin/pjdfstest" -c "$work/config-$config.toml" -p "$place" \
+        -s "$work/second" -v "$@" 2>&1
+}
+
+# Names of the cases with one result, from the suite's output.
+results() {
+    sed -n "s/\x1b\[[0-9;]*m//g; s/^\([a-z0-9_]*::[^ ]*\)[ \t.]*$2\b.*/\1/p" "$1" | sort -u
+}
+
+judge() {
+    local what=$1 config=$2
+    shift 2
+    suite "$work/native/run" "$config" "$@" > "$work/$what-native.txt"
+    suite "$work/mnt/run" "$config" "$@" > "$work/$what-mount.txt"
+    results "$work/$what-native.txt" ok > "$work/native-ok"
+    results "$work/$what-mount.txt" ok > "$work/mount-ok"
+    grep -o '^[a-z0-9_]*::[^ ]*' scripts/pjdfstest.known 2>/dev/null | sort -u > "$work/known"
+    comm -23 "$work/native-ok" "$work/mount-ok" > "$work/worse"
+    comm -23 "$work/worse" "$work/known" > "$work/unexpected"
+    echo "pjdfstest $what: $(wc -l < "$work/native-ok") cases pass on native ext4," \
+        "$(wc -l < "$work/mount-ok") on the mount," \
+        "$(comm -12 "$work/worse" "$work/known" | wc -l) known exceptions"
+    [ -s "$work/native-ok" ] || { echo "no case passed natively:"; tail -5 "$work/$what-native.txt"; return 1; }
+    if [ -s "$work/unexpected" ]; then
+        echo "pass natively and fail on the mount:"
+        sed 's/^/    /' "$work/unexpected"
+        [ -z "${PJDFSTEST_VERBOSE:-}" ] || cat "$work/$what-mount.txt"
+        return 1
+    fi
+}
+
+status=0
+if [ $# -gt 0 ]; then
+    judge chosen false "$@" || status=1
+else
+    judge all false || status=1
+    # These remount the whole file system, so they run alone.
+    judge erofs true erofs || status=1
+fi
+umount "$work/mnt" || status=1
+[ "$(find "$work/base" -mindepth 1 | wc -l)" = 1 ] || { echo "the base has changed"; status=1; }
+exit $status

@@ -1,0 +1,53 @@
+#!/bin/bash
+# Installs what the tests and the demonstration need and the machine lacks.
+# Usage: scripts/setup.sh demo|test
+# Never fails for want of rights: it says what is missing and goes on.
+set -u
+
+what=${1:-test}
+
+# Program, and the Debian package that has it.
+needs="cc:gcc mksquashfs:squashfs-tools fusermount3:fuse3 unshare:util-linux"
+if [ "$what" = test ]; then
+    needs="$needs git:git rsync:rsync sqlite3:sqlite3 setfattr:attr setfacl:acl make:make
+        mkfs.erofs:erofs-utils mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
+        xorriso:xorriso setcap:libcap2-bin"
+fi
+
+missing=
+for need in $needs; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null 2>&1 ||
+        missing="$missing ${need#*:}"
+done
+# pjdfstest is linked with libacl.
+if [ "$what" = test ] && ! [ -e /usr/include/sys/acl.h ]; then
+    missing="$missing libacl1-dev"
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "setup: cargo is missing; Rust comes from https://rustup.rs or the package rustup" >&2
+    exit 1
+fi
+
+[ -n "$missing" ] || exit 0
+echo "setup: missing packages:$missing"
+if [ "$(id -u)" = 0 ]; then
+    root=
+elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    root="sudo -n"
+else
+    echo "setup: not root and no sudo without a password: not installed; what needs them is left out"
+    echo "setup: an administrator can do it: apt-get install$missing"
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: no apt-get here; install them by the means of this system"
+    exit 0
+fi
+# shellcheck disable=SC2086  # lists of words on purpose
+{
+    $root apt-get -qq update || true
+    $root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $missing >/dev/null ||
+        echo "setup: some packages could not be installed; what needs them is left out"
+}
+exit 0

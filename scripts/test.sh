@@ -1,0 +1,49 @@
+#!/bin/bash
+# Runs every test: formatting, lints, unit and model tests, the mounted tests,
+# pjdfstest. Installs what it needs; says at the end what was left out.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+scripts/setup.sh test || exit 1
+
+skips=$(mktemp)
+export MINI_FO_SKIP_LOG=$skips
+trap 'rm -f "$skips"' EXIT
+failed=
+
+step() {
+    local name=$1
+    shift
+    echo "== $name"
+    "$@" || failed="$failed, $name"
+}
+
+lint() {
+    if cargo "$1" --version >/dev/null 2>&1; then
+        return 0
+    fi
+    echo "SKIPPED $1: this cargo has no $1" | tee -a "$skips"
+    return 1
+}
+
+# The tests mount inside /tmp: another user must be able to run the program.
+umask 022
+
+lint fmt && step "cargo fmt" cargo fmt --all --check
+lint clippy && step "cargo clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
+step "cargo test" cargo test --workspace --no-fail-fast
+step "pjdfstest" scripts/pjdfstest.sh
+
+echo
+if [ -s "$skips" ]; then
+    echo "== Left out"
+    sort -u "$skips"
+    [ "$(id -u)" = 0 ] || echo "(as root most of these would run)"
+else
+    echo "== Nothing was left out"
+fi
+if [ -n "$failed" ]; then
+    echo "== FAILED: ${failed#, }"
+    exit 1
+fi
+echo "== All tests passed"
