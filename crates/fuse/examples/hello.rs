@@ -28,13 +28,7 @@ impl Hello {
             FILE_ID => (S_IFREG | 0o444, 1, CONTENT.len() as u64),
             _ => return Err(Errno::NOENT),
         };
-        Ok(Attr {
-            ino: node,
-            mode,
-            nlink,
-            size,
-            ..Attr::default()
-        })
+        Ok(Attr { ino: node, mode, nlink, size, ..Attr::default() })
     }
 }
 
@@ -53,16 +47,11 @@ impl FileSystem for Hello {
     }
 
     fn getattr(&self, req: &Request, _: Option<u64>) -> Result<AttrReply> {
-        Ok(AttrReply {
-            attr: self.attr(req.node)?,
-            ttl: FOREVER,
-        })
+        Ok(AttrReply { attr: self.attr(req.node)?, ttl: FOREVER })
     }
 
     fn read(&self, _: &Request, args: &ReadArgs, out: &mut [u8]) -> Result<usize> {
-        let rest = usize::try_from(args.offset)
-            .ok()
-            .and_then(|at| CONTENT.get(at..));
+        let rest = usize::try_from(args.offset).ok().and_then(|at| CONTENT.get(at..));
         let rest = rest.unwrap_or_default();
         let len = rest.len().min(out.len());
         out[..len].copy_from_slice(&rest[..len]);
@@ -70,11 +59,8 @@ impl FileSystem for Hello {
     }
 
     fn readdir(&self, _: &Request, _: u64, offset: u64, sink: &mut DirSink<'_>) -> Result<()> {
-        let entries: [(u64, u32, &[u8]); 3] = [
-            (ROOT_ID, S_IFDIR, b"."),
-            (ROOT_ID, S_IFDIR, b".."),
-            (FILE_ID, S_IFREG, b"hello"),
-        ];
+        let entries: [(u64, u32, &[u8]); 3] =
+            [(ROOT_ID, S_IFDIR, b"."), (ROOT_ID, S_IFDIR, b".."), (FILE_ID, S_IFREG, b"hello")];
         for (next, (ino, kind, name)) in (1..).zip(entries).skip(offset as usize) {
             if !sink.add(ino, next, kind, name) {
                 break;

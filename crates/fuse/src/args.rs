@@ -61,7 +61,7 @@ pub struct OpenArgs {
 /// CREATE and TMPFILE.
 #[derive(Clone, Copy, Debug)]
 pub struct CreateArgs<'a> {
-    /// The new name. For TMPFILE a placeholder without meaning.
+    /// The new name; empty for TMPFILE.
     pub name: &'a [u8],
     /// Type and permission bits; see [`MknodArgs::mode`] on the umask.
     pub mode: u32,

@@ -38,10 +38,7 @@ impl BackingRegistry {
     pub fn open(&self, file: impl AsFd) -> Result<BackingId> {
         let _without = WithoutFsetid::enter()?;
         let id = self.device.backing_open(file.as_fd())?;
-        Ok(BackingId {
-            id,
-            device: Arc::clone(&self.device),
-        })
+        Ok(BackingId { id, device: Arc::clone(&self.device) })
     }
 }
 

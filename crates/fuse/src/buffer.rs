@@ -61,13 +61,7 @@ impl Buffers {
         // SAFETY: exactly the mapping made above; advice changes no content.
         unsafe { libc::madvise(base, request + answer, libc::MADV_NOHUGEPAGE) };
         let base = NonNull::new(base.cast()).ok_or_else(std::io::Error::last_os_error)?;
-        Ok(Buffers {
-            base,
-            request,
-            answer,
-            touched: 0,
-            small_run: 0,
-        })
+        Ok(Buffers { base, request, answer, touched: 0, small_run: 0 })
     }
 
     /// The request area and the answer area, the latter from its header on.

@@ -39,32 +39,19 @@ impl Device {
         let mut source = self.0.as_raw_fd().cast_unsigned();
         // SAFETY: the ioctl reads the u32 it is given the address of, which
         // lives across the call; both descriptors are open.
-        let rc = unsafe {
-            libc::ioctl(
-                clone.0.as_raw_fd(),
-                abi::DEV_IOC_CLONE as _,
-                &raw mut source,
-            )
-        };
+        let rc =
+            unsafe { libc::ioctl(clone.0.as_raw_fd(), abi::DEV_IOC_CLONE as _, &raw mut source) };
         check(rc)?;
         Ok(clone)
     }
 
     /// Registers a backing file.
     pub(crate) fn backing_open(&self, fd: BorrowedFd<'_>) -> Result<i32, Errno> {
-        let mut map = abi::BackingMap {
-            fd: fd.as_raw_fd(),
-            flags: 0,
-            padding: 0,
-        };
+        let mut map = abi::BackingMap { fd: fd.as_raw_fd(), flags: 0, padding: 0 };
         // SAFETY: the ioctl reads a `fuse_backing_map`, whose layout
         // `BackingMap` has, and which lives across the call.
         let rc = unsafe {
-            libc::ioctl(
-                self.0.as_raw_fd(),
-                abi::DEV_IOC_BACKING_OPEN as _,
-                &raw mut map,
-            )
+            libc::ioctl(self.0.as_raw_fd(), abi::DEV_IOC_BACKING_OPEN as _, &raw mut map)
         };
         check(rc)
     }
@@ -75,11 +62,7 @@ impl Device {
         // SAFETY: the ioctl reads the u32 it is given the address of, which
         // lives across the call.
         let rc = unsafe {
-            libc::ioctl(
-                self.0.as_raw_fd(),
-                abi::DEV_IOC_BACKING_CLOSE as _,
-                &raw mut id,
-            )
+            libc::ioctl(self.0.as_raw_fd(), abi::DEV_IOC_BACKING_CLOSE as _, &raw mut id)
         };
         check(rc).map(drop)
     }
@@ -93,9 +76,7 @@ impl AsFd for Device {
 
 fn check(rc: libc::c_int) -> Result<i32, Errno> {
     if rc < 0 {
-        let errno = std::io::Error::last_os_error()
-            .raw_os_error()
-            .unwrap_or(libc::EIO);
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
         return Err(Errno::from_raw_os_error(errno));
     }
     Ok(rc)

@@ -63,20 +63,11 @@ impl<F: FileSystem> Dispatcher<F> {
             Ok(Ok(())) => {}
             Ok(Err(Failure::Errno(errno))) => reply.fail(errno),
             Ok(Err(Failure::Malformed(what))) => {
-                tracing::error!(
-                    opcode = code,
-                    node = raw.header.nodeid,
-                    what,
-                    "malformed request"
-                );
+                tracing::error!(opcode = code, node = raw.header.nodeid, what, "malformed request");
                 reply.fail(Errno::IO);
             }
             Err(_) => {
-                tracing::error!(
-                    opcode = code,
-                    node = raw.header.nodeid,
-                    "a handler panicked"
-                );
+                tracing::error!(opcode = code, node = raw.header.nodeid, "a handler panicked");
                 reply.fail(Errno::IO);
             }
         }
@@ -99,12 +90,7 @@ impl<F: FileSystem> Dispatcher<F> {
         let Some(handler) = handler(raw.header.opcode) else {
             return Err(Failure::Errno(Errno::NOSYS));
         };
-        let call = Call {
-            fs: &*self.fs,
-            raw,
-            req: raw.request(),
-            negotiated: &self.negotiated,
-        };
+        let call = Call { fs: &*self.fs, raw, req: raw.request(), negotiated: &self.negotiated };
         handler(&call, reply)
     }
 }

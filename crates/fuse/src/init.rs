@@ -231,11 +231,7 @@ pub(crate) fn negotiate(config: &Config, init: &abi::InitIn) -> (Negotiated, abi
         time_gran: config.time_gran,
         max_pages,
         flags2: (flags.bits() >> 32) as u32,
-        max_stack_depth: if negotiated.passthrough {
-            config.max_stack_depth
-        } else {
-            0
-        },
+        max_stack_depth: if negotiated.passthrough { config.max_stack_depth } else { 0 },
         request_timeout: config.request_timeout,
         ..abi::InitOut::default()
     };
@@ -280,10 +276,7 @@ mod tests {
     fn an_old_kernel_gets_no_new_flags() {
         // Linux 5.10: no INIT_EXT, so the second word is noise.
         let old = InitFlags::ASYNC_READ | InitFlags::MAX_PAGES | InitFlags::PASSTHROUGH;
-        let config = Config {
-            max_stack_depth: 1,
-            ..Config::default()
-        };
+        let config = Config { max_stack_depth: 1, ..Config::default() };
         let (agreed, out) = negotiate(&config, &init(32, old));
         assert_eq!(agreed.flags, InitFlags::ASYNC_READ | InitFlags::MAX_PAGES);
         assert!(!agreed.passthrough);

@@ -82,14 +82,8 @@ impl Mount {
     /// absolute path without symbolic links.
     pub fn adopt(device: Device, point: &Path) -> Mount {
         let number = table::topmost(point);
-        let point = MountPoint {
-            path: point.to_owned(),
-            number,
-        };
-        Mount {
-            device: Arc::new(device),
-            point: Arc::new(point),
-        }
+        let point = MountPoint { path: point.to_owned(), number };
+        Mount { device: Arc::new(device), point: Arc::new(point) }
     }
 
     /// The mount point, absolute and without symbolic links.
@@ -171,11 +165,7 @@ impl MountPoint {
 /// dead); with `lazy` although it is in use.
 pub fn unmount(point: &Path, lazy: bool) -> Result<(), MountError> {
     let point = resolve_parent(point)?;
-    let flags = if lazy {
-        UnmountFlags::DETACH
-    } else {
-        UnmountFlags::empty()
-    };
+    let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     match rustix::mount::unmount(&point, flags | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(Errno::PERM) => fusermount::unmount(&point, lazy),
@@ -223,10 +213,7 @@ fn direct(point: &Path, options: &MountOptions) -> Result<Mount, MountError> {
         Errno::PERM => MountError::NotPermitted(point.to_owned()),
         Errno::NODEV => MountError::NoKernelSupport,
         Errno::BUSY => MountError::Busy(point.to_owned()),
-        errno => MountError::Failed {
-            path: point.to_owned(),
-            errno,
-        },
+        errno => MountError::Failed { path: point.to_owned(), errno },
     })?;
     Ok(Mount::adopt(device, point))
 }
@@ -256,10 +243,7 @@ fn kernel_options(device: &Device, options: &MountOptions) -> CString {
 fn resolve(point: &Path) -> Result<PathBuf, MountError> {
     let failed = |error: std::io::Error| match Errno::from_io_error(&error) {
         Some(Errno::NOTCONN) => MountError::DeadMount(point.to_owned()),
-        errno => MountError::Point {
-            path: point.to_owned(),
-            errno: errno.unwrap_or(Errno::IO),
-        },
+        errno => MountError::Point { path: point.to_owned(), errno: errno.unwrap_or(Errno::IO) },
     };
     let path = point.canonicalize().map_err(failed)?;
     if !path.metadata().map_err(failed)?.is_dir() {
@@ -294,16 +278,7 @@ mod tests {
     fn missing_and_wrong_mount_points_are_named() {
         let options = MountOptions::default();
         let missing = Mount::new(Path::new("/nonexistent/x"), &options).unwrap_err();
-        assert!(
-            matches!(
-                missing,
-                MountError::Point {
-                    errno: Errno::NOENT,
-                    ..
-                }
-            ),
-            "{missing}"
-        );
+        assert!(matches!(missing, MountError::Point { errno: Errno::NOENT, .. }), "{missing}");
         let file = Mount::new(Path::new("/proc/self/status"), &options).unwrap_err();
         assert!(matches!(file, MountError::NotADirectory(_)), "{file}");
     }
@@ -313,13 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let real = dir.path().canonicalize().unwrap();
         std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
-        assert_eq!(
-            resolve_parent(&real.join("link/gone")).unwrap(),
-            real.join("gone")
-        );
-        assert_eq!(
-            resolve_parent(&real.join("link")).unwrap(),
-            real.join("link")
-        );
+        assert_eq!(resolve_parent(&real.join("link/gone")).unwrap(), real.join("gone"));
+        assert_eq!(resolve_parent(&real.join("link")).unwrap(), real.join("link"));
     }
 }

@@ -42,11 +42,7 @@ impl Notifier {
     /// `len` bytes, or all that follow if `len` is 0. With a negative
     /// `offset` only attributes are forgotten.
     pub fn inval_inode(&self, node: u64, offset: i64, len: i64) -> Result<()> {
-        let body = abi::NotifyInvalInodeOut {
-            ino: node,
-            off: offset,
-            len,
-        };
+        let body = abi::NotifyInvalInodeOut { ino: node, off: offset, len };
         self.send(abi::notify::INVAL_INODE, &[wire::bytes_of(&body)])
     }
 
@@ -63,24 +59,14 @@ impl Notifier {
 
     /// Forgets a name and tells watchers that `child` was deleted.
     pub fn delete(&self, parent: u64, child: u64, name: &[u8]) -> Result<()> {
-        let body = abi::NotifyDeleteOut {
-            parent,
-            child,
-            namelen: name_len(name)?,
-            padding: 0,
-        };
+        let body = abi::NotifyDeleteOut { parent, child, namelen: name_len(name)?, padding: 0 };
         self.send(abi::notify::DELETE, &[wire::bytes_of(&body), name, b"\0"])
     }
 
     /// Puts data into the page cache of a file.
     pub fn store(&self, node: u64, offset: u64, data: &[u8]) -> Result<()> {
         let size = u32::try_from(data.len()).map_err(|_| Errno::INVAL)?;
-        let body = abi::NotifyStoreOut {
-            nodeid: node,
-            offset,
-            size,
-            padding: 0,
-        };
+        let body = abi::NotifyStoreOut { nodeid: node, offset, size, padding: 0 };
         self.send(abi::notify::STORE, &[wire::bytes_of(&body), data])
     }
 
@@ -94,10 +80,8 @@ impl Notifier {
     pub fn prune(&self, nodes: &[u64]) -> Result<()> {
         // The kernel reads the ids by the page; stay well below any limit.
         for chunk in nodes.chunks(256) {
-            let body = abi::NotifyPruneOut {
-                count: chunk.len() as u32,
-                ..abi::NotifyPruneOut::default()
-            };
+            let body =
+                abi::NotifyPruneOut { count: chunk.len() as u32, ..abi::NotifyPruneOut::default() };
             let mut ids = Vec::with_capacity(size_of_val(chunk));
             for id in chunk {
                 ids.extend_from_slice(&id.to_ne_bytes());
@@ -114,15 +98,8 @@ impl Notifier {
     }
 
     fn entry(&self, parent: u64, name: &[u8], flags: u32) -> Result<()> {
-        let body = abi::NotifyInvalEntryOut {
-            parent,
-            namelen: name_len(name)?,
-            flags,
-        };
-        self.send(
-            abi::notify::INVAL_ENTRY,
-            &[wire::bytes_of(&body), name, b"\0"],
-        )
+        let body = abi::NotifyInvalEntryOut { parent, namelen: name_len(name)?, flags };
+        self.send(abi::notify::INVAL_ENTRY, &[wire::bytes_of(&body), name, b"\0"])
     }
 
     fn send(&self, code: i32, parts: &[&[u8]]) -> Result<()> {

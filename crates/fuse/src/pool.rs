@@ -130,20 +130,18 @@ impl<F: FileSystem> Pool<F> {
         let buffers = Buffers::new(self.dispatcher.negotiated().max_write as usize)?;
         self.readers.lock().count += 1;
         let leaving = Leaving(Arc::clone(self));
-        std::thread::Builder::new()
-            .name("fuse".to_owned())
-            .spawn(move || {
-                let pool = &leaving.0;
-                if let Some(affinity) = &pool.affinity {
-                    affinity.apply(nth);
-                }
-                let spares: Weak<dyn Spares> = pool.myself.clone();
-                CURRENT.set(Some(spares));
-                if let Err(errno) = pool.read_requests(&device, buffers) {
-                    tracing::error!(%errno, "reading /dev/fuse");
-                    pool.readers.lock().error.get_or_insert(errno);
-                }
-            })?;
+        std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {
+            let pool = &leaving.0;
+            if let Some(affinity) = &pool.affinity {
+                affinity.apply(nth);
+            }
+            let spares: Weak<dyn Spares> = pool.myself.clone();
+            CURRENT.set(Some(spares));
+            if let Err(errno) = pool.read_requests(&device, buffers) {
+                tracing::error!(%errno, "reading /dev/fuse");
+                pool.readers.lock().error.get_or_insert(errno);
+            }
+        })?;
         Ok(())
     }
 
@@ -180,11 +178,7 @@ impl<F: FileSystem> Pool<F> {
             return 0;
         };
         let len = HEADER + sent.len;
-        let header = abi::OutHeader {
-            len: len as u32,
-            error: sent.error,
-            unique,
-        };
+        let header = abi::OutHeader { len: len as u32, error: sent.error, unique };
         let Some(message) = answer.get_mut(..len) else {
             return 0;
         };
@@ -219,11 +213,7 @@ impl<F: FileSystem> Pool<F> {
                 wire::read::<abi::InHeader>(request)?.unique
             }
         };
-        let built = Built {
-            len: reply.len(),
-            error: reply.error(),
-            entry: reply.entry(),
-        };
+        let built = Built { len: reply.len(), error: reply.error(), entry: reply.entry() };
         Some((unique, built))
     }
 }
@@ -251,11 +241,7 @@ impl<F: FileSystem> Spares for Pool<F> {
     fn start_if_none_idle(&self) {
         // Counting the spare as idle at once keeps a second caller from
         // starting another before this one has begun.
-        if self
-            .idle
-            .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire)
-            .is_err()
-        {
+        if self.idle.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return;
         }
         let pool = self.myself.upgrade();

@@ -21,12 +21,7 @@ pub struct ReplyBuf<'a> {
 impl<'a> ReplyBuf<'a> {
     /// An empty, successful answer that may use all of `body`.
     pub fn new(body: &'a mut [u8]) -> ReplyBuf<'a> {
-        ReplyBuf {
-            body,
-            len: 0,
-            error: None,
-            entry: None,
-        }
+        ReplyBuf { body, len: 0, error: None, entry: None }
     }
 
     /// Bytes of the body that are to be sent.
@@ -81,8 +76,7 @@ impl<'a> ReplyBuf<'a> {
     /// Appends a structure.
     pub(crate) fn push<T: Pod>(&mut self, value: &T) -> Result<(), Errno> {
         let at = self.len;
-        self.space_at(at, size_of::<T>())?
-            .copy_from_slice(wire::bytes_of(value));
+        self.space_at(at, size_of::<T>())?.copy_from_slice(wire::bytes_of(value));
         self.len = at + size_of::<T>();
         Ok(())
     }
@@ -116,13 +110,7 @@ impl<'a> DirSink<'a> {
     /// the method is to return.
     #[must_use]
     pub fn add(&mut self, ino: u64, next: u64, kind: u32, name: &[u8]) -> bool {
-        put_dirent(
-            self.out,
-            &mut self.len,
-            &[],
-            &dirent(ino, next, kind, name),
-            name,
-        )
+        put_dirent(self.out, &mut self.len, &[], &dirent(ino, next, kind, name), name)
     }
 
     /// Whether an entry with this name still finds room.
@@ -168,13 +156,7 @@ impl<'a> DirPlusSink<'a> {
     #[must_use]
     pub fn add(&mut self, entry: &Entry, next: u64, name: &[u8]) -> bool {
         let dirent = dirent(entry.attr.ino, next, entry.attr.mode, name);
-        put_dirent(
-            self.out,
-            &mut self.len,
-            wire::bytes_of(&entry_out(entry)),
-            &dirent,
-            name,
-        )
+        put_dirent(self.out, &mut self.len, wire::bytes_of(&entry_out(entry)), &dirent, name)
     }
 
     /// Adds an entry without node: no lookup is counted, and the kernel learns
@@ -184,13 +166,7 @@ impl<'a> DirPlusSink<'a> {
     pub fn add_name(&mut self, ino: u64, next: u64, kind: u32, name: &[u8]) -> bool {
         let none = abi::EntryOut::default();
         let dirent = dirent(ino, next, kind, name);
-        put_dirent(
-            self.out,
-            &mut self.len,
-            wire::bytes_of(&none),
-            &dirent,
-            name,
-        )
+        put_dirent(self.out, &mut self.len, wire::bytes_of(&none), &dirent, name)
     }
 
     /// Bytes used.
@@ -225,10 +201,7 @@ fn put_dirent(
     let header = wire::bytes_of(dirent);
     let used = prefix.len() + header.len() + name.len();
     let padded = used.next_multiple_of(8);
-    let Some(place) = len
-        .checked_add(padded)
-        .and_then(|end| out.get_mut(*len..end))
-    else {
+    let Some(place) = len.checked_add(padded).and_then(|end| out.get_mut(*len..end)) else {
         return false;
     };
     let (a, rest) = place.split_at_mut(prefix.len());
@@ -346,9 +319,5 @@ pub(crate) fn statx_out(reply: &StatxReply) -> abi::StatxOut {
 }
 
 fn sx_time(time: Timestamp) -> abi::SxTime {
-    abi::SxTime {
-        tv_sec: time.sec,
-        tv_nsec: time.nsec,
-        __reserved: 0,
-    }
+    abi::SxTime { tv_sec: time.sec, tv_nsec: time.nsec, __reserved: 0 }
 }

@@ -29,11 +29,7 @@ impl<'a> RawRequest<'a> {
         let rest = bytes.get(size_of::<abi::InHeader>()..len)?;
         let op_size = op_size(header.opcode, negotiated).min(rest.len());
         let (op, payload) = rest.split_at_checked(op_size)?;
-        Some(RawRequest {
-            header,
-            op,
-            payload,
-        })
+        Some(RawRequest { header, op, payload })
     }
 
     /// The fixed structure.
@@ -71,11 +67,7 @@ impl<'a> RawRequest<'a> {
             if header.r#type == abi::EXT_GROUPS {
                 let body = rest.get(size_of::<abi::ExtHeader>()..size)?;
                 let count: u32 = wire::read(body)?;
-                return if count == 0 {
-                    None
-                } else {
-                    wire::read(body.get(4..)?)
-                };
+                return if count == 0 { None } else { wire::read(body.get(4..)?) };
             }
             if size < size_of::<abi::ExtHeader>() {
                 return None;
@@ -110,10 +102,8 @@ impl<'a> Cursor<'a> {
 
     /// The next `len` bytes.
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Failure> {
-        let (bytes, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or(Failure::Malformed("data too short"))?;
+        let (bytes, rest) =
+            self.0.split_at_checked(len).ok_or(Failure::Malformed("data too short"))?;
         self.0 = rest;
         Ok(bytes)
     }

@@ -76,6 +76,10 @@ pub trait FileSystem: Send + Sync + 'static {
     }
 
     /// Changes attributes and returns all of them.
+    ///
+    /// The change may be empty and must then succeed: under
+    /// `HANDLE_KILLPRIV_V2` the kernel sends that before a passthrough write
+    /// to a file with setuid or setgid. (Measured on 6.18.)
     fn setattr(&self, req: &Request, set: &SetAttr) -> Result<AttrReply> {
         Err(Errno::NOSYS)
     }

@@ -44,26 +44,14 @@ impl<F: FileSystem> Session<F> {
         let notifier = Notifier::new(Arc::clone(&device));
         let negotiated = handshake(&device, &*fs, config, &notifier)?;
         let normal = match config.threads {
-            0 => std::thread::available_parallelism()
-                .map_or(2, |n| n.get())
-                .max(2),
+            0 => std::thread::available_parallelism().map_or(2, |n| n.get()).max(2),
             n => n,
         };
-        let affinity = if config.pin_threads {
-            Affinity::current()
-        } else {
-            None
-        };
+        let affinity = if config.pin_threads { Affinity::current() } else { None };
         let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated.clone());
         let readers = reader_devices(&device, normal, config.clone_fd);
         let pool = Pool::new(dispatcher, device, normal, config.max_threads, affinity);
-        Ok(Session {
-            fs,
-            mount,
-            pool,
-            readers,
-            negotiated,
-        })
+        Ok(Session { fs, mount, pool, readers, negotiated })
     }
 
     /// What was agreed upon with the kernel.
@@ -78,9 +66,7 @@ impl<F: FileSystem> Session<F> {
 
     /// Ends this session from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle {
-            point: Arc::clone(self.mount.point_arc()),
-        }
+        StopHandle { point: Arc::clone(self.mount.point_arc()) }
     }
 
     /// The mount.
@@ -154,11 +140,7 @@ impl StopHandle {
 fn reader_devices(device: &Arc<Device>, count: usize, clone: bool) -> Vec<Arc<Device>> {
     let mut devices = vec![Arc::clone(device)];
     while devices.len() < count {
-        let next = match if clone {
-            device.try_clone()
-        } else {
-            Err(Errno::NOSYS)
-        } {
+        let next = match if clone { device.try_clone() } else { Err(Errno::NOSYS) } {
             Ok(own) => Arc::new(own),
             Err(errno) => {
                 if clone {
@@ -201,10 +183,7 @@ fn handshake<F: FileSystem>(
         }
         if init.major < abi::KERNEL_VERSION || init.minor < abi::OLDEST_MINOR_VERSION {
             answer(device, header.unique, -libc::EPROTO, &[])?;
-            return Err(SessionError::Version {
-                major: init.major,
-                minor: init.minor,
-            });
+            return Err(SessionError::Version { major: init.major, minor: init.minor });
         }
         let (negotiated, out) = negotiate(config, &init);
         if let Err(errno) = fs.init(&negotiated, notifier) {
@@ -235,11 +214,7 @@ fn parse_init(bytes: &[u8]) -> Option<(abi::InHeader, abi::InitIn)> {
 
 fn answer(device: &Device, unique: u64, error: i32, body: &[u8]) -> Result<(), SessionError> {
     let len = size_of::<abi::OutHeader>() + body.len();
-    let header = abi::OutHeader {
-        len: len as u32,
-        error,
-        unique,
-    };
+    let header = abi::OutHeader { len: len as u32, error, unique };
     let bytes = [wire::bytes_of(&header), body].concat();
     loop {
         match rustix::io::write(device.as_fd(), &bytes) {

@@ -21,13 +21,7 @@ impl SignalsBlocked {
         let before = unsafe {
             libc::sigfillset(block.as_mut_ptr());
             // Faults of the thread itself cannot be put off.
-            for fault in [
-                libc::SIGSEGV,
-                libc::SIGBUS,
-                libc::SIGFPE,
-                libc::SIGILL,
-                libc::SIGTRAP,
-            ] {
+            for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
                 libc::sigdelset(block.as_mut_ptr(), fault);
             }
             let rc = libc::pthread_sigmask(libc::SIG_BLOCK, block.as_ptr(), before.as_mut_ptr());

@@ -103,10 +103,7 @@ impl Entry {
     /// Only sensible as the answer to a lookup. The error ENOENT says the
     /// same without the permission to remember.
     pub fn negative(ttl: Duration) -> Entry {
-        Entry {
-            entry_ttl: ttl,
-            ..Entry::default()
-        }
+        Entry { entry_ttl: ttl, ..Entry::default() }
     }
 }
 

@@ -51,10 +51,7 @@ mod tests {
 
     #[test]
     fn reads_from_odd_addresses() {
-        let one = ForgetOne {
-            nodeid: 7,
-            nlookup: u64::MAX - 1,
-        };
+        let one = ForgetOne { nodeid: 7, nlookup: u64::MAX - 1 };
         let mut bytes = vec![0xaa];
         bytes.extend_from_slice(bytes_of(&one));
         let back: ForgetOne = read(&bytes[1..]).unwrap();

@@ -29,15 +29,13 @@ fn known(layout: &StructLayout, minor: u32) -> bool {
 
 fn header_minor() -> Option<u32> {
     let text = std::fs::read_to_string(HEADER).ok()?;
-    let line = text
-        .lines()
-        .find(|line| line.contains("define FUSE_KERNEL_MINOR_VERSION"))?;
+    let line = text.lines().find(|line| line.contains("define FUSE_KERNEL_MINOR_VERSION"))?;
     line.split_whitespace().last()?.parse().ok()
 }
 
 fn program(minor: u32) -> String {
     let mut c = String::from(
-        "#include <stdio.h>\n#include <stddef.h>\n#include <linux/fuse.h>\nint main(void) {\n",
+        "#include <stdio.h>\n#include <stddef.h>\n#include <sys/ioctl.h>\n#include <linux/fuse.h>\nint main(void) {\n",
     );
     for layout in layouts().filter(|layout| known(layout, minor)) {
         let name = layout.c_name;
@@ -52,10 +50,7 @@ fn program(minor: u32) -> String {
             }
         }
     }
-    let _ = writeln!(
-        c,
-        "printf(\"DEV_IOC_CLONE %u\\n\", (unsigned)FUSE_DEV_IOC_CLONE);"
-    );
+    let _ = writeln!(c, "printf(\"DEV_IOC_CLONE %u\\n\", (unsigned)FUSE_DEV_IOC_CLONE);");
     c.push_str("return 0; }\n");
     c
 }
@@ -92,27 +87,15 @@ fn structures_agree_with_the_system_header() {
     assert!(output.status.success());
     let theirs = String::from_utf8(output.stdout).unwrap();
     for (theirs, ours) in theirs.lines().zip(ours(minor).lines()) {
-        assert_eq!(
-            theirs, ours,
-            "left: {HEADER} (7.{minor}), right: this library"
-        );
+        assert_eq!(theirs, ours, "left: {HEADER} (7.{minor}), right: this library");
     }
     assert_eq!(theirs.lines().count(), ours(minor).lines().count());
     assert!(theirs.lines().count() > 200, "too little was compared");
 }
 
 fn compile(source: &Path, binary: &Path) {
-    let output = Command::new("cc")
-        .arg("-o")
-        .arg(binary)
-        .arg(source)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("cc").arg("-o").arg(binary).arg(source).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -29,10 +29,7 @@ fn check_name(name: &[u8]) {
 impl FileSystem for Greedy {
     fn lookup(&self, _: &Request, name: &[u8]) -> Result<Entry> {
         check_name(name);
-        Ok(Entry {
-            node: 5,
-            ..Entry::default()
-        })
+        Ok(Entry { node: 5, ..Entry::default() })
     }
     fn forget(&self, _: u64, count: u64) {
         self.forgotten.fetch_add(count, Ordering::Relaxed);
@@ -48,13 +45,7 @@ impl FileSystem for Greedy {
     }
     fn create(&self, _: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         check_name(args.name);
-        Ok((
-            Entry {
-                node: 6,
-                ..Entry::default()
-            },
-            OpenReply::default(),
-        ))
+        Ok((Entry { node: 6, ..Entry::default() }, OpenReply::default()))
     }
     fn read(&self, _: &Request, _: &ReadArgs, out: &mut [u8]) -> Result<usize> {
         out.fill(1);
@@ -89,10 +80,7 @@ impl FileSystem for Greedy {
         Ok(out.len() + 1)
     }
     fn ioctl(&self, _: &Request, _: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
-        Ok(IoctlReply {
-            result: 0,
-            len: out.len(),
-        })
+        Ok(IoctlReply { result: 0, len: out.len() })
     }
 }
 
@@ -182,20 +170,11 @@ fn xattr_sizes_are_asked_and_checked() {
     let dispatcher = dispatcher(InitFlags::empty());
     let ask = |code, size: u32| {
         let op = abi::GetxattrIn { size, padding: 0 };
-        serve(
-            &dispatcher,
-            &request(code, 0, &[wire::bytes_of(&op), b"user.x\0"].concat()),
-        )
+        serve(&dispatcher, &request(code, 0, &[wire::bytes_of(&op), b"user.x\0"].concat()))
     };
     let (error, body) = ask(opcode::LISTXATTR, 0);
-    assert_eq!(
-        (error, wire::read::<abi::GetxattrOut>(&body).unwrap().size),
-        (Some(0), 1)
-    );
-    assert_eq!(
-        ask(opcode::LISTXATTR, 10).0,
-        Some(-Errno::RANGE.raw_os_error())
-    );
+    assert_eq!((error, wire::read::<abi::GetxattrOut>(&body).unwrap().size), (Some(0), 1));
+    assert_eq!(ask(opcode::LISTXATTR, 10).0, Some(-Errno::RANGE.raw_os_error()));
     assert_eq!(ask(opcode::GETXATTR, 10).1.len(), 10);
 }
 
@@ -215,32 +194,21 @@ fn setxattr_has_two_sizes() {
 fn forgets_have_no_answer() {
     let fs = Arc::new(Greedy::default());
     let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated(InitFlags::empty()));
-    let one = serve(
-        &dispatcher,
-        &request(opcode::FORGET, 0, &3u64.to_ne_bytes()),
-    );
+    let one = serve(&dispatcher, &request(opcode::FORGET, 0, &3u64.to_ne_bytes()));
     assert_eq!(one.0, None);
     let mut batch = wire::bytes_of(&abi::BatchForgetIn { count: 2, dummy: 0 }).to_vec();
     for nlookup in [4, 5, 100] {
         batch.extend_from_slice(wire::bytes_of(&abi::ForgetOne { nodeid: 9, nlookup }));
     }
-    assert_eq!(
-        serve(&dispatcher, &request(opcode::BATCH_FORGET, 0, &batch)).0,
-        None
-    );
+    assert_eq!(serve(&dispatcher, &request(opcode::BATCH_FORGET, 0, &batch)).0, None);
     assert_eq!(fs.forgotten.load(Ordering::Relaxed), 3 + 4 + 5);
 }
 
 #[test]
 fn a_listing_cut_short_by_an_error_is_delivered() {
-    let op = abi::ReadIn {
-        size: 4096,
-        ..abi::ReadIn::default()
-    };
-    let served = serve(
-        &dispatcher(InitFlags::empty()),
-        &request(opcode::READDIR, 0, wire::bytes_of(&op)),
-    );
+    let op = abi::ReadIn { size: 4096, ..abi::ReadIn::default() };
+    let served =
+        serve(&dispatcher(InitFlags::empty()), &request(opcode::READDIR, 0, wire::bytes_of(&op)));
     assert_eq!(served.0, Some(0));
     assert_eq!(served.1.len() % abi::dirent_size(9), 0);
     assert!(served.1.len() > 4096 - abi::dirent_size(9));
@@ -248,10 +216,7 @@ fn a_listing_cut_short_by_an_error_is_delivered() {
 
 #[test]
 fn unknown_operations_are_unimplemented() {
-    let served = serve(
-        &dispatcher(InitFlags::empty()),
-        &request(opcode::INTERRUPT, 0, &[0; 8]),
-    );
+    let served = serve(&dispatcher(InitFlags::empty()), &request(opcode::INTERRUPT, 0, &[0; 8]));
     assert_eq!(served.0, Some(-Errno::NOSYS.raw_os_error()));
     let served = serve(&dispatcher(InitFlags::empty()), &request(4711, 0, &[]));
     assert_eq!(served.0, Some(-Errno::NOSYS.raw_os_error()));

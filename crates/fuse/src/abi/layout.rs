@@ -25,9 +25,7 @@ pub struct StructLayout {
 
 /// All structures of the protocol.
 pub fn layouts() -> impl Iterator<Item = &'static StructLayout> {
-    super::structs::LAYOUTS
-        .iter()
-        .chain(super::requests::LAYOUTS)
+    super::structs::LAYOUTS.iter().chain(super::requests::LAYOUTS)
 }
 
 /// Defines `repr(C)` structures of integers without padding, with their size

@@ -237,7 +237,7 @@ abi_structs! {
         r#type: u32,
     }
     /// Extension of supplementary groups; the groups follow.
-    SuppGroups = "fuse_supp_groups", 4 bytes, since 38 {
+    SuppGroups = "fuse_supp_groups", 4 bytes, since 39 {
         nr_groups: u32,
     }
     /// io_uring transport: what an entry is about.

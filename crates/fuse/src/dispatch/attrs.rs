@@ -52,11 +52,7 @@ impl<F: FileSystem> Call<'_, F> {
         } else {
             let old: abi::GetxattrIn = self.raw.op()?;
             // Two words, the second of which is named padding there.
-            abi::SetxattrIn {
-                size: old.size,
-                flags: old.padding,
-                ..Default::default()
-            }
+            abi::SetxattrIn { size: old.size, flags: old.padding, ..Default::default() }
         };
         let mut payload = self.raw.payload();
         let name = xattr_name(payload.string()?)?;
@@ -72,9 +68,7 @@ impl<F: FileSystem> Call<'_, F> {
     pub(super) fn getxattr(&self, reply: &mut ReplyBuf<'_>) -> Done {
         let args: abi::GetxattrIn = self.raw.op()?;
         let name = xattr_name(self.raw.payload().string()?)?;
-        self.xattr_bytes(reply, args.size, |out| {
-            self.fs.getxattr(&self.req, name, out)
-        })
+        self.xattr_bytes(reply, args.size, |out| self.fs.getxattr(&self.req, name, out))
     }
 
     pub(super) fn listxattr(&self, reply: &mut ReplyBuf<'_>) -> Done {
@@ -91,10 +85,7 @@ impl<F: FileSystem> Call<'_, F> {
     ) -> Done {
         if size == 0 {
             let len = u32::try_from(get(&mut [])?).map_err(|_| Errno::TOOBIG)?;
-            return Ok(reply.push(&abi::GetxattrOut {
-                size: len,
-                padding: 0,
-            })?);
+            return Ok(reply.push(&abi::GetxattrOut { size: len, padding: 0 })?);
         }
         let out = reply.space_at(0, size as usize)?;
         let len = get(out)?;
@@ -137,10 +128,7 @@ fn set_attr(args: &abi::SetattrIn) -> SetAttr {
     let has = |bit| args.valid & bit != 0;
     let time = |set, now, sec: u64, nsec| match (has(set), has(now)) {
         (_, true) => Some(SetTime::Now),
-        (true, false) => Some(SetTime::At(Timestamp {
-            sec: sec.cast_signed(),
-            nsec,
-        })),
+        (true, false) => Some(SetTime::At(Timestamp { sec: sec.cast_signed(), nsec })),
         (false, false) => None,
     };
     SetAttr {
@@ -150,10 +138,8 @@ fn set_attr(args: &abi::SetattrIn) -> SetAttr {
         size: has(fattr::SIZE).then_some(args.size),
         atime: time(fattr::ATIME, fattr::ATIME_NOW, args.atime, args.atimensec),
         mtime: time(fattr::MTIME, fattr::MTIME_NOW, args.mtime, args.mtimensec),
-        ctime: has(fattr::CTIME).then_some(Timestamp {
-            sec: args.ctime.cast_signed(),
-            nsec: args.ctimensec,
-        }),
+        ctime: has(fattr::CTIME)
+            .then_some(Timestamp { sec: args.ctime.cast_signed(), nsec: args.ctimensec }),
         fh: has(fattr::FH).then_some(args.fh),
         lock_owner: has(fattr::LOCKOWNER).then_some(args.lock_owner),
         kill_suidgid: has(fattr::KILL_SUIDGID),

@@ -58,12 +58,7 @@ impl<F: FileSystem> Call<'_, F> {
         let args: abi::ReadIn = self.raw.op()?;
         let lock_owner = (args.read_flags & abi::READ_LOCKOWNER != 0).then_some(args.lock_owner);
         let size = args.size as usize;
-        let args = ReadArgs {
-            fh: args.fh,
-            offset: args.offset,
-            flags: args.flags,
-            lock_owner,
-        };
+        let args = ReadArgs { fh: args.fh, offset: args.offset, flags: args.flags, lock_owner };
         let len = self.fs.read(&self.req, &args, reply.space_at(0, size)?)?;
         if len > size {
             return Err(Errno::IO.into());
@@ -117,9 +112,7 @@ impl<F: FileSystem> Call<'_, F> {
 
     pub(super) fn lseek(&self, reply: &mut ReplyBuf<'_>) -> Done {
         let args: abi::LseekIn = self.raw.op()?;
-        let offset = self
-            .fs
-            .lseek(&self.req, args.fh, args.offset, args.whence)?;
+        let offset = self.fs.lseek(&self.req, args.fh, args.offset, args.whence)?;
         Ok(reply.push(&abi::LseekOut { offset })?)
     }
 
@@ -168,21 +161,14 @@ impl<F: FileSystem> Call<'_, F> {
         if got.len > op.out_size as usize {
             return Err(Errno::IO.into());
         }
-        reply.push(&abi::IoctlOut {
-            result: got.result,
-            ..Default::default()
-        })?;
+        reply.push(&abi::IoctlOut { result: got.result, ..Default::default() })?;
         Ok(reply.set_len(header + got.len)?)
     }
 
     pub(super) fn getlk(&self, reply: &mut ReplyBuf<'_>) -> Done {
         let lock = self.fs.getlk(&self.req, &self.lock_args()?)?;
-        let lk = abi::FileLock {
-            start: lock.start,
-            end: lock.end,
-            r#type: lock.kind,
-            pid: lock.pid,
-        };
+        let lk =
+            abi::FileLock { start: lock.start, end: lock.end, r#type: lock.kind, pid: lock.pid };
         Ok(reply.push(&abi::LkOut { lk })?)
     }
 

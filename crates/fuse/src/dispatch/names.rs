@@ -34,8 +34,7 @@ impl<F: FileSystem> Call<'_, F> {
 
     pub(super) fn batch_forget(&self, _: &mut ReplyBuf<'_>) -> Done {
         let args: abi::BatchForgetIn = self.raw.op()?;
-        self.fs
-            .batch_forget(&mut forgets(self.raw.payload, args.count as usize));
+        self.fs.batch_forget(&mut forgets(self.raw.payload, args.count as usize));
         Ok(())
     }
 
@@ -53,11 +52,7 @@ impl<F: FileSystem> Call<'_, F> {
     pub(super) fn mkdir(&self, reply: &mut ReplyBuf<'_>) -> Done {
         let args: abi::MkdirIn = self.raw.op()?;
         let name = self.raw.payload().name()?;
-        let args = MkdirArgs {
-            name,
-            mode: args.mode,
-            umask: args.umask,
-        };
+        let args = MkdirArgs { name, mode: args.mode, umask: args.umask };
         Ok(reply.push_entry(&self.fs.mkdir(&self.req, &args)?)?)
     }
 
@@ -90,15 +85,7 @@ impl<F: FileSystem> Call<'_, F> {
         let mut payload = self.raw.payload();
         let name = payload.name()?;
         let new_name = payload.name()?;
-        Ok(self.fs.rename(
-            &self.req,
-            &RenameArgs {
-                name,
-                new_parent,
-                new_name,
-                flags,
-            },
-        )?)
+        Ok(self.fs.rename(&self.req, &RenameArgs { name, new_parent, new_name, flags })?)
     }
 
     pub(super) fn link(&self, reply: &mut ReplyBuf<'_>) -> Done {
@@ -108,19 +95,21 @@ impl<F: FileSystem> Call<'_, F> {
     }
 
     pub(super) fn create(&self, reply: &mut ReplyBuf<'_>) -> Done {
-        let (entry, open) = self.fs.create(&self.req, &self.create_args()?)?;
+        let (entry, open) =
+            self.fs.create(&self.req, &self.create_args(self.raw.payload().name()?)?)?;
         push_created(reply, &entry, &open)
     }
 
+    // The kernel sends "/" for a name.
     pub(super) fn tmpfile(&self, reply: &mut ReplyBuf<'_>) -> Done {
-        let (entry, open) = self.fs.tmpfile(&self.req, &self.create_args()?)?;
+        let (entry, open) = self.fs.tmpfile(&self.req, &self.create_args(b"")?)?;
         push_created(reply, &entry, &open)
     }
 
-    fn create_args(&self) -> Result<CreateArgs<'_>, Failure> {
+    fn create_args<'a>(&self, name: &'a [u8]) -> Result<CreateArgs<'a>, Failure> {
         let args: abi::CreateIn = self.raw.op()?;
         Ok(CreateArgs {
-            name: self.raw.payload().name()?,
+            name,
             mode: args.mode,
             umask: args.umask,
             flags: args.flags,
@@ -143,9 +132,7 @@ impl<F: FileSystem> Call<'_, F> {
     pub(super) fn readdirplus(&self, reply: &mut ReplyBuf<'_>) -> Done {
         let args: abi::ReadIn = self.raw.op()?;
         let mut sink = DirPlusSink::new(reply.space_at(0, args.size as usize)?);
-        let result = self
-            .fs
-            .readdirplus(&self.req, args.fh, args.offset, &mut sink);
+        let result = self.fs.readdirplus(&self.req, args.fh, args.offset, &mut sink);
         let len = sink.len();
         // The entries listed count lookups, so they must reach the kernel.
         if len == 0 {

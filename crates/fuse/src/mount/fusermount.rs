@@ -24,17 +24,10 @@ const PROGRAMS: [&str; 2] = ["fusermount3", "/usr/bin/fusermount3"];
 
 /// Mounts on `point`, an absolute path.
 pub(super) fn mount(point: &Path, options: &MountOptions) -> Result<Device, MountError> {
-    let failed = |errno| MountError::Failed {
-        path: point.to_owned(),
-        errno,
-    };
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(failed)?;
+    let failed = |errno| MountError::Failed { path: point.to_owned(), errno };
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(failed)?;
     let child = start(|command| {
         // The helper takes any descriptor that is a socket; the standard
         // input is the one that needs no unsafe code to pass.
@@ -83,10 +76,7 @@ fn start(prepare: impl Fn(&mut Command) -> std::io::Result<()>) -> Result<Child,
     for program in PROGRAMS {
         let mut command = Command::new(program);
         // Messages are told apart by their words.
-        command
-            .env("LC_ALL", "C")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.env("LC_ALL", "C").stdout(Stdio::null()).stderr(Stdio::piped());
         match prepare(&mut command).and_then(|()| command.spawn()) {
             Ok(child) => return Ok(child),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -98,9 +88,7 @@ fn start(prepare: impl Fn(&mut Command) -> std::io::Result<()>) -> Result<Child,
 
 /// Waits for the helper; its words are the error.
 fn finish(child: Child) -> Result<(), MountError> {
-    let output = child
-        .wait_with_output()
-        .map_err(|e| MountError::Helper(e.to_string()))?;
+    let output = child.wait_with_output().map_err(|e| MountError::Helper(e.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
@@ -152,17 +140,12 @@ fn option_list(options: &MountOptions) -> OsString {
         (MountFlags::DIRSYNC, "dirsync"),
         (MountFlags::NOATIME, "noatime"),
     ];
-    let flags = names
-        .iter()
-        .filter(|(flag, _)| options.flags.contains(*flag));
+    let flags = names.iter().filter(|(flag, _)| options.flags.contains(*flag));
     let more = [
         (options.allow_other, "allow_other"),
         (options.default_permissions, "default_permissions"),
     ];
-    let more = more
-        .iter()
-        .filter(|(wanted, _)| *wanted)
-        .map(|(_, name)| name);
+    let more = more.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name);
     for name in flags.map(|(_, name)| name).chain(more) {
         list.push(b',');
         list.extend_from_slice(name.as_bytes());
@@ -197,9 +180,6 @@ mod tests {
             ..MountOptions::default()
         };
         let list = option_list(&options);
-        assert_eq!(
-            list,
-            "fsname=a\\,b,subtype=hello,ro,allow_other,default_permissions"
-        );
+        assert_eq!(list, "fsname=a\\,b,subtype=hello,ro,allow_other,default_permissions");
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn topmost(point: &Path) -> Option<(u32, u32)> {
 
 /// Mounts that lie on top of others come after them.
 fn find(table: &[u8], point: &[u8]) -> Option<(u32, u32)> {
-    let mut lines = table.split(|&byte| byte == b'\n');
+    let lines = table.split(|&byte| byte == b'\n');
     lines.filter_map(|line| parse(line, point)).next_back()
 }
 
@@ -38,9 +38,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
             && let Some((digits, tail)) = tail.split_at_checked(3)
             && digits.iter().all(|digit| (b'0'..=b'7').contains(digit))
         {
-            let value = digits
-                .iter()
-                .fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
+            let value =
+                digits.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
             out.push(value as u8);
             rest = tail;
         } else {

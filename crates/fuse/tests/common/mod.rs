@@ -1,0 +1,90 @@
+//! A file system in memory with most operations, and a mount of it that
+//! cleans up after itself.
+
+mod memfs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use fuse_server::{
+    Config, Mount, MountError, MountOptions, Negotiated, Notifier, Session, SessionError,
+    StopHandle,
+};
+
+pub use memfs::MemFs;
+
+/// A mounted [`MemFs`], unmounted when dropped, also by a failing test.
+pub struct Mounted {
+    pub fs: Arc<MemFs>,
+    pub negotiated: Negotiated,
+    pub notifier: Notifier,
+    pub stop: StopHandle,
+    server: Option<JoinHandle<Result<(), SessionError>>>,
+    dir: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// `None`, with the reason printed, where this machine cannot mount.
+    pub fn new(config: &Config, options: &MountOptions) -> Option<Mounted> {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = match Mount::new(dir.path(), options) {
+            Ok(mount) => mount,
+            Err(
+                error @ (MountError::NoDevice
+                | MountError::DeviceDenied
+                | MountError::NoKernelSupport
+                | MountError::NoHelper
+                | MountError::NotPermitted(_)
+                | MountError::Helper(_)),
+            ) => {
+                println!("skipped: {error}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let fs = Arc::new(MemFs::new());
+        let session = Session::new(mount, Arc::clone(&fs), config).unwrap();
+        Some(Mounted {
+            fs,
+            negotiated: session.negotiated().clone(),
+            notifier: session.notifier(),
+            stop: session.stop_handle(),
+            server: Some(std::thread::spawn(|| session.run())),
+            dir,
+        })
+    }
+
+    pub fn default() -> Option<Mounted> {
+        Mounted::new(&Config::default(), &MountOptions::default())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn point(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Unmounts and waits for the server's end.
+    pub fn end(mut self) -> Arc<MemFs> {
+        self.stop.stop().unwrap();
+        self.server.take().unwrap().join().unwrap().unwrap();
+        Arc::clone(&self.fs)
+    }
+
+    /// Waits for an end that somebody else brings about.
+    pub fn wait(mut self) -> Result<(), SessionError> {
+        self.server.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            let _ = self.stop.stop();
+            let _ = server.join();
+        }
+    }
+}
