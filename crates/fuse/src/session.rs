@@ -24,7 +24,6 @@ use crate::wire;
 /// [`Session::new`] brings the connection up; when it returns, the tree is
 /// usable in that programs may enter it and wait. [`Session::run`] serves
 /// them until the file system is unmounted. Dropping a session unmounts.
-#[derive(Debug)]
 pub struct Session<F: FileSystem> {
     fs: Arc<F>,
     mount: Mount,
@@ -101,6 +100,15 @@ impl<F: FileSystem> Session<F> {
             None => Ok(()),
             Some(errno) => Err(SessionError::Device(errno)),
         }
+    }
+}
+
+impl<F: FileSystem> std::fmt::Debug for Session<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("mount", &self.mount)
+            .field("negotiated", &self.negotiated)
+            .finish_non_exhaustive()
     }
 }
 

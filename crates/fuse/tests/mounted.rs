@@ -6,12 +6,17 @@ mod common;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::Mounted;
-use fuse_server::{Config, InitFlags, MountFlags, MountOptions};
+use fuse_server::{
+    Config, FileSystem, InitFlags, Mount, MountFlags, MountOptions, Negotiated, Notifier, Session,
+    SessionError,
+};
 use rustix::fs::{CWD, Mode, RenameFlags, StatxFlags, XattrFlags};
 use rustix::io::Errno;
 
@@ -307,4 +312,36 @@ fn plain_unmounting_ends_the_session() {
     let again = fuse_server::mount::unmount(mounted.point(), false).unwrap_err();
     assert!(matches!(again, fuse_server::MountError::NotMounted(_)), "{again}");
     mounted.wait().unwrap();
+}
+
+/// A file system that does not start.
+struct Refuses;
+
+impl FileSystem for Refuses {
+    fn init(&self, _: &Negotiated, _: &Notifier) -> fuse_server::Result<()> {
+        Err(Errno::NOMEM)
+    }
+}
+
+fn mounted_on(dir: &Path) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.contains(&format!(" {} ", dir.display()))
+}
+
+#[test]
+fn a_session_that_fails_or_is_dropped_unmounts() {
+    let dir = tempfile::tempdir().unwrap();
+    let Ok(mount) = Mount::new(dir.path(), &MountOptions::default()) else {
+        return println!("skipped: cannot mount");
+    };
+    assert!(mounted_on(dir.path()));
+    let failed = Session::new(mount, Arc::new(Refuses), &Config::default()).unwrap_err();
+    assert!(matches!(failed, SessionError::Init(Errno::NOMEM)), "{failed}");
+    assert!(!mounted_on(dir.path()));
+
+    let mount = Mount::new(dir.path(), &MountOptions::default()).unwrap();
+    let fs = Arc::new(common::MemFs::new());
+    drop(Session::new(mount, Arc::clone(&fs), &Config::default()).unwrap());
+    assert!(!mounted_on(dir.path()));
+    assert_eq!(fs.destroys.load(Ordering::SeqCst), 1);
 }
