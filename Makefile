@@ -1,0 +1,85 @@
+# mini_fo: build, install, test.
+#
+#   make                      release build with man pages and completions
+#   sudo make install         to PREFIX (/usr/local); builds nothing
+#   make install DESTDIR=/tmp/package PREFIX=/usr
+#   make uninstall
+#   make test | demo | bench | lint
+#
+# mount(8) looks for its helpers in /sbin only, whatever the prefix: SBINDIR.
+
+PREFIX  ?= /usr/local
+BINDIR  ?= $(PREFIX)/bin
+SBINDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/sbin,/sbin)
+MANDIR  ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share
+DESTDIR ?=
+CARGO   ?= cargo
+INSTALL ?= install
+
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+PROGRAM := $(TARGET)/release/mini_fo
+DOCS    := $(TARGET)/docs
+
+SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+MAN1        := mini_fo.1 mini_fo-mount.1 mini_fo-umount.1 mini_fo-list.1
+MAN8        := mount.mini_fo.8
+# mount(8) calls the second name when a live mount is mounted again.
+HELPERS     := mount.mini_fo mount.fuse.mini_fo
+BASH_DIR    := $(DATADIR)/bash-completion/completions
+ZSH_DIR     := $(DATADIR)/zsh/site-functions
+FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
+
+.PHONY: all install uninstall test demo bench lint clean
+
+all: $(PROGRAM) $(DOCS)/.made
+
+$(PROGRAM): $(SOURCES)
+	$(CARGO) build --release -p mini_fo
+	@touch $@
+
+$(DOCS)/.made: $(SOURCES)
+	$(CARGO) run --quiet -p mini_fo --features docgen --bin docgen -- $(DOCS)
+	@touch $@
+
+# No dependency on `all`: under sudo there may be no cargo.
+install:
+	@test -x $(PROGRAM) -a -e $(DOCS)/.made || { echo 'Run "make" first.' >&2; exit 1; }
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR)
+	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/mini_fo
+	for name in $(HELPERS); do \
+		ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(SBINDIR)/$$name || exit 1; \
+	done
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
+	$(INSTALL) -m 644 $(addprefix $(DOCS)/man/,$(MAN1)) $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -m 644 $(addprefix $(DOCS)/man/,$(MAN8)) $(DESTDIR)$(MANDIR)/man8
+	$(INSTALL) -d $(DESTDIR)$(BASH_DIR) $(DESTDIR)$(ZSH_DIR) $(DESTDIR)$(FISH_DIR)
+	$(INSTALL) -m 644 $(DOCS)/completions/mini_fo.bash $(DESTDIR)$(BASH_DIR)/mini_fo
+	$(INSTALL) -m 644 $(DOCS)/completions/_mini_fo $(DESTDIR)$(ZSH_DIR)/_mini_fo
+	$(INSTALL) -m 644 $(DOCS)/completions/mini_fo.fish $(DESTDIR)$(FISH_DIR)/mini_fo.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/mini_fo
+	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(MAN1))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(MAN8))
+	rm -f $(DESTDIR)$(BASH_DIR)/mini_fo $(DESTDIR)$(ZSH_DIR)/_mini_fo
+	rm -f $(DESTDIR)$(FISH_DIR)/mini_fo.fish
+
+test:
+	scripts/test.sh
+
+demo:
+	scripts/demo.sh
+
+bench:
+	scripts/bench-setup.sh
+	$(CARGO) run --release -p mini_fo_bench
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+clean:
+	$(CARGO) clean

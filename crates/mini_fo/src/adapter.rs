@@ -1,0 +1,294 @@
+//! The overlay as a FUSE file system: every operation is decoded, handed to
+//! the overlay, and its result encoded. Nothing is decided here.
+#![forbid(unsafe_code)]
+
+mod convert;
+mod data;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuse_server::{
+    AttrReply, CopyFileRangeArgs, CreateArgs, DirPlusSink, DirSink, Entry, FallocateArgs,
+    FileSystem, MkdirArgs, MknodArgs, Negotiated, Notifier, OpenArgs, OpenFlags, OpenReply,
+    ReadArgs, ReleaseArgs, RenameArgs, Request, Result, SetAttr, SetXattrArgs, StatFs, StatxArgs,
+    StatxReply, WriteArgs,
+};
+use mini_fo_core::{self as core, NodeId, OpenDir, Overlay};
+use rustix::io::Errno;
+
+use crate::handles::Handles;
+use convert::LONG;
+use data::Files;
+
+/// The file system that a session serves.
+pub struct Adapter {
+    overlay: Arc<Overlay>,
+    files: Files,
+    dirs: Handles<OpenDir>,
+}
+
+impl Adapter {
+    /// Serves `overlay`.
+    pub fn new(overlay: Arc<Overlay>) -> Adapter {
+        overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
+        Adapter { overlay, files: Files::new(), dirs: Handles::new() }
+    }
+
+    fn attr_ttl(&self, node: u64) -> Duration {
+        if self.files.is_mapped(node) { Duration::ZERO } else { LONG }
+    }
+
+    fn entry(&self, entry: &core::Entry) -> Entry {
+        Entry {
+            node: entry.node.0,
+            generation: 0,
+            attr: convert::attr(&entry.attr),
+            entry_ttl: LONG,
+            attr_ttl: self.attr_ttl(entry.node.0),
+        }
+    }
+
+    fn attr_reply(&self, node: u64, attr: &core::Attr) -> AttrReply {
+        AttrReply { attr: convert::attr(attr), ttl: self.attr_ttl(node) }
+    }
+
+    fn dir(&self, fh: u64) -> Result<Arc<OpenDir>> {
+        self.dirs.get(fh).ok_or(Errno::BADF)
+    }
+
+    /// Opens what is there already, for a creation without `O_EXCL`.
+    fn open_existing(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
+        let entry = self.overlay.lookup(NodeId(req.node), args.name)?.ok_or(Errno::NOENT)?;
+        let mode = convert::open_mode(args.flags, args.kill_suidgid);
+        match self.overlay.open(entry.node, mode) {
+            Ok(file) => {
+                let reply = self.files.opened(&self.overlay, file, args.flags, false);
+                Ok((self.entry(&entry), reply))
+            }
+            Err(errno) => {
+                self.overlay.forget(entry.node, 1);
+                Err(errno)
+            }
+        }
+    }
+}
+
+impl FileSystem for Adapter {
+    fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
+        self.files.connect(negotiated, notifier);
+        Ok(())
+    }
+
+    fn lookup(&self, req: &Request, name: &[u8]) -> Result<Entry> {
+        let found = self.overlay.lookup(NodeId(req.node), name)?;
+        Ok(found.map_or(Entry::negative(LONG), |entry| self.entry(&entry)))
+    }
+
+    fn forget(&self, node: u64, count: u64) {
+        self.files.forgotten(node);
+        self.overlay.forget(NodeId(node), count);
+    }
+
+    fn getattr(&self, req: &Request, _fh: Option<u64>) -> Result<AttrReply> {
+        let attr = self.overlay.getattr(NodeId(req.node))?;
+        Ok(self.attr_reply(req.node, &attr))
+    }
+
+    fn setattr(&self, req: &Request, set: &SetAttr) -> Result<AttrReply> {
+        let file = set.fh.and_then(|fh| self.files.get(fh).ok());
+        let file = file.as_ref().map(|file| &*file.file);
+        let attr = self.overlay.setattr(NodeId(req.node), &convert::set_attr(set), file)?;
+        Ok(self.attr_reply(req.node, &attr))
+    }
+
+    fn readlink(&self, req: &Request, out: &mut [u8]) -> Result<usize> {
+        let target = self.overlay.readlink(NodeId(req.node))?;
+        out.get_mut(..target.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(&target);
+        Ok(target.len())
+    }
+
+    fn mknod(&self, req: &Request, args: &MknodArgs<'_>) -> Result<Entry> {
+        let caller = convert::caller(req, args.umask);
+        let parent = NodeId(req.node);
+        let entry = self.overlay.mknod(&caller, parent, args.name, args.mode, args.rdev)?;
+        Ok(self.entry(&entry))
+    }
+
+    fn mkdir(&self, req: &Request, args: &MkdirArgs<'_>) -> Result<Entry> {
+        let caller = convert::caller(req, args.umask);
+        let entry = self.overlay.mkdir(&caller, NodeId(req.node), args.name, args.mode)?;
+        Ok(self.entry(&entry))
+    }
+
+    fn symlink(&self, req: &Request, name: &[u8], target: &[u8]) -> Result<Entry> {
+        let caller = convert::caller(req, 0);
+        let entry = self.overlay.symlink(&caller, NodeId(req.node), name, target)?;
+        Ok(self.entry(&entry))
+    }
+
+    fn unlink(&self, req: &Request, name: &[u8]) -> Result<()> {
+        self.overlay.unlink(NodeId(req.node), name)
+    }
+
+    fn rmdir(&self, req: &Request, name: &[u8]) -> Result<()> {
+        self.overlay.rmdir(NodeId(req.node), name)
+    }
+
+    fn rename(&self, req: &Request, args: &RenameArgs<'_>) -> Result<()> {
+        let mode = convert::rename_mode(args.flags)?;
+        let (from, to) = (NodeId(req.node), NodeId(args.new_parent));
+        self.overlay.rename(from, args.name, to, args.new_name, mode)
+    }
+
+    fn link(&self, req: &Request, node: u64, new_name: &[u8]) -> Result<Entry> {
+        let entry = self.overlay.link(NodeId(node), NodeId(req.node), new_name)?;
+        Ok(self.entry(&entry))
+    }
+
+    fn open(&self, req: &Request, args: &OpenArgs) -> Result<OpenReply> {
+        let mode = convert::open_mode(args.flags, args.kill_suidgid);
+        let file = self.overlay.open(NodeId(req.node), mode)?;
+        Ok(self.files.opened(&self.overlay, file, args.flags, false))
+    }
+
+    fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
+        let caller = convert::caller(req, args.umask);
+        let open = convert::open_mode(args.flags, false);
+        match self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open) {
+            Ok((entry, file)) => {
+                let reply = self.files.opened(&self.overlay, file, args.flags, true);
+                Ok((self.entry(&entry), reply))
+            }
+            Err(Errno::EXIST) if args.flags & libc::O_EXCL as u32 == 0 => {
+                self.open_existing(req, args)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn tmpfile(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
+        let caller = convert::caller(req, args.umask);
+        let open = convert::open_mode(args.flags, false);
+        let (entry, file) = self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open)?;
+        let reply = self.files.opened(&self.overlay, file, args.flags, true);
+        Ok((self.entry(&entry), reply))
+    }
+
+    fn read(&self, _req: &Request, args: &ReadArgs, out: &mut [u8]) -> Result<usize> {
+        self.overlay.read(&self.files.get(args.fh)?.file, out, args.offset)
+    }
+
+    fn write(&self, _req: &Request, args: &WriteArgs, data: &[u8]) -> Result<usize> {
+        let file = self.files.get(args.fh)?;
+        self.overlay.write(&file.file, data, args.offset, args.kill_suidgid)
+    }
+
+    fn release(&self, _req: &Request, args: &ReleaseArgs) -> Result<()> {
+        self.files.released(args.fh);
+        Ok(())
+    }
+
+    fn fsync(&self, _req: &Request, fh: u64, datasync: bool) -> Result<()> {
+        self.overlay.fsync(&self.files.get(fh)?.file, datasync)
+    }
+
+    fn opendir(&self, req: &Request, _args: &OpenArgs) -> Result<OpenReply> {
+        let dir = self.overlay.open_dir(NodeId(req.node))?;
+        let flags = OpenFlags::CACHE_DIR | OpenFlags::KEEP_CACHE;
+        Ok(OpenReply { fh: self.dirs.insert(dir), flags, backing_id: 0 })
+    }
+
+    fn readdir(&self, _: &Request, fh: u64, offset: u64, sink: &mut DirSink<'_>) -> Result<()> {
+        let dir = self.dir(fh)?;
+        self.overlay.read_dir(&dir, offset, &mut |entry| {
+            sink.add(entry.ino, entry.next, entry.kind, entry.name)
+        })
+    }
+
+    fn readdirplus(
+        &self,
+        req: &Request,
+        fh: u64,
+        offset: u64,
+        sink: &mut DirPlusSink<'_>,
+    ) -> Result<()> {
+        let dir = self.dir(fh)?;
+        self.overlay.read_dir(&dir, offset, &mut |listed| {
+            let found = match listed.name {
+                b"." | b".." => Ok(None),
+                name if sink.fits(name) => self.overlay.lookup(NodeId(req.node), name),
+                _ => return false,
+            };
+            match found {
+                Ok(Some(entry)) if sink.add(&self.entry(&entry), listed.next, listed.name) => true,
+                Ok(Some(entry)) => {
+                    self.overlay.forget(entry.node, 1);
+                    false
+                }
+                _ => sink.add_name(listed.ino, listed.next, listed.kind, listed.name),
+            }
+        })
+    }
+
+    fn releasedir(&self, _req: &Request, args: &ReleaseArgs) -> Result<()> {
+        self.dirs.remove(args.fh);
+        Ok(())
+    }
+
+    fn fsyncdir(&self, req: &Request, _fh: u64, _datasync: bool) -> Result<()> {
+        self.overlay.fsync_dir(NodeId(req.node))
+    }
+
+    fn statfs(&self, _req: &Request) -> Result<StatFs> {
+        Ok(convert::space(&self.overlay.space()?))
+    }
+
+    fn setxattr(&self, req: &Request, args: &SetXattrArgs<'_>) -> Result<()> {
+        let node = NodeId(req.node);
+        self.overlay.setxattr(node, args.name, args.value, args.flags)?;
+        if args.acl_kill_sgid {
+            let mode = self.overlay.getattr(node)?.mode & 0o5777;
+            let set = core::SetAttr { mode: Some(mode), ..core::SetAttr::default() };
+            self.overlay.setattr(node, &set, None)?;
+        }
+        Ok(())
+    }
+
+    fn getxattr(&self, req: &Request, name: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.overlay.getxattr(NodeId(req.node), name, out)
+    }
+
+    fn listxattr(&self, req: &Request, out: &mut [u8]) -> Result<usize> {
+        self.overlay.listxattr(NodeId(req.node), out)
+    }
+
+    fn removexattr(&self, req: &Request, name: &[u8]) -> Result<()> {
+        self.overlay.removexattr(NodeId(req.node), name)
+    }
+
+    fn fallocate(&self, _req: &Request, args: &FallocateArgs) -> Result<()> {
+        let file = self.files.get(args.fh)?;
+        self.overlay.fallocate(&file.file, args.mode, args.offset, args.length)
+    }
+
+    fn lseek(&self, _req: &Request, fh: u64, offset: u64, whence: u32) -> Result<u64> {
+        let whence = i32::try_from(whence).map_err(|_| Errno::INVAL)?;
+        self.overlay.seek(&self.files.get(fh)?.file, offset, whence)
+    }
+
+    fn copy_file_range(&self, _req: &Request, args: &CopyFileRangeArgs) -> Result<u64> {
+        let (from, to) = (self.files.get(args.fh_in)?, self.files.get(args.fh_out)?);
+        let len = usize::try_from(args.len).unwrap_or(usize::MAX);
+        let (from, to) = (&from.file, &to.file);
+        let copied = self.overlay.copy_range(from, args.offset_in, to, args.offset_out, len)?;
+        Ok(copied as u64)
+    }
+
+    fn statx(&self, req: &Request, _args: &StatxArgs) -> Result<StatxReply> {
+        let attr = self.overlay.getattr(NodeId(req.node))?;
+        let btime = attr.btime.map(convert::timestamp);
+        let AttrReply { attr, ttl } = self.attr_reply(req.node, &attr);
+        Ok(StatxReply { attr, btime, ttl, ..StatxReply::default() })
+    }
+}

@@ -1,0 +1,147 @@
+//! Open files: which way their data goes, and what is told to the kernel.
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, OnceLock};
+
+use fuse_server::{
+    BackingId, BackingRegistry, InitFlags, Negotiated, Notifier, OpenFlags, OpenReply,
+};
+use mini_fo_core::{NodeId, OpenFile, Overlay};
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use super::convert;
+use crate::handles::Handles;
+use crate::iomode::{Grant, Modes, Want};
+
+const SHARDS: usize = 16;
+
+/// Backing files kept for the next open, in each shard. Each pins an inode of
+/// the storage, but no descriptor of ours.
+const KEEP_IDLE: usize = 32;
+
+/// An open file.
+pub struct File {
+    /// The overlay's side of it.
+    pub file: Arc<OpenFile>,
+    node: u64,
+    grant: Grant,
+}
+
+/// All open files of a mount.
+pub struct Files {
+    handles: Handles<File>,
+    /// States by node. Under these locks no file is touched; registering a
+    /// backing file is all that the kernel does meanwhile.
+    modes: [Mutex<Modes<Arc<BackingId>>>; SHARDS],
+    connection: OnceLock<Connection>,
+}
+
+struct Connection {
+    notifier: Notifier,
+    /// Absent: no passthrough.
+    backing: Option<BackingRegistry>,
+}
+
+impl Files {
+    /// No file.
+    pub fn new() -> Files {
+        Files {
+            handles: Handles::new(),
+            modes: std::array::from_fn(|_| Mutex::new(Modes::new(KEEP_IDLE))),
+            connection: OnceLock::new(),
+        }
+    }
+
+    /// The connection is up.
+    pub fn connect(&self, negotiated: &Negotiated, notifier: &Notifier) {
+        let backing = negotiated.passthrough.then(|| notifier.backing());
+        // Called once, as the trait promises.
+        let _ = self.connection.set(Connection { notifier: notifier.clone(), backing });
+        tracing::debug!(
+            passthrough = negotiated.passthrough,
+            acl = negotiated.has(InitFlags::POSIX_ACL),
+            "connected"
+        );
+    }
+
+    fn modes(&self, node: u64) -> &Mutex<Modes<Arc<BackingId>>> {
+        let [first, ..] = &self.modes;
+        self.modes.get(node as usize % SHARDS).unwrap_or(first)
+    }
+
+    /// Enters a file that was opened with `flags` (open(2)) and decides the way
+    /// of its data. `fresh`: it was created just now.
+    pub fn opened(
+        &self,
+        overlay: &Overlay,
+        file: Arc<OpenFile>,
+        flags: u32,
+        fresh: bool,
+    ) -> OpenReply {
+        let node = file.node().0;
+        let connection = self.connection.get();
+        let backing = connection.and_then(|connection| connection.backing.as_ref());
+        let want = Want {
+            backed: backing.is_some() && file.is_settled(),
+            avoid: backing.is_some() && convert::writes(flags) && has_id_bits(overlay, node),
+            maps: convert::maps(flags),
+        };
+        let (grant, id) = self.modes(node).lock().open(node, want, || {
+            let fd = overlay.backing(&file)?;
+            backing?.open(fd).map(Arc::new).inspect_err(log_refusal).ok()
+        });
+        if matches!(grant, Grant::Passthrough { maps: true }) && !fresh {
+            // What the kernel knows of the times may become wrong unseen. That
+            // it does not know the node is no error.
+            let _ = connection.map(|connection| connection.notifier.inval_inode(node, -1, 0));
+        }
+        let flags = match grant {
+            Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
+            Grant::Cached { keep: true } => OpenFlags::KEEP_CACHE,
+            Grant::Cached { keep: false } => OpenFlags::empty(),
+        };
+        OpenReply {
+            fh: self.handles.insert(Arc::new(File { file, node, grant })),
+            flags: flags.with(OpenFlags::NOFLUSH),
+            backing_id: id.map_or(0, |id| id.raw()),
+        }
+    }
+
+    /// The open file of a number.
+    ///
+    /// # Errors
+    /// EBADF: there is none.
+    pub fn get(&self, fh: u64) -> Result<Arc<File>, Errno> {
+        self.handles.get(fh).ok_or(Errno::BADF)
+    }
+
+    /// The kernel has let go of a file.
+    pub fn released(&self, fh: u64) {
+        if let Some(file) = self.handles.remove(fh) {
+            let unused = self.modes(file.node).lock().close(file.node, file.grant);
+            drop(unused);
+        }
+    }
+
+    /// The kernel has forgotten a node.
+    pub fn forgotten(&self, node: u64) {
+        let unused = self.modes(node).lock().forget(node);
+        drop(unused);
+    }
+
+    /// Attributes of the node can change without the kernel's knowledge.
+    pub fn is_mapped(&self, node: u64) -> bool {
+        self.modes(node).lock().is_mapped(node)
+    }
+}
+
+/// Whether a file has setuid or setgid bits, which a write may have to drop:
+/// under passthrough the kernel does not tell whose write it was.
+fn has_id_bits(overlay: &Overlay, node: u64) -> bool {
+    overlay.getattr(NodeId(node)).is_ok_and(|attr| attr.mode & 0o6000 != 0)
+}
+
+fn log_refusal(errno: &Errno) {
+    tracing::debug!("no passthrough: {errno}");
+}

@@ -1,0 +1,105 @@
+//! The command line: the one definition that `--help`, the man pages and the
+//! shell completions are made from.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// Makes any read-only tree writable.
+///
+/// mini_fo shows a directory tree (the base) as an ordinary read-write tree.
+/// The base is never changed: every change lies in another directory (the
+/// storage), survives unmounting, and is gone when the storage is emptied.
+#[derive(Debug, Parser)]
+#[command(name = "mini_fo", version, propagate_version = true, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show BASE at MOUNTPOINT as a writable tree
+    ///
+    /// Returns when the tree is usable; a daemon then serves it in the
+    /// background until it is unmounted.
+    Mount(MountArgs),
+    /// Unmount a mini_fo mount
+    ///
+    /// Returns when the daemon has ended and the storage is free again. A
+    /// plain umount(8) does as well, but does not wait.
+    Umount(UmountArgs),
+    /// List the live mini_fo mounts
+    ///
+    /// Shows mount point, base and storage of each mount, the daemon's
+    /// process number and whether it can be written.
+    List(ListArgs),
+}
+
+/// `mini_fo mount`.
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// The tree that is only read
+    #[arg(value_name = "BASE", value_hint = ValueHint::DirPath)]
+    pub base: PathBuf,
+
+    /// Where the writable tree appears; an existing directory
+    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
+    pub mountpoint: PathBuf,
+
+    /// The directory that receives every change; existing, at first empty
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub storage: Option<PathBuf>,
+
+    /// Mount options, separated by commas (ro, noatime, nosuid, ...)
+    ///
+    /// All options of the 2005 mount line and the generic ones of mount(8) are
+    /// known; mini_fo-mount(1) lists them. A comma in a value is written \,
+    #[arg(short, long = "options", value_name = "OPTIONS")]
+    pub options: Vec<OsString>,
+
+    /// Show the tree, but allow no changes (the same as -o ro)
+    #[arg(short, long)]
+    pub read_only: bool,
+
+    /// Use a storage that was made for another base (the same as -o accept_base)
+    #[arg(long)]
+    pub accept_base: bool,
+
+    /// Stay in the foreground and log to standard error
+    #[arg(short, long)]
+    pub foreground: bool,
+
+    /// Append the log to FILE instead of the system log
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub log: Option<PathBuf>,
+
+    /// Log more
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `mini_fo umount`.
+#[derive(Debug, Args)]
+pub struct UmountArgs {
+    /// The mount point
+    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
+    pub mountpoint: PathBuf,
+
+    /// Detach a busy mount now; the daemon ends when its last user does
+    #[arg(short, long)]
+    pub lazy: bool,
+}
+
+/// `mini_fo list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print a JSON array instead of a table
+    #[arg(long)]
+    pub json: bool,
+}

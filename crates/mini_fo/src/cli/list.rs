@@ -1,0 +1,157 @@
+//! `mini_fo list`.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::cli::args::ListArgs;
+use crate::exit::{Failure, code};
+use crate::log::utc;
+use crate::mountinfo::{self, Mount};
+use crate::registry::{Record, Registry};
+
+/// Prints the live mounts.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn run(args: &ListArgs) -> Result<(), Failure> {
+    let mounts = mountinfo::read()
+        .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
+    let rows = rows(&mounts);
+    let text = if args.json { json(&rows) } else { table(&rows) };
+    // A reader that has seen enough is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// A mount, with its record if it has one that this user may read.
+struct Row {
+    mountpoint: String,
+    record: Option<Record>,
+    read_only: bool,
+}
+
+fn rows(mounts: &[Mount]) -> Vec<Row> {
+    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
+    let ours = mounts.iter().filter(|mount| mount.is_ours());
+    let mut rows: Vec<Row> = ours
+        .map(|mount| Row {
+            mountpoint: shown(&mount.mountpoint),
+            record: records.iter().find(|record| record.dev == mount.dev).cloned(),
+            read_only: mount.flags().contains(rustix::mount::MountFlags::RDONLY),
+        })
+        .collect();
+    // Mounts that only their daemon sees, in a mount namespace of its own.
+    for record in records {
+        let seen = mounts.iter().any(|mount| mount.is_ours() && mount.dev == record.dev);
+        let there = mountinfo::read_of(record.pid).unwrap_or_default();
+        if let Some(mount) = there.iter().find(|mount| !seen && record.is_shown_by(mount)) {
+            let read_only = mount.flags().contains(rustix::mount::MountFlags::RDONLY);
+            let mountpoint = shown(&record.mountpoint);
+            rows.push(Row { mountpoint, record: Some(record), read_only });
+        }
+    }
+    rows
+}
+
+/// A path for the terminal: control characters as mountinfo writes them.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.chars().fold(String::new(), |mut out, c| {
+        match c.is_control() {
+            true => drop(write!(out, "\\{:03o}", u32::from(c))),
+            false => out.push(c),
+        }
+        out
+    })
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let mode = if row.read_only { "read-only" } else { "read-write" };
+        // Writing to a string does not fail.
+        let _ = match &row.record {
+            Some(record) => writeln!(
+                out,
+                "{}\n  base     {}\n  storage  {}\n  {mode}, process {}, since {}",
+                row.mountpoint,
+                shown(&record.base),
+                shown(&record.storage),
+                record.pid,
+                utc(record.since),
+            ),
+            None => writeln!(out, "{}\n  {mode}, mounted by another user", row.mountpoint),
+        };
+    }
+    out
+}
+
+fn json(rows: &[Row]) -> String {
+    let mut items = Vec::new();
+    for row in rows {
+        let mut item = format!("{{\"mountpoint\":{}", quoted(&row.mountpoint));
+        // Writing to a string does not fail.
+        let _ = write!(item, ",\"read_only\":{}", row.read_only);
+        if let Some(record) = &row.record {
+            let _ = write!(
+                item,
+                ",\"base\":{},\"storage\":{},\"pid\":{},\"since\":{}",
+                quoted(&record.base.to_string_lossy()),
+                quoted(&record.storage.to_string_lossy()),
+                record.pid,
+                quoted(&utc(record.since)),
+            );
+        }
+        items.push(item + "}");
+    }
+    format!("[{}]\n", items.join(","))
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        let record = Record {
+            pid: 12,
+            base: "/b".into(),
+            storage: "/s".into(),
+            since: 0,
+            ..Record::default()
+        };
+        Row { mountpoint: "/m \"x\"\n".into(), record: Some(record), read_only: false }
+    }
+
+    #[test]
+    fn json_is_json() {
+        let rows = [row(), Row { record: None, read_only: true, mountpoint: "/n".into() }];
+        assert_eq!(
+            json(&rows),
+            "[{\"mountpoint\":\"/m \\\"x\\\"\\u000a\",\"read_only\":false,\"base\":\"/b\",\
+             \"storage\":\"/s\",\"pid\":12,\"since\":\"1970-01-01T00:00:00Z\"},\
+             {\"mountpoint\":\"/n\",\"read_only\":true}]\n"
+        );
+        assert_eq!(json(&[]), "[]\n");
+    }
+
+    #[test]
+    fn paths_cannot_forge_lines() {
+        assert_eq!(shown(Path::new("/a\nb")), "/a\\012b");
+        assert!(table(&[row()]).contains("  storage  /s\n"));
+    }
+}

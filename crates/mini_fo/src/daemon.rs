@@ -1,0 +1,130 @@
+//! Going into the background, and telling the caller when all is well.
+//!
+//! The caller's process waits on a pipe for the first byte: 0, the mount is
+//! usable; else an exit code, followed by the message for the user.
+#![deny(unsafe_code)]
+
+mod sys;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit};
+
+use crate::exit::{Failure, code};
+use crate::log::Control;
+
+pub use sys::{EndSignals, close_inherited};
+
+/// Tells whoever waits that the mount is usable.
+pub struct Ready {
+    pipe: Option<File>,
+    log: Option<Control>,
+}
+
+impl Ready {
+    /// In the foreground nobody waits.
+    pub fn foreground() -> Ready {
+        Ready { pipe: None, log: None }
+    }
+
+    /// The log to be detached from the terminal with the rest.
+    pub fn set_log(&mut self, log: Control) {
+        self.log = Some(log);
+    }
+
+    /// The mount is usable: in the background the caller's terminal and
+    /// directory are left, and its process ends with success.
+    pub fn tell(self) {
+        let Some(mut pipe) = self.pipe else { return };
+        if let Some(log) = self.log {
+            log.detach();
+        }
+        if let Err(error) = leave_terminal() {
+            tracing::warn!("cannot leave the terminal: {error}");
+        }
+        // The caller may have been killed; the mount is good all the same.
+        let _ = pipe.write_all(&[0]);
+    }
+}
+
+/// Standard input, output and error become `/dev/null`, the directory `/`.
+fn leave_terminal() -> std::io::Result<()> {
+    rustix::process::chdir("/")?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// Runs `work` in a new process of its own session and returns when it says
+/// that it is ready, or why it is not.
+///
+/// # Errors
+/// Those of `work`, and that of fork(2).
+pub fn background(work: impl FnOnce(Ready) -> Result<(), Failure>) -> Result<(), Failure> {
+    let cannot =
+        |error: std::io::Error| Failure::new(code::FAILURE, format!("cannot fork: {error}"));
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| cannot(errno.into()))?;
+    match sys::fork().map_err(cannot)? {
+        sys::Forked::Parent(pid) => {
+            drop(writer);
+            wait(reader, pid)
+        }
+        sys::Forked::Child => {
+            drop(reader);
+            std::process::exit(child(writer, work).into())
+        }
+    }
+}
+
+fn child(writer: OwnedFd, work: impl FnOnce(Ready) -> Result<(), Failure>) -> u8 {
+    // Fails for the leader of a group, which a new process is not.
+    let _ = rustix::process::setsid();
+    let pipe = File::from(writer);
+    let copy = pipe.try_clone().ok();
+    match work(Ready { pipe: Some(pipe), log: None }) {
+        Ok(()) => 0,
+        Err(failure) => {
+            if let Some(mut pipe) = copy {
+                let mut message = vec![failure.code];
+                message.extend_from_slice(failure.message.as_bytes());
+                // Nobody may be waiting any more.
+                let _ = pipe.write_all(&message);
+            }
+            failure.code
+        }
+    }
+}
+
+fn wait(reader: OwnedFd, pid: i32) -> Result<(), Failure> {
+    let mut pipe = File::from(reader);
+    let mut first = [0];
+    if pipe.read_exact(&mut first).is_err() {
+        let status = sys::wait_for(pid).map_or(String::new(), |s| format!(" (status {s:#x})"));
+        return Err(Failure::new(code::FAILURE, format!("the daemon died{status}")));
+    }
+    let [code] = first;
+    if code == 0 {
+        return Ok(());
+    }
+    let mut message = Vec::new();
+    // What can be read of it is shown.
+    let _ = pipe.read_to_end(&mut message);
+    let _ = sys::wait_for(pid);
+    Err(Failure::new(code, String::from_utf8_lossy(&message)))
+}
+
+/// Settings of the process that serves: as many open files as it may have,
+/// and modes that no umask cuts.
+pub fn prepare_process() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // It works with fewer.
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    rustix::process::umask(Mode::empty());
+}

@@ -1,0 +1,83 @@
+//! System calls of a daemon that neither `std` nor rustix offers; the only
+//! `unsafe` of the program.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+
+/// Which of the two processes this is after [`fork`].
+pub enum Forked {
+    /// The caller; the number of the new process.
+    Parent(i32),
+    /// The new process.
+    Child,
+}
+
+/// Splits the process in two. To be called before any thread is started.
+///
+/// # Errors
+/// EAGAIN, ENOMEM.
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: the process has a single thread (the program calls this before
+    // it starts any), so the child may go on as if nothing had happened.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Closes the descriptors from 3 on, which the caller of the program left
+/// open. To be called before the program opens any.
+pub fn close_inherited() {
+    // SAFETY: nothing in this process owns a descriptor above 2 yet.
+    // A kernel without the call (before 5.9) leaves them open; no harm.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+}
+
+/// The signals that end a mount.
+pub struct EndSignals(libc::sigset_t);
+
+impl EndSignals {
+    /// Blocks SIGTERM, SIGINT and SIGHUP in this thread and all that it starts.
+    pub fn block() -> EndSignals {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: sigemptyset initialises the set that it is given.
+        let mut set = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            set.assume_init()
+        };
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            // SAFETY: the set is initialised and lives across the call.
+            unsafe { libc::sigaddset(&raw mut set, signal) };
+        }
+        // SAFETY: both pointers are good for the call; null means that the
+        // former set is not wanted.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        EndSignals(set)
+    }
+
+    /// Waits for one and returns its number.
+    pub fn wait(&self) -> i32 {
+        let mut signal = 0;
+        // SAFETY: the set is initialised; the result goes into a live integer.
+        // EINTR is not among the errors of sigwait(3), and the set is valid.
+        unsafe { libc::sigwait(&raw const self.0, &raw mut signal) };
+        signal
+    }
+}
+
+/// How a child has ended, as waitpid(2) tells it; waits for it.
+pub fn wait_for(pid: i32) -> Option<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status goes into a live integer.
+        let rc = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        if rc == pid {
+            return Some(status);
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}

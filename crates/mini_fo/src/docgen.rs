@@ -1,0 +1,260 @@
+//! Writes the man pages and shell completions: `docgen DIR`.
+//!
+//! All of them come from the definitions that the program itself reads: the
+//! command line (`cli/args.rs`), the options (`options.rs`) and the exit codes
+//! (`exit.rs`).
+#![forbid(unsafe_code)]
+
+#[path = "cli/args.rs"]
+#[allow(dead_code)]
+mod args;
+#[allow(dead_code)]
+mod exit;
+#[allow(dead_code)]
+mod options;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+fn main() -> io::Result<()> {
+    let Some(dir) = std::env::args_os().nth(1) else {
+        return Err(io::Error::other("usage: docgen DIR"));
+    };
+    let (man, completions) = (Path::new(&dir).join("man"), Path::new(&dir).join("completions"));
+    fs::create_dir_all(&man)?;
+    fs::create_dir_all(&completions)?;
+    let mut cli = args::Cli::command();
+    cli.build();
+    fs::write(man.join("mini_fo.1"), page(&cli, "mini_fo", "")?)?;
+    for command in cli.get_subcommands() {
+        let name = format!("mini_fo-{}", command.get_name());
+        let more = more(command.get_name());
+        fs::write(man.join(format!("{name}.1")), page(command, &name, &more)?)?;
+    }
+    fs::write(man.join("mount.mini_fo.8"), helper_page())?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut cli, "mini_fo", &completions)?;
+    }
+    Ok(())
+}
+
+/// The man page of a command: what clap knows, then the sections of ours.
+fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
+    // A name with a hyphen is the page's; the usage keeps the blank.
+    let usage = name.replacen('-', " ", 1);
+    let titled = command.clone().name(name.to_owned()).display_name(name.to_owned());
+    let titled = titled.bin_name(usage);
+    let man =
+        Man::new(titled).manual("mini_fo").source(concat!("mini_fo ", env!("CARGO_PKG_VERSION")));
+    let mut out = Vec::new();
+    man.render_title(&mut out)?;
+    man.render_name_section(&mut out)?;
+    man.render_synopsis_section(&mut out)?;
+    man.render_description_section(&mut out)?;
+    man.render_options_section(&mut out)?;
+    if command.has_subcommands() {
+        out.extend(subcommands(command).bytes());
+    }
+    out.extend_from_slice(more.as_bytes());
+    out.extend(exit_codes(exit::MEANINGS, &codes_of(name)).bytes());
+    out.extend(FILES.bytes());
+    out.extend(see_also(name).bytes());
+    Ok(out)
+}
+
+fn subcommands(command: &Command) -> String {
+    let mut out = String::from(".SH COMMANDS\n");
+    for sub in command.get_subcommands() {
+        let about = sub.get_about().map_or_else(String::new, ToString::to_string);
+        out += &item(&format!("mini_fo\\-{}(1)", sub.get_name()), &about);
+    }
+    out + EXAMPLES
+}
+
+/// Sections that only one command has.
+fn more(command: &str) -> String {
+    match command {
+        "mount" => mount_options() + MOUNT_NOTES + EXAMPLES,
+        "umount" => UMOUNT_NOTES.to_owned(),
+        "list" => LIST_NOTES.to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The exit codes that a page lists; empty: all.
+fn codes_of(name: &str) -> Vec<u8> {
+    use exit::code::{BUSY, FAILURE, NOT_MOUNTED, USAGE};
+    match name {
+        "mini_fo-mount" => (0..NOT_MOUNTED).collect(),
+        "mini_fo-umount" => vec![0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
+        "mini_fo-list" => vec![0, FAILURE, USAGE],
+        _ => Vec::new(),
+    }
+}
+
+fn exit_codes(meanings: &[(u8, &str)], only: &[u8]) -> String {
+    let shown = meanings.iter().filter(|(code, _)| only.is_empty() || only.contains(code));
+    shown.fold(".SH EXIT STATUS\n".to_owned(), |out, (code, meaning)| {
+        out + &item(&code.to_string(), meaning)
+    })
+}
+
+fn mount_options() -> String {
+    let mut out = String::from(
+        ".SH MOUNT OPTIONS\n\
+         Separated by commas; a later one wins. In a value \\fB\\e,\\fR stands for a comma and\n\
+         \\fB\\e\\e\\fR for a backslash.\n",
+    );
+    for spec in options::SPECS.iter().filter(|spec| !spec.help.is_empty()) {
+        let value = spec.value.map_or_else(String::new, |value| format!("={value}"));
+        out += &item(&format!("{}{value}", spec.name), spec.help);
+    }
+    out += ".PP\nAccepted and without effect, or told by mount(8) alone:\n";
+    let ignored = options::SPECS.iter().filter(|spec| spec.help.is_empty());
+    let names: Vec<String> =
+        ignored
+            .map(|spec| {
+                if spec.name.ends_with('-') { format!("{}*", spec.name) } else { spec.name.into() }
+            })
+            .collect();
+    out + &roff(&names.join(", ")) + ".\n"
+}
+
+fn helper_page() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(".TH mount.mini_fo 8 \"\" \"mini_fo {version}\" \"mini_fo\"\n{HELPER_TOP}")
+        + &mount_options()
+        + HELPER_NOTES
+        + &exit_codes(exit::HELPER_MEANINGS, &[])
+        + FILES
+        + &see_also("mount.mini_fo")
+}
+
+fn see_also(name: &str) -> String {
+    let pages = [
+        ("mini_fo", 1),
+        ("mini_fo-list", 1),
+        ("mini_fo-mount", 1),
+        ("mini_fo-umount", 1),
+        ("mount.mini_fo", 8),
+        ("fstab", 5),
+        ("mount", 8),
+    ];
+    let others = pages.iter().filter(|(page, _)| *page != name);
+    let list: Vec<String> =
+        others.map(|(page, section)| format!("\\fB{}\\fR({section})", roff(page))).collect();
+    format!(".SH SEE ALSO\n{}\n", list.join(",\n"))
+}
+
+/// A tagged paragraph.
+fn item(tag: &str, text: &str) -> String {
+    format!(".TP\n\\fB{}\\fR\n{}\n", tag.replace("\\-", "-").replace('-', "\\-"), roff(text))
+}
+
+/// Plain text as roff source.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    // A dot or quote at the beginning of a line would be a request.
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+const EXAMPLES: &str = r".SH EXAMPLES
+A CD becomes writable; the changes lie in /home/ann/changes:
+.PP
+.nf
+.RS
+mkdir /home/ann/changes /home/ann/cd
+mini_fo mount /media/cdrom /home/ann/cd \-\-storage /home/ann/changes
+mini_fo umount /home/ann/cd
+.RE
+.fi
+.PP
+The same with the command line of 2005, as root, and as a line of /etc/fstab:
+.PP
+.nf
+.RS
+mount \-t mini_fo \-o base=/b,sto=/s /b /mnt
+/b  /mnt  mini_fo  base=/b,sto=/s,noatime  0  0
+.RE
+.fi
+.PP
+Back to the factory state: unmount, then empty the storage:
+.PP
+.nf
+.RS
+mini_fo umount /mnt && find /s \-mindepth 1 \-delete
+.RE
+.fi
+";
+
+const FILES: &str = r".SH FILES
+.TP
+\fI/run/mini_fo\fR, \fI$XDG_RUNTIME_DIR/mini_fo\fR, \fI/tmp/mini_fo\-UID\fR
+Records of the live mounts of root and of other users.
+.TP
+\fIMETA_dAfFgHE39ktF3HD2sr\fR
+In directories of the storage: what files cannot say (deleted and renamed
+entries). It is not shown in the mount, and names that begin so cannot be
+created there.
+";
+
+const MOUNT_NOTES: &str = r".SH NOTES
+Neither base nor storage may be changed by others while they are mounted.
+.PP
+Mounts of root are open to all users, and owners and modes are checked by the
+kernel. Mounts of other users are open to themselves alone, unless
+\fBallow_other\fR is given.
+.PP
+Mounts made on top of directories inside the base are not part of it: their
+mount points show as the directories below them. Mount them again inside.
+.PP
+For root, the kernel's read\-ahead of the mount is raised to 1 MiB, and data of
+storage files is read and written by the kernel itself (Linux 6.9).
+.PP
+SIGTERM, SIGINT and SIGHUP make the daemon unmount, cleanly, and end.
+";
+
+const UMOUNT_NOTES: &str = r".SH NOTES
+When the command returns, the daemon has ended and the storage may be mounted
+again, copied or emptied. With \fB\-\-lazy\fR it does not wait.
+";
+
+const LIST_NOTES: &str = r".SH OUTPUT
+Without options, a paragraph for each mount. With \fB\-\-json\fR, an array of
+objects with the members \fBmountpoint\fR, \fBread_only\fR and, for mounts of
+the calling user, \fBbase\fR, \fBstorage\fR, \fBpid\fR and \fBsince\fR.
+";
+
+const HELPER_TOP: &str = r".SH NAME
+mount.mini_fo \- make any read\-only tree writable
+.SH SYNOPSIS
+\fBmount \-t mini_fo \-o base=\fR\fIDIR\fR\fB,sto=\fR\fIDIR\fR[\fB,\fR\fIOPTIONS\fR] \fIDEVICE MOUNTPOINT\fR
+.PP
+\fBmount.mini_fo\fR \fIDEVICE MOUNTPOINT\fR [\fB\-sfnvrwh\fR] [\fB\-t\fR \fITYPE\fR] \fB\-o\fR \fIOPTIONS\fR
+.SH DESCRIPTION
+Called by \fBmount\fR(8), also for lines of /etc/fstab. Shows the tree below
+\fBbase\fR at the mount point; every change goes to the directory \fBsto\fR.
+The device is free text, shown in /proc/mounts.
+.PP
+\fB\-s\fR passes over unknown options, \fB\-f\fR checks the command line and does
+nothing, \fB\-v\fR logs more, \fB\-n\fR and \fB\-N\fR are accepted.
+";
+
+const HELPER_NOTES: &str = r".SH REMOUNT
+\fBmount \-o remount,ro \fR\fIMOUNTPOINT\fR changes the generic flags of the
+live mount. \fBremount,rw\fR works where it was mounted read\-write; a daemon
+that was started read\-only does not hold the storage for itself and stays so
+until it is unmounted.
+.SH EXAMPLES
+.nf
+.RS
+mount \-t mini_fo \-o base=/b,sto=/s /b /mnt
+/b  /mnt  mini_fo  base=/b,sto=/s,noatime,nofail  0  0
+.RE
+.fi
+";

@@ -1,0 +1,96 @@
+//! How the program ends: errors with their exit codes.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// Exit codes, as the man pages list them.
+pub mod code {
+    /// Something failed that no other code names.
+    pub const FAILURE: u8 = 1;
+    /// Unknown or malformed arguments or options.
+    pub const USAGE: u8 = 2;
+    /// The base is missing, no directory, or cannot be read.
+    pub const BASE: u8 = 3;
+    /// The storage is missing, not writable, read-only or full.
+    pub const STORAGE: u8 = 4;
+    /// The storage is in use by another mount.
+    pub const IN_USE: u8 = 5;
+    /// The storage belongs to another base.
+    pub const OTHER_BASE: u8 = 6;
+    /// Base, storage and mount point lie inside each other.
+    pub const NESTED: u8 = 7;
+    /// The mount point is missing or no directory, or the system refuses to
+    /// mount (no `/dev/fuse`, no right to).
+    pub const MOUNT: u8 = 8;
+    /// Not a mini_fo mount.
+    pub const NOT_MOUNTED: u8 = 9;
+    /// The mount is busy.
+    pub const BUSY: u8 = 10;
+}
+
+/// What each code means, for the man pages.
+#[cfg_attr(not(feature = "docgen"), allow(dead_code))]
+pub const MEANINGS: &[(u8, &str)] = &[
+    (0, "success"),
+    (code::FAILURE, "something failed that no other code names"),
+    (code::USAGE, "unknown or malformed arguments or options"),
+    (code::BASE, "the base is missing, no directory, or cannot be read"),
+    (code::STORAGE, "the storage is missing, not writable, read-only or full"),
+    (code::IN_USE, "the storage is in use by another mount"),
+    (code::OTHER_BASE, "the storage belongs to another base (see accept_base)"),
+    (code::NESTED, "base, storage and mount point lie inside each other in a way that cannot work"),
+    (
+        code::MOUNT,
+        "the mount point is missing or no directory, or the system refuses to mount \
+         (no /dev/fuse, no right to)",
+    ),
+    (code::NOT_MOUNTED, "not a mini_fo mount"),
+    (code::BUSY, "the mount is busy"),
+];
+
+/// What mount(8) expects of a helper.
+#[cfg_attr(not(feature = "docgen"), allow(dead_code))]
+pub const HELPER_MEANINGS: &[(u8, &str)] = &[
+    (0, "success"),
+    (1, "incorrect invocation, or no right to mount"),
+    (2, "system error (no /dev/fuse, no memory, cannot fork)"),
+    (32, "the mount failed"),
+];
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub struct Failure {
+    /// Exit code of `mini_fo`.
+    pub code: u8,
+    /// What happened, and where possible what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// An error with its exit code.
+    pub fn new(code: u8, message: impl fmt::Display) -> Failure {
+        Failure { code, message: message.to_string() }
+    }
+
+    /// The code that mount(8) expects of a helper.
+    pub fn helper_code(&self) -> u8 {
+        match self.code {
+            0 => 0,
+            code::USAGE => 1,
+            code::FAILURE => 2,
+            _ => 32,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<crate::options::OptionError> for Failure {
+    fn from(error: crate::options::OptionError) -> Failure {
+        Failure::new(code::USAGE, error)
+    }
+}

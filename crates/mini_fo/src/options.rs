@@ -1,0 +1,420 @@
+//! The `-o` grammar, shared by `mini_fo mount` and `mount.mini_fo`.
+//!
+//! One table says which options there are; parsing, suggestions and the man
+//! pages all read it. A list is options separated by commas. In a value `\,`
+//! stands for a comma and `\\` for a backslash, and a value may stand in
+//! double quotes, as mount(8) writes them.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What an option asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opt {
+    /// The base directory.
+    Base,
+    /// The storage directory.
+    Storage,
+    /// Sets (`true`) or clears a flag of the mount.
+    Flag(Flag, bool),
+    /// Everything back to rw, suid, dev, exec, async, relatime.
+    Defaults,
+    /// A mount by an ordinary user from fstab: nosuid, nodev and noexec.
+    User,
+    /// Change the flags of the live mount.
+    Remount,
+    /// Other users may enter the mount.
+    AllowOther(bool),
+    /// The kernel checks permission bits.
+    DefaultPermissions(bool),
+    /// Write although META holds damaged lines.
+    Damaged,
+    /// Take a storage that was made for another base.
+    AcceptBase,
+    /// Syncs by programs are not waited for.
+    Volatile,
+    /// Data of storage files is read and written by the kernel itself.
+    Passthrough(bool),
+    /// Write the log to this file.
+    Log,
+    /// Accepted and without effect.
+    Ignored,
+}
+
+/// A flag of a mount, as mount(8) names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Flag {
+    ReadOnly,
+    NoSuid,
+    NoDev,
+    NoExec,
+    Sync,
+    DirSync,
+    NoAtime,
+    NoDirAtime,
+    StrictAtime,
+    RelAtime,
+    LazyTime,
+    NoSymFollow,
+}
+
+/// How an option is written.
+pub struct Spec {
+    /// Its name; for prefixes (`x-`) all that begins so.
+    pub name: &'static str,
+    /// What stands after `=`; `None`: no value. In `[]`: may be left out.
+    pub value: Option<&'static str>,
+    /// Its meaning.
+    pub opt: Opt,
+    /// A line of help; empty: not shown.
+    pub help: &'static str,
+}
+
+const fn spec(
+    name: &'static str,
+    value: Option<&'static str>,
+    opt: Opt,
+    help: &'static str,
+) -> Spec {
+    Spec { name, value, opt, help }
+}
+
+const fn flag(name: &'static str, flag: Flag, on: bool, help: &'static str) -> Spec {
+    Spec { name, value: None, opt: Opt::Flag(flag, on), help }
+}
+
+const fn ignored(name: &'static str, value: Option<&'static str>) -> Spec {
+    Spec { name, value, opt: Opt::Ignored, help: "" }
+}
+
+/// All options.
+pub const SPECS: &[Spec] = &[
+    spec("base", Some("DIR"), Opt::Base, "the tree that is only read"),
+    spec("sto", Some("DIR"), Opt::Storage, "the directory that receives every change"),
+    spec("storage", Some("DIR"), Opt::Storage, "the same as sto="),
+    flag("ro", Flag::ReadOnly, true, "nothing can be changed"),
+    flag("rw", Flag::ReadOnly, false, "changes go to the storage (the default)"),
+    spec("remount", None, Opt::Remount, "change the flags of the live mount"),
+    spec("accept_base", None, Opt::AcceptBase, "use a storage that was made for another base"),
+    spec(
+        "damaged",
+        Some("ro|rw"),
+        Opt::Damaged,
+        "what to do when META holds damaged lines: mount read-only (the default), \
+         or write and drop them",
+    ),
+    spec("volatile", None, Opt::Volatile, "do not wait for the disk when programs sync"),
+    spec("log", Some("FILE"), Opt::Log, "append the log to FILE instead of the system log"),
+    spec(
+        "passthrough",
+        None,
+        Opt::Passthrough(true),
+        "let the kernel read and write storage files itself where it can \
+         (the default; needs root and Linux 6.9)",
+    ),
+    spec("nopassthrough", None, Opt::Passthrough(false), "all data goes through the daemon"),
+    spec(
+        "allow_other",
+        None,
+        Opt::AllowOther(true),
+        "all users may enter the mount (the default for root; others need \
+         user_allow_other in /etc/fuse.conf)",
+    ),
+    spec("noallow_other", None, Opt::AllowOther(false), "only the mounting user may enter"),
+    spec(
+        "default_permissions",
+        None,
+        Opt::DefaultPermissions(true),
+        "the kernel checks owners, modes and ACLs (the default)",
+    ),
+    spec(
+        "nodefault_permissions",
+        None,
+        Opt::DefaultPermissions(false),
+        "whoever enters may do what the daemon may; not with allow_other",
+    ),
+    flag("nosuid", Flag::NoSuid, true, "set-user-ID bits and capabilities of files do not count"),
+    flag("suid", Flag::NoSuid, false, "they count"),
+    flag("nodev", Flag::NoDev, true, "device files cannot be opened"),
+    flag("dev", Flag::NoDev, false, "they can"),
+    flag("noexec", Flag::NoExec, true, "nothing can be executed"),
+    flag("exec", Flag::NoExec, false, "programs can be executed"),
+    flag("noatime", Flag::NoAtime, true, "reading does not change access times"),
+    flag("atime", Flag::NoAtime, false, ""),
+    flag("nodiratime", Flag::NoDirAtime, true, "listing does not change access times"),
+    flag("diratime", Flag::NoDirAtime, false, ""),
+    flag("relatime", Flag::RelAtime, true, "access times change at most once a day"),
+    flag("norelatime", Flag::RelAtime, false, ""),
+    flag("strictatime", Flag::StrictAtime, true, "access times always change"),
+    flag("nostrictatime", Flag::StrictAtime, false, ""),
+    flag("sync", Flag::Sync, true, "every write waits for the disk"),
+    flag("async", Flag::Sync, false, ""),
+    flag("dirsync", Flag::DirSync, true, "every change of a directory waits for the disk"),
+    flag("lazytime", Flag::LazyTime, true, "times are written later"),
+    flag("nolazytime", Flag::LazyTime, false, ""),
+    flag("nosymfollow", Flag::NoSymFollow, true, "symbolic links are not followed"),
+    flag("symfollow", Flag::NoSymFollow, false, ""),
+    spec("defaults", None, Opt::Defaults, "rw, suid, dev, exec, async"),
+    spec("user", Some("[NAME]"), Opt::User, ""),
+    spec("users", None, Opt::User, ""),
+    spec("owner", None, Opt::User, ""),
+    spec("group", None, Opt::User, ""),
+    ignored("nouser", None),
+    ignored("auto", None),
+    ignored("noauto", None),
+    ignored("nofail", None),
+    ignored("_netdev", None),
+    ignored("silent", None),
+    ignored("loud", None),
+    ignored("mand", None),
+    ignored("nomand", None),
+    ignored("iversion", None),
+    ignored("noiversion", None),
+    ignored("comment", Some("TEXT")),
+    ignored("uhelper", Some("NAME")),
+    ignored("helper", Some("NAME")),
+    ignored("X-", Some("[TEXT]")),
+    ignored("x-", Some("[TEXT]")),
+    // What /proc/self/mountinfo shows of a live mount, and mount(8) therefore
+    // hands back at a remount.
+    ignored("user_id", Some("UID")),
+    ignored("group_id", Some("GID")),
+    ignored("rootmode", Some("MODE")),
+    ignored("fd", Some("FD")),
+    ignored("max_read", Some("BYTES")),
+    ignored("blksize", Some("BYTES")),
+    ignored("fsname", Some("TEXT")),
+    ignored("subtype", Some("TEXT")),
+];
+
+/// One option as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its meaning.
+    pub opt: Opt,
+    /// What stood after `=`.
+    pub value: Option<OsString>,
+}
+
+/// Why an option list is refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OptionError {
+    /// No such option.
+    #[error("unknown option '{name}'{}", suggestion(.like))]
+    Unknown {
+        /// As it was written.
+        name: String,
+        /// The nearest known one.
+        like: Option<&'static str>,
+    },
+    /// `name` alone where a value is needed.
+    #[error("option '{name}' needs a value: {name}={value}")]
+    NoValue {
+        /// The option.
+        name: &'static str,
+        /// What the value is.
+        value: &'static str,
+    },
+    /// `name=value` where none is known.
+    #[error("option '{0}' takes no value")]
+    Value(&'static str),
+    /// A value that the option does not know.
+    #[error("option '{name}' does not know the value '{value}'; use one of {known}")]
+    BadValue {
+        /// The option.
+        name: &'static str,
+        /// As it was written.
+        value: String,
+        /// What it knows, separated by `|`.
+        known: &'static str,
+    },
+    /// A double quote without its partner.
+    #[error("a double quote is not closed in '{0}'")]
+    Quote(String),
+    /// The same option with two values.
+    #[error("option '{0}' is given twice, with different values")]
+    Twice(&'static str),
+}
+
+fn suggestion(like: &Option<&'static str>) -> String {
+    like.map_or_else(String::new, |like| format!(" (did you mean '{like}'?)"))
+}
+
+/// Reads an option list.
+///
+/// With `sloppy` unknown options are passed over, as `mount -s` asks for.
+pub fn parse(list: &OsStr, sloppy: bool) -> Result<Vec<Item>, OptionError> {
+    let mut items = Vec::new();
+    for text in split(list.as_bytes())? {
+        if text.is_empty() {
+            continue;
+        }
+        match item(&text) {
+            Ok(item) => items.push(item),
+            Err(OptionError::Unknown { .. }) if sloppy => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(items)
+}
+
+/// Splits at commas that are neither escaped nor quoted, and takes escapes
+/// and quotes away.
+fn split(list: &[u8]) -> Result<Vec<Vec<u8>>, OptionError> {
+    let mut items = vec![Vec::new()];
+    let mut quoted = false;
+    let mut bytes = list.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        let last = items.last_mut();
+        let Some(last) = last else { break };
+        match (byte, bytes.peek()) {
+            (b'\\', Some(&next @ (b',' | b'\\' | b'"'))) => {
+                bytes.next();
+                last.push(next);
+            }
+            // A quote counts at the beginning of a value and where one is open.
+            (b'"', _) if quoted || last.last() == Some(&b'=') => quoted = !quoted,
+            (b',', _) if !quoted => items.push(Vec::new()),
+            _ => last.push(byte),
+        }
+    }
+    match quoted {
+        true => Err(OptionError::Quote(lossy(list))),
+        false => Ok(items),
+    }
+}
+
+/// Reads one option.
+fn item(text: &[u8]) -> Result<Item, OptionError> {
+    let (name, value) = match text.iter().position(|&byte| byte == b'=') {
+        Some(at) => (text.get(..at).unwrap_or(text), text.get(at + 1..)),
+        None => (text, None),
+    };
+    let Some(spec) = SPECS.iter().find(|spec| spec.is(name)) else {
+        let name = lossy(name);
+        return Err(OptionError::Unknown { like: nearest(&name), name });
+    };
+    let value = value.map(|bytes| OsString::from_vec(bytes.to_vec()));
+    match (spec.value, &value) {
+        (None, Some(_)) => return Err(OptionError::Value(spec.name)),
+        (Some(what), None) if !what.starts_with('[') => {
+            return Err(OptionError::NoValue { name: spec.name, value: what });
+        }
+        (Some(what), Some(empty)) if empty.is_empty() && !what.starts_with('[') => {
+            return Err(OptionError::NoValue { name: spec.name, value: what });
+        }
+        (Some(what), Some(value)) if what.contains('|') => {
+            if !what.split('|').any(|known| value == known) {
+                let value = value.to_string_lossy().into_owned();
+                return Err(OptionError::BadValue { name: spec.name, value, known: what });
+            }
+        }
+        _ => {}
+    }
+    Ok(Item { opt: spec.opt, value })
+}
+
+impl Spec {
+    fn is(&self, name: &[u8]) -> bool {
+        if self.name.ends_with('-') {
+            return name.starts_with(self.name.as_bytes());
+        }
+        name == self.name.as_bytes()
+    }
+}
+
+/// The option that a mistyped name most resembles.
+fn nearest(name: &str) -> Option<&'static str> {
+    SPECS
+        .iter()
+        .filter(|spec| !spec.help.is_empty())
+        .map(|spec| (distance(name, spec.name), spec.name))
+        .min()
+        .filter(|&(distance, known)| distance * 3 <= known.len().max(3))
+        .map(|(_, known)| known)
+}
+
+/// Number of insertions, deletions and replacements between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = *cell;
+            *cell = best;
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opts(list: &str) -> Vec<Opt> {
+        parse(OsStr::new(list), false).unwrap().into_iter().map(|item| item.opt).collect()
+    }
+
+    fn values(list: &str) -> Vec<String> {
+        let items = parse(OsStr::new(list), false).unwrap();
+        items.into_iter().filter_map(|i| i.value?.into_string().ok()).collect()
+    }
+
+    fn error(list: &str) -> String {
+        parse(OsStr::new(list), false).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_line_of_2005() {
+        assert_eq!(opts("base=/b,sto=/s"), [Opt::Base, Opt::Storage]);
+        assert_eq!(values("rw,base=/b,sto=/s"), ["/b", "/s"]);
+    }
+
+    #[test]
+    fn what_fstab_lines_hold_is_accepted() {
+        let list = "defaults,noauto,nofail,user,user=ann,_netdev,comment=my own,\
+                    x-systemd.requires=/sto,x-gvfs-hide,X-mount.mkdir,base=/b,sto=/s,noatime";
+        let opts = opts(list);
+        assert_eq!(opts.last(), Some(&Opt::Flag(Flag::NoAtime, true)));
+        assert_eq!(opts.len(), 13);
+    }
+
+    #[test]
+    fn commas_in_values() {
+        assert_eq!(values(r"base=/a\,b,sto=/s\\t"), ["/a,b", r"/s\t"]);
+        assert_eq!(values(r#"base="/a,b",sto=/s"#), ["/a,b", "/s"]);
+        assert_eq!(values(r"base=/a\b"), [r"/a\b"]);
+        assert_eq!(error(r#"base="/a,b"#), r#"a double quote is not closed in 'base="/a,b'"#);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(error("bse=/b"), "unknown option 'bse' (did you mean 'base'?)");
+        assert_eq!(error("nosiud"), "unknown option 'nosiud' (did you mean 'nosuid'?)");
+        assert_eq!(error("zzz"), "unknown option 'zzz'");
+        assert_eq!(error("base"), "option 'base' needs a value: base=DIR");
+        assert_eq!(error("sto="), "option 'sto' needs a value: sto=DIR");
+        assert_eq!(error("ro=1"), "option 'ro' takes no value");
+        assert!(error("damaged=perhaps").contains("use one of ro|rw"));
+        assert!(parse(OsStr::new("zzz,ro"), true).unwrap().len() == 1);
+        assert!(parse(OsStr::new("base,ro"), true).is_err());
+    }
+
+    #[test]
+    fn empty_items_do_no_harm() {
+        assert_eq!(opts(",ro,,"), [Opt::Flag(Flag::ReadOnly, true)]);
+        assert_eq!(opts(""), []);
+    }
+}

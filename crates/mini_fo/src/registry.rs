@@ -1,0 +1,306 @@
+//! The record of live mounts: one small file for each, in a directory of the
+//! user's own that no one else can write.
+//!
+//! `list` and `umount` read it, and a refused mount says from it who holds the
+//! storage. It is a help, not a lock: the lock is on the storage itself.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::process::Pid;
+
+use crate::mountinfo::{self, Mount};
+
+/// A live mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The daemon.
+    pub pid: u32,
+    /// When the daemon began, in clock ticks since boot: tells it apart from
+    /// a later process of the same number.
+    pub start: u64,
+    /// Device number of the mount, major and minor.
+    pub dev: (u32, u32),
+    /// The mount point.
+    pub mountpoint: PathBuf,
+    /// The base.
+    pub base: PathBuf,
+    /// The storage.
+    pub storage: PathBuf,
+    /// `st_dev` and `st_ino` of the storage.
+    pub storage_id: (u64, u64),
+    /// It can be written: the daemon holds the storage alone.
+    pub writable: bool,
+    /// When it was mounted, in seconds since 1970.
+    pub since: u64,
+}
+
+impl Record {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut field = |key: &str, value: &[u8]| {
+            out.extend_from_slice(key.as_bytes());
+            out.push(b'=');
+            out.extend(mountinfo::escape(value));
+            out.push(b'\n');
+        };
+        let number = |n: u64| n.to_string().into_bytes();
+        field("pid", &number(self.pid.into()));
+        field("start", &number(self.start));
+        field("dev", format!("{}:{}", self.dev.0, self.dev.1).as_bytes());
+        field("mountpoint", self.mountpoint.as_os_str().as_bytes());
+        field("base", self.base.as_os_str().as_bytes());
+        field("storage", self.storage.as_os_str().as_bytes());
+        field("storage_id", format!("{}:{}", self.storage_id.0, self.storage_id.1).as_bytes());
+        field("writable", &number(self.writable.into()));
+        field("since", &number(self.since));
+        out
+    }
+
+    fn decode(text: &[u8]) -> Option<Record> {
+        let mut record = Record::default();
+        for line in text.split(|&byte| byte == b'\n') {
+            let Some(at) = line.iter().position(|&byte| byte == b'=') else { continue };
+            let (key, value) = line.split_at(at);
+            let value = mountinfo::unescape(value.get(1..)?);
+            let number = || value.to_str()?.parse::<u64>().ok();
+            match key {
+                b"pid" => record.pid = number()?.try_into().ok()?,
+                b"start" => record.start = number()?,
+                b"dev" => {
+                    let (major, minor) = pair(&value)?;
+                    record.dev = (major.try_into().ok()?, minor.try_into().ok()?);
+                }
+                b"mountpoint" => record.mountpoint = value.into(),
+                b"base" => record.base = value.into(),
+                b"storage" => record.storage = value.into(),
+                b"storage_id" => record.storage_id = pair(&value)?,
+                b"writable" => record.writable = number()? != 0,
+                b"since" => record.since = number()?,
+                _ => {}
+            }
+        }
+        (record.pid != 0).then_some(record)
+    }
+
+    /// Whether its daemon still runs.
+    pub fn is_alive(&self) -> bool {
+        start_of(self.pid).is_some_and(|start| start == self.start)
+    }
+
+    /// Whether it is what `mounts` shows.
+    pub fn is_shown_by(&self, mount: &Mount) -> bool {
+        mount.is_ours() && mount.dev == self.dev && mount.mountpoint == self.mountpoint
+    }
+
+    /// A descriptor that becomes readable when the daemon has ended.
+    pub fn watch(&self) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(self.pid.try_into().ok()?)?;
+        let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+        self.is_alive().then_some(fd)
+    }
+}
+
+fn pair(text: &OsStr) -> Option<(u64, u64)> {
+    let (left, right) = text.to_str()?.split_once(':')?;
+    Some((left.parse().ok()?, right.parse().ok()?))
+}
+
+/// Start time of a process, field 22 of proc_pid_stat(5). `None`: no such
+/// process.
+pub fn start_of(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses and may hold anything.
+    let after = stat.iter().rposition(|&byte| byte == b')')?;
+    let text = std::str::from_utf8(stat.get(after + 1..)?).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    // A zombie has ended; only its parent has not noticed.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The directory of records.
+pub struct Registry {
+    dir: OwnedFd,
+}
+
+impl Registry {
+    /// Opens it and makes it where it is missing.
+    ///
+    /// # Errors
+    /// EACCES: somebody else owns or can write it; as `mkdir(2)`, `open(2)`.
+    pub fn open() -> io::Result<Registry> {
+        let uid = rustix::process::geteuid();
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| Path::new(dir).is_dir());
+        let path = match runtime {
+            _ if uid.is_root() => PathBuf::from("/run/mini_fo"),
+            Some(dir) => PathBuf::from(dir).join("mini_fo"),
+            None => PathBuf::from(format!("/tmp/mini_fo-{}", uid.as_raw())),
+        };
+        Registry::open_at(&path)
+    }
+
+    fn open_at(path: &Path) -> io::Result<Registry> {
+        match fs::mkdir(path, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = fs::open(path, flags, Mode::empty())?;
+        let stat = fs::fstat(&dir)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(Registry { dir })
+    }
+
+    /// Enters a mount. The record goes when the result is dropped.
+    ///
+    /// # Errors
+    /// As `open(2)`, `write(2)`, `rename(2)`.
+    pub fn enter(&self, record: &Record) -> io::Result<Entered> {
+        let name = format!("{}-{}_{}", record.pid, record.dev.0, record.dev.1);
+        let unfinished = format!(".{name}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = fs::openat(&self.dir, &unfinished, flags | OFlags::CLOEXEC, mode)?;
+        io::Write::write_all(&mut std::fs::File::from(file), &record.encode())?;
+        fs::renameat(&self.dir, &unfinished, &self.dir, &name)?;
+        let dir = rustix::io::fcntl_dupfd_cloexec(&self.dir, 3)?;
+        Ok(Entered { dir, name: name.into() })
+    }
+
+    /// The mounts whose daemons run. What dead ones left behind is removed.
+    ///
+    /// # Errors
+    /// As `getdents(2)`.
+    pub fn live(&self) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for entry in fs::Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name.starts_with(b".") {
+                continue;
+            }
+            let name = OsString::from_vec(name.to_vec());
+            match self.read(&name) {
+                Some(record) if record.is_alive() => records.push(record),
+                // Only what names a dead daemon goes; the rest is not ours.
+                Some(_) => drop(fs::unlinkat(&self.dir, &name, AtFlags::empty())),
+                None => {}
+            }
+        }
+        records.sort_by_key(|record| record.since);
+        Ok(records)
+    }
+
+    fn read(&self, name: &OsStr) -> Option<Record> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = fs::openat(&self.dir, name, flags, Mode::empty()).ok()?;
+        let mut text = Vec::new();
+        // Four paths of at most 4,096 bytes, each byte escaped, is the most.
+        let mut file = io::Read::take(std::fs::File::from(file), 1 << 17);
+        io::Read::read_to_end(&mut file, &mut text).ok()?;
+        Record::decode(&text)
+    }
+}
+
+/// A record that is removed when this is dropped.
+pub struct Entered {
+    dir: OwnedFd,
+    name: OsString,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // Left behind, it is removed by the next reader.
+        let _ = fs::unlinkat(self.dir.as_fd(), &self.name, AtFlags::empty());
+    }
+}
+
+/// The live mount that holds a storage directory, for error messages.
+pub fn holder(storage: &Path) -> Option<Record> {
+    let stat = fs::stat(storage).ok()?;
+    let records = Registry::open().ok()?.live().ok()?;
+    records.into_iter().find(|record| record.storage_id == (stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(pid: u32, start: u64) -> Record {
+        Record {
+            pid,
+            start,
+            dev: (0, 77),
+            mountpoint: "/mnt/a b\n=c\\".into(),
+            base: "/b".into(),
+            storage: OsString::from_vec(vec![b'/', 0xff, b'=']).into(),
+            storage_id: (5, u64::MAX),
+            writable: true,
+            since: 1_700_000_000,
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back() {
+        let record = record(7, 8);
+        assert_eq!(Record::decode(&record.encode()), Some(record));
+    }
+
+    #[test]
+    fn odd_records_are_refused() {
+        for text in ["", "pid=x", "pid=0", "pid=1\ndev=1", "nonsense", "pid=1\nstorage_id=a:b"] {
+            assert_eq!(Record::decode(text.as_bytes()), None, "{text:?}");
+        }
+        assert!(Record::decode(b"pid=3\nlater=1\n").is_some());
+    }
+
+    #[test]
+    fn the_dead_are_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        let registry = Registry::open_at(&path).unwrap();
+        let me = std::process::id();
+        let live = record(me, start_of(me).unwrap());
+        let dead = record(me, 1);
+        std::fs::write(path.join("dead"), dead.encode()).unwrap();
+        std::fs::write(path.join("other"), "hello").unwrap();
+        let entered = registry.enter(&live).unwrap();
+        assert_eq!(registry.live().unwrap(), [live]);
+        assert!(!path.join("dead").exists() && path.join("other").exists());
+        drop(entered);
+        assert_eq!(registry.live().unwrap(), []);
+    }
+
+    #[test]
+    fn a_directory_of_others_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        Registry::open_at(&path).unwrap();
+        std::os::unix::fs::symlink(&path, dir.path().join("l")).unwrap();
+        assert!(Registry::open_at(&dir.path().join("l")).is_err());
+        fs::chmod(&path, Mode::from_raw_mode(0o722)).unwrap();
+        assert!(Registry::open_at(&path).is_err());
+    }
+
+    #[test]
+    fn processes_are_told_apart() {
+        assert!(start_of(std::process::id()).is_some_and(|start| start > 0));
+        assert_eq!(start_of(u32::MAX), None);
+    }
+}

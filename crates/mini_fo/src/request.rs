@@ -1,0 +1,281 @@
+//! From what was typed to what it means.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::MountFlags;
+
+use crate::exit::{Failure, code};
+use crate::options::{Flag, Item, Opt, OptionError};
+
+/// What was typed, from either command line.
+#[derive(Debug, Default)]
+pub struct Typed {
+    /// The free text in the device field.
+    pub source: Option<OsString>,
+    /// The base, where it is an argument.
+    pub base: Option<PathBuf>,
+    /// The storage, where it is an argument.
+    pub storage: Option<PathBuf>,
+    /// The mount point.
+    pub mountpoint: PathBuf,
+    /// The options, in order.
+    pub items: Vec<Item>,
+    /// `--read-only`.
+    pub read_only: bool,
+    /// `--accept-base`.
+    pub accept_base: bool,
+    /// `--foreground`.
+    pub foreground: bool,
+    /// `--log`.
+    pub log: Option<PathBuf>,
+    /// `--verbose`.
+    pub verbose: bool,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Order {
+    /// A new mount.
+    Mount(MountRequest),
+    /// Other flags for a live mount.
+    Remount(RemountRequest),
+}
+
+/// A mount to be made. Paths are absolute.
+#[derive(Clone, Debug)]
+pub struct MountRequest {
+    /// What the first field of `/proc/mounts` shows.
+    pub source: OsString,
+    /// The tree that is only read.
+    pub base: PathBuf,
+    /// The directory that receives the changes.
+    pub storage: PathBuf,
+    /// Where the merged tree appears.
+    pub mountpoint: PathBuf,
+    /// Flags of the mount.
+    pub flags: MountFlags,
+    /// `None`: as the user's rights suggest.
+    pub allow_other: Option<bool>,
+    /// The kernel checks permissions.
+    pub default_permissions: bool,
+    /// Write although META is damaged.
+    pub damaged_rw: bool,
+    /// Take a storage of another base.
+    pub accept_base: bool,
+    /// Syncs are not waited for.
+    pub volatile: bool,
+    /// Use passthrough where the system has it.
+    pub passthrough: bool,
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// Log file, instead of the system log.
+    pub log: Option<PathBuf>,
+    /// Log more.
+    pub verbose: bool,
+}
+
+/// A change of a live mount's flags.
+#[derive(Debug)]
+pub struct RemountRequest {
+    /// The mount.
+    pub mountpoint: PathBuf,
+    /// The changes, in order.
+    items: Vec<Item>,
+}
+
+impl RemountRequest {
+    /// The flags that a mount with the flags `now` is to get.
+    pub fn flags(&self, now: MountFlags) -> MountFlags {
+        self.items.iter().fold(now, apply)
+    }
+}
+
+impl Typed {
+    /// Tells what it means.
+    pub fn order(self) -> Result<Order, Failure> {
+        if self.items.iter().any(|item| item.opt == Opt::Remount) {
+            let mountpoint = absolute(&self.mountpoint);
+            return Ok(Order::Remount(RemountRequest { mountpoint, items: self.items }));
+        }
+        self.mount().map(Order::Mount)
+    }
+
+    fn mount(self) -> Result<MountRequest, Failure> {
+        let mut base = self.base.map(OsString::from);
+        let mut storage = self.storage.map(OsString::from);
+        let mut log = self.log.map(OsString::from);
+        let mut request = MountRequest {
+            source: OsString::new(),
+            base: PathBuf::new(),
+            storage: PathBuf::new(),
+            mountpoint: absolute(&self.mountpoint),
+            flags: MountFlags::empty(),
+            allow_other: None,
+            default_permissions: true,
+            damaged_rw: false,
+            accept_base: self.accept_base,
+            volatile: false,
+            passthrough: true,
+            foreground: self.foreground,
+            log: None,
+            verbose: self.verbose,
+        };
+        for item in &self.items {
+            request.flags = apply(request.flags, item);
+            match item.opt {
+                Opt::Base => once(&mut base, item, "base")?,
+                Opt::Storage => once(&mut storage, item, "sto")?,
+                Opt::Log => once(&mut log, item, "log")?,
+                Opt::AllowOther(on) => request.allow_other = Some(on),
+                Opt::DefaultPermissions(on) => request.default_permissions = on,
+                Opt::Damaged => request.damaged_rw = item.value.as_deref() == Some("rw".as_ref()),
+                Opt::AcceptBase => request.accept_base = true,
+                Opt::Volatile => request.volatile = true,
+                Opt::Passthrough(on) => request.passthrough = on,
+                _ => {}
+            }
+        }
+        if self.read_only {
+            request.flags |= MountFlags::RDONLY;
+        }
+        let missing = |what: &str| Failure::new(code::USAGE, what);
+        let base = base.ok_or_else(|| missing("no base is given: add the option base=DIR"))?;
+        let storage = storage.ok_or_else(|| {
+            missing("no storage is given: add --storage DIR or the option sto=DIR")
+        })?;
+        if !request.default_permissions && request.allow_other == Some(true) {
+            return Err(missing(
+                "nodefault_permissions and allow_other together would give every user \
+                 the daemon's rights",
+            ));
+        }
+        request.base = absolute(Path::new(&base));
+        request.storage = absolute(Path::new(&storage));
+        request.log = log.map(|log| absolute(Path::new(&log)));
+        request.source = self.source.unwrap_or_else(|| request.base.clone().into());
+        Ok(request)
+    }
+}
+
+/// Takes the value of an option that may be given once (or again, the same).
+fn once(slot: &mut Option<OsString>, item: &Item, name: &'static str) -> Result<(), Failure> {
+    match slot {
+        Some(before) if Some(&*before) != item.value.as_ref() => {
+            Err(OptionError::Twice(name).into())
+        }
+        _ => {
+            *slot = item.value.clone();
+            Ok(())
+        }
+    }
+}
+
+/// The path from the root, symlinks followed as far as the path exists.
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize()
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_path_buf())
+}
+
+const ATIME: MountFlags =
+    MountFlags::NOATIME.union(MountFlags::STRICTATIME).union(MountFlags::RELATIME);
+
+/// Applies one option to the flags of a mount, as mount(8) reads them: a
+/// later option wins.
+fn apply(flags: MountFlags, item: &Item) -> MountFlags {
+    let secure = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let (flag, on) = match item.opt {
+        Opt::Flag(flag, on) => (flag, on),
+        Opt::User => return flags | secure,
+        Opt::Defaults => {
+            return flags - secure - MountFlags::RDONLY - MountFlags::SYNCHRONOUS;
+        }
+        _ => return flags,
+    };
+    let bit = bits(flag);
+    match on {
+        true if ATIME.contains(bit) => flags - ATIME | bit,
+        true => flags | bit,
+        false => flags - bit,
+    }
+}
+
+fn bits(flag: Flag) -> MountFlags {
+    match flag {
+        Flag::ReadOnly => MountFlags::RDONLY,
+        Flag::NoSuid => MountFlags::NOSUID,
+        Flag::NoDev => MountFlags::NODEV,
+        Flag::NoExec => MountFlags::NOEXEC,
+        Flag::Sync => MountFlags::SYNCHRONOUS,
+        Flag::DirSync => MountFlags::DIRSYNC,
+        Flag::NoAtime => MountFlags::NOATIME,
+        Flag::NoDirAtime => MountFlags::NODIRATIME,
+        Flag::StrictAtime => MountFlags::STRICTATIME,
+        Flag::RelAtime => MountFlags::RELATIME,
+        Flag::LazyTime => MountFlags::LAZYTIME,
+        Flag::NoSymFollow => MountFlags::from_bits_retain(256),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::options;
+
+    fn typed(list: &str) -> Typed {
+        Typed {
+            source: Some("none".into()),
+            mountpoint: "/nowhere/m".into(),
+            items: options::parse(OsStr::new(list), false).unwrap(),
+            ..Typed::default()
+        }
+    }
+
+    fn mount(list: &str) -> MountRequest {
+        match typed(list).order() {
+            Ok(Order::Mount(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(list: &str) -> String {
+        typed(list).order().unwrap_err().message
+    }
+
+    #[test]
+    fn the_line_of_2005() {
+        let request = mount("rw,base=/nowhere/b,sto=/nowhere/s");
+        assert_eq!(request.base, Path::new("/nowhere/b"));
+        assert_eq!(request.storage, Path::new("/nowhere/s"));
+        assert_eq!(request.source, "none");
+        assert!(request.flags.is_empty());
+        assert!(request.default_permissions && request.passthrough);
+    }
+
+    #[test]
+    fn later_options_win() {
+        let flags = mount("base=/b,sto=/s,ro,user,exec,noatime,relatime,rw,nodev,dev").flags;
+        assert_eq!(flags, MountFlags::NOSUID | MountFlags::RELATIME);
+        assert!(mount("user,ro,sync,base=/b,sto=/s,defaults").flags.is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(error("sto=/s").contains("base=DIR"));
+        assert!(error("base=/b").contains("sto=DIR"));
+        assert!(error("base=/b,base=/c,sto=/s").contains("'base' is given twice"));
+        assert!(error("base=/b,sto=/s,allow_other,nodefault_permissions").contains("every user"));
+        mount("base=/b,base=/b,sto=/s,storage=/s");
+    }
+
+    #[test]
+    fn a_remount_starts_from_the_live_flags() {
+        let Ok(Order::Remount(request)) = typed("remount,ro,exec").order() else { panic!() };
+        let now = MountFlags::NOEXEC | MountFlags::NODEV;
+        assert_eq!(request.flags(now), MountFlags::NODEV | MountFlags::RDONLY);
+    }
+}

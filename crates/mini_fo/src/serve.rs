@@ -1,0 +1,233 @@
+//! Carrying out a mount: layers opened, kernel connected, requests served,
+//! and everything put away at the end.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session};
+use mini_fo_core::{ErrorClass, OpenError, OpenOptions, Overlay};
+use rustix::mount::MountFlags;
+
+use crate::adapter::Adapter;
+use crate::daemon::{self, EndSignals, Ready};
+use crate::exit::{Failure, code};
+use crate::log::{self, Sink};
+use crate::mountinfo;
+use crate::registry::{self, Record, Registry};
+use crate::request::{MountRequest, Order, RemountRequest};
+
+/// How long a daemon whose mount is gone may still hold the storage before
+/// another mount gives up.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Read-ahead of a mount by root, in KiB.
+const READ_AHEAD: u32 = 1024;
+
+/// Carries out an order. For a mount in the background it returns when the
+/// tree is usable, in the foreground when it is unmounted.
+///
+/// # Errors
+/// Why it cannot be done, with the exit code.
+pub fn carry_out(order: Order) -> Result<(), Failure> {
+    match order {
+        Order::Remount(request) => remount(&request),
+        Order::Mount(request) if request.foreground => serve(&request, Ready::foreground()),
+        Order::Mount(request) => {
+            daemon::close_inherited();
+            daemon::background(|ready| serve(&request, ready))
+        }
+    }
+}
+
+/// Mounts and serves until it is unmounted.
+fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
+    let control = log::install(sink(request)?, request.verbose);
+    ready.set_log(control);
+    daemon::prepare_process();
+    let signals = EndSignals::block();
+    let overlay = Arc::new(open(request)?);
+    for warning in overlay.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let session = connect(request, &overlay)?;
+    let entered = enter(request, &overlay, session.mount());
+    // Only root may; others keep the kernel's 128 KiB.
+    if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
+        tracing::debug!("read-ahead: {error}");
+    }
+    stop_on_signal(&session, signals)?;
+    tracing::info!(
+        "{} mounted on {}, changes go to {}",
+        request.base.display(),
+        request.mountpoint.display(),
+        request.storage.display()
+    );
+    ready.tell();
+    let result = session.run();
+    drop(entered);
+    tracing::info!("{} unmounted", request.mountpoint.display());
+    result.map_err(|error| {
+        tracing::error!("{error}");
+        Failure::new(code::FAILURE, error)
+    })
+}
+
+fn sink(request: &MountRequest) -> Result<Sink, Failure> {
+    match &request.log {
+        Some(path) => Sink::file(path)
+            .map_err(|e| Failure::new(code::FAILURE, format!("log file {}: {e}", path.display()))),
+        None if request.foreground => Ok(Sink::Stderr),
+        None => Ok(Sink::syslog()),
+    }
+}
+
+/// Opens the layers. A storage whose last daemon is about to end is waited
+/// for.
+fn open(request: &MountRequest) -> Result<Overlay, Failure> {
+    let options = OpenOptions {
+        base: request.base.clone(),
+        storage: request.storage.clone(),
+        mountpoint: Some(request.mountpoint.clone()),
+        read_only: request.flags.contains(MountFlags::RDONLY),
+        accept_other_base: request.accept_base,
+        write_despite_damage: request.damaged_rw,
+        volatile: request.volatile,
+    };
+    let begun = Instant::now();
+    loop {
+        match Overlay::assemble(&options) {
+            Err(OpenError::StorageInUse { .. })
+                if begun.elapsed() < PATIENCE && !is_held(&request.storage) =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(overlay) => return Ok(overlay),
+            Err(error) => return Err(refusal(error)),
+        }
+    }
+}
+
+/// Whether a live mount is known to hold the storage.
+fn is_held(storage: &Path) -> bool {
+    let Some(record) = registry::holder(storage) else { return false };
+    let mounts = mountinfo::read_of(record.pid).unwrap_or_default();
+    mounts.iter().any(|mount| record.is_shown_by(mount))
+}
+
+fn refusal(mut error: OpenError) -> Failure {
+    if let OpenError::StorageInUse { path, by } = &mut error
+        && let Some(record) = registry::holder(path)
+    {
+        let mountpoint = record.mountpoint.display();
+        *by = Some(format!("the mount on {mountpoint} (process {})", record.pid));
+    }
+    let code = match error.class() {
+        ErrorClass::Base => code::BASE,
+        ErrorClass::Storage => code::STORAGE,
+        ErrorClass::InUse => code::IN_USE,
+        ErrorClass::OtherBase => code::OTHER_BASE,
+        ErrorClass::Nested => code::NESTED,
+        ErrorClass::Other => code::FAILURE,
+    };
+    Failure::new(code, error)
+}
+
+/// Mounts, and agrees with the kernel on how to work together.
+fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Adapter>, Failure> {
+    let root = rustix::process::geteuid().is_root();
+    let config = Config {
+        flags: Config::default().flags.with(match request.default_permissions {
+            // It implies that the kernel checks permissions.
+            true => InitFlags::POSIX_ACL,
+            false => InitFlags::empty(),
+        }),
+        max_stack_depth: if request.passthrough && root { 1 } else { 0 },
+        ..Config::default()
+    };
+    let mut flags = request.flags;
+    flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) || overlay.is_read_only());
+    let options = MountOptions {
+        source: request.source.clone(),
+        subtype: Some("mini_fo".to_owned()),
+        flags,
+        allow_other: request.allow_other.unwrap_or(root),
+        default_permissions: request.default_permissions,
+        ..MountOptions::default()
+    };
+    let mount = Mount::new(&request.mountpoint, &options)
+        .map_err(|error| Failure::new(code::MOUNT, error))?;
+    let adapter = Arc::new(Adapter::new(Arc::clone(overlay)));
+    Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
+}
+
+/// Enters the mount into the registry. Without one the mount works as well.
+fn enter(request: &MountRequest, overlay: &Overlay, mount: &Mount) -> Option<registry::Entered> {
+    let pid = std::process::id();
+    let storage = rustix::fs::stat(&request.storage).ok()?;
+    let record = Record {
+        pid,
+        start: registry::start_of(pid)?,
+        dev: mount.device_number()?,
+        mountpoint: mount.point().to_owned(),
+        base: request.base.clone(),
+        storage: request.storage.clone(),
+        storage_id: (storage.st_dev, storage.st_ino),
+        writable: !overlay.is_read_only(),
+        since: registry::now(),
+    };
+    Registry::open()
+        .and_then(|registry| registry.enter(&record))
+        .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
+        .ok()
+}
+
+/// Unmounts at the first signal that asks the process to end.
+fn stop_on_signal(session: &Session<Adapter>, signals: EndSignals) -> Result<(), Failure> {
+    let handle = session.stop_handle();
+    let wait = move || {
+        loop {
+            let signal = signals.wait();
+            tracing::info!("signal {signal}: unmounting");
+            if let Err(error) = handle.stop() {
+                tracing::error!("{error}");
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+    thread.map(drop).map_err(|e| Failure::new(code::FAILURE, format!("cannot start a thread: {e}")))
+}
+
+/// Changes the flags of a live mount.
+fn remount(request: &RemountRequest) -> Result<(), Failure> {
+    let path = request.mountpoint.display();
+    let mounts = mountinfo::read()
+        .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
+    let mount = mountinfo::at(&mounts, &request.mountpoint).filter(|mount| mount.is_ours());
+    let Some(mount) = mount else {
+        let text = format!("{path} is not a mini_fo mount: there is nothing to remount");
+        return Err(Failure::new(code::NOT_MOUNTED, text));
+    };
+    let flags = request.flags(mount.flags());
+    if !flags.contains(MountFlags::RDONLY) && !may_write(mount) {
+        let text = format!(
+            "{path} was mounted read-only, so its daemon does not hold the storage for itself: \
+             unmount it and mount it again"
+        );
+        return Err(Failure::new(code::MOUNT, text));
+    }
+    fuse_server::mount::remount(&request.mountpoint, flags).map_err(|error| match error {
+        MountError::Busy(_) => {
+            let text = format!("{path} has files open for writing: it cannot become read-only");
+            Failure::new(code::BUSY, text)
+        }
+        error => Failure::new(code::MOUNT, format!("cannot remount: {error}")),
+    })
+}
+
+/// Whether the daemon of a mount can write, as far as is known.
+fn may_write(mount: &mountinfo::Mount) -> bool {
+    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
+    records.iter().find(|record| record.dev == mount.dev).is_none_or(|record| record.writable)
+}
