@@ -51,8 +51,9 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
     }
+    let listing = Listing::prepare(request, &overlay);
     let session = connect(request, &overlay)?;
-    let entered = enter(request, &overlay, session.mount());
+    let entered = listing.and_then(|listing| listing.enter(session.mount()));
     // Only root may; others keep the kernel's 128 KiB.
     if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
         tracing::debug!("read-ahead: {error}");
@@ -162,25 +163,45 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
     Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
 }
 
-/// Enters the mount into the registry. Without one the mount works as well.
-fn enter(request: &MountRequest, overlay: &Overlay, mount: &Mount) -> Option<registry::Entered> {
-    let pid = std::process::id();
-    let storage = rustix::fs::stat(&request.storage).ok()?;
-    let record = Record {
-        pid,
-        start: registry::start_of(pid)?,
-        dev: mount.device_number()?,
-        mountpoint: mount.point().to_owned(),
-        base: request.base.clone(),
-        storage: request.storage.clone(),
-        storage_id: (storage.st_dev, storage.st_ino),
-        writable: !overlay.is_read_only(),
-        since: registry::now(),
-    };
-    Registry::open()
-        .and_then(|registry| registry.enter(&record))
-        .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
-        .ok()
+/// The record of a mount to be, and where it will be entered.
+///
+/// Everything that takes a path happens here: once mounted, a path may lead
+/// into the mount itself, which nobody serves yet.
+struct Listing {
+    registry: Registry,
+    record: Record,
+}
+
+impl Listing {
+    /// `None`: it will not be listed, but works as well.
+    fn prepare(request: &MountRequest, overlay: &Overlay) -> Option<Listing> {
+        let pid = std::process::id();
+        let storage = rustix::fs::stat(&request.storage).ok()?;
+        let registry = Registry::open()
+            .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
+            .ok()?;
+        let record = Record {
+            pid,
+            start: registry::start_of(pid)?,
+            dev: (0, 0),
+            mountpoint: request.mountpoint.clone(),
+            base: request.base.clone(),
+            storage: request.storage.clone(),
+            storage_id: (storage.st_dev, storage.st_ino),
+            writable: !overlay.is_read_only(),
+            since: registry::now(),
+        };
+        Some(Listing { registry, record })
+    }
+
+    fn enter(self, mount: &Mount) -> Option<registry::Entered> {
+        let mountpoint = mount.point().to_owned();
+        let record = Record { dev: mount.device_number()?, mountpoint, ..self.record };
+        self.registry
+            .enter(&record)
+            .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
+            .ok()
+    }
 }
 
 /// Unmounts at the first signal that asks the process to end.
