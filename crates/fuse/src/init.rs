@@ -123,15 +123,14 @@ pub struct Config {
     pub time_gran: u32,
     /// Seconds after which the kernel gives a request up; 0: never.
     pub request_timeout: u16,
-    /// Reader threads; 0 means one per CPU and at least 2.
+    /// Reader threads at work at once under load; 0 means one per CPU and at
+    /// least 2. One alone waits for requests, the others join when needed.
     pub threads: usize,
     /// Upper bound of reader threads, the spare ones of
     /// [`blocking_section`](crate::blocking_section) counted.
     pub max_threads: usize,
     /// Gives each reader a descriptor of its own, where the kernel can.
     pub clone_fd: bool,
-    /// Ties each of the normal readers to one CPU.
-    pub pin_threads: bool,
 }
 
 impl Default for Config {
@@ -162,7 +161,6 @@ impl Default for Config {
             threads: 0,
             max_threads: 64,
             clone_fd: true,
-            pin_threads: false,
         }
     }
 }

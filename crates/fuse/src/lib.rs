@@ -65,7 +65,6 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
-mod affinity;
 mod args;
 mod backing;
 mod buffer;
@@ -83,6 +82,7 @@ mod server;
 mod session;
 mod signals;
 mod types;
+mod watch;
 pub mod wire;
 
 pub use args::*;

@@ -1,54 +1,97 @@
 //! Reader threads: how many there are, and what each does.
+//!
+//! One reader waits for requests. The kernel wakes waiting readers in turn, so
+//! a second one drags every other request to another CPU, which costs more
+//! than most requests do. Others join when they are needed, wait behind the
+//! first one while there is more than that one can take, and are parked again:
+//!
+//! - a handler says that it will take long ([`blocking_section`]);
+//! - requests were queueing up each time the reader came back;
+//! - a request is not done after a tick of the watch ([`crate::watch`]).
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
 use crate::abi;
-use crate::affinity::Affinity;
 use crate::buffer::Buffers;
 use crate::device::Device;
 use crate::dispatch::{Answer, Dispatcher};
 use crate::reply::ReplyBuf;
 use crate::request::RawRequest;
 use crate::server::FileSystem;
+use crate::watch::Watch;
 use crate::wire;
 
+/// A read that returns sooner found its request waiting.
+const IMMEDIATE: Duration = Duration::from_micros(4);
+
+/// So many requests in a row that waited call for another reader, and so many
+/// that did not for one less.
+const STREAK: u32 = 16;
+
 /// All readers of one session.
-///
-/// There are never more idle readers than `normal`: idle readers are woken in
-/// turn, and each one more drags requests across CPUs.
 #[derive(Debug)]
 pub(crate) struct Pool<F> {
     myself: Weak<Pool<F>>,
     dispatcher: Dispatcher<F>,
-    /// For spare readers, which need no queue of their own.
-    device: Arc<Device>,
+    /// Descriptors of the device; readers take them in turn.
+    devices: Vec<Arc<Device>>,
+    /// Readers beyond these are only for requests that take long.
     normal: usize,
     max: usize,
-    affinity: Option<Affinity>,
     /// Readers waiting for a request or about to.
     idle: AtomicUsize,
+    /// Requests received.
+    received: AtomicU64,
+    watch: Watch,
     /// Innermost lock: nothing else is locked while it is held.
     readers: Mutex<Readers>,
-    ended: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Readers {
     /// Readers alive.
     count: usize,
+    /// Of these, waiting to be needed.
+    parked: usize,
+    /// Parked ones that were called and have not come yet.
+    called: usize,
+    /// Started so far.
+    started: usize,
+    /// The connection is gone.
+    ended: bool,
     /// Why one ended that should not have.
     error: Option<Errno>,
 }
 
+/// How busy one reader is.
+#[derive(Debug, Default)]
+struct Load {
+    immediate: u32,
+    waited: u32,
+}
+
+impl Load {
+    /// Notes how long a read took.
+    fn note(&mut self, took: Duration) {
+        if took < IMMEDIATE {
+            *self = Load { immediate: self.immediate.saturating_add(1), waited: 0 };
+        } else {
+            *self = Load { immediate: 0, waited: self.waited.saturating_add(1) };
+        }
+    }
+}
+
 /// Whatever can start a spare reader; hides the file system's type.
-trait Spares {
+pub(crate) trait Spares {
     fn start_if_none_idle(&self);
 }
 
@@ -63,8 +106,8 @@ thread_local! {
 pub struct BlockingSection(PhantomData<*const ()>);
 
 /// To be called by a method of the file system before work that may take long
-/// (a large copy, fsync, waiting for a lock): if no other reader is free, a
-/// spare one is started, so that other requests are served meanwhile. Without
+/// (a large copy, fsync, waiting for a lock): if no other reader is free, one
+/// is added, so that other requests are served meanwhile. Without
 /// effect on threads that are no readers.
 pub fn blocking_section() -> BlockingSection {
     before_blocking();
@@ -81,30 +124,38 @@ pub fn before_blocking() {
 }
 
 impl<F: FileSystem> Pool<F> {
+    /// `normal`: readers at work at once under load; `max`: with those whose
+    /// requests take long.
     pub(crate) fn new(
         dispatcher: Dispatcher<F>,
-        device: Arc<Device>,
+        devices: Vec<Arc<Device>>,
         normal: usize,
         max: usize,
-        affinity: Option<Affinity>,
     ) -> Arc<Pool<F>> {
         Arc::new_cyclic(|myself| Pool {
             myself: myself.clone(),
             dispatcher,
-            device,
+            devices,
             normal,
             max: max.max(normal),
-            affinity,
             idle: AtomicUsize::new(0),
+            received: AtomicU64::new(0),
+            watch: Watch::default(),
             readers: Mutex::new(Readers::default()),
-            ended: Condvar::new(),
+            changed: Condvar::new(),
         })
     }
 
-    /// Starts one of the normal readers on a device of its own.
-    pub(crate) fn start(self: &Arc<Self>, device: Arc<Device>, nth: usize) -> std::io::Result<()> {
+    /// Starts the first reader, and the watch.
+    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<()> {
         self.idle.fetch_add(1, Ordering::AcqRel);
-        self.spawn(device, Some(nth))
+        self.spawn()?;
+        let pool = Arc::clone(self);
+        let watch = std::thread::Builder::new().name("fuse-watch".to_owned());
+        if let Err(error) = watch.spawn(move || pool.watch.run(|| pool.is_stalled(), &*pool)) {
+            tracing::warn!(%error, "cannot start the watch");
+        }
+        Ok(())
     }
 
     /// Waits until all readers have ended; the error of one that should not
@@ -112,29 +163,39 @@ impl<F: FileSystem> Pool<F> {
     pub(crate) fn wait(&self) -> Option<Errno> {
         let mut readers = self.readers.lock();
         while readers.count > 0 {
-            self.ended.wait(&mut readers);
+            self.changed.wait(&mut readers);
         }
+        self.watch.end();
         readers.error
     }
 
+    /// Requests received so far, and whether nobody waits for the next one.
+    fn is_stalled(&self) -> (u64, bool) {
+        let stalled = self.idle.load(Ordering::Acquire) == 0;
+        (self.received.load(Ordering::Relaxed), stalled)
+    }
+
     /// Starts a thread whose being idle is already counted.
-    fn spawn(self: &Arc<Self>, device: Arc<Device>, nth: Option<usize>) -> std::io::Result<()> {
-        let started = self.try_spawn(device, nth);
+    fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
+        let started = self.try_spawn();
         if started.is_err() {
             self.idle.fetch_sub(1, Ordering::AcqRel);
         }
         started
     }
 
-    fn try_spawn(self: &Arc<Self>, device: Arc<Device>, nth: Option<usize>) -> std::io::Result<()> {
+    fn try_spawn(self: &Arc<Self>) -> std::io::Result<()> {
         let buffers = Buffers::new(self.dispatcher.negotiated().max_write as usize)?;
-        self.readers.lock().count += 1;
+        let mut readers = self.readers.lock();
+        let nth = readers.started.checked_rem(self.devices.len()).unwrap_or(0);
+        let device = self.devices.get(nth).cloned();
+        let device = device.ok_or(std::io::ErrorKind::NotConnected)?;
+        readers.count += 1;
+        readers.started += 1;
+        drop(readers);
         let leaving = Leaving(Arc::clone(self));
         std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let pool = &leaving.0;
-            if let Some(affinity) = &pool.affinity {
-                affinity.apply(nth);
-            }
             let spares: Weak<dyn Spares> = pool.myself.clone();
             CURRENT.set(Some(spares));
             if let Err(errno) = pool.read_requests(&device, buffers) {
@@ -145,16 +206,24 @@ impl<F: FileSystem> Pool<F> {
         Ok(())
     }
 
-    /// Serves requests until the connection ends or too many readers idle.
-    /// On entry this reader counts as idle.
+    /// Serves requests until the connection ends or nobody needs this reader.
+    /// On entry it counts as idle.
     fn read_requests(&self, device: &Device, mut buffers: Buffers) -> Result<(), Errno> {
+        let mut load = Load::default();
         loop {
             let (request, answer) = buffers.split();
+            let asked = Instant::now();
             let read = rustix::io::read(device.as_fd(), &mut *request);
+            load.note(asked.elapsed());
             self.idle.fetch_sub(1, Ordering::AcqRel);
             match read {
                 Ok(0) => return Ok(()),
                 Ok(len) => {
+                    self.received.fetch_add(1, Ordering::Relaxed);
+                    self.watch.wake();
+                    if load.immediate >= STREAK {
+                        self.add_reader(self.normal);
+                    }
                     let sent = self.serve(device, request.get(..len).unwrap_or_default(), answer);
                     buffers.used(len.max(sent));
                 }
@@ -164,10 +233,56 @@ impl<F: FileSystem> Pool<F> {
                 Err(Errno::NODEV | Errno::CONNABORTED) => return Ok(()),
                 Err(errno) => return Err(errno),
             }
-            if self.idle.fetch_add(1, Ordering::AcqRel) >= self.normal {
+            let others = self.idle.fetch_add(1, Ordering::AcqRel);
+            if others >= self.normal || others >= 1 && load.waited >= STREAK {
                 self.idle.fetch_sub(1, Ordering::AcqRel);
-                return Ok(());
+                if !self.park() {
+                    return Ok(());
+                }
+                load = Load::default();
             }
+        }
+    }
+
+    /// Waits until this reader is needed; then it counts as idle again.
+    /// `false`: it is to end.
+    fn park(&self) -> bool {
+        let mut readers = self.readers.lock();
+        if readers.parked >= self.normal {
+            return false;
+        }
+        readers.parked += 1;
+        while readers.called == 0 && !readers.ended {
+            self.changed.wait(&mut readers);
+        }
+        readers.parked -= 1;
+        readers.called = readers.called.saturating_sub(1);
+        !readers.ended
+    }
+
+    /// Calls a parked reader or starts one, unless one is idle or `limit`
+    /// readers are at work.
+    fn add_reader(&self, limit: usize) {
+        // Counting it as idle at once keeps a second caller from adding
+        // another before this one has begun.
+        if self.idle.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return;
+        }
+        let mut readers = self.readers.lock();
+        let at_work = readers.count - readers.parked + readers.called;
+        if at_work >= limit || readers.ended {
+            self.idle.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        if readers.parked > readers.called {
+            readers.called += 1;
+            self.changed.notify_all();
+            return;
+        }
+        drop(readers);
+        let started = self.myself.upgrade().map(|pool| pool.spawn());
+        if let Some(Err(error)) = started {
+            tracing::warn!(%error, "cannot start another reader");
         }
     }
 
@@ -239,19 +354,7 @@ fn write(device: &Device, bytes: &[u8]) -> Result<(), Errno> {
 
 impl<F: FileSystem> Spares for Pool<F> {
     fn start_if_none_idle(&self) {
-        // Counting the spare as idle at once keeps a second caller from
-        // starting another before this one has begun.
-        if self.idle.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return;
-        }
-        let pool = self.myself.upgrade();
-        let Some(pool) = pool.filter(|pool| pool.readers.lock().count < pool.max) else {
-            self.idle.fetch_sub(1, Ordering::AcqRel);
-            return;
-        };
-        if let Err(error) = pool.spawn(Arc::clone(&pool.device), None) {
-            tracing::warn!(%error, "cannot start a spare reader");
-        }
+        self.add_reader(self.max);
     }
 }
 
@@ -260,7 +363,12 @@ struct Leaving<F>(Arc<Pool<F>>);
 
 impl<F> Drop for Leaving<F> {
     fn drop(&mut self) {
-        self.0.readers.lock().count -= 1;
-        self.0.ended.notify_all();
+        let mut readers = self.0.readers.lock();
+        readers.count -= 1;
+        // The last one at work ends only with the connection.
+        if readers.count == readers.parked {
+            readers.ended = true;
+        }
+        self.0.changed.notify_all();
     }
 }

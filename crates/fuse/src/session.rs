@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::abi::{self, opcode};
-use crate::affinity::Affinity;
 use crate::buffer::Buffers;
 use crate::device::Device;
 use crate::dispatch::Dispatcher;
@@ -28,7 +27,6 @@ pub struct Session<F: FileSystem> {
     fs: Arc<F>,
     mount: Mount,
     pool: Arc<Pool<F>>,
-    readers: Vec<Arc<Device>>,
     negotiated: Negotiated,
 }
 
@@ -46,11 +44,10 @@ impl<F: FileSystem> Session<F> {
             0 => std::thread::available_parallelism().map_or(2, |n| n.get()).max(2),
             n => n,
         };
-        let affinity = if config.pin_threads { Affinity::current() } else { None };
         let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated.clone());
-        let readers = reader_devices(&device, normal, config.clone_fd);
-        let pool = Pool::new(dispatcher, device, normal, config.max_threads, affinity);
-        Ok(Session { fs, mount, pool, readers, negotiated })
+        let devices = reader_devices(&device, normal, config.clone_fd);
+        let pool = Pool::new(dispatcher, devices, normal, config.max_threads);
+        Ok(Session { fs, mount, pool, negotiated })
     }
 
     /// What was agreed upon with the kernel.
@@ -82,19 +79,10 @@ impl<F: FileSystem> Session<F> {
     /// it is over. Then calls [`FileSystem::destroy`].
     ///
     /// The calling thread only waits; it keeps its signals.
-    pub fn run(mut self) -> Result<(), SessionError> {
+    pub fn run(self) -> Result<(), SessionError> {
         {
             let _blocked = SignalsBlocked::enter();
-            for (nth, device) in std::mem::take(&mut self.readers).into_iter().enumerate() {
-                if let Err(error) = self.pool.start(device, nth) {
-                    // One reader is enough to serve.
-                    if nth == 0 {
-                        return Err(SessionError::Thread(error));
-                    }
-                    tracing::warn!(%error, "cannot start a reader");
-                    break;
-                }
-            }
+            self.pool.start().map_err(SessionError::Thread)?;
         }
         match self.pool.wait() {
             None => Ok(()),

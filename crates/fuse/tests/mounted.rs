@@ -128,7 +128,6 @@ fn without_readdirplus_and_with_other_flags() {
             | InitFlags::ATOMIC_O_TRUNC,
     );
     config.clone_fd = false;
-    config.pin_threads = true;
     let Some(mounted) = Mounted::new(&config, &MountOptions::default()) else { return };
     assert_eq!(mounted.negotiated.max_write, 128 * 1024);
     fs::write(mounted.path("x"), vec![1; 300_000]).unwrap();
