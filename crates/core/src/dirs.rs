@@ -156,7 +156,8 @@ impl Dir {
     /// Sets the redirect of a name. `mutate` is held.
     pub fn set_redirect(&self, path: &[u8], name: &[u8]) -> Result<()> {
         let record = Record::Redirect { path: path.into(), name: name.into() };
-        match self.meta.read().redirect(name) {
+        let old = self.meta.read().redirect(name).map(<[u8]>::to_vec);
+        match old {
             Some(old) if old == path => return Ok(()),
             None => {}
             // Readers of the old format may take the first line they find.

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::abi::{self, opcode};
@@ -46,7 +47,8 @@ impl<F: FileSystem> Session<F> {
         };
         let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated.clone());
         let devices = reader_devices(&device, normal, config.clone_fd);
-        let pool = Pool::new(dispatcher, devices, normal, config.max_threads);
+        let eager = eager_device(&device, config.clone_fd);
+        let pool = Pool::new(dispatcher, devices, eager, normal, config.max_threads);
         Ok(Session { fs, mount, pool, negotiated })
     }
 
@@ -148,6 +150,16 @@ fn reader_devices(device: &Arc<Device>, count: usize, clone: bool) -> Vec<Arc<De
         devices.push(next);
     }
     devices
+}
+
+/// A descriptor on which reading does not wait. It must be one of its own, for
+/// the others are to wait. `None`: there is only one CPU, where looking again
+/// would keep clients from running.
+fn eager_device(device: &Device, clone: bool) -> Option<Arc<Device>> {
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let eager = (clone && cpus > 1).then(|| device.try_clone().ok()).flatten()?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(&eager, flags).ok().map(|()| Arc::new(eager))
 }
 
 /// Reads INIT requests until one fits, and answers.

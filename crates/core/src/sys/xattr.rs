@@ -92,7 +92,12 @@ pub(crate) fn get_xattr(spot: Spot<'_>, name: &[u8], buf: &mut [u8]) -> Result<u
         }
     }
     let held = hold(spot)?;
-    rustix::fs::getxattr(proc_path(held.as_fd()), &*name, buf)
+    let path = proc_path(held.as_fd());
+    // An empty buffer makes rustix answer without asking the kernel.
+    if buf.is_empty() {
+        return rustix::fs::getxattr_query(path, &*name);
+    }
+    rustix::fs::getxattr(path, &*name, buf)
 }
 
 /// Lists the attribute names, each ended by NUL; an empty buffer asks for the
@@ -122,7 +127,11 @@ pub(crate) fn list_xattrs(spot: Spot<'_>, buf: &mut [u8]) -> Result<usize> {
         }
     }
     let held = hold(spot)?;
-    rustix::fs::listxattr(proc_path(held.as_fd()), buf)
+    let path = proc_path(held.as_fd());
+    if buf.is_empty() {
+        return rustix::fs::listxattr_query(path);
+    }
+    rustix::fs::listxattr(path, buf)
 }
 
 /// Sets an attribute. `flags`: 0, `XATTR_CREATE` (1) or `XATTR_REPLACE` (2).
