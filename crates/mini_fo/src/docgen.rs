@@ -47,7 +47,9 @@ fn main() -> io::Result<()> {
 fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
     // A name with a hyphen is the page's; the usage keeps the blank.
     let usage = name.replacen('-', " ", 1);
-    let titled = command.clone().name(name.to_owned()).display_name(name.to_owned());
+    // clap wants names that live for ever; there are four of them.
+    let page: &'static str = Box::leak(name.into());
+    let titled = command.clone().name(page).display_name(page);
     let titled = titled.bin_name(usage);
     let man =
         Man::new(titled).manual("mini_fo").source(concat!("mini_fo ", env!("CARGO_PKG_VERSION")));

@@ -29,7 +29,7 @@ pub mod code {
 }
 
 /// What each code means, for the man pages.
-#[cfg_attr(not(feature = "docgen"), allow(dead_code))]
+#[allow(dead_code, reason = "for docgen alone")]
 pub const MEANINGS: &[(u8, &str)] = &[
     (0, "success"),
     (code::FAILURE, "something failed that no other code names"),
@@ -49,7 +49,7 @@ pub const MEANINGS: &[(u8, &str)] = &[
 ];
 
 /// What mount(8) expects of a helper.
-#[cfg_attr(not(feature = "docgen"), allow(dead_code))]
+#[allow(dead_code, reason = "for docgen alone")]
 pub const HELPER_MEANINGS: &[(u8, &str)] = &[
     (0, "success"),
     (1, "incorrect invocation, or no right to mount"),

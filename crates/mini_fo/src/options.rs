@@ -105,7 +105,13 @@ pub const SPECS: &[Spec] = &[
         "what to do when META holds damaged lines: mount read-only (the default), \
          or write and drop them",
     ),
-    spec("volatile", None, Opt::Volatile, "do not wait for the disk when programs sync"),
+    spec(
+        "volatile",
+        None,
+        Opt::Volatile,
+        "do not bring the copy of a file to the disk before it takes the file's place: \
+         faster, but a power cut may lose what was copied",
+    ),
     spec("log", Some("FILE"), Opt::Log, "append the log to FILE instead of the system log"),
     spec(
         "passthrough",
@@ -305,11 +311,11 @@ fn item(text: &[u8]) -> Result<Item, OptionError> {
         (Some(what), Some(empty)) if empty.is_empty() && !what.starts_with('[') => {
             return Err(OptionError::NoValue { name: spec.name, value: what });
         }
-        (Some(what), Some(value)) if what.contains('|') => {
-            if !what.split('|').any(|known| value == known) {
-                let value = value.to_string_lossy().into_owned();
-                return Err(OptionError::BadValue { name: spec.name, value, known: what });
-            }
+        (Some(what), Some(value))
+            if what.contains('|') && !what.split('|').any(|known| value == known) =>
+        {
+            let value = value.to_string_lossy().into_owned();
+            return Err(OptionError::BadValue { name: spec.name, value, known: what });
         }
         _ => {}
     }

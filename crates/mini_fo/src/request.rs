@@ -64,7 +64,7 @@ pub struct MountRequest {
     pub damaged_rw: bool,
     /// Take a storage of another base.
     pub accept_base: bool,
-    /// Syncs are not waited for.
+    /// Copies are not brought to the disk before they count.
     pub volatile: bool,
     /// Use passthrough where the system has it.
     pub passthrough: bool,
@@ -86,9 +86,11 @@ pub struct RemountRequest {
 }
 
 impl RemountRequest {
-    /// The flags that a mount with the flags `now` is to get.
-    pub fn flags(&self, now: MountFlags) -> MountFlags {
-        self.items.iter().fold(now, apply)
+    /// The flags that the mount is to have, all of them: mount(8) hands over
+    /// those of the live mount or of fstab with the changes made already, and
+    /// says nothing of what is to be off.
+    pub fn flags(&self) -> MountFlags {
+        self.items.iter().fold(MountFlags::empty(), apply)
     }
 }
 
@@ -196,7 +198,7 @@ fn apply(flags: MountFlags, item: &Item) -> MountFlags {
     };
     let bit = bits(flag);
     match on {
-        true if ATIME.contains(bit) => flags - ATIME | bit,
+        true if ATIME.contains(bit) => (flags - ATIME) | bit,
         true => flags | bit,
         false => flags - bit,
     }
@@ -273,9 +275,10 @@ mod tests {
     }
 
     #[test]
-    fn a_remount_starts_from_the_live_flags() {
-        let Ok(Order::Remount(request)) = typed("remount,ro,exec").order() else { panic!() };
-        let now = MountFlags::NOEXEC | MountFlags::NODEV;
-        assert_eq!(request.flags(now), MountFlags::NODEV | MountFlags::RDONLY);
+    fn a_remount_sets_all_flags() {
+        let order = typed("rw,nosuid,relatime,user_id=0,remount,ro").order();
+        let Ok(Order::Remount(request)) = order else { panic!() };
+        let flags = MountFlags::NOSUID | MountFlags::RELATIME | MountFlags::RDONLY;
+        assert_eq!(request.flags(), flags);
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session};
 use mini_fo_core::{ErrorClass, OpenError, OpenOptions, Overlay};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::adapter::Adapter;
@@ -130,7 +131,11 @@ fn refusal(mut error: OpenError) -> Failure {
         ErrorClass::InUse => code::IN_USE,
         ErrorClass::OtherBase => code::OTHER_BASE,
         ErrorClass::Nested => code::NESTED,
-        ErrorClass::Other => code::FAILURE,
+        ErrorClass::Other => match error {
+            // Found full only when it was first written to.
+            OpenError::Io { errno: Errno::NOSPC | Errno::DQUOT | Errno::ROFS, .. } => code::STORAGE,
+            _ => code::FAILURE,
+        },
     };
     Failure::new(code, error)
 }
@@ -144,7 +149,7 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
             true => InitFlags::POSIX_ACL,
             false => InitFlags::empty(),
         }),
-        max_stack_depth: if request.passthrough && root { 1 } else { 0 },
+        max_stack_depth: if request.passthrough && root { stack_depth(request) } else { 0 },
         ..Config::default()
     };
     let mut flags = request.flags;
@@ -161,6 +166,13 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
         .map_err(|error| Failure::new(code::MOUNT, error))?;
     let adapter = Arc::new(Adapter::new(Arc::clone(overlay)));
     Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
+}
+
+/// How deep file systems may be stacked: as little as the storage needs, for
+/// what is allowed below us cannot be stacked above (the kernel's limit is 2).
+fn stack_depth(request: &MountRequest) -> u32 {
+    let kind = rustix::fs::statfs(&request.storage).map_or(0, |stat| stat.f_type);
+    if kind == libc::OVERLAYFS_SUPER_MAGIC { 2 } else { 1 }
 }
 
 /// The record of a mount to be, and where it will be entered.
@@ -230,7 +242,7 @@ fn remount(request: &RemountRequest) -> Result<(), Failure> {
         let text = format!("{path} is not a mini_fo mount: there is nothing to remount");
         return Err(Failure::new(code::NOT_MOUNTED, text));
     };
-    let flags = request.flags(mount.flags());
+    let flags = request.flags();
     if !flags.contains(MountFlags::RDONLY) && !may_write(mount) {
         let text = format!(
             "{path} was mounted read-only, so its daemon does not hold the storage for itself: \

@@ -1,6 +1,7 @@
 //! Open files: which way their data goes, and what is told to the kernel.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fuse_server::{
@@ -41,6 +42,30 @@ struct Connection {
     notifier: Notifier,
     /// Absent: no passthrough.
     backing: Option<BackingRegistry>,
+    /// The kernel has refused it for good.
+    refused: AtomicBool,
+}
+
+impl Connection {
+    fn backing(&self) -> Option<&BackingRegistry> {
+        self.backing.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Registers the storage file behind an open file.
+    fn register(&self, overlay: &Overlay, file: &OpenFile) -> Option<Arc<BackingId>> {
+        match self.backing()?.open(overlay.backing(file)?) {
+            Ok(id) => Some(Arc::new(id)),
+            Err(errno) => {
+                tracing::debug!("no passthrough: {errno}");
+                // No right to, or a storage that lies too deep: no file of it
+                // will do.
+                if matches!(errno, Errno::PERM | Errno::LOOP | Errno::NOTTY) {
+                    self.refused.store(true, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
 }
 
 impl Files {
@@ -57,7 +82,11 @@ impl Files {
     pub fn connect(&self, negotiated: &Negotiated, notifier: &Notifier) {
         let backing = negotiated.passthrough.then(|| notifier.backing());
         // Called once, as the trait promises.
-        let _ = self.connection.set(Connection { notifier: notifier.clone(), backing });
+        let _ = self.connection.set(Connection {
+            notifier: notifier.clone(),
+            backing,
+            refused: AtomicBool::new(false),
+        });
         tracing::debug!(
             passthrough = negotiated.passthrough,
             acl = negotiated.has(InitFlags::POSIX_ACL),
@@ -81,16 +110,14 @@ impl Files {
     ) -> OpenReply {
         let node = file.node().0;
         let connection = self.connection.get();
-        let backing = connection.and_then(|connection| connection.backing.as_ref());
+        let backed = connection.is_some_and(|c| c.backing().is_some()) && file.is_settled();
         let want = Want {
-            backed: backing.is_some() && file.is_settled(),
-            avoid: backing.is_some() && convert::writes(flags) && has_id_bits(overlay, node),
+            backed,
+            avoid: backed && convert::writes(flags) && has_id_bits(overlay, node),
             maps: convert::maps(flags),
         };
-        let (grant, id) = self.modes(node).lock().open(node, want, || {
-            let fd = overlay.backing(&file)?;
-            backing?.open(fd).map(Arc::new).inspect_err(log_refusal).ok()
-        });
+        let (grant, id) =
+            self.modes(node).lock().open(node, want, || connection?.register(overlay, &file));
         if matches!(grant, Grant::Passthrough { maps: true }) && !fresh {
             // What the kernel knows of the times may become wrong unseen. That
             // it does not know the node is no error.
@@ -140,8 +167,4 @@ impl Files {
 /// under passthrough the kernel does not tell whose write it was.
 fn has_id_bits(overlay: &Overlay, node: u64) -> bool {
     overlay.getattr(NodeId(node)).is_ok_and(|attr| attr.mode & 0o6000 != 0)
-}
-
-fn log_refusal(errno: &Errno) {
-    tracing::debug!("no passthrough: {errno}");
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fuse_server::MountError;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,6 +16,9 @@ use crate::registry::{Record, Registry};
 
 /// How long the daemon may take to end after the unmounting itself.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a busy mount is tried again.
+const BUSY_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Unmounts and waits for the daemon to end.
 ///
@@ -58,11 +61,22 @@ fn record_of(mount: &Mount) -> Option<Record> {
     records.into_iter().find(|record| record.dev == mount.dev)
 }
 
+/// A process that was just killed, or that is about to execute another
+/// program, may keep the mount busy for an instant; that is waited for.
 fn unmount(path: &Path, lazy: bool) -> Result<(), Failure> {
-    fuse_server::mount::unmount(path, lazy).map_err(|error| match error {
-        MountError::Busy(_) => busy(path),
-        error => Failure::new(code::FAILURE, format!("cannot unmount: {error}")),
-    })
+    let begun = Instant::now();
+    loop {
+        match fuse_server::mount::unmount(path, lazy) {
+            Ok(()) => return Ok(()),
+            Err(MountError::Busy(_)) if begun.elapsed() < BUSY_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(MountError::Busy(_)) => return Err(busy(path)),
+            Err(error) => {
+                return Err(Failure::new(code::FAILURE, format!("cannot unmount: {error}")));
+            }
+        }
+    }
 }
 
 fn busy(path: &Path) -> Failure {
