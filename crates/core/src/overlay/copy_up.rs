@@ -3,27 +3,18 @@
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, Statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::{Overlay, find};
-use crate::dirs::Dir;
 use crate::meta::{self, Record};
 use crate::name::{META_NAME, temp_name};
-use crate::node::{BaseRef, Link, Node};
+use crate::node::{BaseRef, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
 
 /// Largest piece that one call copies, so that a signal can end it.
 const PIECE: u64 = 1 << 30;
-
-/// A copy that has no name yet.
-enum Fresh {
-    /// An unnamed file.
-    Unnamed(OwnedFd),
-    /// Something under a reserved name of the directory.
-    Temp(Vec<u8>),
-}
 
 impl Overlay {
     /// Makes sure that a node lies in the storage, with all directories above
@@ -58,121 +49,108 @@ impl Overlay {
             return self.copy_up_nameless(node, truncate);
         };
         let parent = self.dir(&link.parent)?;
-        if node.is_dir() {
-            return self.copy_up_dir(node, &link, &parent);
-        }
+        let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
+        let source = self.at(node, |spot, _| sys::hold(spot))?;
+        let from = Spot::Fd(source.as_fd());
+        let stat = sys::stat(from)?;
         let dir = parent.writable()?;
-        let (fresh, stat) = self.copy_of(node, dir, truncate)?;
-        let _lock = parent.mutate.lock();
+        // Data is copied before any lock is taken.
+        let unnamed = if node.kind == libc::S_IFREG {
+            self.unnamed_copy(from, dir, &stat, truncate)?
+        } else {
+            None
+        };
+        let lock = parent.mutate.lock();
         let mut place = node.place.write();
         if !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link)) {
-            // Unlinked meanwhile: what was copied lives on without a name.
-            if let Fresh::Unnamed(fd) = fresh {
-                place.held = Some(Arc::new(fd));
-                node.set_in_storage();
-            }
-            return Ok(());
+            return moved_meanwhile(node, &mut place, unnamed);
         }
         let shown = stat.stx_ctime.into();
-        let published = parent.unseen(
-            |dir| publish(&fresh, dir, &link.name),
-            |real| vec![ctime_record(&link.name, shown, *real)],
-        );
-        if published.is_err() {
-            discard(&fresh, dir);
-        }
-        published?;
-        place.base = BaseRef::None;
-        node.set_in_storage();
-        Ok(())
-    }
-
-    /// Makes the skeleton of a directory and opens it.
-    fn copy_up_dir(&self, node: &Arc<Node>, link: &Link, parent: &Dir) -> Result<()> {
-        let own = self.dir(node)?;
-        let base = own.base.as_ref().ok_or(Errno::NOENT)?;
-        let dir = parent.writable()?;
-        let stat = sys::stat_fd(base)?;
-        let temp = temp_name();
-        rustix::fs::mkdirat(dir, &temp, Mode::from_raw_mode(0o700))?;
-        let fresh = Fresh::Temp(temp);
-        let opened = self.fill_dir(base.as_fd(), dir, &fresh, &stat);
-        let fd = opened.inspect_err(|_| discard(&fresh, dir))?;
-        let lock = parent.mutate.lock();
-        let place = node.place.write();
-        let published = parent.unseen(|dir| publish(&fresh, dir, &link.name), |_| Vec::new());
-        if published.is_err() {
-            discard(&fresh, dir);
-        }
-        published?;
-        let real = sys::stat_fd(&fd)?.stx_ctime.into();
-        own.set_storage(fd);
+        let made = parent.unseen(
+            |dir| match unnamed {
+                Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| fd),
+                None => self.named_copy(from, dir, &link.name, &stat, truncate),
+            },
+            |fd| match sys::stat_fd(fd) {
+                Ok(real) if !node.is_dir() => {
+                    vec![ctime_record(&link.name, shown, real.stx_ctime.into())]
+                }
+                _ => Vec::new(),
+            },
+        )?;
+        let Some(own) = own else {
+            place.base = BaseRef::None;
+            node.set_in_storage();
+            return Ok(());
+        };
+        let real = sys::stat_fd(&made)?.stx_ctime.into();
+        own.set_storage(made);
         node.set_in_storage();
         drop((lock, place));
         let _own_lock = own.mutate.lock();
-        own.append(&[ctime_record(b".", stat.stx_ctime.into(), real)])
+        own.append(&[ctime_record(b".", shown, real)])
     }
 
-    /// META is made before the mode is set: a directory that is not writable
-    /// would not take it any more.
-    fn fill_dir(
+    /// A finished copy of a regular file, without a name. `None`: the storage
+    /// file system has no unnamed files.
+    fn unnamed_copy(
         &self,
-        base: BorrowedFd<'_>,
+        from: Spot<'_>,
         dir: BorrowedFd<'_>,
-        fresh: &Fresh,
         stat: &Statx,
-    ) -> Result<OwnedFd> {
-        let Fresh::Temp(temp) = fresh else {
-            return Err(Errno::INVAL);
+        truncate: bool,
+    ) -> Result<Option<OwnedFd>> {
+        let fd = match sys::create_unnamed(dir, 0o600) {
+            Ok(fd) => fd,
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
         };
-        let fd = sys::open_dir(dir, temp)?;
-        meta::open_for_append(fd.as_fd())?;
-        copy_attributes(Spot::Fd(base), Spot::Fd(fd.as_fd()), stat)?;
-        Ok(fd)
+        self.fill_file(from, &fd, stat, truncate)?;
+        Ok(Some(fd))
+    }
+
+    fn fill_file(&self, from: Spot<'_>, fd: &OwnedFd, stat: &Statx, truncate: bool) -> Result<()> {
+        if !truncate {
+            self.copy_data(from, fd, stat)?;
+        }
+        copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
+    }
+
+    /// A copy of anything, made under a reserved name and moved to its own.
+    /// Run with the directory's `mutate` held, for its times are put back.
+    fn named_copy(
+        &self,
+        from: Spot<'_>,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        stat: &Statx,
+        truncate: bool,
+    ) -> Result<OwnedFd> {
+        let temp = temp_name();
+        let made = match find::kind(stat) {
+            libc::S_IFREG => sys::create(dir, &temp, OFlags::RDWR, 0o600)
+                .and_then(|fd| self.fill_file(from, &fd, stat, truncate)),
+            libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
+            _ => copy_special(from, dir, &temp, stat),
+        };
+        made.and_then(|()| publish(dir, &temp, name))
+            .and_then(|()| sys::hold(Spot::At(dir, name)))
+            .inspect_err(|_| discard(dir, &temp))
     }
 
     /// An open file whose name is gone gets a storage file without one.
     fn copy_up_nameless(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
-        if node.is_dir() {
-            return Err(Errno::NOENT);
+        if node.kind != libc::S_IFREG {
+            return Err(Errno::STALE);
         }
-        let (fresh, _) = self.copy_of(node, self.anywhere(), truncate)?;
-        match fresh {
-            Fresh::Unnamed(fd) => {
-                let mut place = node.place.write();
-                place.held = Some(Arc::new(fd));
-                node.set_in_storage();
-                Ok(())
-            }
-            Fresh::Temp(_) => {
-                discard(&fresh, self.anywhere());
-                Err(Errno::STALE)
-            }
-        }
-    }
-
-    /// A finished copy of a base object that is no directory.
-    fn copy_of(
-        &self,
-        node: &Arc<Node>,
-        dir: BorrowedFd<'_>,
-        truncate: bool,
-    ) -> Result<(Fresh, Statx)> {
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
         let stat = sys::stat(from)?;
-        if find::kind(&stat) != libc::S_IFREG {
-            return Ok((copy_special(from, dir, &stat)?, stat));
-        }
-        let (fresh, fd) = new_file(dir)?;
-        let to = Spot::Fd(fd.as_fd());
-        let filled = if truncate { Ok(()) } else { self.copy_data(from, &fd, &stat) }
-            .and_then(|()| copy_attributes(from, to, &stat));
-        filled.inspect_err(|_| discard(&fresh, dir))?;
-        Ok(match fresh {
-            Fresh::Unnamed(_) => (Fresh::Unnamed(fd), stat),
-            temp @ Fresh::Temp(_) => (temp, stat),
-        })
+        let fd = self.unnamed_copy(from, self.anywhere(), &stat, truncate)?.ok_or(Errno::STALE)?;
+        let mut place = node.place.write();
+        place.held = Some(Arc::new(fd));
+        node.set_in_storage();
+        Ok(())
     }
 
     fn copy_data(&self, from: Spot<'_>, to: &OwnedFd, stat: &Statx) -> Result<()> {
@@ -200,38 +178,39 @@ fn ctime_record(name: &[u8], shown: Timestamp, real: Timestamp) -> Record {
     Record::Ctime { name: name.into(), shown, real }
 }
 
-/// A new, empty file: unnamed if the file system can, else under a reserved
-/// name. Its descriptor comes apart.
-fn new_file(dir: BorrowedFd<'_>) -> Result<(Fresh, OwnedFd)> {
-    match sys::create_unnamed(dir, 0o600) {
-        Ok(fd) => {
-            let own = rustix::io::fcntl_dupfd_cloexec(&fd, 0)?;
-            Ok((Fresh::Unnamed(own), fd))
+/// The name went away while its object was copied: an open file lives on in
+/// the copy; whatever else was wanted finds its name gone.
+fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> Result<()> {
+    match unnamed {
+        Some(fd) if place.names.first().is_none() => {
+            place.held = Some(Arc::new(fd));
+            node.set_in_storage();
+            Ok(())
         }
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {
-            let temp = temp_name();
-            let fd = sys::create(dir, &temp, OFlags::RDWR, 0o600)?;
-            Ok((Fresh::Temp(temp), fd))
-        }
-        Err(errno) => Err(errno),
+        _ => Err(Errno::STALE),
     }
 }
 
-/// A copy of a symlink, FIFO, socket or device, under a reserved name.
-fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, stat: &Statx) -> Result<Fresh> {
-    let temp = temp_name();
+/// The skeleton of a directory. META is made before the mode is set: a
+/// directory that is not writable would not take it any more.
+fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<()> {
+    rustix::fs::mkdirat(dir, temp, Mode::from_raw_mode(0o700))?;
+    let fd = sys::open_dir(dir, temp)?;
+    meta::open_for_append(fd.as_fd())?;
+    copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
+}
+
+/// A copy of a symlink, FIFO, socket or device.
+fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<()> {
     let kind = find::kind(stat);
     if kind == libc::S_IFLNK {
-        rustix::fs::symlinkat(&*sys::read_link(from)?, dir, &temp)?;
+        rustix::fs::symlinkat(&*sys::read_link(from)?, dir, temp)?;
     } else {
         let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
         let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(dir, &temp, FileType::from_raw_mode(kind), mode, device)?;
+        rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device)?;
     }
-    let copied = copy_attributes(from, Spot::At(dir, &temp), stat);
-    let fresh = Fresh::Temp(temp);
-    copied.inspect_err(|_| discard(&fresh, dir))?;
-    Ok(fresh)
+    copy_attributes(from, Spot::At(dir, temp), stat)
 }
 
 /// Owner, mode, extended attributes and times, in the order in which one does
@@ -250,33 +229,24 @@ fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<()> {
     sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))
 }
 
-/// Gives a copy its name. The result is its ctime from then on.
-fn publish(fresh: &Fresh, dir: BorrowedFd<'_>, name: &[u8]) -> Result<Timestamp> {
-    match fresh {
-        Fresh::Unnamed(fd) => sys::link_fd(fd.as_fd(), dir, name)?,
-        Fresh::Temp(temp) => {
-            let flags = rustix::fs::RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(dir, temp, dir, name, flags) {
-                // Some file systems know no flags; nothing else writes here.
-                Err(Errno::INVAL) => rustix::fs::renameat(dir, temp, dir, name)?,
-                other => other?,
-            }
-        }
+/// Gives a copy its name, which must be free.
+fn publish(dir: BorrowedFd<'_>, temp: &[u8], name: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE) {
+        // Some file systems know no flags; nothing else writes here.
+        Err(Errno::INVAL) => rustix::fs::renameat(dir, temp, dir, name),
+        other => other,
     }
-    Ok(sys::stat(Spot::At(dir, name))?.stx_ctime.into())
 }
 
 /// Removes a copy that will not be used. Failures leave a reserved name, which
 /// the next mount removes.
-fn discard(fresh: &Fresh, dir: BorrowedFd<'_>) {
-    if let Fresh::Temp(temp) = fresh {
-        let removed = rustix::fs::unlinkat(dir, temp, rustix::fs::AtFlags::empty());
-        if removed == Err(Errno::ISDIR) {
-            if let Ok(fd) = sys::open_dir(dir, temp) {
-                let _ = rustix::fs::unlinkat(fd, META_NAME, rustix::fs::AtFlags::empty());
-            }
-            let _ = rustix::fs::unlinkat(dir, temp, rustix::fs::AtFlags::REMOVEDIR);
+fn discard(dir: BorrowedFd<'_>, temp: &[u8]) {
+    let removed = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
+    if removed == Err(Errno::ISDIR) {
+        if let Ok(fd) = sys::open_dir(dir, temp) {
+            let _ = rustix::fs::unlinkat(fd, META_NAME, AtFlags::empty());
         }
+        let _ = rustix::fs::unlinkat(dir, temp, AtFlags::REMOVEDIR);
     }
 }
 

@@ -104,7 +104,11 @@ impl Overlay {
             None => None,
         };
         let _locks = lock_both(&from.dir, &to.dir);
-        let _target_lock = target_dir.as_ref().map(|dir| dir.mutate.lock());
+        // The target may be the directory that the source is in.
+        let _target_lock = target_dir
+            .as_ref()
+            .filter(|dir| !Arc::ptr_eq(dir, &from.dir))
+            .map(|dir| dir.mutate.lock());
         if let Some(dir) = &target_dir {
             self.check_empty(dir)?;
         }

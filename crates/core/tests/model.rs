@@ -1,0 +1,75 @@
+//! Random operations on the overlay and on a naive model of a file system in
+//! memory, with remounts in between: results, attributes, contents, numbers
+//! and listings must agree, and the base must stay as it is.
+//!
+//! `MINI_FO_MODEL_OPS` sets the number of operations (default 100,000).
+
+#[path = "model/driver.rs"]
+mod driver;
+#[path = "model/naive.rs"]
+mod naive;
+#[path = "model/ops.rs"]
+mod ops;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use driver::Driver;
+use ops::Op;
+
+const OPS_PER_CASE: usize = 250;
+
+fn run(ops: &[Op]) -> Result<(), TestCaseError> {
+    let mut driver = Driver::new();
+    for (step, op) in ops.iter().enumerate() {
+        driver.apply(op).map_err(|what| fail(step, op, &what))?;
+    }
+    driver.finish().map_err(|what| TestCaseError::fail(format!("at the end: {what}")))
+}
+
+fn fail(step: usize, op: &Op, what: &str) -> TestCaseError {
+    TestCaseError::fail(format!("step {step}, {op:?}: {what}"))
+}
+
+#[test]
+fn the_overlay_behaves_as_the_model() {
+    let budget = std::env::var("MINI_FO_MODEL_OPS").ok().and_then(|n| n.parse().ok());
+    let budget: usize = budget.unwrap_or(100_000);
+    let cases = u32::try_from(budget.div_ceil(OPS_PER_CASE).max(1)).unwrap();
+    let shrinks = std::env::var("MINI_FO_MODEL_SHRINKS").ok().and_then(|n| n.parse().ok());
+    let shrinks = shrinks.unwrap_or(400);
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: shrinks, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let strategy = prop::collection::vec(ops::any_op(), OPS_PER_CASE);
+    runner.run(&strategy, |ops| run(&ops)).unwrap();
+}
+
+/// Cases that failed once.
+mod regressions {
+    use super::ops::{Op, Path};
+    use super::run;
+    use mini_fo_core::RenameMode;
+
+    #[test]
+    fn a_moved_base_directory_moves_back() {
+        let (a, b) = (Path(vec![0]), Path(vec![5]));
+        let there = Op::Rename(a.clone(), b.clone(), RenameMode::Replace);
+        let back = Op::Rename(b, a, RenameMode::Replace);
+        run(&[there, Op::Remount, back, Op::Verify, Op::Remount, Op::Verify]).unwrap();
+    }
+
+    #[test]
+    fn a_deleted_base_directory_made_again_and_removed_stays_gone() {
+        let dir = Path(vec![1]);
+        let ops = [Op::RemoveAll(dir.clone()), Op::Mkdir(dir.clone(), 0o755), Op::Rmdir(dir)];
+        let mut all = ops.to_vec();
+        all.extend([Op::Verify, Op::Remount, Op::Verify]);
+        run(&all).unwrap();
+    }
+    #[test]
+    fn a_directory_onto_the_one_it_is_in_is_refused() {
+        let onto = Op::Rename(Path(vec![0, 1]), Path(vec![0]), RenameMode::Replace);
+        run(&[onto, Op::Verify]).unwrap();
+    }
+}
