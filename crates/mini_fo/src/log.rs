@@ -22,6 +22,8 @@ pub enum Sink {
     File(File),
     /// syslog(3), facility "daemon".
     Syslog(UnixDatagram),
+    /// There is no system log.
+    Nowhere,
 }
 
 impl Sink {
@@ -35,8 +37,7 @@ impl Sink {
         options.append(true).create(true).mode(0o600).open(path).map(Sink::File)
     }
 
-    /// Connects to the system log. Without one, lines go to standard error,
-    /// which is `/dev/null` in the background.
+    /// Connects to the system log, if there is one.
     pub fn syslog() -> Sink {
         let socket = UnixDatagram::unbound();
         let connected = socket.and_then(|socket| {
@@ -45,13 +46,14 @@ impl Sink {
             socket.set_nonblocking(true)?;
             Ok(socket)
         });
-        connected.map_or(Sink::Stderr, Sink::Syslog)
+        connected.map_or(Sink::Nowhere, Sink::Syslog)
     }
 
     /// Writes a line. A log that cannot be written is no reason to fail.
     fn put(&mut self, level: Level, text: &str) {
         let pid = std::process::id();
         let _ = match self {
+            Sink::Nowhere => Ok(()),
             Sink::Stderr => writeln!(io::stderr(), "mini_fo: {text}"),
             Sink::File(file) => {
                 let line = format!("{} mini_fo[{pid}]: {level}: {text}\n", utc_now());

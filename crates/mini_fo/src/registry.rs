@@ -127,6 +127,12 @@ pub fn start_of(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// The number of this process in the process namespace that `/proc` shows,
+/// which need not be its own. Other numbers would lead readers astray.
+pub fn own_pid() -> Option<u32> {
+    std::fs::read_link("/proc/self").ok()?.to_str()?.parse().ok()
+}
+
 /// Seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

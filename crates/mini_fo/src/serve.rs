@@ -187,7 +187,7 @@ struct Listing {
 impl Listing {
     /// `None`: it will not be listed, but works as well.
     fn prepare(request: &MountRequest, overlay: &Overlay) -> Option<Listing> {
-        let pid = std::process::id();
+        let pid = registry::own_pid()?;
         let storage = rustix::fs::stat(&request.storage).ok()?;
         let registry = Registry::open()
             .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))

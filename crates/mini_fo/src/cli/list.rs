@@ -38,13 +38,13 @@ fn rows(mounts: &[Mount]) -> Vec<Row> {
     let mut rows: Vec<Row> = ours
         .map(|mount| Row {
             mountpoint: shown(&mount.mountpoint),
-            record: records.iter().find(|record| record.dev == mount.dev).cloned(),
+            record: records.iter().find(|record| record.is_shown_by(mount)).cloned(),
             read_only: mount.flags().contains(rustix::mount::MountFlags::RDONLY),
         })
         .collect();
     // Mounts that only their daemon sees, in a mount namespace of its own.
     for record in records {
-        let seen = mounts.iter().any(|mount| mount.is_ours() && mount.dev == record.dev);
+        let seen = mounts.iter().any(|mount| record.is_shown_by(mount));
         let there = mountinfo::read_of(record.pid).unwrap_or_default();
         if let Some(mount) = there.iter().find(|mount| !seen && record.is_shown_by(mount)) {
             let read_only = mount.flags().contains(rustix::mount::MountFlags::RDONLY);

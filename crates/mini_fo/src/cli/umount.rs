@@ -58,7 +58,7 @@ fn check<'a>(mounts: &'a [Mount], path: &Path) -> Result<&'a Mount, Failure> {
 
 fn record_of(mount: &Mount) -> Option<Record> {
     let records = Registry::open().ok()?.live().ok()?;
-    records.into_iter().find(|record| record.dev == mount.dev)
+    records.into_iter().find(|record| record.is_shown_by(mount))
 }
 
 /// A process that was just killed, or that is about to execute another
