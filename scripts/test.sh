@@ -31,7 +31,8 @@ umask 022
 
 lint fmt && step "cargo fmt" cargo fmt --all --check
 lint clippy && step "cargo clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
-step "cargo test" cargo test --workspace --no-fail-fast
+# The limit is for a mount that hangs, so that its daemon can be looked at.
+step "cargo test" timeout 1500 cargo test --workspace --no-fail-fast
 step "pjdfstest" scripts/pjdfstest.sh
 
 echo

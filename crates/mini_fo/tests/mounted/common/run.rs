@@ -32,7 +32,7 @@ impl Outcome {
 /// Runs a program to its end. Its output goes through files and not through
 /// pipes, so that a daemon which kept them could not make this call hang.
 pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Outcome {
-    let mut command = Command::new(program);
+    let mut command = limited(program);
     command.args(args);
     finish(&mut command)
 }
@@ -52,7 +52,7 @@ pub fn sh(dir: &Path, script: &str) -> String {
 }
 
 fn try_sh(dir: &Path, script: &str) -> Outcome {
-    let mut command = Command::new("bash");
+    let mut command = limited("bash");
     command
         .args(["-euc", script])
         .current_dir(dir)
@@ -62,6 +62,14 @@ fn try_sh(dir: &Path, script: &str) -> Outcome {
         .env("GIT_AUTHOR_DATE", "2005-03-01T12:00:00Z")
         .env("GIT_COMMITTER_DATE", "2005-03-01T12:00:00Z");
     finish(&mut command)
+}
+
+/// A program that is ended after two minutes: a mount that does not answer
+/// must not stop all tests.
+fn limited(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "120", program]);
+    command
 }
 
 fn finish(command: &mut Command) -> Outcome {
