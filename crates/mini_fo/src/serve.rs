@@ -262,5 +262,5 @@ fn remount(request: &RemountRequest) -> Result<(), Failure> {
 /// Whether the daemon of a mount can write, as far as is known.
 fn may_write(mount: &mountinfo::Mount) -> bool {
     let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
-    records.iter().find(|record| record.dev == mount.dev).is_none_or(|record| record.writable)
+    records.iter().find(|record| record.is_shown_by(mount)).is_none_or(|record| record.writable)
 }

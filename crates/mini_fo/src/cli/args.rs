@@ -28,6 +28,7 @@ pub enum Command {
     ///
     /// Returns when the tree is usable; a daemon then serves it in the
     /// background until it is unmounted.
+    #[command(override_usage = "mini_fo mount BASE MOUNTPOINT --storage DIR [OPTIONS]")]
     Mount(MountArgs),
     /// Unmount a mini_fo mount
     ///
