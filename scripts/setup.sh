@@ -19,6 +19,11 @@ for need in $needs; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null 2>&1 ||
         missing="$missing ${need#*:}"
 done
+# A kernel without ISO 9660 reads the "CD" of the tests through FUSE.
+if [ "$what" = test ] && ! modprobe -q iso9660 2>/dev/null && ! grep -q iso9660 /proc/filesystems &&
+    ! command -v fuseiso >/dev/null 2>&1; then
+    missing="$missing fuseiso"
+fi
 # pjdfstest is linked with libacl.
 if [ "$what" = test ] && ! [ -e /usr/include/sys/acl.h ]; then
     missing="$missing libacl1-dev"

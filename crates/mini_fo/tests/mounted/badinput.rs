@@ -111,7 +111,7 @@ fn a_storage_that_fills_up() {
     sh(&s.work.0, "mount -t tmpfs -o size=1m none small");
     mount(&s.base, &small, &s.mnt, &[]).ok();
     // "big" holds 3 MiB: it cannot be copied up.
-    sh(&s.mnt, "sh -c 'echo x >> big' 2>&1 | grep -qi 'space'; cmp big ../base/big");
+    sh(&s.mnt, "sh -c 'echo x >> big' 2>&1 | grep -qi 'space'; cmp big ../proof/big");
     sh(
         &s.mnt,
         "dd if=/dev/zero of=new bs=64k 2>&1 | grep -qi space; rm new; echo ok > new; cat new",

@@ -35,14 +35,16 @@ fn keep(mut tree: Tree, leave_out: &dyn Fn(&Path) -> bool) -> Tree {
     tree
 }
 
-/// What must agree. Sizes of directories are a matter of the file system.
+/// What must agree. Sizes of directories and symlinks are a matter of the file
+/// system; the target of a symlink is its content here.
 fn essence(facts: &Facts, recent: i64) -> impl PartialEq + std::fmt::Debug {
-    let directory = facts.mode & libc::S_IFMT == libc::S_IFDIR;
+    let kind = facts.mode & libc::S_IFMT;
+    let sized = kind != libc::S_IFDIR && kind != libc::S_IFLNK;
     let old = facts.mtime.0 < recent;
     (
         format!("mode {:o}", facts.mode),
         facts.owner,
-        (!directory).then_some((facts.size, facts.rdev)),
+        sized.then_some((facts.size, facts.rdev)),
         old.then_some(facts.mtime),
         facts.content,
         facts.xattrs.clone(),

@@ -75,8 +75,22 @@ impl BaseKind {
         fill(&source);
         run(tool, &args(path_text(&source), path_text(&image))).ok();
         std::fs::remove_dir_all(&source).expect("remove the source");
+        if self == BaseKind::Iso && !have_iso9660() {
+            let args = [path_text(&image), path_text(&work.join("base"))];
+            return match skip_unless(&["fuseiso"]) {
+                true => None,
+                false => run("fuseiso", &args).ok().is_empty().then_some(()),
+            };
+        }
         mount(&["-o", "loop,ro", &path_text(&image)], &work.join("base"))
     }
+}
+
+/// Some kernels have no ISO 9660; a FUSE server then stands in for it.
+fn have_iso9660() -> bool {
+    run("modprobe", &["-q", "iso9660"]);
+    let kinds = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    kinds.contains("iso9660")
 }
 
 impl StorageKind {
@@ -97,12 +111,19 @@ impl StorageKind {
             StorageKind::Tmpfs => {
                 let args = ["-t", "tmpfs", "-o", "size=4g,mode=755", "storage"];
                 mount(&args, &storage)?;
+                return Some(storage);
             }
             StorageKind::Ext4 => device(work, "mke2fs", &["-q", "-t", "ext4"], "512M", &storage)?,
             StorageKind::Xfs => device(work, "mkfs.xfs", &["-q"], "512M", &storage)?,
             StorageKind::Btrfs => device(work, "mkfs.btrfs", &["-q"], "512M", &storage)?,
         }
-        Some(storage)
+        if self == StorageKind::Plain {
+            return Some(storage);
+        }
+        // Not the root of the file system: that may hold lost+found.
+        let inside = storage.join("storage");
+        std::fs::create_dir(&inside).expect("mkdir storage");
+        Some(inside)
     }
 }
 
