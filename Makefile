@@ -73,9 +73,9 @@ test:
 demo:
 	scripts/demo.sh
 
-bench:
+bench: $(PROGRAM)
 	scripts/bench-setup.sh
-	$(CARGO) run --release -p mini_fo_bench
+	MINI_FO=$(PROGRAM) $(CARGO) run --release -p mini_fo_bench
 
 lint:
 	$(CARGO) fmt --all --check

@@ -1,0 +1,96 @@
+//! The tree that every system starts from.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// How large the tree is, and with it the rows.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Files in each directory, and operations of most rows.
+    pub files: usize,
+    /// Bytes of the large file, a multiple of 1 MiB.
+    pub big: usize,
+}
+
+/// Bytes of a small file.
+pub const SMALL: usize = 4096;
+
+/// Directories of small files, each for the rows that use it.
+pub const DIRS: [&str; 6] = ["stat", "open", "chmod", "append", "rename", "unlink"];
+
+/// Directories that are only listed.
+pub const LISTED: usize = 8;
+
+/// Makes the tree.
+///
+/// # Errors
+/// What the file system says.
+pub fn make(base: &Path, size: Size) -> io::Result<()> {
+    for dir in DIRS {
+        fs::create_dir_all(base.join(dir))?;
+        for i in 0..size.files {
+            fs::write(base.join(format!("{dir}/f{i}")), [b'x'; SMALL])?;
+        }
+    }
+    for n in 0..LISTED {
+        fs::create_dir_all(base.join(format!("list{n}")))?;
+        for i in 0..size.files {
+            fs::File::create(base.join(format!("list{n}/f{i}")))?;
+        }
+    }
+    let mut big = fs::File::create(base.join("big"))?;
+    let block = noise();
+    for _ in 0..size.big / block.len() {
+        big.write_all(&block)?;
+    }
+    Ok(())
+}
+
+/// 1 MiB that no layer can compress or share (xorshift).
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..1 << 17)
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .collect()
+}
+
+/// Reads every file, so that the disk is out of the comparison.
+///
+/// # Errors
+/// What the file system says.
+pub fn read(dir: &Path) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            read(&entry.path())?;
+            continue;
+        }
+        let mut file = fs::File::open(entry.path())?;
+        while file.read(&mut buffer)? > 0 {}
+    }
+    Ok(())
+}
+
+/// Copies a tree of directories and regular files.
+///
+/// # Errors
+/// What the file system says.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => drop(fs::copy(entry.path(), target)?),
+        }
+    }
+    Ok(())
+}
