@@ -63,7 +63,7 @@ impl Adapter {
         let mode = convert::open_mode(args.flags, args.kill_suidgid);
         match self.overlay.open(entry.node, mode) {
             Ok(file) => {
-                let reply = self.files.opened(&self.overlay, file, args.flags, false);
+                let reply = self.files.opened(&self.overlay, file, args.flags, None);
                 Ok((self.entry(&entry), reply))
             }
             Err(errno) => {
@@ -149,7 +149,7 @@ impl FileSystem for Adapter {
     fn open(&self, req: &Request, args: &OpenArgs) -> Result<OpenReply> {
         let mode = convert::open_mode(args.flags, args.kill_suidgid);
         let file = self.overlay.open(NodeId(req.node), mode)?;
-        Ok(self.files.opened(&self.overlay, file, args.flags, false))
+        Ok(self.files.opened(&self.overlay, file, args.flags, None))
     }
 
     fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
@@ -157,7 +157,7 @@ impl FileSystem for Adapter {
         let open = convert::open_mode(args.flags, false);
         match self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open) {
             Ok((entry, file)) => {
-                let reply = self.files.opened(&self.overlay, file, args.flags, true);
+                let reply = self.files.opened(&self.overlay, file, args.flags, Some(args.mode));
                 Ok((self.entry(&entry), reply))
             }
             Err(Errno::EXIST) if args.flags & libc::O_EXCL as u32 == 0 => {
@@ -171,7 +171,7 @@ impl FileSystem for Adapter {
         let caller = convert::caller(req, args.umask);
         let open = convert::open_mode(args.flags, false);
         let (entry, file) = self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open)?;
-        let reply = self.files.opened(&self.overlay, file, args.flags, true);
+        let reply = self.files.opened(&self.overlay, file, args.flags, Some(args.mode));
         Ok((self.entry(&entry), reply))
     }
 

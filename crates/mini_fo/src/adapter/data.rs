@@ -100,25 +100,25 @@ impl Files {
     }
 
     /// Enters a file that was opened with `flags` (open(2)) and decides the way
-    /// of its data. `fresh`: it was created just now.
+    /// of its data. `created`: it was made just now, with this mode.
     pub fn opened(
         &self,
         overlay: &Overlay,
         file: Arc<OpenFile>,
         flags: u32,
-        fresh: bool,
+        created: Option<u32>,
     ) -> OpenReply {
         let node = file.node().0;
         let connection = self.connection.get();
         let backed = connection.is_some_and(|c| c.backing().is_some()) && file.is_settled();
         let want = Want {
             backed,
-            avoid: backed && convert::writes(flags) && has_id_bits(overlay, node),
+            avoid: backed && convert::writes(flags) && has_id_bits(overlay, node, created),
             maps: convert::maps(flags),
         };
         let (grant, id) =
             self.modes(node).lock().open(node, want, || connection?.register(overlay, &file));
-        if matches!(grant, Grant::Passthrough { maps: true }) && !fresh {
+        if matches!(grant, Grant::Passthrough { maps: true }) && created.is_none() {
             // What the kernel knows of the times may become wrong unseen. That
             // it does not know the node is no error.
             let _ = connection.map(|connection| connection.notifier.inval_inode(node, -1, 0));
@@ -165,6 +165,7 @@ impl Files {
 
 /// Whether a file has setuid or setgid bits, which a write may have to drop:
 /// under passthrough the kernel does not tell whose write it was.
-fn has_id_bits(overlay: &Overlay, node: u64) -> bool {
-    overlay.getattr(NodeId(node)).is_ok_and(|attr| attr.mode & 0o6000 != 0)
+fn has_id_bits(overlay: &Overlay, node: u64, created: Option<u32>) -> bool {
+    let mode = created.or_else(|| overlay.getattr(NodeId(node)).ok().map(|attr| attr.mode));
+    mode.is_some_and(|mode| mode & 0o6000 != 0)
 }
