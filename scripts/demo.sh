@@ -1,7 +1,7 @@
 #!/bin/bash
 # The demonstration: a real read-only image becomes writable. It installs what
 # it needs, builds, works in a directory of its own, and cleans up after itself.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bold=; plain=
@@ -60,11 +60,11 @@ else
 fi
 before=$(bash -c "$fingerprint")
 show "$fingerprint"
-# A directory and a file that every image of this kind has.
-dir=$(cd cd && find . -mindepth 1 -maxdepth 1 -type d -exec sh -c 'for d; do [ -n "$(find "$d" -maxdepth 1 -type f -size +0)" ] && echo "${d#./}" && break; done' _ {} + | sort | head -1)
-file=$(cd "cd/$dir" && find . -maxdepth 1 -type f -size +0 | sort | head -1)
-file=$dir/${file#./}
-other=$(cd cd && find . -mindepth 1 -maxdepth 1 -type d ! -name "$dir" | sort | tail -1)
+# The first directory that has a text file, and another directory.
+file=$(cd cd && find . -mindepth 2 -maxdepth 2 -type f -size +0 ! -name '*.gz' | sort | head -1 || true)
+file=${file#./}
+dir=${file%%/*}
+other=$(cd cd && find . -mindepth 1 -maxdepth 1 -type d ! -name "$dir" | sort | tail -1 || true)
 other=${other#./}
 
 tell "2. mini_fo makes it writable: the image is the base, an empty directory the storage"
