@@ -23,7 +23,9 @@ cleanup() {
     cd /
     mini_fo umount "$work/tree" 2>/dev/null || mini_fo umount --lazy "$work/tree" 2>/dev/null || true
     if mountpoint -q "$work/cd" 2>/dev/null; then umount "$work/cd" || umount -l "$work/cd" || true; fi
-    rm -rf --one-file-system "$work"
+    # A stand-in for the image is write-protected, and so is what was copied up from it.
+    chmod -R u+rwX "$work" 2>/dev/null || true
+    rm -rf --one-file-system "$work" || status=1
     [ $status = 0 ] || echo "demo: ended early with status $status; all has been cleaned up" >&2
     exit $status
 }
@@ -68,7 +70,10 @@ other=$(cd cd && find . -mindepth 1 -maxdepth 1 -type d ! -name "$dir" | sort | 
 other=${other#./}
 
 tell "2. mini_fo makes it writable: the image is the base, an empty directory the storage"
-show "mini_fo mount cd tree --storage storage"
+if ! show "mini_fo mount cd tree --storage storage"; then
+    echo "demo: this system does not let $(id -un) mount, so nothing more can be shown; try it as root" >&2
+    exit 1
+fi
 show "mini_fo list"
 # A user's copy keeps its write protection, as it should.
 [ -z "$left_out" ] || chmod u+w tree "tree/$dir" "tree/$file" "tree/$other"
