@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use crate::meta::{self, Index, Record};
@@ -204,7 +205,7 @@ impl Dir {
         let dir = self.writable()?;
         let before = sys::stat_fd(dir)?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
-        let value = change(dir)?;
+        let value = with_access(dir, &before, || change(dir))?;
         let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         let kept = sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))
             .and_then(|()| sys::stat_fd(dir))
@@ -225,6 +226,25 @@ impl Dir {
     pub fn shown_ctime(&self, name: &[u8], real: Timestamp) -> Timestamp {
         self.meta.read().ctime(name, real).unwrap_or(real)
     }
+}
+
+/// Runs a change in a directory of ours that does not allow us to: a copy-up
+/// needs no right to write the directory, and root would not be stopped.
+fn with_access<T>(
+    dir: BorrowedFd<'_>,
+    stat: &Statx,
+    change: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let mode = u32::from(stat.stx_mode) & 0o7777;
+    let user = rustix::process::geteuid();
+    if user.is_root() || user.as_raw() != stat.stx_uid || mode & 0o300 == 0o300 {
+        return change();
+    }
+    sys::set_mode(Spot::Fd(dir), mode | 0o300)?;
+    let changed = change();
+    let restored = sys::set_mode(Spot::Fd(dir), mode);
+    let value = changed?;
+    restored.map(|()| value)
 }
 
 /// Cache of [`Dir`]s, bounded in number: each holds up to three descriptors.

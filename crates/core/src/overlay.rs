@@ -57,7 +57,7 @@ pub struct Overlay {
     /// Serialises renames that move a directory to another one.
     rename_lock: Mutex<()>,
     read_only: bool,
-    volatile: bool,
+    ordering: copy_up::Ordering,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
     opened: AtomicU64,
@@ -89,6 +89,7 @@ impl Overlay {
             Some(rustix::io::fcntl_dupfd_cloexec(&base, 0)?),
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
         )?);
+        let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let overlay = Overlay {
             base,
             _base_mount: base_mount,
@@ -101,7 +102,7 @@ impl Overlay {
             root_dir,
             rename_lock: Mutex::new(()),
             read_only: layers.read_only,
-            volatile: options.volatile,
+            ordering,
             warnings: layers.warnings,
             slow: OnceLock::new(),
             opened: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
+use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::{Overlay, find};
@@ -15,6 +15,32 @@ use crate::types::{SetTime, Timestamp};
 
 /// Largest piece that one call copies, so that a signal can end it.
 const PIECE: u64 = 1 << 30;
+
+/// How copied data is made to reach the device before the name of the copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ordering {
+    /// It need not: nothing survives anyway, or the user does not mind.
+    None,
+    /// The journal orders what is recorded later after data that is written.
+    Journal,
+    /// It has to be synced.
+    Sync,
+}
+
+impl Ordering {
+    /// For the file system of the storage, by `f_type` of statfs(2).
+    pub fn of(storage: &OwnedFd, volatile: bool) -> Ordering {
+        const TMPFS: FsWord = 0x0102_1994;
+        const EXT4: FsWord = 0xef53;
+        const XFS: FsWord = 0x5846_5342;
+        match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
+            _ if volatile => Ordering::None,
+            Ok(TMPFS) => Ordering::None,
+            Ok(EXT4 | XFS) => Ordering::Journal,
+            _ => Ordering::Sync,
+        }
+    }
+}
 
 impl Overlay {
     /// Makes sure that a node lies in the storage, with all directories above
@@ -163,13 +189,11 @@ impl Overlay {
         }
         let _slow = self.slow_if(stat.stx_size);
         copy_extents(&source, to, stat.stx_size)?;
-        if self.volatile {
-            return Ok(());
-        }
         // The name must not reach the disk before the data does.
-        match sys::flush_range(to) {
-            Err(Errno::INVAL | Errno::SPIPE | Errno::NOSYS) => rustix::fs::fdatasync(to),
-            other => other,
+        match self.ordering {
+            Ordering::None => Ok(()),
+            Ordering::Journal => sys::flush_range(to),
+            Ordering::Sync => rustix::fs::fdatasync(to),
         }
     }
 }

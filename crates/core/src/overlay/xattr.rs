@@ -44,10 +44,14 @@ impl Overlay {
     /// `XATTR_CREATE`, `XATTR_REPLACE`.
     ///
     /// # Errors
-    /// As `setxattr(2)`.
+    /// EOPNOTSUPP for the access ACL of the root; as `setxattr(2)`.
     pub fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         self.check_writable()?;
         let node = self.node(node)?;
+        if node.is_root() && name == b"system.posix_acl_access" {
+            // It would open or close the storage directory itself.
+            return Err(Errno::OPNOTSUPP);
+        }
         self.copy_up(&node, false)?;
         self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags))
     }
