@@ -148,7 +148,9 @@ impl FileSystem for Adapter {
 
     fn open(&self, req: &Request, args: &OpenArgs) -> Result<OpenReply> {
         let mode = convert::open_mode(args.flags, args.kill_suidgid);
-        let file = self.overlay.open(NodeId(req.node), mode)?;
+        let open = || self.overlay.open(NodeId(req.node), mode);
+        let kills = args.kill_suidgid;
+        let file = self.files.dropping_id_bits(&self.overlay, req.node, kills, open)?;
         Ok(self.files.opened(&self.overlay, file, args.flags, None))
     }
 
@@ -179,9 +181,12 @@ impl FileSystem for Adapter {
         self.overlay.read(&self.files.get(args.fh)?.file, out, args.offset)
     }
 
-    fn write(&self, _req: &Request, args: &WriteArgs, data: &[u8]) -> Result<usize> {
+    fn write(&self, req: &Request, args: &WriteArgs, data: &[u8]) -> Result<usize> {
         let file = self.files.get(args.fh)?;
-        self.overlay.write(&file.file, data, args.offset, args.kill_suidgid)
+        let kills = args.kill_suidgid;
+        self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
+            self.overlay.write(&file.file, data, args.offset, kills)
+        })
     }
 
     fn release(&self, _req: &Request, args: &ReleaseArgs) -> Result<()> {

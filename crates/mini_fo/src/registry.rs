@@ -150,13 +150,18 @@ impl Registry {
     /// EACCES: somebody else owns or can write it; as `mkdir(2)`, `open(2)`.
     pub fn open() -> io::Result<Registry> {
         let uid = rustix::process::geteuid();
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| Path::new(dir).is_dir());
-        let path = match runtime {
-            _ if uid.is_root() => PathBuf::from("/run/mini_fo"),
-            Some(dir) => PathBuf::from(dir).join("mini_fo"),
-            None => PathBuf::from(format!("/tmp/mini_fo-{}", uid.as_raw())),
-        };
-        Registry::open_at(&path)
+        let system = uid.is_root().then(|| PathBuf::from("/run/mini_fo"));
+        let runtime =
+            std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("mini_fo"));
+        let runtime = runtime.filter(|_| !uid.is_root());
+        let own = PathBuf::from(format!("/tmp/mini_fo-{}", uid.as_raw()));
+        // Root of a user namespace may find that /run is not its own.
+        for path in [system, runtime].into_iter().flatten() {
+            if let Ok(registry) = Registry::open_at(&path) {
+                return Ok(registry);
+            }
+        }
+        Registry::open_at(&own)
     }
 
     fn open_at(path: &Path) -> io::Result<Registry> {

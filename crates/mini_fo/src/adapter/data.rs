@@ -119,9 +119,8 @@ impl Files {
         let (grant, id) =
             self.modes(node).lock().open(node, want, || connection?.register(overlay, &file));
         if matches!(grant, Grant::Passthrough { maps: true }) && created.is_none() {
-            // What the kernel knows of the times may become wrong unseen. That
-            // it does not know the node is no error.
-            let _ = connection.map(|connection| connection.notifier.inval_inode(node, -1, 0));
+            // What the kernel knows of the times may become wrong unseen.
+            self.forget_attributes(node);
         }
         let flags = match grant {
             Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
@@ -133,6 +132,30 @@ impl Files {
             flags: flags.with(OpenFlags::NOFLUSH),
             backing_id: id.map_or(0, |id| id.raw()),
         }
+    }
+
+    /// Runs `change`, which drops the setuid and setgid bits of a node if
+    /// `kills`. The kernel asks for that, but goes on believing in the bits it
+    /// knows, so it is told.
+    pub fn dropping_id_bits<T>(
+        &self,
+        overlay: &Overlay,
+        node: u64,
+        kills: bool,
+        change: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let drops = kills && has_id_bits(overlay, node, None);
+        let result = change();
+        if drops {
+            self.forget_attributes(node);
+        }
+        result
+    }
+
+    /// Lets the kernel ask for the attributes of a node again.
+    fn forget_attributes(&self, node: u64) {
+        // That it does not know the node is no error.
+        let _ = self.connection.get().map(|c| c.notifier.inval_inode(node, -1, 0));
     }
 
     /// The open file of a number.
