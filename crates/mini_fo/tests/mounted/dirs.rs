@@ -289,6 +289,30 @@ fn a_directory_that_changes_while_it_is_read() {
     sh(&scene.mnt, "rm -rf ./*; test -z \"$(ls -A)\"");
 }
 
+/// The root looks like the base's root; what is changed about it is kept, and
+/// does not open the storage directory to others.
+#[test]
+fn the_root_is_the_base_s_root() {
+    let Some(mut scene) = Scene::new(|base| {
+        standard_base(base);
+        sh(base, "chmod 711 .; touch -d @1000000000 .");
+        let _ = sys::set_xattr(base, "user.root", b"1");
+    }) else {
+        return;
+    };
+    let seen =
+        |path: &Path| sh(path, "stat -c '%a %u %g %Y' .; getfattr --only-values -n user.root .");
+    assert_eq!(seen(&scene.mnt), seen(&scene.quiet_base()));
+    let before = sh(&scene.storage, "stat -c '%a %u' .");
+    sh(&scene.mnt, "chmod 1777 .; touch new");
+    scene.now_and_remounted(|mnt| {
+        assert_eq!(sh(mnt, "stat -c %a ."), "1777\n");
+    });
+    if engine_is_product() {
+        assert_eq!(sh(&scene.storage, "stat -c '%a %u' ."), before);
+    }
+}
+
 #[test]
 fn strange_names() {
     let Some(mut scene) = Scene::new(|base| {
