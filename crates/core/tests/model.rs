@@ -1,6 +1,7 @@
 //! Random operations on the overlay and on a naive model of a file system in
 //! memory, with remounts in between: results, attributes, contents, numbers
-//! and listings must agree, and the base must stay as it is.
+//! and listings must agree, the base must stay as it is, and what lies in the
+//! storage must tell the same tree to a reader that knows nothing but the format.
 //!
 //! `MINI_FO_MODEL_OPS` sets the number of operations (default 100,000).
 
@@ -10,6 +11,12 @@ mod driver;
 mod naive;
 #[path = "model/ops.rs"]
 mod ops;
+#[path = "model/reader.rs"]
+mod reader;
+#[path = "model/threads.rs"]
+mod threads;
+#[path = "model/tree.rs"]
+mod tree;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -1,0 +1,184 @@
+//! Reads base and storage by the rules of `docs/FORMAT.md` alone, without any
+//! of the product's code, and tells which tree they show together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const RESERVED: &[u8] = b"META_dAfFgHE39ktF3HD2sr";
+const CREATED: u64 = 1 << 62;
+
+/// What is shown at one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Type and permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub ino: u64,
+    pub mtime: (i64, u32),
+    /// Of a file its bytes, of a symlink its target.
+    pub content: Vec<u8>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What a META file says about names, later lines having replaced earlier ones.
+#[derive(Default)]
+struct Meta {
+    hidden: BTreeSet<Vec<u8>>,
+    redirects: BTreeMap<Vec<u8>, PathBuf>,
+    numbers: BTreeMap<Vec<u8>, (u64, u64)>,
+}
+
+/// The tree shown: paths below the root, joined by slashes.
+pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
+    let mut found = BTreeMap::new();
+    let roots = Dirs { top: base, base: Some(base.to_owned()), storage: Some(storage.to_owned()) };
+    read_dir(&roots, b"", &mut found);
+    found
+}
+
+/// The two parts of a directory.
+struct Dirs<'a> {
+    top: &'a Path,
+    base: Option<PathBuf>,
+    storage: Option<PathBuf>,
+}
+
+fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>) {
+    let meta = dirs.storage.as_deref().map(read_meta).unwrap_or_default();
+    let mut names: BTreeSet<Vec<u8>> = meta.redirects.keys().cloned().collect();
+    for dir in [&dirs.base, &dirs.storage].into_iter().flatten() {
+        names.extend(std::fs::read_dir(dir).unwrap().map(|entry| {
+            let name = entry.unwrap().file_name();
+            name.as_bytes().to_vec()
+        }));
+    }
+    for name in names.iter().filter(|name| !name.starts_with(RESERVED)) {
+        let at = |dir: &Option<PathBuf>| {
+            let path = dir.as_ref()?.join(OsStr::from_bytes(name));
+            path.symlink_metadata().ok().map(|stat| (path, stat))
+        };
+        let stored = at(&dirs.storage);
+        let own = at(&dirs.base).filter(|_| !meta.hidden.contains(name));
+        let redirected = meta.redirects.get(name).and_then(|target| {
+            let path = dirs.top.join(target);
+            path.symlink_metadata().ok().filter(|stat| stat.is_dir()).map(|stat| (path, stat))
+        });
+        let below = redirected.or(own);
+        let Some((place, stat)) = stored.as_ref().or(below.as_ref()) else { continue };
+        let mut full = path.to_vec();
+        full.extend_from_slice(name);
+        let mut object = object(place, stat);
+        object.ino = number(&meta, name, stored.as_ref(), below.as_ref());
+        found.insert(full.clone(), object);
+        if stat.is_dir() {
+            full.push(b'/');
+            let merged = below.filter(|(_, stat)| stat.is_dir()).map(|(path, _)| path);
+            let storage = stored.map(|(path, _)| path);
+            read_dir(&Dirs { top: dirs.top, base: merged, storage }, &full, found);
+        }
+    }
+}
+
+type Part<'a> = Option<&'a (PathBuf, std::fs::Metadata)>;
+
+/// The number shown (section 5 of the format).
+fn number(meta: &Meta, name: &[u8], stored: Part<'_>, below: Part<'_>) -> u64 {
+    if let (Some((_, stat)), Some((shown, own))) = (stored, meta.numbers.get(name)) {
+        if stat.ino() == *own && *shown != 0 {
+            return *shown;
+        }
+    }
+    match (below, stored) {
+        (Some((_, stat)), _) => stat.ino(),
+        (None, Some((_, stat))) => stat.ino() | CREATED,
+        (None, None) => 0,
+    }
+}
+
+fn object(path: &Path, stat: &std::fs::Metadata) -> Object {
+    let content = if stat.is_file() {
+        std::fs::read(path).unwrap()
+    } else if stat.is_symlink() {
+        std::fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec()
+    } else {
+        Vec::new()
+    };
+    let listed = stat.is_file() || stat.is_dir();
+    Object {
+        mode: stat.mode(),
+        uid: stat.uid(),
+        ino: stat.ino(),
+        mtime: (stat.mtime(), u32::try_from(stat.mtime_nsec()).unwrap()),
+        content,
+        xattrs: if listed { xattrs(path) } else { BTreeMap::new() },
+    }
+}
+
+fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut list = vec![0u8; 4096];
+    let len = rustix::fs::llistxattr(path, &mut list[..]).unwrap();
+    let names = list[..len].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
+    names
+        .map(|name| {
+            let mut value = vec![0u8; 4096];
+            let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+            value.truncate(len);
+            (name.to_vec(), value)
+        })
+        .collect()
+}
+
+fn read_meta(dir: &Path) -> Meta {
+    let mut meta = Meta::default();
+    let Ok(bytes) = std::fs::read(dir.join(OsStr::from_bytes(RESERVED))) else { return meta };
+    assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "the last line of {dir:?} is unfinished");
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        assert_eq!(line.get(1), Some(&b' '), "{dir:?}: {:?}", String::from_utf8_lossy(line));
+        let rest = &line[2..];
+        let fields: Vec<&[u8]> = rest.split(|byte| *byte == b' ').collect();
+        match (line[0], &fields[..]) {
+            (b'D', _) => drop(meta.hidden.insert(rest.to_vec())),
+            (b'd', [name]) => drop(meta.hidden.insert(unescape(name))),
+            (b'R', _) => {
+                // The path ends at the first space; the name holds the others.
+                let space = rest.iter().position(|byte| *byte == b' ').unwrap();
+                redirect(&mut meta, &rest[..space], rest[space + 1..].to_vec());
+            }
+            (b'r', [path, name]) => redirect(&mut meta, &unescape(path), unescape(name)),
+            (b'i', [shown, own, name]) => {
+                meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
+            }
+            (b'c', [_, _, _]) | (b'o', [_, _, _, _]) | (b'b', [_, _, _]) => {}
+            _ => panic!("{dir:?}: no such line: {:?}", String::from_utf8_lossy(line)),
+        }
+    }
+    meta
+}
+
+fn redirect(meta: &mut Meta, path: &[u8], name: Vec<u8>) {
+    let path = path.strip_prefix(b"/").expect("a redirect starts with a slash");
+    meta.redirects.insert(name, PathBuf::from(OsStr::from_bytes(path)));
+}
+
+fn decimal(field: &[u8]) -> u64 {
+    std::str::from_utf8(field).unwrap().parse().unwrap()
+}
+
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let (mut out, mut left) = (Vec::new(), field);
+    while let Some((byte, rest)) = left.split_first() {
+        left = rest;
+        if *byte != b'\\' {
+            assert!(*byte > 0x20 && *byte != 0x7f, "a byte that should be escaped");
+            out.push(*byte);
+            continue;
+        }
+        let hex = std::str::from_utf8(rest[..3].strip_prefix(b"x").unwrap()).unwrap();
+        out.push(u8::from_str_radix(hex, 16).unwrap());
+        left = &rest[3..];
+    }
+    out
+}

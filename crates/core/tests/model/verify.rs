@@ -1,0 +1,172 @@
+//! Compares all that can be seen.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mini_fo_core::{Entry, NodeId, OpenFile, OpenMode};
+
+use super::super::naive::{Id, Kind, ROOT};
+use super::super::reader::Object;
+use super::{Check, Driver, same};
+
+impl Driver {
+    pub fn check_content(&self, id: Id, file: &OpenFile) -> Check {
+        let Kind::File(expected) = &self.model.get(id).kind else { return Ok(()) };
+        let mut content = vec![0; expected.len() + 100];
+        let got = self.overlay().read(file, &mut content, 0).map_err(|e| format!("read: {e}"))?;
+        content.truncate(got);
+        if &content == expected { Ok(()) } else { Err("the content differs".to_owned()) }
+    }
+
+    pub fn check_attr(&mut self, id: Id, entry: &Entry) -> Check {
+        let inode = self.model.get_mut(id);
+        let attr = &entry.attr;
+        let kind = match &inode.kind {
+            Kind::Dir(_) => libc::S_IFDIR,
+            Kind::File(_) => libc::S_IFREG,
+            Kind::Symlink(_) => libc::S_IFLNK,
+            Kind::Fifo => libc::S_IFIFO,
+        };
+        same("type", &kind, &(attr.mode & libc::S_IFMT))?;
+        same("mode", &format!("{:o}", inode.mode), &format!("{:o}", attr.mode & 0o7777))?;
+        same("owner", &inode.uid, &attr.uid)?;
+        if let Some(mtime) = inode.mtime {
+            same("mtime", &mtime, &attr.mtime)?;
+        }
+        if let Kind::File(content) = &inode.kind {
+            same("size", &(content.len() as u64), &attr.size)?;
+        }
+        if !matches!(inode.kind, Kind::Dir(_)) {
+            same("nlink", &inode.nlink, &attr.nlink)?;
+        }
+        let ino = *inode.ino.get_or_insert(attr.ino);
+        same("st_ino", &ino, &attr.ino)
+    }
+
+    pub fn verify(&mut self) -> Check {
+        let mut numbers = HashMap::new();
+        let ino = self.overlay().getattr(NodeId::ROOT).unwrap().ino;
+        numbers.insert(ino, ROOT);
+        self.verify_dir(ROOT, NodeId::ROOT, &mut numbers)
+    }
+
+    pub fn verify_dir(&mut self, id: Id, node: NodeId, numbers: &mut HashMap<u64, Id>) -> Check {
+        let listed = self.list(node)?;
+        let names: Vec<Vec<u8>> = self.model.entries(id).unwrap().keys().cloned().collect();
+        same("names", &names, &listed.keys().cloned().collect())?;
+        for name in names {
+            let child = self.model.child(id, &name).unwrap();
+            let entry = self.overlay().lookup(node, &name).map_err(|e| e.to_string())?;
+            let entry = entry.ok_or_else(|| format!("{name:?} is listed, but not found"))?;
+            let what = |err: String| format!("{:?}: {err}", String::from_utf8_lossy(&name));
+            self.check_attr(child, &entry).map_err(what)?;
+            same("d_ino", &entry.attr.ino, &listed[&name]).map_err(what)?;
+            let owner = *numbers.entry(entry.attr.ino).or_insert(child);
+            same("object of a number", &child, &owner).map_err(what)?;
+            self.verify_object(child, &entry).map_err(what)?;
+            if self.model.is_dir(child) {
+                self.verify_dir(child, entry.node, numbers).map_err(what)?;
+            }
+            self.overlay().forget(entry.node, 1);
+        }
+        Ok(())
+    }
+
+    pub fn verify_object(&self, id: Id, entry: &Entry) -> Check {
+        let inode = self.model.get(id);
+        match &inode.kind {
+            Kind::File(_) => {
+                let file = self.overlay().open(entry.node, OpenMode::default());
+                self.check_content(id, &*file.map_err(|errno| format!("open: {errno}"))?)?;
+            }
+            Kind::Symlink(target) => {
+                same("target", &Ok(target.clone()), &self.overlay().readlink(entry.node))?;
+                return Ok(());
+            }
+            Kind::Fifo => return Ok(()),
+            Kind::Dir(_) => {}
+        }
+        let mut list = vec![0; 4096];
+        let len = self.overlay().listxattr(entry.node, &mut list).map_err(|e| e.to_string())?;
+        list.truncate(len);
+        let mut xattrs = BTreeMap::new();
+        for name in list.split(|byte| *byte == 0).filter(|name| name.starts_with(b"user.")) {
+            let mut value = vec![0; 100];
+            let len = self.overlay().getxattr(entry.node, name, &mut value);
+            value.truncate(len.map_err(|errno| errno.to_string())?);
+            xattrs.insert(name.to_vec(), value);
+        }
+        same("xattrs", &inode.xattrs, &xattrs)
+    }
+
+    /// Lists a directory in small steps: every name exactly once.
+    pub fn list(&self, node: NodeId) -> Result<BTreeMap<Vec<u8>, u64>, String> {
+        let dir = self.overlay().open_dir(node).map_err(|errno| errno.to_string())?;
+        let (mut names, mut offset) = (BTreeMap::new(), 0);
+        loop {
+            let (mut taken, mut twice) = (0, None);
+            let listed = self.overlay().read_dir(&dir, offset, &mut |entry| {
+                if taken == 3 {
+                    return false;
+                }
+                taken += 1;
+                offset = entry.next;
+                if names.insert(entry.name.to_vec(), entry.ino).is_some() {
+                    twice = Some(entry.name.to_vec());
+                }
+                true
+            });
+            listed.map_err(|errno| format!("read_dir: {errno}"))?;
+            if let Some(name) = twice {
+                return Err(format!("{name:?} is listed twice"));
+            }
+            if taken == 0 {
+                break;
+            }
+        }
+        for dots in [&b"."[..], b".."] {
+            names.remove(dots).ok_or("a dot entry is missing")?;
+        }
+        Ok(names)
+    }
+
+    /// Compares with what base and storage hold by the rules of the format.
+    pub fn verify_format(&self, read: &BTreeMap<Vec<u8>, Object>) -> Check {
+        let mut expected = BTreeMap::new();
+        self.flatten(ROOT, b"", &mut expected);
+        same("names by the format", &expected.keys().collect(), &read.keys().collect::<Vec<_>>())?;
+        for (path, id) in expected {
+            let what = |err: String| format!("{:?}: {err}", String::from_utf8_lossy(&path));
+            self.verify_read(id, &read[&path]).map_err(what)?;
+        }
+        Ok(())
+    }
+
+    fn flatten(&self, dir: Id, path: &[u8], out: &mut BTreeMap<Vec<u8>, Id>) {
+        for (name, id) in self.model.entries(dir).unwrap() {
+            let mut full = [path, name].concat();
+            out.insert(full.clone(), *id);
+            if self.model.is_dir(*id) {
+                full.push(b'/');
+                self.flatten(*id, &full, out);
+            }
+        }
+    }
+
+    fn verify_read(&self, id: Id, object: &Object) -> Check {
+        let inode = self.model.get(id);
+        let (kind, content) = match &inode.kind {
+            Kind::Dir(_) => (libc::S_IFDIR, &[][..]),
+            Kind::File(content) => (libc::S_IFREG, &content[..]),
+            Kind::Symlink(target) => (libc::S_IFLNK, &target[..]),
+            Kind::Fifo => (libc::S_IFIFO, &[][..]),
+        };
+        same("mode stored", &format!("{:o}", kind | inode.mode), &format!("{:o}", object.mode))?;
+        same("owner stored", &inode.uid, &object.uid)?;
+        same("number by the format", &inode.ino, &Some(object.ino))?;
+        same("xattrs stored", &inode.xattrs, &object.xattrs)?;
+        if let Some(mtime) = inode.mtime {
+            same("mtime stored", &(mtime.sec, mtime.nsec), &object.mtime)?;
+        }
+        if content == object.content { Ok(()) } else { Err("other content stored".to_owned()) }
+    }
+}
