@@ -37,6 +37,8 @@ pub struct Report {
     pub idle_kib: Vec<u64>,
     /// The same after all rows.
     pub busy_kib: Vec<u64>,
+    /// What went wrong, and in which round of which system.
+    pub failures: Vec<String>,
     /// Filled in at the end.
     pub about: About,
 }
@@ -50,6 +52,7 @@ impl Report {
             times: Vec::new(),
             idle_kib: Vec::new(),
             busy_kib: Vec::new(),
+            failures: Vec::new(),
             about: About::default(),
         }
     }
@@ -147,6 +150,9 @@ impl Report {
                 let _ = writeln!(out, "mini_fo: resident memory {what} {low}..{high} KiB");
             }
         }
+        for failure in &self.failures {
+            let _ = writeln!(out, "Not complete: {failure}");
+        }
         out
     }
 
@@ -161,6 +167,7 @@ impl Report {
             "mini_fo_binary_bytes": self.about.binary_bytes,
             "mini_fo_idle_kib": self.idle_kib,
             "mini_fo_busy_kib": self.busy_kib,
+            "failures": self.failures,
             "rows": rows,
         });
         format!("{all:#}\n")

@@ -19,8 +19,12 @@ pub const SMALL: usize = 4096;
 /// Directories of small files, each for the rows that use it.
 pub const DIRS: [&str; 6] = ["stat", "open", "chmod", "append", "rename", "unlink"];
 
-/// Directories that are only listed.
+/// Directories that are only listed: of each of [`LISTS`].
 pub const LISTED: usize = 8;
+
+/// Names of the directories that are only listed, without and with a look at
+/// every file.
+pub const LISTS: [&str; 2] = ["list", "walk"];
 
 /// Makes the tree.
 ///
@@ -33,10 +37,10 @@ pub fn make(base: &Path, size: Size) -> io::Result<()> {
             fs::write(base.join(format!("{dir}/f{i}")), [b'x'; SMALL])?;
         }
     }
-    for n in 0..LISTED {
-        fs::create_dir_all(base.join(format!("list{n}")))?;
+    for dir in LISTS.iter().flat_map(|list| (0..LISTED).map(move |n| format!("{list}{n}"))) {
+        fs::create_dir_all(base.join(&dir))?;
         for i in 0..size.files {
-            fs::File::create(base.join(format!("list{n}/f{i}")))?;
+            fs::File::create(base.join(format!("{dir}/f{i}")))?;
         }
     }
     let mut big = fs::File::create(base.join("big"))?;

@@ -4,16 +4,18 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir, open as open_fd, stat as stat_path};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, open as open_fd, stat as stat_path, statat};
 use rustix::io::{Errno, read};
 
 use super::Scene;
-use crate::tree::{LISTED, SMALL};
+use crate::tree::{LISTED, LISTS, SMALL};
 
 pub const STAT: [&str; 2] = ["stat, cold", "stat, warm"];
 pub const ABSENT: [&str; 2] = ["absent name, first", "absent name, repeated"];
 pub const OPEN: [&str; 2] = ["open-read-close base, cold", "open-read-close base, warm"];
-pub const LIST: [&str; 2] = ["readdir, cold", "readdir, warm"];
+pub const LIST: [&str; 4] =
+    ["readdir, cold", "readdir, warm", "readdir with lstat, cold", "readdir with lstat, warm"];
 
 /// Listings of the row of warm ones.
 const RELISTED: usize = 48;
@@ -57,24 +59,49 @@ pub fn open_read_close(path: &CStr) -> rustix::io::Result<()> {
 }
 
 pub fn list(scene: &mut Scene) -> io::Result<()> {
+    let [cold, warm, cold_stat, warm_stat] = LIST;
+    let [plain, walked] = LISTS;
+    lists(scene, plain, [cold, warm], list_one)?;
+    lists(scene, walked, [cold_stat, warm_stat], |path, expected| {
+        for_entries(path, expected, |dir, name| match name.to_bytes() {
+            b"." | b".." => Ok(()),
+            _ => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(drop),
+        })
+    })
+}
+
+/// Times `op` on the directories called `prefix`, once and then again and again.
+fn lists(
+    scene: &mut Scene,
+    prefix: &str,
+    [cold, warm]: [&'static str; 2],
+    op: fn(&CStr, usize) -> rustix::io::Result<()>,
+) -> io::Result<()> {
     let paths =
-        (0..LISTED).map(|n| scene.path(&format!("list{n}"))).collect::<io::Result<Vec<_>>>()?;
+        (0..LISTED).map(|n| scene.path(&format!("{prefix}{n}"))).collect::<io::Result<Vec<_>>>()?;
     // With "." and "..".
     let expected = scene.size.files + 2;
-    let [cold, warm] = LIST;
-    scene.each(cold, paths.iter(), |path| list_one(path, expected))?;
+    scene.each(cold, paths.iter(), |path| op(path, expected))?;
     let again: Vec<_> = paths.iter().cycle().take(RELISTED).collect();
-    scene.each(warm, again.into_iter(), |path| list_one(path, expected))
+    scene.each(warm, again.into_iter(), |path| op(path, expected))
 }
 
 fn list_one(path: &CStr, expected: usize) -> rustix::io::Result<()> {
+    for_entries(path, expected, |_, _| Ok(()))
+}
+
+fn for_entries(
+    path: &CStr,
+    expected: usize,
+    mut each: impl FnMut(&OwnedFd, &CStr) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    let dir = open_fd(path, flags, Mode::empty())?;
     let mut buffer = [MaybeUninit::uninit(); 32 << 10];
     let mut entries = RawDir::new(&dir, &mut buffer);
     let mut seen = 0;
     while let Some(entry) = entries.next() {
-        entry?;
+        each(&dir, entry?.file_name())?;
         seen += 1;
     }
     if seen == expected { Ok(()) } else { Err(Errno::IO) }
