@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::cli::daemon;
 use crate::common::{
-    BaseKind, Scene, StorageKind, engine_is_product, run, sh, skip, standard_base,
+    BaseKind, Scene, StorageKind, engine_is_product, is_root, run, sh, skip, standard_base,
 };
 
-/// Directories, and files in each: more than any limit of open files.
-fn many(base: &Path) {
-    for d in 0..200 {
+/// Directories with 500 files each.
+fn many(base: &Path, dirs: u32) {
+    for d in 0..dirs {
         let dir = base.join(format!("dir{d:03}"));
         fs::create_dir(&dir).expect("mkdir");
         for f in 0..500 {
@@ -34,10 +34,15 @@ fn a_walk_with_few_open_files() {
         for copy in 0..times {
             let dir = base.join(format!("copy{copy}"));
             fs::create_dir(&dir).expect("mkdir");
-            many(&dir);
+            many(&dir, 200);
         }
     };
-    let Some(s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else {
+    // In memory where we may: making and removing the files is not the test.
+    let kinds = match is_root() {
+        true => (BaseKind::Tmpfs, StorageKind::Tmpfs),
+        false => (BaseKind::Plain, StorageKind::Plain),
+    };
+    let Some(s) = Scene::unmounted(kinds.0, kinds.1, fill) else {
         return;
     };
     let script = format!(
@@ -73,7 +78,7 @@ fn resident(pid: i32) -> Option<u64> {
 fn a_large_copy_up_stalls_nobody() {
     let Some(s) = Scene::new(|base| {
         standard_base(base);
-        many(base);
+        many(base, 20);
         let mut file = File::create(base.join("large")).expect("create");
         let block: Vec<u8> = (0..1 << 20).map(|i| (i * 7 % 251) as u8).collect();
         for _ in 0..1024 {
@@ -91,8 +96,8 @@ fn a_large_copy_up_stalls_nobody() {
     let (mut worst, mut count) = (Duration::ZERO, 0);
     while !copy.is_finished() {
         let start = Instant::now();
-        let dir = s.at(&format!("dir{:03}", count % 200));
-        fs::metadata(dir.join(format!("file{:03}", count / 200 % 500))).expect("stat");
+        let dir = s.at(&format!("dir{:03}", count % 20));
+        fs::metadata(dir.join(format!("file{:03}", count / 20 % 500))).expect("stat");
         fs::metadata(s.at("large")).expect("stat of the file that is copied");
         if count % 50 == 0 {
             fs::write(s.at("meanwhile"), "x").expect("write");
