@@ -6,6 +6,8 @@
 mod index;
 mod journal;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use index::Index;
 pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};

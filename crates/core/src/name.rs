@@ -60,3 +60,51 @@ pub fn temp_name() -> Vec<u8> {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
     format!("{META_NAME}.{:x}-{nanos:x}-{count:x}", std::process::id()).into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_but_the_impossible_ones_are_names() {
+        let longest = [b'n'; NAME_MAX];
+        let good: [&[u8]; 8] =
+            [b"a", b" ", b"...", b".a", b"a\nb", b"\\x41", b"\xff\xfe\x7f\x01", &longest];
+        for name in good {
+            assert_eq!(Name::new(name).map(|name| name.as_bytes()), Ok(name));
+        }
+        let bad: [(&[u8], Errno); 7] = [
+            (b"", Errno::NOENT),
+            (b".", Errno::INVAL),
+            (b"..", Errno::INVAL),
+            (b"a/b", Errno::INVAL),
+            (b"/", Errno::INVAL),
+            (b"a\0b", Errno::INVAL),
+            (&[b'n'; NAME_MAX + 1], Errno::NAMETOOLONG),
+        ];
+        for (name, errno) in bad {
+            assert_eq!(Name::new(name), Err(errno), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn reserved_is_what_begins_with_the_name_of_meta() {
+        assert!(is_reserved(META_NAME.as_bytes()));
+        assert!(is_reserved(format!("{META_NAME}.x").as_bytes()));
+        assert!(is_reserved(format!("{META_NAME}x").as_bytes()));
+        let shorter = META_NAME.get(..META_NAME.len() - 1).unwrap();
+        assert!(!is_reserved(shorter.as_bytes()));
+        assert!(!is_reserved(format!("x{META_NAME}").as_bytes()));
+        assert!(!is_reserved(META_NAME.to_lowercase().as_bytes()));
+    }
+
+    #[test]
+    fn temporary_names_are_reserved_valid_and_differ() {
+        let names: std::collections::HashSet<_> = (0..1000).map(|_| temp_name()).collect();
+        assert_eq!(names.len(), 1000);
+        for name in &names {
+            assert!(Name::new(name).unwrap().is_reserved());
+            assert_ne!(name, META_NAME.as_bytes());
+        }
+    }
+}

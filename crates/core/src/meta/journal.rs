@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use super::{Index, Line, Record, parse_line};
 use crate::name::{META_NAME, temp_name};
 
-/// Longest line that is read: every field escaped fourfold fits easily.
-const LINE_MAX: usize = 64 * 1024;
+/// Longest line that is read or written, in bytes. The path of a redirect may
+/// be far beyond `PATH_MAX`, and each of its bytes written as four.
+const LINE_MAX: usize = 4 << 20;
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,22 +69,22 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
-        let got = reader.read_until(b'\n', &mut line);
-        let got = got.map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
-        if got == 0 {
+        // Rubbish without a newline must not fill the memory.
+        let mut limited = reader.by_ref().take(LINE_MAX as u64);
+        if limited.read_until(b'\n', &mut line).map_err(errno)? == 0 {
             return Ok(loaded);
         }
         number += 1;
         let mut damaged = |reason| loaded.damage.push(Damage { line: number, reason });
         let Some(text) = line.strip_suffix(b"\n") else {
+            if line.len() == LINE_MAX && skip_line(&mut reader)? {
+                damaged("it is longer than any record");
+                continue;
+            }
             loaded.unfinished_tail = true;
             damaged("it is the last one and has no newline");
             return Ok(loaded);
         };
-        if text.len() > LINE_MAX {
-            damaged("it is longer than any record");
-            continue;
-        }
         match parse_line(text) {
             Line::Record(record) => loaded.index.apply(&record),
             Line::Damaged(reason) => damaged(reason),
@@ -92,12 +93,33 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
     }
 }
 
+fn errno(err: std::io::Error) -> Errno {
+    Errno::from_io_error(&err).unwrap_or(Errno::IO)
+}
+
+/// Reads on behind the next newline; the result tells whether there is one.
+fn skip_line(reader: &mut impl BufRead) -> Result<bool, Errno> {
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other.map_err(errno)?,
+        };
+        let newline = buffer.iter().position(|byte| *byte == b'\n');
+        let (length, end) = (buffer.len(), buffer.is_empty());
+        reader.consume(newline.map_or(length, |at| at + 1));
+        if newline.is_some() || end {
+            return Ok(newline.is_some());
+        }
+    }
+}
+
 /// Opens META for [`append_to`], making it if need be.
 ///
 /// # Errors
-/// As `open(2)`.
+/// As `open(2)`; EIO for what is not a regular file and keeps no records.
 pub fn open_for_append(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW;
+    let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => {
@@ -106,21 +128,39 @@ pub fn open_for_append(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
             rustix::fs::fchmod(&fd, mode)?;
             Ok(fd)
         }
-        other => other,
+        Ok(fd) => {
+            let stat = rustix::fs::fstat(&fd)?;
+            let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+            if regular { Ok(fd) } else { Err(Errno::IO) }
+        }
+        Err(errno) => Err(errno),
     }
+}
+
+/// The lines of records. ENAMETOOLONG: one could not be read again.
+fn encode(records: &[Record], out: &mut Vec<u8>) -> Result<(), Errno> {
+    for record in records {
+        let start = out.len();
+        record.encode(out);
+        if out.len() - start > LINE_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+    }
+    Ok(())
 }
 
 /// Appends records with one write. `end_line`: what is there ends in half a
 /// line.
 ///
 /// # Errors
-/// As `write(2)`; META is then as it was before.
+/// As `write(2)`; ENAMETOOLONG for a record beyond the longest line. META is
+/// then as it was before.
 pub fn append_to(meta: BorrowedFd<'_>, records: &[Record], end_line: bool) -> Result<(), Errno> {
     let mut bytes = Vec::with_capacity(64 * records.len());
     if end_line {
         bytes.push(b'\n');
     }
-    records.iter().for_each(|record| record.encode(&mut bytes));
+    encode(records, &mut bytes)?;
     loop {
         let written = match rustix::io::write(meta, &bytes) {
             Err(Errno::INTR) => continue,
@@ -140,10 +180,15 @@ pub fn append_to(meta: BorrowedFd<'_>, records: &[Record], end_line: bool) -> Re
 /// whole or not at all, also after a crash.
 ///
 /// # Errors
-/// As `open(2)`, `write(2)`, `fsync(2)`, `rename(2)`; META is then as before.
+/// As `open(2)`, `write(2)`, `fsync(2)`, `rename(2)`; ENAMETOOLONG as for
+/// [`append_to`]. META is then as before.
 pub fn rewrite(dir: BorrowedFd<'_>, index: &mut Index) -> Result<(), Errno> {
     let mut bytes = Vec::new();
-    index.each_record(|record| record.encode(&mut bytes));
+    let mut encoded = Ok(());
+    index.each_record(|record| {
+        encoded = encoded.and_then(|()| encode(std::slice::from_ref(record), &mut bytes));
+    });
+    encoded?;
     let temp = temp_name();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;

@@ -249,7 +249,7 @@ fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
     let malformed = "a time is malformed";
     let text = std::str::from_utf8(field).map_err(|_| malformed)?;
     let (sec, nsec) = text.split_once('.').ok_or(malformed)?;
-    if nsec.len() != 9 || !nsec.bytes().all(|byte| byte.is_ascii_digit()) {
+    if sec.starts_with('+') || nsec.len() != 9 || !nsec.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(malformed);
     }
     Ok(Timestamp {

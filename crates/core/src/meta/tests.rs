@@ -1,0 +1,75 @@
+//! META: lines, the file, the index.
+
+mod damage;
+mod index;
+mod journal;
+mod record;
+
+use proptest::prelude::*;
+
+use super::Record;
+use crate::types::Timestamp;
+
+fn hide(name: &[u8]) -> Record {
+    Record::Hide { name: name.into() }
+}
+
+fn redirect(path: &[u8], name: &[u8]) -> Record {
+    Record::Redirect { path: path.into(), name: name.into() }
+}
+
+fn identity(ino: u64, storage_ino: u64, name: &[u8]) -> Record {
+    Record::Identity { ino, storage_ino, name: name.into() }
+}
+
+fn lines(records: &[Record]) -> Vec<u8> {
+    let mut out = Vec::new();
+    records.iter().for_each(|record| record.encode(&mut out));
+    out
+}
+
+/// Any bytes that can name an entry, the awkward ones often.
+fn any_name() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        3 => prop::sample::select(&b" \n\\\x7f\t\r.DRdrx\xff\xc3"[..]),
+        2 => 1_u8..=255,
+    ];
+    let length = prop_oneof![8 => 1..=8_usize, 1 => 1..=255_usize, 1 => Just(255)];
+    length
+        .prop_flat_map(move |length| prop::collection::vec(byte.clone(), length))
+        .prop_map(|name| name.into_iter().map(|b| if b == b'/' { b'_' } else { b }).collect())
+        .prop_filter("no entry", |name: &Vec<u8>| name != b"." && name != b"..")
+}
+
+fn name_or_self() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![4 => any_name(), 1 => Just(b".".to_vec())]
+}
+
+fn any_time() -> impl Strategy<Value = Timestamp> {
+    (any::<i64>(), 0..1_000_000_000_u32).prop_map(|(sec, nsec)| Timestamp { sec, nsec })
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let path = || prop::collection::vec(any_name(), 1..6).prop_map(|names| names.join(&b'/'));
+    prop_oneof![
+        any_name().prop_map(|name| hide(&name)),
+        (path(), any_name()).prop_map(|(path, name)| redirect(&path, &name)),
+        (any::<u64>(), any::<u64>(), any_name())
+            .prop_map(|(ino, own, name)| identity(ino, own, &name)),
+        (name_or_self(), any_time(), any_time()).prop_map(|(name, shown, real)| Record::Ctime {
+            name: name.into(),
+            shown,
+            real
+        }),
+        (0..=0o7777_u32, any::<u32>(), any::<u32>(), name_or_self())
+            .prop_map(|(mode, uid, gid, name)| Record::Owner { mode, uid, gid, name: name.into() }),
+        (any::<u64>(), any::<u64>(), path()).prop_map(|(fsid, ino, path)| Record::Origin {
+            fsid,
+            ino,
+            path: [b"/", &*path].concat().into()
+        }),
+        prop::collection::vec(any_name(), 1..4).prop_map(|words| Record::Features {
+            words: words.into_iter().map(Into::into).collect()
+        }),
+    ]
+}
