@@ -73,6 +73,7 @@ mod dispatch;
 mod error;
 mod flags;
 mod init;
+mod load;
 pub mod mount;
 mod notify;
 mod pool;

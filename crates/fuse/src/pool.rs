@@ -23,23 +23,17 @@ use crate::abi;
 use crate::buffer::Buffers;
 use crate::device::Device;
 use crate::dispatch::{Answer, Dispatcher};
+use crate::load::Load;
 use crate::reply::ReplyBuf;
 use crate::request::RawRequest;
 use crate::server::FileSystem;
 use crate::watch::Watch;
 use crate::wire;
 
-/// A read that returns sooner found its request waiting.
-const IMMEDIATE: Duration = Duration::from_micros(4);
-
 /// How long a reader looks for the next request before it sleeps. Measured on
 /// a virtual machine with two CPUs, where waking across them takes 80 us:
 /// 50 us bring a round trip from 95 to 30 us, 200 us no further.
 const LINGER: Duration = Duration::from_micros(50);
-
-/// So many requests in a row that waited call for another reader, and so many
-/// that did not for one less.
-const STREAK: u32 = 16;
 
 /// All readers of one session.
 #[derive(Debug)]
@@ -77,24 +71,6 @@ struct Readers {
     ended: bool,
     /// Why one ended that should not have.
     error: Option<Errno>,
-}
-
-/// How busy one reader is.
-#[derive(Debug, Default)]
-struct Load {
-    immediate: u32,
-    waited: u32,
-}
-
-impl Load {
-    /// Notes how long a read took.
-    fn note(&mut self, took: Duration) {
-        if took < IMMEDIATE {
-            *self = Load { immediate: self.immediate.saturating_add(1), waited: 0 };
-        } else {
-            *self = Load { immediate: 0, waited: self.waited.saturating_add(1) };
-        }
-    }
 }
 
 /// Whatever can start a spare reader; hides the file system's type.
@@ -230,7 +206,7 @@ impl<F: FileSystem> Pool<F> {
                 Ok(len) => {
                     self.received.fetch_add(1, Ordering::Relaxed);
                     self.watch.wake();
-                    if load.immediate >= STREAK {
+                    if load.is_backlog() {
                         self.add_reader(self.normal);
                     }
                     let sent = self.serve(device, request.get(..len).unwrap_or_default(), answer);
@@ -243,7 +219,7 @@ impl<F: FileSystem> Pool<F> {
                 Err(errno) => return Err(errno),
             }
             let others = self.idle.fetch_add(1, Ordering::AcqRel);
-            if others >= self.normal || others >= 1 && load.waited >= STREAK {
+            if others >= self.normal || others >= 1 && load.is_calm() {
                 self.idle.fetch_sub(1, Ordering::AcqRel);
                 if !self.park() {
                     return Ok(());
