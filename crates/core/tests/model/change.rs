@@ -17,14 +17,16 @@ impl Driver {
         else {
             return Ok(());
         };
+        // The overlay of a user has that user's rights: its own objects stay writable.
         let own = if self.is_root { 0 } else { 0o700 };
         self.in_parent(path, |this, at| {
             let (overlay, caller) = (this.overlay(), &this.caller);
             let (kind, mode, got) = match op {
                 Op::Create(_, mode) => {
+                    let mode = *mode | own;
                     let open = OpenMode { write: true, ..OpenMode::default() };
-                    let made = overlay.create(caller, at.node, at.name, *mode, open);
-                    (Kind::File(Vec::new()), *mode, made.map(|(entry, _)| entry))
+                    let made = overlay.create(caller, at.node, at.name, mode, open);
+                    (Kind::File(Vec::new()), mode, made.map(|(entry, _)| entry))
                 }
                 Op::Mkdir(_, mode) => {
                     let mode = *mode | own;

@@ -86,10 +86,11 @@ type Part<'a> = Option<&'a (PathBuf, std::fs::Metadata)>;
 
 /// The number shown (section 5 of the format).
 fn number(meta: &Meta, name: &[u8], stored: Part<'_>, below: Part<'_>) -> u64 {
-    if let (Some((_, stat)), Some((shown, own))) = (stored, meta.numbers.get(name)) {
-        if stat.ino() == *own && *shown != 0 {
-            return *shown;
-        }
+    if let (Some((_, stat)), Some((shown, own))) = (stored, meta.numbers.get(name))
+        && stat.ino() == *own
+        && *shown != 0
+    {
+        return *shown;
     }
     match (below, stored) {
         (Some((_, stat)), _) => stat.ino(),
