@@ -87,7 +87,8 @@ impl Scan<'_> {
                 Ok(fd) => match self.visit(fd.as_fd(), &levels, &name, &mut false) {
                     Ok(left) => {
                         let depth = levels.len();
-                        if depth >= HELD
+                        // The top stays open: all others are reached from it.
+                        if depth > HELD
                             && let Some(far) = levels.get_mut(depth - HELD)
                         {
                             far.fd = None;
@@ -114,7 +115,8 @@ impl Scan<'_> {
             };
             let parent = above.fd.as_ref().ok_or(Errno::BADF)?;
             below.fd = Some(sys::open_dir(parent.as_fd(), &below.name)?);
-            if index > held {
+            // Keeping the last ones spares the next levels this way down.
+            if index > held && index + HELD < last {
                 above.fd = None;
             }
         }

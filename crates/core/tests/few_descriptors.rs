@@ -1,0 +1,68 @@
+//! A storage deeper than there are descriptors is examined to its end.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use mini_fo_core::{META_NAME, OpenOptions, Overlay, Warning};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const DEPTH: usize = 3000;
+
+fn open(dir: &OwnedFd, name: &str, flags: OFlags) -> OwnedFd {
+    rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o700)).unwrap()
+}
+
+fn damage(dir: &OwnedFd) {
+    let meta = open(dir, META_NAME, OFlags::WRONLY | OFlags::CREATE);
+    rustix::io::write(meta.as_fd(), b"rubbish\n").unwrap();
+}
+
+fn subdir(dir: &OwnedFd, name: &str) -> OwnedFd {
+    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)).unwrap();
+    open(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// A chain of directories; every 500th has siblings on both sides, which are
+/// visited after the way back up, and each of those a damaged META.
+fn deep_storage(root: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(root, flags, Mode::empty()).unwrap();
+    for level in 0..DEPTH {
+        if level % 500 == 0 {
+            ["a", "z"].iter().for_each(|name| damage(&subdir(&at, name)));
+        }
+        at = subdir(&at, "d");
+    }
+    damage(&at);
+}
+
+#[test]
+fn a_deep_storage_is_examined_with_few_descriptors() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (base, storage) = (dir.path().join("base"), dir.path().join("storage"));
+    std::fs::create_dir(&base).unwrap();
+    std::fs::create_dir(&storage).unwrap();
+    deep_storage(&storage);
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(256), maximum: before.maximum };
+    setrlimit(Resource::Nofile, few).unwrap();
+    let overlay = Overlay::assemble(&OpenOptions { base, storage, ..OpenOptions::default() });
+    setrlimit(Resource::Nofile, before).unwrap();
+    let overlay = overlay.unwrap();
+    let (mut damaged, mut longest) = (0, 0);
+    for warning in overlay.warnings() {
+        match warning {
+            Warning::DamagedMeta { path, line: 1, .. } => {
+                damaged += 1;
+                longest = longest.max(path.as_os_str().as_bytes().len());
+            }
+            Warning::ReadOnlyByDamage => {}
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(damaged, 2 * DEPTH / 500 + 1);
+    assert!(longest > 2 * DEPTH);
+    assert!(overlay.is_read_only());
+}
