@@ -236,7 +236,11 @@ fn succeed(command: &mut Command) -> io::Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_string()))
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(match said.trim() {
+        "" => format!("{}: {}", command.get_program().display(), output.status),
+        text => text.to_string(),
+    }))
 }
 
 fn detach(mountpoint: &Path) -> io::Result<()> {
