@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -78,8 +80,13 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     }
     let fresh = root.index.is_empty() && scanned.empty;
     if !read_only && own != Ok(true) {
-        record_origin(&storage, &origin, root.unfinished_tail)
-            .map_err(|errno| io(&options.storage, "cannot write META", errno))?;
+        match record_origin(&storage, &origin, root.unfinished_tail) {
+            Ok(()) => {}
+            // A full storage must mount, or nobody could delete anything in
+            // it. The next mount records what is missing.
+            Err(Errno::NOSPC | Errno::DQUOT) if own == Ok(false) => {}
+            Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
+        }
     }
     Ok(Layers { base, base_mount, storage, hidden, fresh, read_only, warnings })
 }

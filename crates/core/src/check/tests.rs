@@ -1,0 +1,53 @@
+//! A storage without space for its own records.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::open_layers;
+use crate::error::Warning;
+use crate::name::META_NAME;
+use crate::options::OpenOptions;
+
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A tmpfs of 64 KiB; `None` where we may not mount.
+fn small(at: &Path) -> Option<Mounted> {
+    let args = ["-t", "tmpfs", "-o", "size=64k", "tmpfs"];
+    let mounted = Command::new("mount").args(args).arg(at).output();
+    if mounted.is_ok_and(|mounted| mounted.status.success()) {
+        return Some(Mounted(at.to_path_buf()));
+    }
+    eprintln!("skipped: cannot mount");
+    None
+}
+
+#[test]
+fn a_full_storage_without_a_recorded_base_opens() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let (base, storage) = (root.join("base"), root.join("storage"));
+    fs::create_dir(&base).unwrap();
+    fs::create_dir(&storage).unwrap();
+    let Some(_mounted) = small(&storage) else {
+        return;
+    };
+    let _ = fs::write(storage.join("big"), vec![1; 128 << 10]);
+    let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
+    let layers = open_layers(&options).unwrap();
+    assert!(!layers.read_only);
+    assert_eq!(layers.warnings, [Warning::StorageFull { path: storage.clone() }]);
+    drop(layers);
+    fs::remove_file(storage.join("big")).unwrap();
+    drop(open_layers(&options).unwrap());
+    let meta = fs::read(storage.join(META_NAME)).unwrap();
+    assert!(meta.starts_with(b"b "), "recorded once there is space");
+}
