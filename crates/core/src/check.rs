@@ -73,18 +73,21 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         warnings.push(Warning::UnknownFeature { word });
         read_only = true;
     }
-    let scanned = scan::scan(&storage, &base, &storage_path, read_only, &mut warnings);
+    let scanned = scan::scan(&storage, &base, &storage_path, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
     }
     let fresh = root.index.is_empty() && scanned.empty;
+    if scanned.leftovers && !read_only {
+        scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
+    }
     if !read_only && own != Ok(true) {
         match record_origin(&storage, &origin, root.unfinished_tail) {
             Ok(()) => {}
-            // A full storage must mount, or nobody could delete anything in
-            // it. The next mount records what is missing.
-            Err(Errno::NOSPC | Errno::DQUOT) if own == Ok(false) => {}
+            // A full storage that holds something must mount, or nobody could
+            // delete it. The next mount records what is missing.
+            Err(Errno::NOSPC | Errno::DQUOT) if own == Ok(false) && !fresh => {}
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }

@@ -162,10 +162,12 @@ impl Dir {
             Some(old) if old == path => return Ok(()),
             None => {}
             // Readers of the old format may take the first line they find.
-            Some(_) => {
+            Some(old) => {
                 let mut index = self.meta.write();
                 index.apply(&record);
-                return self.rewrite(&mut index);
+                return self.rewrite(&mut index).inspect_err(|_| {
+                    index.apply(&Record::Redirect { path: old.into(), name: name.into() });
+                });
             }
         }
         self.append(&[record])

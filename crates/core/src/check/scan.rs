@@ -25,16 +25,27 @@ pub(super) struct Scanned {
     pub damaged: bool,
     /// The storage holds no entry but META.
     pub empty: bool,
+    /// A crash has left unfinished work.
+    pub leftovers: bool,
 }
 
 struct Scan<'a> {
     root: &'a OwnedFd,
     base: &'a OwnedFd,
     path: &'a Path,
-    read_only: bool,
+    task: Task,
     warnings: &'a mut Vec<Warning>,
     damages: u64,
     leftovers: u64,
+}
+
+/// What a walk is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// To report; nothing is written.
+    Look,
+    /// To remove unfinished work.
+    Clean,
 }
 
 /// A directory on the way down: its name, the subdirectories still to visit,
@@ -45,17 +56,16 @@ struct Level {
     fd: Option<OwnedFd>,
 }
 
-/// Looks at all META files, removes unfinished work (unless read-only) and
-/// reports redirects that lead nowhere. What cannot be read is a warning.
+/// Looks at all META files and reports damage, and redirects that lead
+/// nowhere. What cannot be read is a warning. Nothing is written.
 pub(super) fn scan(
     root: &OwnedFd,
     base: &OwnedFd,
     path: &Path,
-    read_only: bool,
     warnings: &mut Vec<Warning>,
 ) -> Scanned {
-    let mut scan = Scan { root, base, path, read_only, warnings, damages: 0, leftovers: 0 };
-    let mut empty = true;
+    let (task, mut empty) = (Task::Look, true);
+    let mut scan = Scan { root, base, path, task, warnings, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut empty) {
         let path = path.to_path_buf();
         scan.warnings.push(Warning::Unchecked { path, errno });
@@ -64,10 +74,27 @@ pub(super) fn scan(
     if damages > LISTED {
         warnings.push(Warning::MoreDamage { count: damages - LISTED });
     }
-    if leftovers > 0 {
-        warnings.push(Warning::Leftovers { count: leftovers });
+    Scanned { damaged: damages > 0, empty, leftovers: leftovers > 0 }
+}
+
+/// Removes unfinished work, once it is known that the storage may be written.
+pub(super) fn remove_leftovers(
+    root: &OwnedFd,
+    base: &OwnedFd,
+    path: &Path,
+    warnings: &mut Vec<Warning>,
+) {
+    // What cannot be read has been reported by the first walk.
+    let mut unreported = Vec::new();
+    let (task, warned) = (Task::Clean, &mut unreported);
+    let mut scan = Scan { root, base, path, task, warnings: warned, damages: 0, leftovers: 0 };
+    if let Err(errno) = scan.walk(&mut true) {
+        tracing::warn!("unfinished work of a crash is not removed: {errno}");
     }
-    Scanned { damaged: damages > 0, empty }
+    let count = scan.leftovers;
+    if count > 0 {
+        warnings.push(Warning::Leftovers { count });
+    }
 }
 
 impl Scan<'_> {
@@ -148,12 +175,12 @@ impl Scan<'_> {
             }
             true
         })?;
-        if has_meta {
+        if has_meta && self.task == Task::Look {
             let loaded = meta::load(dir)?;
             self.report(&loaded, &self.full_path(above, name));
         }
-        for leftover in leftovers.iter().filter(|_| !self.read_only) {
-            if remove_leftover(dir, leftover).is_ok() {
+        for leftover in leftovers {
+            if self.task == Task::Look || remove_leftover(dir, &leftover).is_ok() {
                 self.leftovers += 1;
             }
         }
@@ -161,14 +188,12 @@ impl Scan<'_> {
     }
 
     fn report(&mut self, loaded: &Loaded, dir: &Path) {
-        for damage in &loaded.damage {
-            self.damages += 1;
-            if self.damages <= LISTED {
-                let (line, reason) = (damage.line, damage.reason);
-                let path = dir.join(META_NAME);
-                self.warnings.push(Warning::DamagedMeta { path, line, reason });
-            }
+        for damage in loaded.damage.iter().take(LISTED.saturating_sub(self.damages) as usize) {
+            let (line, reason) = (damage.line, damage.reason);
+            let path = dir.join(META_NAME);
+            self.warnings.push(Warning::DamagedMeta { path, line, reason });
         }
+        self.damages += loaded.damages;
         for (name, target) in loaded.index.redirects() {
             if !self.base_has_dir(target) {
                 let target = PathBuf::from(OsStr::from_bytes(target));

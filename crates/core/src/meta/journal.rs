@@ -15,6 +15,10 @@ use crate::name::{META_NAME, temp_name};
 /// be far beyond `PATH_MAX`, and each of its bytes written as four.
 const LINE_MAX: usize = 4 << 20;
 
+/// Damaged lines of one file that are told one by one: rubbish must not fill
+/// the memory.
+const DAMAGE_LISTED: usize = 100;
+
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -35,8 +39,10 @@ impl fmt::Display for Damage {
 pub struct Loaded {
     /// The records that count.
     pub index: Index,
-    /// Lines that were skipped.
+    /// Lines that were skipped: the first 100 of them.
     pub damage: Vec<Damage>,
+    /// How many lines were skipped.
+    pub damages: u64,
     /// The last line has no newline; the next append must begin with one.
     pub unfinished_tail: bool,
 }
@@ -61,7 +67,7 @@ pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
 
 fn not_a_file() -> Loaded {
     let damage = Damage { line: 0, reason: "it is not a regular file" };
-    Loaded { damage: vec![damage], ..Loaded::default() }
+    Loaded { damage: vec![damage], damages: 1, ..Loaded::default() }
 }
 
 fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
@@ -75,7 +81,12 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
             return Ok(loaded);
         }
         number += 1;
-        let mut damaged = |reason| loaded.damage.push(Damage { line: number, reason });
+        let mut damaged = |reason| {
+            loaded.damages += 1;
+            if loaded.damage.len() < DAMAGE_LISTED {
+                loaded.damage.push(Damage { line: number, reason });
+            }
+        };
         let Some(text) = line.strip_suffix(b"\n") else {
             if line.len() == LINE_MAX && skip_line(&mut reader)? {
                 damaged("it is longer than any record");

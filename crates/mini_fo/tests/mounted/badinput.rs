@@ -94,10 +94,16 @@ fn a_full_storage() {
     let full = s.work.dir("full");
     sh(
         &s.work.0,
-        "mount -t tmpfs -o size=64k none full; dd if=/dev/zero of=full/x 2>/dev/null || true",
+        "mount -t tmpfs -o size=64k none full; mkdir full/empty; dd if=/dev/zero of=full/x 2>/dev/null || true",
     );
-    mount(&s.base, &full, &s.mnt, &[]).fails(STORAGE, &["space"]);
+    // An empty storage on a full device is of no use to anybody.
+    let empty = full.join("empty");
+    mount(&s.base, &empty, &s.mnt, &[]).fails(STORAGE, &["space"]);
     assert!(!mounts().contains(text(&s.mnt)));
+    // One that holds something can be mounted to delete it.
+    mount(&s.base, &full, &s.mnt, &[]).fails(0, &["it is full"]);
+    sh(&s.mnt, "dd if=/dev/zero of=new 2>&1 | grep -qi space; rm x; echo fits > new; cat new");
+    mini_fo(&[Path::new("umount"), &s.mnt]).ok();
 }
 
 /// A storage that fills up later: the program is told, and what was there stays.
