@@ -305,6 +305,15 @@ impl DirCache {
         let gone = self.inner.write().slots.remove(&id.0);
         drop(gone);
     }
+
+    /// As [`DirCache::remove`], unless `known`: the object may have got a node
+    /// with the same id again, whose operations use what is cached.
+    pub fn remove_unless(&self, id: NodeId, known: impl FnOnce() -> bool) {
+        let mut inner = self.inner.write();
+        let gone = if known() { None } else { inner.slots.remove(&id.0) };
+        drop(inner);
+        drop(gone);
+    }
 }
 
 impl Inner {

@@ -15,7 +15,7 @@ use crate::types::NodeId;
 /// of the overlay, then `mutate` of directories (by node number; rmdir, which
 /// needs a parent before its child, only tries the second), then `place` of nodes (by number), then the table (a leaf).
 pub(crate) struct Node {
-    /// Its number; never reused.
+    /// Its id for the kernel: the number, unless another node has that one.
     pub id: NodeId,
     /// The number that programs see; constant.
     pub ino: u64,
@@ -25,8 +25,6 @@ pub(crate) struct Node {
     in_storage: AtomicBool,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
-    /// `st_ino` of its storage file while the table finds it by that, else 0.
-    pub link_ino: AtomicU64,
     /// Names whose parent this is; changed under the table's lock only.
     pub children: AtomicU64,
     /// Held while the object is copied up, also over the copying of data:
@@ -143,7 +141,6 @@ impl Node {
             kind,
             in_storage: AtomicBool::new(in_storage),
             lookups: AtomicU64::new(0),
-            link_ino: AtomicU64::new(0),
             children: AtomicU64::new(0),
             copy_up: Mutex::new(()),
             place: RwLock::new(place),

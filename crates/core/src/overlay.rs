@@ -30,7 +30,7 @@ use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo};
 
 pub use file::OpenFile;
-pub use listing::OpenDir;
+pub use listing::{ListFor, OpenDir};
 
 /// Called before work that takes long; what it returns is dropped afterwards.
 pub type SlowHook = Box<dyn Fn() -> Box<dyn Any> + Send + Sync>;

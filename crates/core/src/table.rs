@@ -11,6 +11,19 @@ use parking_lot::RwLock;
 use crate::node::{Link, Node};
 use crate::types::NodeId;
 
+/// Marks node ids that are not the number of their object, because that one is
+/// taken.
+const COUNTED: u64 = 1 << 63;
+
+/// What became of a new node.
+pub(crate) enum Inserted {
+    /// It is known now; or, as another thread was faster, the node that has
+    /// its name already. With one reference.
+    Known(Arc<Node>),
+    /// Another node has its id.
+    Taken(Box<Node>),
+}
+
 /// Known nodes. Its lock is a leaf: nothing else is taken and no system call
 /// made under it.
 pub(crate) struct Table {
@@ -23,8 +36,6 @@ pub(crate) struct Table {
 struct Inner {
     by_id: HashMap<u64, Arc<Node>>,
     by_name: HashTable<NameEntry>,
-    /// Storage files with several names, by their `st_ino` there.
-    by_link: HashMap<u64, Arc<Node>>,
 }
 
 struct NameEntry {
@@ -39,12 +50,12 @@ impl Table {
         inner.by_id.insert(root.id.0, root);
         Table {
             inner: RwLock::new(inner),
-            next: AtomicU64::new(NodeId::ROOT.0 + 1),
+            next: AtomicU64::new(COUNTED),
             hasher: DefaultHashBuilder::default(),
         }
     }
 
-    /// A number that no node had before.
+    /// An id that no object has by its number, and no node had before.
     pub fn fresh_id(&self) -> NodeId {
         NodeId(self.next.fetch_add(1, Ordering::Relaxed))
     }
@@ -71,45 +82,41 @@ impl Table {
         Some(Arc::clone(node))
     }
 
-    /// Enters a node under its first name, with one reference. If another
-    /// thread was faster, that one's node comes back instead.
-    pub fn insert(&self, node: Node) -> Arc<Node> {
-        let node = Arc::new(node);
-        let link = node.place.read().names.first().cloned();
-        let mut inner = self.inner.write();
-        if let Some(link) = link {
-            let hash = self.hash(link.parent.id, &link.name);
-            if let Some(known) = inner.find(hash, link.parent.id, &link.name) {
-                known.lookups.fetch_add(1, Ordering::Relaxed);
-                return Arc::clone(known);
-            }
-            inner.enter(hash, link, &node);
-        }
-        node.lookups.fetch_add(1, Ordering::Relaxed);
-        inner.by_id.insert(node.id.0, Arc::clone(&node));
-        node
-    }
-
-    /// The known node of a storage file with several names, with one
-    /// reference more.
-    pub fn linked(&self, storage_ino: u64) -> Option<Arc<Node>> {
+    /// The known node of an id, with one reference more.
+    pub fn referenced(&self, id: NodeId) -> Option<Arc<Node>> {
         let inner = self.inner.read();
-        let node = inner.by_link.get(&storage_ino)?;
+        let node = inner.by_id.get(&id.0)?;
         node.lookups.fetch_add(1, Ordering::Relaxed);
         Some(Arc::clone(node))
     }
 
-    /// Remembers that a node's storage file has several names.
-    pub fn note_links(&self, storage_ino: u64, node: &Arc<Node>) {
-        let mut inner = self.inner.write();
-        inner.by_link.insert(storage_ino, Arc::clone(node));
-        node.link_ino.store(storage_ino, Ordering::Relaxed);
+    /// The number that the known object of a name shows.
+    pub fn number(&self, parent: NodeId, name: &[u8]) -> Option<u64> {
+        let hash = self.hash(parent, name);
+        self.inner.read().find(hash, parent, name).map(|node| node.ino)
     }
 
-    /// Forgets that: the storage file is gone and its number free.
-    pub fn drop_links(&self, node: &Arc<Node>) {
+    /// Enters a node under its first name, with one reference.
+    pub fn insert(&self, node: Node) -> Inserted {
+        let link = node.place.read().names.first().cloned();
         let mut inner = self.inner.write();
-        inner.leave_links(node);
+        let hash = link.as_ref().map(|link| self.hash(link.parent.id, &link.name));
+        if let (Some(link), Some(hash)) = (&link, hash)
+            && let Some(known) = inner.find(hash, link.parent.id, &link.name)
+        {
+            known.lookups.fetch_add(1, Ordering::Relaxed);
+            return Inserted::Known(Arc::clone(known));
+        }
+        if inner.by_id.contains_key(&node.id.0) {
+            return Inserted::Taken(Box::new(node));
+        }
+        let node = Arc::new(node);
+        if let (Some(link), Some(hash)) = (link, hash) {
+            inner.enter(hash, link, &node);
+        }
+        node.lookups.fetch_add(1, Ordering::Relaxed);
+        inner.by_id.insert(node.id.0, Arc::clone(&node));
+        Inserted::Known(node)
     }
 
     /// Enters one more name. The caller changes the node's `place` with it.
@@ -167,7 +174,6 @@ impl Table {
                 parents.push(Arc::clone(&link.parent));
             }
         }
-        inner.leave_links(node);
         true
     }
 }
@@ -188,12 +194,5 @@ impl Inner {
         let entry =
             self.by_name.find_entry(hash, |e| e.hash == hash && e.link.is(parent, name)).ok()?;
         Some(entry.remove().0.link)
-    }
-
-    fn leave_links(&mut self, node: &Arc<Node>) {
-        let ino = node.link_ino.swap(0, Ordering::Relaxed);
-        if ino != 0 && self.by_link.get(&ino).is_some_and(|known| Arc::ptr_eq(known, node)) {
-            self.by_link.remove(&ino);
-        }
     }
 }

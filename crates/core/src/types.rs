@@ -2,7 +2,8 @@
 
 /// The number of a node: what the kernel calls a node id.
 ///
-/// Apart from `st_ino`. Never reused while an overlay is open.
+/// As a rule the number that the object shows. Not used for another object
+/// while an overlay is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u64);
 

@@ -36,8 +36,18 @@ impl Scene {
         self.storage().join(META_NAME)
     }
 
+    /// A program that another test starts holds our descriptors, and with them
+    /// the lock of a storage, between fork and exec.
     fn open(&self) -> Overlay {
-        Overlay::assemble(&self.options).unwrap()
+        for _ in 0..200 {
+            match Overlay::assemble(&self.options) {
+                Err(OpenError::StorageInUse { .. }) => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                other => return other.unwrap(),
+            }
+        }
+        panic!("the storage stays in use");
     }
 
     /// The class and the message of the refusal.

@@ -14,7 +14,7 @@ use fuse_server::{
     ReadArgs, ReleaseArgs, RenameArgs, Request, Result, SetAttr, SetXattrArgs, StatFs, StatxArgs,
     StatxReply, WriteArgs,
 };
-use mini_fo_core::{self as core, NodeId, OpenDir, Overlay};
+use mini_fo_core::{self as core, ListFor, NodeId, OpenDir, Overlay};
 use rustix::io::Errno;
 
 use crate::handles::Handles;
@@ -206,7 +206,7 @@ impl FileSystem for Adapter {
 
     fn readdir(&self, _: &Request, fh: u64, offset: u64, sink: &mut DirSink<'_>) -> Result<()> {
         let dir = self.dir(fh)?;
-        self.overlay.read_dir(&dir, offset, &mut |entry| {
+        self.overlay.read_dir(&dir, offset, ListFor::Entries, &mut |entry| {
             sink.add(entry.ino, entry.next, entry.kind, entry.name)
         })
     }
@@ -219,7 +219,7 @@ impl FileSystem for Adapter {
         sink: &mut DirPlusSink<'_>,
     ) -> Result<()> {
         let dir = self.dir(fh)?;
-        self.overlay.read_dir(&dir, offset, &mut |listed| {
+        self.overlay.read_dir(&dir, offset, ListFor::Lookups, &mut |listed| {
             let found = match listed.name {
                 b"." | b".." => Ok(None),
                 name if sink.fits(name) => self.overlay.lookup(NodeId(req.node), name),

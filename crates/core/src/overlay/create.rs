@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::file::OpenFile;
-use super::find::{Found, storage_ino};
+use super::find::{Found, node_id, storage_ino};
 use crate::dirs::Dir;
 use crate::name::Name;
 use crate::node::{BaseRef, Names, Node, Place};
@@ -140,9 +140,8 @@ impl Overlay {
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?;
         let held = Some(Arc::new(sys::hold(spot)?));
         let place = Place { names: Names::None, base: BaseRef::None, held };
-        let (id, ino) = (self.table.fresh_id(), storage_ino(stat.stx_ino));
-        let node = Node::new(id, ino, libc::S_IFREG, true, place);
-        let node = self.reference(self.table.insert(node));
+        let ino = storage_ino(&stat);
+        let node = self.enter(Node::new(node_id(ino), ino, libc::S_IFREG, true, place));
         let mut attr = crate::types::Attr::from(&stat);
         attr.ino = ino;
         let file = OpenFile::new(Arc::clone(&node), open, self.next_handle(), fd, true);
@@ -224,7 +223,7 @@ impl Overlay {
         stat: Result<Statx>,
     ) -> Result<(Arc<Node>, Entry)> {
         let stat = stat?;
-        let ino = storage_ino(stat.stx_ino);
+        let ino = storage_ino(&stat);
         let found = Found { stat, ino, in_storage: true, base: BaseRef::None };
         let node = self.adopt(parent, name, found);
         let attr = self.show(&node, &stat, dir, name)?;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use rustix::fd::AsFd;
-use rustix::fs::Statx;
+use rustix::fs::{Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -12,19 +12,40 @@ use crate::dirs::Dir;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Link, Names, Node, Place};
 use crate::sys::{self, Result, Spot};
+use crate::table::Inserted;
 use crate::types::{Attr, Entry, NodeId};
 
 /// Marks the numbers of objects that exist in the storage only.
 const STORAGE_BIT: u64 = 1 << 62;
+
+/// Bits of a storage number that are kept; 22 more tell when it was given.
+const INO_BITS: u32 = 40;
+
+/// 2^64 divided by the golden ratio: near times become far numbers.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The number shown for a base object.
 pub(super) fn base_ino(ino: u64) -> u64 {
     if ino < STORAGE_BIT { ino } else { (ino ^ (ino >> 62)) & (STORAGE_BIT - 1) }
 }
 
-/// The number shown for an object that only the storage has.
-pub(super) fn storage_ino(ino: u64) -> u64 {
-    ino | STORAGE_BIT
+/// The number shown for an object that only the storage has: its own, and
+/// bits of its time of birth, because storage file systems give the numbers of
+/// deleted files away again (docs/FORMAT.md, section 5).
+pub(super) fn storage_ino(stat: &Statx) -> u64 {
+    let mut born = stat.stx_ino >> INO_BITS;
+    if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
+        let (sec, nsec) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
+        born ^= (sec as u64).wrapping_mul(1_000_000_000).wrapping_add(nsec.into());
+    }
+    let born = born.wrapping_mul(SPREAD) >> (64 - (62 - INO_BITS));
+    STORAGE_BIT | born << INO_BITS | stat.stx_ino & ((1 << INO_BITS) - 1)
+}
+
+/// The node id of an object with this number.
+pub(super) fn node_id(number: u64) -> NodeId {
+    // 0 is none and 1 the root, whatever numbers the base gives.
+    if number <= NodeId::ROOT.0 { NodeId(number | 1 << 61) } else { NodeId(number) }
 }
 
 /// Type bits of a `st_mode`.
@@ -104,7 +125,7 @@ impl Overlay {
 
     fn release(&self, node: &Arc<Node>, count: u64) {
         for gone in self.table.forget(node, count) {
-            self.dirs.remove(gone);
+            self.dirs.remove_unless(gone, || self.table.get(gone).is_some());
         }
     }
 
@@ -136,25 +157,54 @@ impl Overlay {
     /// another thread has made.
     pub(super) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
         let kind = kind(&found.stat);
-        let linked = found.in_storage && kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
+        let linked = kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
         let link = Link::new(parent, name);
-        if linked && let Some(node) = self.table.linked(found.stat.stx_ino) {
-            let mut place = node.place.write();
-            if !place.names.iter().any(|known| known.is(parent.id, name)) {
-                self.table.add_name(&node, Arc::clone(&link));
-                place.names.add(link);
-                place.held = None;
+        let place =
+            Place { names: Names::One(Arc::clone(&link)), base: found.base.clone(), held: None };
+        let mut node = Node::new(node_id(found.ino), found.ino, kind, found.in_storage, place);
+        // Another thread may enter another name between the look and the entry.
+        for _ in 0..2 {
+            if linked && let Some(known) = self.named_before(&found) {
+                let mut place = known.place.write();
+                if !place.names.iter().any(|known| known.is(parent.id, name)) {
+                    self.table.add_name(&known, Arc::clone(&link));
+                    place.names.add(Arc::clone(&link));
+                    place.held = None;
+                }
+                drop(place);
+                return known;
             }
-            drop(place);
-            return self.reference(node);
+            match self.table.insert(node) {
+                Inserted::Known(known) => return self.reference(known),
+                Inserted::Taken(back) => node = *back,
+            }
         }
-        let place = Place { names: Names::One(link), base: found.base, held: None };
-        let id = self.table.fresh_id();
-        let node = self.table.insert(Node::new(id, found.ino, kind, found.in_storage, place));
-        if linked {
-            self.table.note_links(found.stat.stx_ino, &node);
+        self.enter(node)
+    }
+
+    /// The node of an object with several names, if it is known by another one.
+    fn named_before(&self, found: &Found) -> Option<NodeRef<'_>> {
+        let node = self.reference(self.table.referenced(node_id(found.ino))?);
+        let same = self.at(&node, |spot, in_storage| {
+            let stat = sys::stat(spot)?;
+            Ok(in_storage == found.in_storage && stat.stx_ino == found.stat.stx_ino)
+        });
+        // A number is no proof: a changed base may have given it away again.
+        (same == Ok(true)).then_some(node)
+    }
+
+    /// Makes a node known, under another id if its own is taken.
+    pub(super) fn enter(&self, node: Node) -> NodeRef<'_> {
+        let mut node = node;
+        loop {
+            match self.table.insert(node) {
+                Inserted::Known(known) => return self.reference(known),
+                Inserted::Taken(back) => {
+                    node = *back;
+                    node.id = self.table.fresh_id();
+                }
+            }
         }
-        self.reference(node)
     }
 
     /// What base, storage and META make of a name.
@@ -192,7 +242,7 @@ impl Overlay {
             )
         };
         let mut found =
-            Found { ino: storage_ino(stat.stx_ino), stat, in_storage: true, base: BaseRef::None };
+            Found { ino: storage_ino(&stat), stat, in_storage: true, base: BaseRef::None };
         if let Some(path) = redirect {
             match self.open_base_path(&path)? {
                 Some(fd) => {

@@ -33,7 +33,7 @@ impl Overlay {
             return Err(Errno::EXIST);
         }
         let stat = self.at(&node, |spot, _| sys::stat(spot))?;
-        if node.ino != storage_ino(stat.stx_ino) {
+        if node.ino != storage_ino(&stat) {
             dir.append(&[identity(&node, stat.stx_ino, name)])?;
         }
         self.at(&node, |spot, _| {
@@ -47,7 +47,6 @@ impl Overlay {
             place.names.add(link);
             place.held = None;
         }
-        self.table.note_links(stat.stx_ino, &node);
         let attr = self.attr_of(&node)?;
         let node = self.reference_more(&node);
         Ok(Entry { node, attr })

@@ -44,8 +44,26 @@ enum Listing {
 
 struct Listed {
     name: Box<[u8]>,
-    ino: u64,
+    number: Number,
     kind: u32,
+}
+
+/// The number of a listed entry.
+#[derive(Clone, Copy)]
+enum Number {
+    /// As it is shown.
+    Shown(u64),
+    /// As the storage has it: what is shown takes another look.
+    Stored(u64),
+}
+
+/// What a listing is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListFor {
+    /// Names, types and numbers.
+    Entries,
+    /// Names: the caller looks them up, and has the numbers from there.
+    Lookups,
 }
 
 impl Overlay {
@@ -61,39 +79,54 @@ impl Overlay {
     /// Gives the entries from `offset` on (0: from the start, as it is now) to
     /// `take`, until that returns `false`: then the entry was not taken.
     ///
+    /// For [`ListFor::Lookups`] the numbers of entries other than the dots may
+    /// be wrong.
+    ///
     /// # Errors
     /// What reading the layers gives.
     pub fn read_dir(
         &self,
         open: &OpenDir,
         offset: u64,
+        wanted: ListFor,
         take: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<()> {
         let mut listing = open.listing.lock();
         if offset == 0 || matches!(*listing, Listing::New) {
             *listing = self.start_listing(&open.node)?;
         }
+        if matches!(*listing, Listing::Gone) {
+            return Ok(());
+        }
+        let Some(dir) = sys::absent(self.dir(&open.node))? else {
+            return Ok(());
+        };
+        let shown = |name: &[u8], number| match number {
+            Number::Shown(ino) => ino,
+            Number::Stored(ino) if wanted == ListFor::Lookups => ino,
+            Number::Stored(ino) => self.stored_ino(&open.node, &dir, name, ino),
+        };
         match &*listing {
-            Listing::New | Listing::Gone => Ok(()),
+            Listing::New | Listing::Gone => {}
             Listing::Single { fd, in_storage } => {
-                let dir = match self.dir(&open.node) {
-                    Err(Errno::NOENT) => return Ok(()),
-                    other => other?,
-                };
-                self.list_single(&open.node, &dir, fd, *in_storage, offset, take)
+                self.list_single(&open.node, &dir, (fd, *in_storage), offset, |entry, number| {
+                    let ino = shown(entry.name, number);
+                    take(DirEntry { name: entry.name, ino, kind: entry.kind, next: entry.next })
+                })?;
             }
             Listing::Merged(entries) => {
                 let skip = usize::try_from(offset).unwrap_or(usize::MAX);
                 for (index, entry) in entries.iter().enumerate().skip(skip) {
                     let next = index as u64 + 1;
-                    let Listed { name, ino, kind } = entry;
-                    if !take(DirEntry { name, ino: *ino, kind: *kind, next }) {
+                    let Listed { name, number, kind } = entry;
+                    let ino = shown(name, *number);
+                    if !take(DirEntry { name, ino, kind: *kind, next }) {
                         break;
                     }
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
     fn start_listing(&self, node: &Arc<Node>) -> Result<Listing> {
@@ -118,10 +151,9 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         dir: &Dir,
-        fd: &OwnedFd,
-        in_storage: bool,
+        (fd, in_storage): (&OwnedFd, bool),
         offset: u64,
-        take: &mut dyn FnMut(DirEntry<'_>) -> bool,
+        mut take: impl FnMut(&RawEntry<'_>, Number) -> bool,
     ) -> Result<()> {
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
         read_entries(fd.as_fd(), |entry| {
@@ -132,13 +164,13 @@ impl Overlay {
             if !shown {
                 return true;
             }
-            let ino = match name {
-                b"." => node.ino,
-                b".." => parent_ino(node),
-                _ if in_storage => self.stored_ino(dir, name, entry.ino),
-                _ => base_ino(entry.ino),
+            let number = match name {
+                b"." => Number::Shown(node.ino),
+                b".." => Number::Shown(parent_ino(node)),
+                _ if in_storage => Number::Stored(entry.ino),
+                _ => Number::Shown(base_ino(entry.ino)),
             };
-            take(DirEntry { name, ino, kind: entry.kind, next: entry.next })
+            take(&entry, number)
         })
     }
 
@@ -151,17 +183,13 @@ impl Overlay {
         base: BorrowedFd<'_>,
         storage: BorrowedFd<'_>,
     ) -> Result<Listing> {
-        let mut entries = vec![
-            Listed { name: Box::from(&b"."[..]), ino: node.ino, kind: libc::S_IFDIR },
-            Listed { name: Box::from(&b".."[..]), ino: parent_ino(node), kind: libc::S_IFDIR },
-        ];
+        let mut entries = vec![dot(b".", node.ino), dot(b"..", parent_ino(node))];
         let mut stored = HashSet::new();
         each_entry(storage, |entry| {
             if !is_dot(entry.name) && !is_reserved(entry.name) {
                 stored.insert(Box::<[u8]>::from(entry.name));
-                let (name, kind) = (entry.name.into(), entry.kind);
-                let ino = self.stored_ino(dir, entry.name, entry.ino);
-                entries.push(Listed { name, ino, kind });
+                let (name, number) = (entry.name.into(), Number::Stored(entry.ino));
+                entries.push(Listed { name, number, kind: entry.kind });
             }
             true
         })?;
@@ -178,7 +206,8 @@ impl Overlay {
             if stored.contains(entry.name) {
                 shared.push((Box::<[u8]>::from(entry.name), ino, entry.kind));
             } else {
-                entries.push(Listed { name: entry.name.into(), ino, kind: entry.kind });
+                let number = Number::Shown(ino);
+                entries.push(Listed { name: entry.name.into(), number, kind: entry.kind });
             }
             true
         })?;
@@ -192,7 +221,7 @@ impl Overlay {
                 && !meta.has_identity(&entry.name)
                 && meta.redirect(&entry.name).is_none()
             {
-                entry.ino = *ino;
+                entry.number = Number::Shown(*ino);
             }
         }
         drop(meta);
@@ -217,23 +246,33 @@ impl Overlay {
         for [name, path] in missing {
             if let Some(fd) = self.open_base_path(&path)? {
                 let ino = base_ino(sys::stat_fd(&fd)?.stx_ino);
-                entries.push(Listed { name, ino, kind: libc::S_IFDIR });
+                entries.push(Listed { name, number: Number::Shown(ino), kind: libc::S_IFDIR });
             }
         }
         Ok(())
     }
 
     /// The number of a storage entry that the base has not under this name.
-    fn stored_ino(&self, dir: &Dir, name: &[u8], ino: u64) -> u64 {
+    fn stored_ino(&self, node: &Node, dir: &Dir, name: &[u8], ino: u64) -> u64 {
+        if let Some(known) = self.table.number(node.id, name) {
+            return known;
+        }
         let meta = dir.meta.read();
         let redirect = meta.redirect(name).map(<[u8]>::to_vec);
-        let own = meta.identity(name, ino).unwrap_or_else(|| storage_ino(ino));
+        let recorded = meta.identity(name, ino);
         drop(meta);
-        let Some(path) = redirect else { return own };
-        match self.open_base_path(&path) {
-            Ok(Some(fd)) => sys::stat_fd(&fd).map_or(own, |stat| base_ino(stat.stx_ino)),
-            _ => own,
+        if let Some(path) = redirect
+            && let Ok(Some(fd)) = self.open_base_path(&path)
+            && let Ok(stat) = sys::stat_fd(&fd)
+        {
+            return base_ino(stat.stx_ino);
         }
+        let own = || {
+            let stat = dir.storage().map(|dir| sys::stat(Spot::At(dir, name)));
+            // An entry that goes away meanwhile has no number any more.
+            stat.and_then(Result::ok).map_or(ino, |stat| storage_ino(&stat))
+        };
+        recorded.unwrap_or_else(own)
     }
 
     /// The storage lies inside the base. Entries of one base directory share
@@ -263,6 +302,10 @@ impl Overlay {
 
 pub(super) fn is_dot(name: &[u8]) -> bool {
     name == b"." || name == b".."
+}
+
+fn dot(name: &[u8], ino: u64) -> Listed {
+    Listed { name: name.into(), number: Number::Shown(ino), kind: libc::S_IFDIR }
 }
 
 fn parent_ino(node: &Arc<Node>) -> u64 {

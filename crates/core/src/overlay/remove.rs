@@ -34,11 +34,9 @@ impl Overlay {
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         self.hide(&dir, name)?;
-        let mut last = true;
         if node.in_storage() {
             rustix::fs::unlinkat(storage, name, AtFlags::empty())?;
             self.drop_identity(&dir, name);
-            last = sys::stat_fd(&held)?.stx_nlink == 0;
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }
@@ -46,10 +44,6 @@ impl Overlay {
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
             place.held = Some(held);
-        }
-        drop(place);
-        if last {
-            self.table.drop_links(&node);
         }
         Ok(())
     }

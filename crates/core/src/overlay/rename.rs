@@ -170,8 +170,8 @@ impl Overlay {
         let storage = from.dir.writable()?;
         let stat = sys::stat(Spot::At(storage, from.name))?;
         let whiteout = self.whiteout(&from.dir, from.name)?;
-        let number = (source.ino != storage_ino(stat.stx_ino))
-            .then(|| identity(source, stat.stx_ino, to.name));
+        let number =
+            (source.ino != storage_ino(&stat)).then(|| identity(source, stat.stx_ino, to.name));
         let stale = number.is_none() && to.dir.meta.read().has_identity(to.name);
         if Arc::ptr_eq(&from.dir, &to.dir) {
             let records: Vec<Record> = whiteout.into_iter().chain(number).collect();
@@ -197,12 +197,8 @@ impl Overlay {
         }
         place.names.remove(to.parent.id, to.name);
         self.table.remove_name(to.parent.id, to.name);
-        let last = sys::stat_fd(&held).is_ok_and(|stat| stat.stx_nlink == 0);
         if place.names.first().is_none() {
             place.held = Some(held);
-        }
-        if last {
-            self.table.drop_links(target);
         }
     }
 
@@ -256,7 +252,7 @@ impl Overlay {
             return to.dir.set_redirect(path, to.name);
         }
         let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
-        if node.ino != storage_ino(stat.stx_ino) {
+        if node.ino != storage_ino(&stat) {
             to.dir.append(&[identity(node, stat.stx_ino, to.name)])?;
         }
         Ok(())

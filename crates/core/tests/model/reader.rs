@@ -94,9 +94,17 @@ fn number(meta: &Meta, name: &[u8], stored: Part<'_>, below: Part<'_>) -> u64 {
     }
     match (below, stored) {
         (Some((_, stat)), _) => stat.ino(),
-        (None, Some((_, stat))) => stat.ino() | CREATED,
+        (None, Some((_, stat))) => created_number(stat),
         (None, None) => 0,
     }
+}
+
+fn created_number(stat: &std::fs::Metadata) -> u64 {
+    let born = stat
+        .created()
+        .map_or(0, |time| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64);
+    let mixed = (born ^ (stat.ino() >> 40)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 42;
+    CREATED | mixed << 40 | stat.ino() & ((1 << 40) - 1)
 }
 
 fn object(path: &Path, stat: &std::fs::Metadata) -> Object {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mini_fo_core::{Caller, NodeId, OpenMode, OpenOptions, Overlay, RenameMode, SetAttr};
+use mini_fo_core::{Caller, ListFor, NodeId, OpenMode, OpenOptions, Overlay, RenameMode, SetAttr};
 use rustix::io::Errno;
 
 use super::naive::Naive;
@@ -168,7 +168,7 @@ fn work(overlay: &Overlay, seed: u64) {
 fn list(overlay: &Overlay, node: NodeId) -> Result<BTreeMap<Vec<u8>, u64>, Errno> {
     let dir = overlay.open_dir(node)?;
     let mut names = BTreeMap::new();
-    overlay.read_dir(&dir, 0, &mut |entry| {
+    overlay.read_dir(&dir, 0, ListFor::Entries, &mut |entry| {
         if entry.name != b"." && entry.name != b".." {
             names.insert(entry.name.to_vec(), entry.ino);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use mini_fo_core::{Entry, NodeId, OpenFile, OpenMode};
+use mini_fo_core::{Entry, ListFor, NodeId, OpenFile, OpenMode};
 
 use super::super::naive::{Id, Kind, ROOT};
 use super::super::reader::Object;
@@ -104,7 +104,7 @@ impl Driver {
         let (mut names, mut offset) = (BTreeMap::new(), 0);
         loop {
             let (mut taken, mut twice) = (0, None);
-            let listed = self.overlay().read_dir(&dir, offset, &mut |entry| {
+            let listed = self.overlay().read_dir(&dir, offset, ListFor::Entries, &mut |entry| {
                 if taken == 3 {
                     return false;
                 }
