@@ -4,6 +4,7 @@
 mod attr;
 mod copy_up;
 mod create;
+mod export;
 mod file;
 mod find;
 mod link;
@@ -51,6 +52,7 @@ pub struct Overlay {
     hidden: Option<(u64, u64)>,
     table: Table,
     dirs: DirCache,
+    trail: export::Trail,
     root: Arc<Node>,
     root_dir: Arc<Dir>,
     root_owner: Mutex<attr::RootOwner>,
@@ -97,6 +99,7 @@ impl Overlay {
             hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(dir_limit()),
+            trail: export::Trail::new(),
             root,
             root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
             root_dir,

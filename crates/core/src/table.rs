@@ -138,7 +138,7 @@ impl Table {
     /// Gives `count` references back. The nodes that nobody knows any more,
     /// parents included, come back, so that the caller can drop what it keeps
     /// for them.
-    pub fn forget(&self, node: &Arc<Node>, count: u64) -> Vec<NodeId> {
+    pub fn forget(&self, node: &Arc<Node>, count: u64) -> Vec<Arc<Node>> {
         let left = node
             .lookups
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| Some(n.saturating_sub(count)));
@@ -149,7 +149,7 @@ impl Table {
         let mut candidates = vec![Arc::clone(node)];
         while let Some(node) = candidates.pop() {
             if self.drop_unused(&node, &mut candidates) {
-                gone.push(node.id);
+                gone.push(node);
             }
         }
         gone

@@ -81,6 +81,12 @@ impl FileSystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, name: &[u8]) -> Result<Entry> {
+        // Only for file handles: it resolves the dots of paths itself.
+        match name {
+            b"." => return Ok(self.entry(&self.overlay.lookup_node(NodeId(req.node))?)),
+            b".." => return Ok(self.entry(&self.overlay.lookup_parent(NodeId(req.node))?)),
+            _ => {}
+        }
         let found = self.overlay.lookup(NodeId(req.node), name)?;
         Ok(found.map_or(Entry::negative(LONG), |entry| self.entry(&entry)))
     }

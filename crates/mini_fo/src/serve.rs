@@ -144,11 +144,13 @@ fn refusal(mut error: OpenError) -> Failure {
 fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Adapter>, Failure> {
     let root = rustix::process::geteuid().is_root();
     let config = Config {
-        flags: Config::default().flags.with(match request.default_permissions {
-            // It implies that the kernel checks permissions.
-            true => InitFlags::POSIX_ACL,
-            false => InitFlags::empty(),
-        }),
+        flags: Config::default().flags.with(InitFlags::EXPORT_SUPPORT).with(
+            match request.default_permissions {
+                // It implies that the kernel checks permissions.
+                true => InitFlags::POSIX_ACL,
+                false => InitFlags::empty(),
+            },
+        ),
         max_stack_depth: if request.passthrough && root { stack_depth(request) } else { 0 },
         ..Config::default()
     };

@@ -125,8 +125,13 @@ impl Overlay {
 
     fn release(&self, node: &Arc<Node>, count: u64) {
         for gone in self.table.forget(node, count) {
-            self.dirs.remove_unless(gone, || self.table.get(gone).is_some());
+            self.trail.remember(&gone);
+            self.dirs.remove_unless(gone.id, || self.table.get(gone.id).is_some());
         }
+    }
+
+    pub(super) fn reference_root(&self) -> NodeRef<'_> {
+        NodeRef { overlay: self, node: None, root: &self.root }
     }
 
     pub(super) fn reference(&self, node: Arc<Node>) -> NodeRef<'_> {

@@ -11,6 +11,7 @@ mod defects;
 mod dirs;
 mod documents;
 mod format2005;
+mod identity;
 mod layers;
 mod load;
 mod options;

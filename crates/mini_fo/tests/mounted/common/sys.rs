@@ -66,6 +66,54 @@ pub fn mknod(path: &Path, mode: u32, rdev: u64) {
     assert_eq!(result, 0, "mknod {}: {}", path.display(), io::Error::last_os_error());
 }
 
+/// A file handle as `name_to_handle_at(2)` gives it: size, type, bytes.
+#[repr(C)]
+pub struct Handle {
+    size: libc::c_uint,
+    kind: libc::c_int,
+    bytes: [u8; 128],
+}
+
+pub fn handle_of(path: &Path) -> io::Result<Handle> {
+    let mut handle = Handle { size: 128, kind: 0, bytes: [0; 128] };
+    let text = CString::new(path.as_os_str().as_bytes())?;
+    let mut mount = 0;
+    // SAFETY: the path is a C string, the handle a live structure whose size
+    // field tells how many bytes may be written behind the two integers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            libc::AT_FDCWD,
+            text.as_ptr(),
+            &raw mut handle,
+            &raw mut mount,
+            0,
+        )
+    };
+    if result == 0 { Ok(handle) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens for reading what a handle names in the file system of `mount`.
+pub fn open_by_handle(mount: &Path, handle: &Handle) -> io::Result<File> {
+    let mount = File::open(mount)?;
+    // SAFETY: the descriptor is borrowed for the call, the handle is one that
+    // the kernel gave.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            mount.as_raw_fd(),
+            std::ptr::from_ref(handle),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: a new descriptor that nobody else has.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
+}
+
 /// A mapping of the beginning of a file, unmapped on drop.
 pub struct Mapping {
     address: *mut libc::c_void,

@@ -1,0 +1,98 @@
+//! Numbers and handles name their object as long as it exists, and no other.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+
+use crate::common::{Scene, engine_is_product, is_root, sh, skip, standard_base, sys};
+
+fn drop_caches() {
+    fs::write("/proc/sys/vm/drop_caches", "2").expect("drop caches");
+}
+
+/// What a handle leads to after the kernel has forgotten everything.
+#[test]
+fn a_file_handle_survives_eviction_and_remount() {
+    let Some(mut scene) = Scene::new(standard_base) else {
+        return;
+    };
+    if !is_root() || !engine_is_product() {
+        return skip("handles are opened by root only");
+    }
+    sh(&scene.mnt, "mkdir -p new/dir; echo made > new/dir/file; echo x >> g; mv d/sub moved");
+    let names = ["f", "g", "d", "new", "new/dir", "new/dir/file", "moved", "."];
+    let handles: Vec<_> =
+        names.iter().map(|name| (name, sys::handle_of(&scene.at(name)).expect("handle"))).collect();
+    for round in ["known", "evicted", "after a remount"] {
+        match round {
+            "evicted" => drop_caches(),
+            "after a remount" => scene.remount(),
+            _ => {}
+        }
+        for (name, handle) in &handles {
+            let opened = sys::open_by_handle(&scene.mnt, handle);
+            let opened = opened.unwrap_or_else(|e| panic!("{name}, {round}: {e}"));
+            let number = opened.metadata().expect("fstat").ino();
+            assert_eq!(number, fs::metadata(scene.at(name)).expect("stat").ino(), "{name}");
+        }
+    }
+    let mut text = String::new();
+    drop_caches();
+    let mut file = sys::open_by_handle(&scene.mnt, &handles[5].1).expect("open");
+    file.read_to_string(&mut text).expect("read");
+    assert_eq!(text, "made\n");
+    drop(file);
+    fs::remove_file(scene.at("new/dir/file")).expect("rm");
+    drop_caches();
+    let gone = sys::open_by_handle(&scene.mnt, &handles[5].1).map(drop);
+    assert_eq!(gone.map_err(|e| e.raw_os_error()), Err(Some(libc::ESTALE)));
+}
+
+/// Storage file systems give numbers of deleted files away; the mount does not.
+#[test]
+fn a_number_is_not_given_to_another_object() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    if !engine_is_product() {
+        return;
+    }
+    let mut seen = HashSet::new();
+    for round in 0..200 {
+        let path = scene.at("again");
+        let number = match round % 3 {
+            0 => {
+                fs::create_dir(&path).expect("mkdir");
+                let number = fs::metadata(&path).expect("stat").ino();
+                fs::remove_dir(&path).expect("rmdir");
+                number
+            }
+            _ => {
+                let number = File::create(&path).and_then(|f| f.metadata()).expect("create").ino();
+                fs::remove_file(&path).expect("rm");
+                number
+            }
+        };
+        assert!(seen.insert(number), "{number} was given twice");
+    }
+}
+
+#[test]
+fn listings_give_the_numbers_that_stat_gives() {
+    let Some(mut scene) = Scene::new(standard_base) else {
+        return;
+    };
+    let change = "echo x > made; mkdir dir; echo y >> g; mv f moved; ln made linked; ln -s x soft";
+    sh(&scene.mnt, change);
+    for _ in 0..2 {
+        for dir in [".", "d", "dir"] {
+            for entry in fs::read_dir(scene.at(dir)).expect("list") {
+                let entry = entry.expect("entry");
+                let (listed, shown) = (entry.ino(), entry.metadata().expect("stat").ino());
+                assert_eq!(listed, shown, "{} in {dir}", entry.file_name().display());
+            }
+        }
+        scene.remount();
+    }
+}
