@@ -18,6 +18,12 @@ use crate::meta::{self, Record};
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot};
 
+/// Feature: base objects with several names are kept in an index.
+pub(crate) const FEATURE_LINKS: &[u8] = b"links";
+
+/// Features that this version knows.
+const KNOWN_FEATURES: [&[u8]; 1] = [FEATURE_LINKS];
+
 type Result<T> = std::result::Result<T, OpenError>;
 
 /// Base and storage, opened and verified.
@@ -68,7 +74,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         return Err(OpenError::OtherBase { path, recorded: recorded.clone() });
     }
     let mut read_only = options.read_only;
-    for word in root.index.features() {
+    for word in root.index.features().filter(|word| !KNOWN_FEATURES.contains(word)) {
         let word = String::from_utf8_lossy(word).into_owned();
         warnings.push(Warning::UnknownFeature { word });
         read_only = true;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
@@ -11,7 +11,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use crate::meta::{self, Index, Record};
+use crate::meta::{self, Index, Record, Said};
+use crate::name::META_NAME;
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, SetTime, Timestamp};
 
@@ -34,6 +35,18 @@ pub(crate) struct Dir {
     torn: AtomicBool,
     /// META has what the device may not have.
     unsynced: AtomicBool,
+    /// How often META was written anew.
+    rewrites: AtomicU64,
+}
+
+/// What META said at some point, of the names that are about to change.
+pub(crate) struct Mark {
+    /// Size of the file in bytes; 0 where there was none.
+    size: u64,
+    /// It ended in half a line.
+    torn: bool,
+    rewrites: u64,
+    said: Vec<(Box<[u8]>, Said)>,
 }
 
 impl Dir {
@@ -60,6 +73,7 @@ impl Dir {
             journal: Mutex::new(None),
             torn: AtomicBool::new(loaded.unfinished_tail),
             unsynced: AtomicBool::new(true),
+            rewrites: AtomicU64::new(0),
         })
     }
 
@@ -173,10 +187,42 @@ impl Dir {
         self.append(&[record])
     }
 
+    /// Marks what META says of some names, for [`Dir::roll_back`]. `mutate` is
+    /// held.
+    pub fn mark(&self, names: &[&[u8]]) -> Result<Mark> {
+        let file = Spot::At(self.writable()?, META_NAME.as_bytes());
+        let size = sys::absent(sys::stat(file))?.map_or(0, |stat| stat.stx_size);
+        let meta = self.meta.read();
+        let said = names.iter().map(|name| ((*name).into(), meta.said(name))).collect();
+        let torn = self.torn.load(Ordering::Acquire);
+        Ok(Mark { size, torn, rewrites: self.rewrites.load(Ordering::Relaxed), said })
+    }
+
+    /// Makes META say again what it said at a mark. Takes no space where only
+    /// appending was done since. `mutate` has been held all the time.
+    pub fn roll_back(&self, mark: Mark) {
+        let mut index = self.meta.write();
+        for (name, said) in mark.said {
+            index.say(&name, said);
+        }
+        let appended = self.rewrites.load(Ordering::Relaxed) == mark.rewrites;
+        let undone = match &*self.journal.lock() {
+            None if appended => Ok(()),
+            Some(fd) if appended => rustix::fs::ftruncate(fd, mark.size)
+                .map(|()| self.torn.store(mark.torn, Ordering::Release)),
+            _ => Err(Errno::STALE),
+        };
+        let undone = undone.or_else(|_| self.rewrite(&mut index));
+        if let Err(errno) = undone {
+            tracing::error!("META keeps records of a change that was taken back: {errno}");
+        }
+    }
+
     fn rewrite(&self, index: &mut Index) -> Result<()> {
         let mut journal = self.journal.lock();
         *journal = None;
         meta::rewrite(self.writable()?, index)?;
+        self.rewrites.fetch_add(1, Ordering::Relaxed);
         self.torn.store(false, Ordering::Release);
         self.unsynced.store(true, Ordering::Release);
         Ok(())

@@ -9,6 +9,6 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use index::Index;
+pub use index::{Index, Said};
 pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
-pub use record::{Line, Record, parse_line};
+pub use record::{Line, Record, SharedRecord, parse_line};

@@ -10,6 +10,10 @@ use rustix::io::Errno;
 /// it is reserved.
 pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
 
+/// Name of the directory in a storage that holds copied-up base objects with
+/// several names.
+pub const LINKS_NAME: &str = "META_dAfFgHE39ktF3HD2sr_links";
+
 /// Longest name in bytes (`NAME_MAX`).
 pub const NAME_MAX: usize = 255;
 

@@ -23,6 +23,10 @@ pub(crate) struct Node {
     pub kind: u32,
     /// Data and attributes lie in the storage. Never goes back to false.
     in_storage: AtomicBool,
+    /// It is a base object that had several names there.
+    pub shared: bool,
+    /// It was copied up and lies in the index, under its number.
+    indexed: AtomicBool,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
     /// Names whose parent this is; changed under the table's lock only.
@@ -140,6 +144,8 @@ impl Node {
             ino,
             kind,
             in_storage: AtomicBool::new(in_storage),
+            shared: false,
+            indexed: AtomicBool::new(false),
             lookups: AtomicU64::new(0),
             children: AtomicU64::new(0),
             copy_up: Mutex::new(()),
@@ -162,6 +168,16 @@ impl Node {
     /// From here on the storage counts. Call it with `place` held for writing.
     pub fn set_in_storage(&self) {
         self.in_storage.store(true, Ordering::Release);
+    }
+
+    /// It is reached through the index, whatever its names are.
+    pub fn is_indexed(&self) -> bool {
+        self.indexed.load(Ordering::Acquire)
+    }
+
+    /// Call it with `place` held for writing.
+    pub fn set_indexed(&self, indexed: bool) {
+        self.indexed.store(indexed, Ordering::Release);
     }
 
     /// The directory that holds the first name. `None`: the root, or gone.

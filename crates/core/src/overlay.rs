@@ -11,6 +11,7 @@ mod link;
 mod listing;
 mod remove;
 mod rename;
+mod shared;
 mod xattr;
 
 use std::any::Any;
@@ -53,6 +54,7 @@ pub struct Overlay {
     table: Table,
     dirs: DirCache,
     trail: export::Trail,
+    shared: shared::SharedIndex,
     root: Arc<Node>,
     root_dir: Arc<Dir>,
     root_owner: Mutex<attr::RootOwner>,
@@ -91,6 +93,7 @@ impl Overlay {
             Some(rustix::io::fcntl_dupfd_cloexec(&base, 0)?),
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
         )?);
+        let shared = shared::SharedIndex::open(storage.as_fd())?;
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let overlay = Overlay {
             base,
@@ -100,6 +103,7 @@ impl Overlay {
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(dir_limit()),
             trail: export::Trail::new(),
+            shared,
             root,
             root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
             root_dir,
@@ -297,6 +301,12 @@ impl Overlay {
             return f(Spot::Fd(self.storage.as_fd()), true);
         }
         loop {
+            if node.is_indexed() {
+                match self.at_index(node, &f)? {
+                    Some(value) => return Ok(value),
+                    None => continue,
+                }
+            }
             let (link, held) = {
                 let place = node.place.read();
                 (place.names.first().cloned(), place.held.clone())
@@ -309,7 +319,8 @@ impl Overlay {
                 continue;
             };
             let place = node.place.read();
-            if !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link)) {
+            if node.is_indexed() || !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link))
+            {
                 continue;
             }
             if node.in_storage() {
@@ -322,6 +333,22 @@ impl Overlay {
             }
             let base = dir.base.as_ref().ok_or(Errno::STALE)?;
             return f(Spot::At(base.as_fd(), &link.name), false);
+        }
+    }
+
+    /// As [`Overlay::at`], for a node in the index. `None`: it left the index.
+    fn at_index<T>(
+        &self,
+        node: &Arc<Node>,
+        f: &impl Fn(Spot<'_>, bool) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let dir = self.shared.dir()?;
+        let (index, name) = (dir.writable()?, shared::index_name(node.ino));
+        let _place = node.place.read();
+        if node.is_indexed() {
+            f(Spot::At(index, name.as_bytes()), true).map(Some)
+        } else {
+            Ok(None)
         }
     }
 

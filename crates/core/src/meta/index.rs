@@ -2,11 +2,19 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::Record;
+use super::{Record, SharedRecord};
 use crate::types::Timestamp;
 
 /// Records below which a rewrite is never worth it.
 const WASTE_FLOOR: usize = 4096;
+
+/// What is said of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    hidden: bool,
+    redirect: Option<Box<[u8]>>,
+    identity: Option<(u64, u64)>,
+}
 
 /// The records of one directory that count. Empty tables allocate nothing.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +24,7 @@ pub struct Index {
     identities: HashMap<Box<[u8]>, (u64, u64)>,
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
     owners: HashMap<Box<[u8]>, (u32, u32, u32)>,
+    shared: HashMap<u64, SharedRecord>,
     origin: Option<Record>,
     features: Vec<Box<[u8]>>,
     lines: usize,
@@ -60,6 +69,13 @@ impl Index {
         self.owners.get(name).copied()
     }
 
+    /// What is known of the base object of this number, which has several
+    /// names.
+    #[must_use]
+    pub fn shared(&self, number: u64) -> Option<SharedRecord> {
+        self.shared.get(&number).copied()
+    }
+
     /// The base that the storage was made for ([`Record::Origin`]).
     #[must_use]
     pub fn origin(&self) -> Option<&Record> {
@@ -98,8 +114,37 @@ impl Index {
             Record::Owner { mode, uid, gid, name } => {
                 self.owners.insert(name, (mode, uid, gid));
             }
+            Record::Shared { number, record } => {
+                self.shared.insert(number, record);
+            }
             origin @ Record::Origin { .. } => self.origin = Some(origin),
             Record::Features { words } => self.features = words,
+        }
+    }
+
+    /// What is said of a name, to be given back with [`Index::say`].
+    #[must_use]
+    pub fn said(&self, name: &[u8]) -> Said {
+        Said {
+            hidden: self.hidden.contains(name),
+            redirect: self.redirects.get(name).cloned(),
+            identity: self.identities.get(name).copied(),
+        }
+    }
+
+    /// Says this of a name, and nothing else.
+    pub fn say(&mut self, name: &[u8], said: Said) {
+        self.hidden.remove(name);
+        self.redirects.remove(name);
+        self.identities.remove(name);
+        if said.hidden {
+            self.hidden.insert(name.into());
+        }
+        if let Some(path) = said.redirect {
+            self.redirects.insert(name.into(), path);
+        }
+        if let Some(numbers) = said.identity {
+            self.identities.insert(name.into(), numbers);
         }
     }
 
@@ -117,6 +162,7 @@ impl Index {
             + self.identities.len()
             + self.ctimes.len()
             + self.owners.len()
+            + self.shared.len()
             + usize::from(self.origin.is_some())
             + usize::from(!self.features.is_empty())
     }
@@ -154,6 +200,9 @@ impl Index {
         }
         for (name, (mode, uid, gid)) in &self.owners {
             each(&Record::Owner { mode: *mode, uid: *uid, gid: *gid, name: name.clone() });
+        }
+        for (number, record) in &self.shared {
+            each(&Record::Shared { number: *number, record: *record });
         }
         if let Some(origin) = &self.origin {
             each(origin);

@@ -5,6 +5,20 @@ use std::fmt::Write as _;
 use crate::name::Name;
 use crate::types::Timestamp;
 
+/// What the index knows of a base object with several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedRecord {
+    /// Names of the base that still show it.
+    pub left: u32,
+    /// Its names in the base. This, its size and its time of modification tell
+    /// it from another object with its number in a base that was made anew.
+    pub nlink: u32,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its time of modification.
+    pub mtime: Timestamp,
+}
+
 /// What one line of META says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -48,6 +62,13 @@ pub enum Record {
         gid: u32,
         /// The name, or `.`.
         name: Box<[u8]>,
+    },
+    /// `l`: what the index knows of a base object with several names.
+    Shared {
+        /// The number of the object.
+        number: u64,
+        /// See there.
+        record: SharedRecord,
     },
     /// `b`: the base that the storage was made for.
     Origin {
@@ -103,6 +124,10 @@ impl Record {
             Record::Owner { mode, uid, gid, name } => {
                 line(out, &format!("o {mode:04o} {uid} {gid}"), &[&escape(name)]);
             }
+            Record::Shared { number, record } => {
+                let SharedRecord { left, nlink, size, mtime } = record;
+                line(out, &format!("l {number} {left} {nlink} {size} {}", time(*mtime)), &[]);
+            }
             Record::Origin { fsid, ino, path } => {
                 line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
             }
@@ -154,7 +179,7 @@ pub fn parse_line(line: &[u8]) -> Line {
     let parsed = match kind {
         b'D' => entry_name(rest).map(|name| Record::Hide { name }),
         b'R' => redirect_2005(rest),
-        b'd' | b'r' | b'i' | b'c' | b'o' | b'b' | b'f' => extension(kind, rest),
+        b'd' | b'r' | b'i' | b'c' | b'o' | b'l' | b'b' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -198,6 +223,15 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             uid: narrow(number(field()?, 10)?)?,
             gid: narrow(number(field()?, 10)?)?,
             name: entry_or_self(&unescape(field()?)?)?,
+        },
+        b'l' => Record::Shared {
+            number: number(field()?, 10)?,
+            record: SharedRecord {
+                left: narrow(number(field()?, 10)?)?,
+                nlink: narrow(number(field()?, 10)?)?,
+                size: number(field()?, 10)?,
+                mtime: timestamp(field()?)?,
+            },
         },
         b'b' => Record::Origin {
             fsid: number(field()?, 16)?,

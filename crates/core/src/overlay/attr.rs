@@ -60,18 +60,16 @@ impl Overlay {
         let Some(link) = link else {
             let mut attr = Attr::from(&stat);
             attr.ino = node.ino;
-            if !node.in_storage() || node.is_dir() {
+            if node.shared {
+                attr.nlink = self.shared_nlink(node, &stat);
+            } else if !node.in_storage() || node.is_dir() {
                 // The base still has its name; the merged tree does not.
                 attr.nlink = 0;
             }
             return Ok(attr);
         };
         let dir = self.dir(&link.parent)?;
-        let mut attr = self.show(node, &stat, &dir, &link.name)?;
-        if node.is_dir() && node.in_storage() {
-            attr.ctime = self.dir(node)?.shown_ctime(b".", attr.ctime);
-        }
-        Ok(attr)
+        self.show(node, &stat, &dir, &link.name)
     }
 
     fn root_attr(&self) -> Result<Attr> {

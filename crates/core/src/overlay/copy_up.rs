@@ -71,6 +71,9 @@ impl Overlay {
     fn copy_up_one(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
         self.check_writable()?;
         let link = node.place.read().names.first().cloned();
+        if node.shared && (link.is_some() || self.has_base_names(node)) {
+            return self.copy_up_shared(node, truncate);
+        }
         let Some(link) = link else {
             return self.copy_up_nameless(node, truncate);
         };
@@ -119,7 +122,7 @@ impl Overlay {
 
     /// A finished copy of a regular file, without a name. `None`: the storage
     /// file system has no unnamed files.
-    fn unnamed_copy(
+    pub(super) fn unnamed_copy(
         &self,
         from: Spot<'_>,
         dir: BorrowedFd<'_>,
@@ -144,7 +147,7 @@ impl Overlay {
 
     /// A copy of anything, made under a reserved name and moved to its own.
     /// Run with the directory's `mutate` held, for its times are put back.
-    fn named_copy(
+    pub(super) fn named_copy(
         &self,
         from: Spot<'_>,
         dir: BorrowedFd<'_>,

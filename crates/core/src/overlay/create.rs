@@ -224,7 +224,7 @@ impl Overlay {
     ) -> Result<(Arc<Node>, Entry)> {
         let stat = stat?;
         let ino = storage_ino(&stat);
-        let found = Found { stat, ino, in_storage: true, base: BaseRef::None };
+        let found = Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false };
         let node = self.adopt(parent, name, found);
         let attr = self.show(&node, &stat, dir, name)?;
         let known = Arc::clone(&node);

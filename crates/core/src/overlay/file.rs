@@ -217,6 +217,9 @@ impl Overlay {
         {
             dir.sync_meta()?;
         }
+        if file.node.is_indexed() {
+            self.shared.dir()?.sync_meta()?;
+        }
         if datasync { rustix::fs::fdatasync(&opened.fd) } else { rustix::fs::fsync(&opened.fd) }
     }
 

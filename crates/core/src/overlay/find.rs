@@ -8,6 +8,7 @@ use rustix::fs::{Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::Overlay;
+use super::shared::{index_name, is_shared};
 use crate::dirs::Dir;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Link, Names, Node, Place};
@@ -61,6 +62,8 @@ pub(super) struct Found {
     pub ino: u64,
     pub in_storage: bool,
     pub base: BaseRef,
+    /// A base object with several names.
+    pub shared: bool,
 }
 
 /// A reference on a node, given back when dropped.
@@ -162,11 +165,13 @@ impl Overlay {
     /// another thread has made.
     pub(super) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
         let kind = kind(&found.stat);
-        let linked = kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
+        let linked = found.shared || kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
         let link = Link::new(parent, name);
         let place =
             Place { names: Names::One(Arc::clone(&link)), base: found.base.clone(), held: None };
         let mut node = Node::new(node_id(found.ino), found.ino, kind, found.in_storage, place);
+        node.shared = found.shared;
+        node.set_indexed(found.shared && found.in_storage);
         // Another thread may enter another name between the look and the entry.
         for _ in 0..2 {
             if linked && let Some(known) = self.named_before(&found) {
@@ -190,6 +195,9 @@ impl Overlay {
     /// The node of an object with several names, if it is known by another one.
     fn named_before(&self, found: &Found) -> Option<NodeRef<'_>> {
         let node = self.reference(self.table.referenced(node_id(found.ino))?);
+        if node.shared && found.shared {
+            return Some(node);
+        }
         let same = self.at(&node, |spot, in_storage| {
             let stat = sys::stat(spot)?;
             Ok(in_storage == found.in_storage && stat.stx_ino == found.stat.stx_ino)
@@ -227,14 +235,20 @@ impl Overlay {
             if let Some(fd) = self.open_base_path(&path)? {
                 let stat = sys::stat_fd(&fd)?;
                 let (ino, base) = (base_ino(stat.stx_ino), BaseRef::Path(path));
-                return Ok(Some(Found { stat, ino, in_storage: false, base }));
+                return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
             }
         }
         let Some(stat) = self.base_stat(dir, name)? else {
             return Ok(None);
         };
-        let ino = base_ino(stat.stx_ino);
-        Ok(Some(Found { stat, ino, in_storage: false, base: BaseRef::SameName }))
+        let (ino, base) = (base_ino(stat.stx_ino), BaseRef::SameName);
+        if !is_shared(&stat) {
+            return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
+        }
+        Ok(Some(match self.indexed(&stat)? {
+            Some(stat) => Found { stat, ino, in_storage: true, base, shared: true },
+            None => Found { stat, ino, in_storage: false, base, shared: true },
+        }))
     }
 
     fn resolve_stored(&self, dir: &Dir, name: &[u8], stat: Statx) -> Result<Found> {
@@ -246,8 +260,8 @@ impl Overlay {
                 meta.redirect(name).filter(|_| is_dir).map(Arc::<[u8]>::from),
             )
         };
-        let mut found =
-            Found { ino: storage_ino(&stat), stat, in_storage: true, base: BaseRef::None };
+        let (ino, base) = (storage_ino(&stat), BaseRef::None);
+        let mut found = Found { ino, stat, in_storage: true, base, shared: false };
         if let Some(path) = redirect {
             match self.open_base_path(&path)? {
                 Some(fd) => {
@@ -259,15 +273,33 @@ impl Overlay {
         } else if (identity.is_none() || is_dir)
             && let Some(base) = self.base_stat(dir, name)?
         {
-            if kind(&base) == kind(&stat) {
+            if is_shared(&base) {
+                // Without the index (2005) it is a file apart.
+                found.shared = self.is_indexed_as(&base, &stat)?;
+                if found.shared {
+                    found.ino = base_ino(base.stx_ino);
+                }
+            } else if kind(&base) == kind(&stat) {
                 found.ino = base_ino(base.stx_ino);
                 found.base = BaseRef::SameName;
             } else {
                 tracing::warn!("base and storage hold objects of different types");
             }
         }
-        found.ino = identity.unwrap_or(found.ino);
+        if let Some(number) = identity {
+            found.ino = number;
+            let indexed = || self.index_stat(number);
+            found.shared = !is_dir
+                && stat.stx_nlink > 1
+                && self.shared.record(number).is_some()
+                && indexed()?.is_some_and(|index| index.stx_ino == stat.stx_ino);
+        }
         Ok(found)
+    }
+
+    /// A shared base object was copied up to this storage object.
+    fn is_indexed_as(&self, base: &Statx, stored: &Statx) -> Result<bool> {
+        Ok(self.indexed(base)?.is_some_and(|index| index.stx_ino == stored.stx_ino))
     }
 
     /// Attributes of a base entry that is not hidden.
@@ -287,10 +319,24 @@ impl Overlay {
 
     /// The attributes that programs see. `dir` and `name`: where the node was
     /// reached.
-    pub(super) fn show(&self, node: &Node, stat: &Statx, dir: &Dir, name: &[u8]) -> Result<Attr> {
+    pub(super) fn show(
+        &self,
+        node: &Arc<Node>,
+        stat: &Statx,
+        dir: &Dir,
+        name: &[u8],
+    ) -> Result<Attr> {
         let mut attr = Attr::from(stat);
         attr.ino = node.ino;
+        if node.shared {
+            attr.nlink = self.shared_nlink(node, stat);
+        }
         if !node.in_storage() {
+            return Ok(attr);
+        }
+        if node.is_indexed() {
+            let name = index_name(node.ino);
+            attr.ctime = self.shared.dir()?.shown_ctime(name.as_bytes(), attr.ctime);
             return Ok(attr);
         }
         if !node.is_dir() {
@@ -300,6 +346,10 @@ impl Overlay {
         if node.place.read().base != BaseRef::None {
             // Entries of two layers: 1 says that nothing is to be concluded.
             attr.nlink = 1;
+        }
+        // Copy-ups inside do not move the time that shows.
+        if let Some(own) = sys::absent(self.dir(node))? {
+            attr.ctime = own.shown_ctime(b".", attr.ctime);
         }
         Ok(attr)
     }

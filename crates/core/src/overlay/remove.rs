@@ -23,9 +23,12 @@ impl Overlay {
     /// ENOENT; EISDIR; EROFS; as `unlink(2)`.
     pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<()> {
         let (parent, dir) = self.dir_for_removal(parent, name)?;
-        let (node, _) = self.find(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
+        let (node, stat) = self.find(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
         if node.is_dir() {
             return Err(Errno::ISDIR);
+        }
+        if node.shared {
+            self.prepare_index()?;
         }
         let _lock = dir.mutate.lock();
         let storage = dir.writable()?;
@@ -34,8 +37,15 @@ impl Overlay {
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         self.hide(&dir, name)?;
-        if node.in_storage() {
-            rustix::fs::unlinkat(storage, name, AtFlags::empty())?;
+        let stored = match node.in_storage() {
+            false => false,
+            true => match rustix::fs::unlinkat(storage, name, AtFlags::empty()) {
+                // The base alone has the name; the object lies in the index.
+                Err(Errno::NOENT) if node.shared => false,
+                other => other.map(|()| true)?,
+            },
+        };
+        if stored {
             self.drop_identity(&dir, name);
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
@@ -44,6 +54,9 @@ impl Overlay {
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
             place.held = Some(held);
+        }
+        if node.shared {
+            self.shared_name_gone(&node, &mut place, stored, &stat)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 use rustix::fd::OwnedFd;
-use rustix::fs::RenameFlags;
+use rustix::fs::{RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -15,7 +15,7 @@ use super::create::new_name;
 use super::find::storage_ino;
 use super::link::identity;
 use super::remove::{remove_reserved, still_there};
-use crate::dirs::Dir;
+use crate::dirs::{Dir, Mark};
 use crate::meta::Record;
 use crate::name::Name;
 use crate::node::{BaseRef, Link, Node, Place};
@@ -54,6 +54,9 @@ impl Overlay {
         let to = End { parent: new_parent, dir: new_dir, name: target_name };
         let (source, _) = self.find(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
         let target = self.find(&to.parent, &to.dir, to.name)?.map(|(node, _)| node);
+        if [Some(&source), target.as_ref()].into_iter().flatten().any(|node| node.shared) {
+            self.prepare_index()?;
+        }
         match (mode, &target) {
             (RenameMode::NoReplace, Some(_)) => return Err(Errno::EXIST),
             (RenameMode::Exchange, None) => return Err(Errno::NOENT),
@@ -117,23 +120,42 @@ impl Overlay {
             None => None,
         };
         let base = if source.is_dir() { self.base_path(source) } else { None };
+        self.materialise(&from.dir, from.name, source)?;
+        let over = self.shared_target(to, target)?;
         let (mut place, mut target_place) = lock_places(source, target);
         still_there(&place, from.parent.id, from.name)?;
         if let (Some(dir), Some(place)) = (&target_dir, &target_place) {
             self.clear_target(to, dir, place)?;
         }
         if source.is_dir() {
-            self.move_dir(from, to, base.as_deref())?;
+            self.move_dir(from, to, base.as_deref(), target.is_some())?;
         } else {
             self.move_file(from, to, source)?;
         }
         if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
+            if let Some((stored, stat)) = over {
+                self.shared_name_gone(target, place, stored, &stat)?;
+            }
         }
         let link = relink(&mut place, from, to, base);
         self.table.remove_name(from.parent.id, from.name);
         self.table.add_name(source, link);
         Ok(())
+    }
+
+    /// Whether a shared object that will lose its name to another one has a
+    /// storage entry there, and its attributes.
+    fn shared_target(
+        &self,
+        to: &End<'_>,
+        target: Option<&Arc<Node>>,
+    ) -> Result<Option<(bool, Statx)>> {
+        let Some(target) = target.filter(|target| target.shared) else {
+            return Ok(None);
+        };
+        let stored = sys::absent(sys::stat(Spot::At(to.dir.writable()?, to.name)))?.is_some();
+        Ok(Some((stored, self.at(target, |spot, _| sys::stat(spot))?)))
     }
 
     /// An empty directory is about to be replaced: nothing of it may show
@@ -148,21 +170,37 @@ impl Overlay {
         }
     }
 
-    /// `R` target, storage rename, `D` source.
-    fn move_dir(&self, from: &End<'_>, to: &End<'_>, base: Option<&[u8]>) -> Result<()> {
-        if let Some(path) = base {
-            to.dir.set_redirect(path, to.name)?;
-        }
-        let moved =
-            rustix::fs::renameat(from.dir.writable()?, from.name, to.dir.writable()?, to.name);
+    /// `R` target, storage rename, `D` source. `replaces`: an empty directory
+    /// has been cleared for it, which cannot come back.
+    fn move_dir(
+        &self,
+        from: &End<'_>,
+        to: &End<'_>,
+        base: Option<&[u8]>,
+        replaces: bool,
+    ) -> Result<()> {
+        let marks = Marks::set(from, to)?;
+        let (old, new) = (from.dir.writable()?, to.dir.writable()?);
+        let redirected = base.map_or(Ok(()), |path| to.dir.set_redirect(path, to.name));
+        let moved = redirected.and_then(|()| rustix::fs::renameat(old, from.name, new, to.name));
         if let Err(errno) = moved {
-            if base.is_some() {
-                to.dir.remove_redirect(to.name)?;
-            }
+            marks.roll_back(from, to);
             return Err(errno);
         }
-        self.hide(&from.dir, from.name)?;
-        from.dir.remove_redirect(from.name)
+        let hidden =
+            self.hide(&from.dir, from.name).and_then(|()| from.dir.remove_redirect(from.name));
+        let Err(errno) = hidden else { return Ok(()) };
+        if !replaces && rustix::fs::renameat(new, to.name, old, from.name).is_ok() {
+            marks.roll_back(from, to);
+            return Err(errno);
+        }
+        // The move stands; what the base has under the old name shows again
+        // after a remount.
+        tracing::error!("a moved directory may leave its base part behind: {errno}");
+        let mut meta = from.dir.meta.write();
+        meta.apply(&Record::Hide { name: from.name.into() });
+        meta.remove_redirect(from.name);
+        Ok(())
     }
 
     /// `D` source and `i` target, storage rename, `D` target.
@@ -173,15 +211,23 @@ impl Overlay {
         let number =
             (source.ino != storage_ino(&stat)).then(|| identity(source, stat.stx_ino, to.name));
         let stale = number.is_none() && to.dir.meta.read().has_identity(to.name);
-        if Arc::ptr_eq(&from.dir, &to.dir) {
+        let marks = Marks::set(from, to)?;
+        let recorded = if Arc::ptr_eq(&from.dir, &to.dir) {
             let records: Vec<Record> = whiteout.into_iter().chain(number).collect();
-            from.dir.append(&records)?;
+            from.dir.append(&records)
         } else {
-            from.dir.append(whiteout.as_slice())?;
-            to.dir.append(number.as_slice())?;
+            from.dir.append(whiteout.as_slice()).and_then(|()| to.dir.append(number.as_slice()))
+        };
+        let moved = recorded
+            .and_then(|()| rustix::fs::renameat(storage, from.name, to.dir.writable()?, to.name));
+        if let Err(errno) = moved {
+            marks.roll_back(from, to);
+            return Err(errno);
         }
-        rustix::fs::renameat(storage, from.name, to.dir.writable()?, to.name)?;
-        self.hide(&to.dir, to.name)?;
+        if let Err(errno) = self.hide(&to.dir, to.name) {
+            // The storage entry shows in any case.
+            tracing::warn!("a base entry under a moved file is not hidden: {errno}");
+        }
         self.drop_identity(&from.dir, from.name);
         if stale {
             self.drop_identity(&to.dir, to.name);
@@ -214,21 +260,25 @@ impl Overlay {
             if node.is_dir() { self.base_path(node) } else { None }
         };
         let (source_base, target_base) = (base_of(source), base_of(target));
+        self.materialise(&from.dir, from.name, source)?;
+        self.materialise(&to.dir, to.name, target)?;
         let (mut place, mut target_place) = lock_places(source, Some(target));
         let target_place = target_place.as_mut().ok_or(Errno::NOENT)?;
         still_there(&place, from.parent.id, from.name)?;
         still_there(target_place, to.parent.id, to.name)?;
-        self.hide(&from.dir, from.name)?;
-        self.hide(&to.dir, to.name)?;
-        self.prepare_swap(from, to, source, source_base.as_deref())?;
-        self.prepare_swap(to, from, target, target_base.as_deref())?;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)?;
-        if source_base.is_none() {
-            to.dir.remove_redirect(to.name)?;
-        }
-        if target_base.is_none() {
-            from.dir.remove_redirect(from.name)?;
+        let marks = Marks::set(from, to)?;
+        let swapped = self
+            .hide(&from.dir, from.name)
+            .and_then(|()| self.hide(&to.dir, to.name))
+            .and_then(|()| self.prepare_swap(from, to, source, source_base.as_deref()))
+            .and_then(|()| self.prepare_swap(to, from, target, target_base.as_deref()))
+            .and_then(|()| {
+                rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)
+            });
+        if let Err(errno) = swapped {
+            marks.roll_back(from, to);
+            return Err(errno);
         }
         let link = relink(&mut place, from, to, source_base);
         let target_link = relink(target_place, to, from, target_base);
@@ -248,14 +298,38 @@ impl Overlay {
         node: &Node,
         base: Option<&[u8]>,
     ) -> Result<()> {
-        if let Some(path) = base {
-            return to.dir.set_redirect(path, to.name);
+        match base {
+            Some(path) => return to.dir.set_redirect(path, to.name),
+            // What was there before is on its way out.
+            None => to.dir.remove_redirect(to.name)?,
         }
         let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
         if node.ino != storage_ino(&stat) {
             to.dir.append(&[identity(node, stat.stx_ino, to.name)])?;
         }
         Ok(())
+    }
+}
+
+/// What META said of both ends of a rename.
+struct Marks(Mark, Mark);
+
+impl Marks {
+    /// `mutate` of both directories is held, and stays so.
+    fn set(from: &End<'_>, to: &End<'_>) -> Result<Marks> {
+        // The two may be one directory: each mark speaks of both names.
+        let same = Arc::ptr_eq(&from.dir, &to.dir);
+        let (both, first, second) = ([from.name, to.name], [from.name], [to.name]);
+        let from_names: &[&[u8]] = if same { &both } else { &first };
+        let to_names: &[&[u8]] = if same { &both } else { &second };
+        Ok(Marks(from.dir.mark(from_names)?, to.dir.mark(to_names)?))
+    }
+
+    fn roll_back(self, from: &End<'_>, to: &End<'_>) {
+        from.dir.roll_back(self.0);
+        if !Arc::ptr_eq(&from.dir, &to.dir) {
+            to.dir.roll_back(self.1);
+        }
     }
 }
 

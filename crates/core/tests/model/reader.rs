@@ -34,7 +34,13 @@ struct Meta {
 /// The tree shown: paths below the root, joined by slashes.
 pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
     let mut found = BTreeMap::new();
-    let roots = Dirs { top: base, base: Some(base.to_owned()), storage: Some(storage.to_owned()) };
+    let index = storage.join("META_dAfFgHE39ktF3HD2sr_links");
+    let roots = Dirs {
+        top: base,
+        index: &index,
+        base: Some(base.to_owned()),
+        storage: Some(storage.to_owned()),
+    };
     read_dir(&roots, b"", &mut found);
     found
 }
@@ -42,6 +48,8 @@ pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
 /// The two parts of a directory.
 struct Dirs<'a> {
     top: &'a Path,
+    /// Where base objects with several names are copied up to.
+    index: &'a Path,
     base: Option<PathBuf>,
     storage: Option<PathBuf>,
 }
@@ -67,7 +75,13 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
             path.symlink_metadata().ok().filter(|stat| stat.is_dir()).map(|stat| (path, stat))
         });
         let below = redirected.or(own);
-        let Some((place, stat)) = stored.as_ref().or(below.as_ref()) else { continue };
+        let indexed = below.as_ref().filter(|(_, stat)| stat.nlink() > 1 && !stat.is_dir());
+        let indexed = indexed.and_then(|(_, stat)| {
+            let path = dirs.index.join(format!("{:x}", stat.ino()));
+            path.symlink_metadata().ok().map(|stat| (path, stat))
+        });
+        let shown = stored.as_ref().or(indexed.as_ref()).or(below.as_ref());
+        let Some((place, stat)) = shown else { continue };
         let mut full = path.to_vec();
         full.extend_from_slice(name);
         let mut object = object(place, stat);
@@ -77,7 +91,7 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
             full.push(b'/');
             let merged = below.filter(|(_, stat)| stat.is_dir()).map(|(path, _)| path);
             let storage = stored.map(|(path, _)| path);
-            read_dir(&Dirs { top: dirs.top, base: merged, storage }, &full, found);
+            read_dir(&Dirs { base: merged, storage, ..*dirs }, &full, found);
         }
     }
 }
@@ -160,7 +174,11 @@ fn read_meta(dir: &Path) -> Meta {
             (b'i', [shown, own, name]) => {
                 meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
             }
-            (b'c', [_, _, _]) | (b'o', [_, _, _, _]) | (b'b', [_, _, _]) => {}
+            (b'l', [_, _, _, _, _])
+            | (b'f', [_])
+            | (b'c', [_, _, _])
+            | (b'o', [_, _, _, _])
+            | (b'b', [_, _, _]) => {}
             _ => panic!("{dir:?}: no such line: {:?}", String::from_utf8_lossy(line)),
         }
     }

@@ -10,31 +10,54 @@ use super::naive::{Id, Kind, Naive, ROOT};
 pub fn make_base(base: &FsPath, model: &mut Naive, uid: u32) {
     std::fs::create_dir(base).unwrap();
     model.get_mut(ROOT).uid = uid;
-    make_level(base, ROOT, model, uid, 2);
+    make_level(base, ROOT, model, uid, 2, None);
 }
 
-pub fn make_level(dir: &FsPath, id: Id, model: &mut Naive, uid: u32, depth: u32) {
+/// Hard links of what lies above: the directory, and its id.
+type Above<'a> = Option<(&'a FsPath, Id)>;
+
+fn make_level(dir: &FsPath, id: Id, model: &mut Naive, uid: u32, depth: u32, above: Above<'_>) {
     use std::os::unix::ffi::OsStrExt;
     let at = |name: &[u8]| dir.join(std::ffi::OsStr::from_bytes(name));
-    for name in [&b"a"[..], b"b", b"with space"] {
-        std::fs::create_dir(at(name)).unwrap();
-        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let child = model.make(id, name, Kind::Dir(BTreeMap::new()), 0o755, uid).unwrap();
-        if depth > 0 {
-            make_level(&at(name), child, model, uid, depth - 1);
+    for (name, len) in [(&b"f"[..], 5000), (b"g", 100), (b"new\nline", 10)] {
+        if linked(above, dir, id, name, model) {
+            continue;
         }
-    }
-    for (name, len) in [(&b"f"[..], 5000), (b"g", 0), (b"new\nline", 10)] {
         let content = vec![name[0]; len];
         std::fs::write(at(name), &content).unwrap();
         std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o644)).unwrap();
         model.make(id, name, Kind::File(content), 0o644, uid).unwrap();
     }
-    std::os::unix::fs::symlink("f", at(b"l")).unwrap();
-    model.make(id, b"l", Kind::Symlink(b"f".to_vec()), 0o777, uid).unwrap();
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, at(b"n"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    model.make(id, b"n", Kind::Fifo, 0o600, uid).unwrap();
+    if !linked(above, dir, id, b"l", model) {
+        std::os::unix::fs::symlink("f", at(b"l")).unwrap();
+        model.make(id, b"l", Kind::Symlink(b"f".to_vec()), 0o777, uid).unwrap();
+    }
+    if !linked(above, dir, id, b"n", model) {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at(b"n"), fifo, mode, 0).unwrap();
+        model.make(id, b"n", Kind::Fifo, 0o600, uid).unwrap();
+    }
+    for name in [&b"a"[..], b"b", b"with space"] {
+        std::fs::create_dir(at(name)).unwrap();
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let child = model.make(id, name, Kind::Dir(BTreeMap::new()), 0o755, uid).unwrap();
+        if depth > 0 {
+            let above = (name == b"a").then_some((dir, id));
+            make_level(&at(name), child, model, uid, depth - 1, above);
+        }
+    }
+}
+
+/// Makes a name a hard link of its like above, for some names.
+fn linked(above: Above<'_>, dir: &FsPath, id: Id, name: &[u8], model: &mut Naive) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Some((from, from_id)) = above.filter(|_| name != b"f") else { return false };
+    let name_os = std::ffi::OsStr::from_bytes(name);
+    std::fs::hard_link(from.join(name_os), dir.join(name_os)).unwrap();
+    let object = model.child(from_id, name).unwrap();
+    model.link(object, id, name).unwrap();
+    true
 }
 
 /// Everything of a tree that must not change, a line an entry.

@@ -1,0 +1,251 @@
+//! Base objects with several names (hard links).
+//!
+//! They are *shared*: all names lead to one node, also after a copy-up, whose
+//! result lies in an index directory under the object's number
+//! (docs/FORMAT.md, section 6). A name has a storage entry of its own only
+//! where that was needed: the name by which it was copied up, and those that
+//! were made or moved.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, Mode, Statx};
+use rustix::io::Errno;
+
+use super::{Overlay, find};
+use crate::check::FEATURE_LINKS;
+use crate::dirs::Dir;
+use crate::meta::{Record, SharedRecord};
+use crate::name::LINKS_NAME;
+use crate::node::{Node, Place};
+use crate::sys::{self, Result, Spot};
+use crate::types::NodeId;
+
+/// The index of copied-up shared objects, with a META of its own.
+///
+/// Its `mutate` comes after every `place` in the order of locks.
+pub(super) struct SharedIndex(Mutex<Option<Arc<Dir>>>);
+
+/// What is recorded of a base object before any of its names is lost.
+fn whole(base: &Statx) -> SharedRecord {
+    SharedRecord {
+        left: base.stx_nlink,
+        nlink: base.stx_nlink,
+        size: base.stx_size,
+        mtime: base.stx_mtime.into(),
+    }
+}
+
+/// The base object has names that are not these alone.
+pub(super) fn is_shared(base: &Statx) -> bool {
+    base.stx_nlink > 1 && find::kind(base) != libc::S_IFDIR
+}
+
+/// Name of an object in the index.
+pub(super) fn index_name(number: u64) -> String {
+    format!("{number:x}")
+}
+
+impl SharedIndex {
+    /// Opens the index, if there is one.
+    pub fn open(storage: BorrowedFd<'_>) -> Result<SharedIndex> {
+        let dir = match sys::absent(sys::open_dir(storage, LINKS_NAME.as_bytes()))? {
+            Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd))?)),
+            None => None,
+        };
+        Ok(SharedIndex(Mutex::new(dir)))
+    }
+
+    /// The index; ENOENT: there is none.
+    pub fn dir(&self) -> Result<Arc<Dir>> {
+        self.0.lock().clone().ok_or(Errno::NOENT)
+    }
+
+    /// What is recorded of an object.
+    pub fn record(&self, number: u64) -> Option<SharedRecord> {
+        self.0.lock().as_ref()?.meta.read().shared(number)
+    }
+}
+
+impl Overlay {
+    /// Makes sure that there is an index. No lock may be held.
+    pub(super) fn prepare_index(&self) -> Result<Arc<Dir>> {
+        if let Ok(dir) = self.shared.dir() {
+            return Ok(dir);
+        }
+        let _lock = self.root_dir.mutate.lock();
+        if let Ok(dir) = self.shared.dir() {
+            return Ok(dir);
+        }
+        let storage = self.storage.as_fd();
+        // Those who do not know the index must not write from now on.
+        let mut words: Vec<Box<[u8]>> =
+            self.root_dir.meta.read().features().map(Into::into).collect();
+        if !words.iter().any(|word| **word == *FEATURE_LINKS) {
+            words.push(FEATURE_LINKS.into());
+            self.root_dir.append(&[Record::Features { words }])?;
+        }
+        self.root_dir.unseen(
+            |dir| match rustix::fs::mkdirat(dir, LINKS_NAME, Mode::RWXU) {
+                Err(Errno::EXIST) => Ok(()),
+                other => other,
+            },
+            |()| Vec::new(),
+        )?;
+        let fd = sys::open_dir(storage, LINKS_NAME.as_bytes())?;
+        let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd))?);
+        *self.shared.0.lock() = Some(Arc::clone(&dir));
+        Ok(dir)
+    }
+
+    /// Where a base object with several names was copied up to. `None`: it
+    /// was not.
+    pub(super) fn indexed(&self, base: &Statx) -> Result<Option<Statx>> {
+        let number = find::base_ino(base.stx_ino);
+        match self.shared.record(number) {
+            None => Ok(None),
+            Some(record) if record == SharedRecord { left: record.left, ..whole(base) } => {
+                self.index_stat(number)
+            }
+            Some(_) => {
+                tracing::warn!(number, "the base has another object where one was copied up");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Attributes of an object in the index.
+    pub(super) fn index_stat(&self, number: u64) -> Result<Option<Statx>> {
+        let Ok(dir) = self.shared.dir() else { return Ok(None) };
+        sys::absent(sys::stat(Spot::At(dir.writable()?, index_name(number).as_bytes())))
+    }
+
+    /// The link count that a shared node shows.
+    pub(super) fn shared_nlink(&self, node: &Node, stat: &Statx) -> u32 {
+        let left = self.shared.record(node.ino).map(|record| record.left);
+        if !node.in_storage() {
+            return left.unwrap_or(stat.stx_nlink);
+        }
+        let own = stat.stx_nlink.saturating_sub(u32::from(node.is_indexed()));
+        own.saturating_add(left.unwrap_or(0))
+    }
+
+    /// Names of the base that nobody has looked up may show a node.
+    pub(super) fn has_base_names(&self, node: &Node) -> bool {
+        self.shared.record(node.ino).is_none_or(|record| record.left > 0)
+    }
+
+    /// A name of the base does not show a shared node any more: it was hidden,
+    /// or has a storage entry now. `base`: the object there, if it still is
+    /// the one that shows.
+    pub(super) fn lose_base_name(&self, node: &Node, base: Option<&Statx>) -> Result<()> {
+        let dir = self.shared.dir()?;
+        let _lock = dir.mutate.lock();
+        let record = match (self.shared.record(node.ino), base) {
+            (Some(record), _) => record,
+            (None, Some(base)) => whole(base),
+            (None, None) => return Ok(()),
+        };
+        let left = record.left.saturating_sub(1);
+        let record = SharedRecord { left, ..record };
+        dir.append(&[Record::Shared { number: node.ino, record }])
+    }
+
+    /// Copies a shared object up into the index. Its `copy_up` lock is held.
+    pub(super) fn copy_up_shared(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
+        let dir = self.prepare_index()?;
+        let index = dir.writable()?;
+        let source = self.at(node, |spot, _| sys::hold(spot))?;
+        let from = Spot::Fd(source.as_fd());
+        let stat = sys::stat(from)?;
+        let unnamed = match node.kind {
+            libc::S_IFREG => self.unnamed_copy(from, index, &stat, truncate)?,
+            _ => None,
+        };
+        let name = index_name(node.ino);
+        let mut place = node.place.write();
+        {
+            let _lock = dir.mutate.lock();
+            if self.shared.record(node.ino).is_none() {
+                let record = whole(&stat);
+                dir.append(&[Record::Shared { number: node.ino, record }])?;
+            }
+            match unnamed {
+                Some(fd) => sys::link_fd(fd.as_fd(), index, name.as_bytes())?,
+                None => {
+                    self.named_copy(from, index, name.as_bytes(), &stat, truncate)?;
+                }
+            }
+            place.held = None;
+            node.set_indexed(true);
+            node.set_in_storage();
+        }
+        let link = place.names.first().cloned();
+        drop(place);
+        // By the old rules the change is seen under this name, at least.
+        if let Some(link) = link
+            && let Ok(parent) = self.dir(&link.parent)
+        {
+            let _lock = parent.mutate.lock();
+            let there = node.place.read().names.iter().any(|now| Arc::ptr_eq(now, &link));
+            if there && let Err(errno) = self.materialise(&parent, &link.name, node) {
+                tracing::debug!("a shared object has no entry under its name: {errno}");
+            }
+        }
+        let real = self.at(node, |spot, _| sys::stat(spot))?.stx_ctime.into();
+        let _lock = dir.mutate.lock();
+        let name = name.into_bytes().into();
+        dir.append(&[Record::Ctime { name, shown: stat.stx_ctime.into(), real }])
+    }
+
+    /// Gives a shared node that lies in the index a storage entry under one of
+    /// its names. `mutate` of the directory is held.
+    pub(super) fn materialise(&self, dir: &Dir, name: &[u8], node: &Arc<Node>) -> Result<()> {
+        if !node.is_indexed() {
+            return Ok(());
+        }
+        let storage = dir.writable()?;
+        if sys::absent(sys::stat(Spot::At(storage, name)))?.is_some() {
+            return Ok(());
+        }
+        let held = self.at(node, |spot, _| sys::hold(spot))?;
+        dir.unseen(|storage| sys::link_fd(held.as_fd(), storage, name), |()| Vec::new())?;
+        self.lose_base_name(node, None)
+    }
+
+    /// A name of a shared node was removed. `stored`: it had a storage entry;
+    /// `stat`: the attributes it had. Its `place` is held for writing.
+    pub(super) fn shared_name_gone(
+        &self,
+        node: &Node,
+        place: &mut Place,
+        stored: bool,
+        stat: &Statx,
+    ) -> Result<()> {
+        if !stored {
+            self.lose_base_name(node, Some(stat).filter(|_| !node.in_storage()))?;
+        }
+        self.leave_index(node, place)
+    }
+
+    /// Takes a shared node out of the index once it has no name left. Its
+    /// `place` is held for writing.
+    pub(super) fn leave_index(&self, node: &Node, place: &mut Place) -> Result<()> {
+        let left = self.shared.record(node.ino).map_or(0, |record| record.left);
+        if !node.is_indexed() || left > 0 {
+            return Ok(());
+        }
+        let dir = self.shared.dir()?;
+        let (index, name) = (dir.writable()?, index_name(node.ino));
+        let _lock = dir.mutate.lock();
+        let spot = Spot::At(index, name.as_bytes());
+        if sys::stat(spot)?.stx_nlink > 1 {
+            return Ok(());
+        }
+        place.held = Some(Arc::new(sys::hold(spot)?));
+        rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
+        node.set_indexed(false);
+        Ok(())
+    }
+}
