@@ -52,7 +52,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let base_path = canonical(&options.base)?;
     let storage_path = canonical(&options.storage)?;
     let hidden = check_nesting(&base_path, &storage_path, &storage)?;
-    let sealed = sys::seal_tree(base_mount.as_fd());
+    let sealed = sys::seal_tree(base_mount.as_fd(), options.submounts);
     check_mountpoint(options, &base_path, &storage_path, sealed.is_ok())?;
     let mut warnings = Vec::new();
     if !options.read_only {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::meta::{self, Index, Record, Said};
 use crate::name::META_NAME;
+use crate::overlay::Realm;
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, SetTime, Timestamp};
 
@@ -21,8 +22,8 @@ use crate::types::{NodeId, SetTime, Timestamp};
 pub(crate) struct Dir {
     /// The node it belongs to.
     pub node: NodeId,
-    /// `O_PATH` descriptor of the base directory it shows, if any.
-    pub base: Option<OwnedFd>,
+    /// The base directory it shows, if any.
+    pub base: Option<BaseDir>,
     /// `O_PATH` descriptor in the storage, once it lies there.
     storage: OnceLock<OwnedFd>,
     /// What META says. Written under `mutate`, read by everybody.
@@ -39,6 +40,36 @@ pub(crate) struct Dir {
     rewrites: AtomicU64,
 }
 
+/// A base directory.
+pub(crate) struct BaseDir {
+    fd: OwnedFd,
+    /// The file system it is on.
+    pub realm: Realm,
+    /// Mounts in it are shown.
+    crosses: bool,
+}
+
+impl BaseDir {
+    /// `fd`: an `O_PATH` descriptor.
+    pub fn new(fd: OwnedFd, realm: Realm, crosses: bool) -> BaseDir {
+        BaseDir { fd, realm, crosses }
+    }
+
+    /// An entry of it.
+    pub fn spot<'a>(&'a self, name: &'a [u8]) -> Spot<'a> {
+        match self.crosses {
+            true => Spot::Across(self.fd.as_fd(), name),
+            false => Spot::At(self.fd.as_fd(), name),
+        }
+    }
+}
+
+impl AsFd for BaseDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// What META said at some point, of the names that are about to change.
 pub(crate) struct Mark {
     /// Size of the file in bytes; 0 where there was none.
@@ -51,7 +82,7 @@ pub(crate) struct Mark {
 
 impl Dir {
     /// Opens META, if the storage has the directory.
-    pub fn new(node: NodeId, base: Option<OwnedFd>, storage: Option<OwnedFd>) -> Result<Dir> {
+    pub fn new(node: NodeId, base: Option<BaseDir>, storage: Option<OwnedFd>) -> Result<Dir> {
         let loaded = match &storage {
             Some(dir) => meta::load(dir.as_fd())?,
             None => meta::Loaded::default(),
@@ -100,7 +131,7 @@ impl Dir {
     /// The base entry of a name, unless hidden.
     pub fn base_spot<'a>(&'a self, name: &'a [u8]) -> Option<Spot<'a>> {
         let base = self.base.as_ref()?;
-        (!self.hides(name)).then(|| Spot::At(base.as_fd(), name))
+        (!self.hides(name)).then(|| base.spot(name))
     }
 
     /// Makes sure that META is there, so that appending changes no directory

@@ -18,6 +18,9 @@ pub struct OpenOptions {
     pub accept_other_base: bool,
     /// Write although META has damaged lines; the next rewrite drops them.
     pub write_despite_damage: bool,
+    /// File systems that are mounted below the base are part of it; else their
+    /// mount points show as empty directories.
+    pub submounts: bool,
     /// Copied data is not handed to the device before it gets its name.
     pub volatile: bool,
 }

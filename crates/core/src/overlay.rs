@@ -9,6 +9,7 @@ mod file;
 mod find;
 mod link;
 mod listing;
+mod numbers;
 mod remove;
 mod rename;
 mod shared;
@@ -19,17 +20,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::check::{self, Layers};
-use crate::dirs::{Dir, DirCache};
+use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::error::{OpenError, Warning};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo};
+
+pub(crate) use numbers::Realm;
 
 pub use file::OpenFile;
 pub use listing::{ListFor, OpenDir};
@@ -55,6 +59,9 @@ pub struct Overlay {
     dirs: DirCache,
     trail: export::Trail,
     shared: shared::SharedIndex,
+    realms: numbers::Realms,
+    /// Mounts below the base are shown.
+    submounts: bool,
     root: Arc<Node>,
     root_dir: Arc<Dir>,
     root_owner: Mutex<attr::RootOwner>,
@@ -86,11 +93,16 @@ impl Overlay {
         let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
         let place = Place { names: Names::None, base: BaseRef::SameName, held: None };
-        let ino = find::base_ino(root_stat.stx_ino);
+        let realms = numbers::Realms::new(&root_stat);
+        let ino = Realm::default().number(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
         let root_dir = Arc::new(Dir::new(
             NodeId::ROOT,
-            Some(rustix::io::fcntl_dupfd_cloexec(&base, 0)?),
+            Some(BaseDir::new(
+                rustix::io::fcntl_dupfd_cloexec(&base, 0)?,
+                Realm::default(),
+                options.submounts,
+            )),
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
         )?);
         let shared = shared::SharedIndex::open(storage.as_fd())?;
@@ -104,6 +116,8 @@ impl Overlay {
             dirs: DirCache::new(dir_limit()),
             trail: export::Trail::new(),
             shared,
+            realms,
+            submounts: options.submounts,
             root,
             root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
             root_dir,
@@ -246,10 +260,17 @@ impl Overlay {
         let base = match &place.base {
             BaseRef::None => None,
             BaseRef::SameName => match &parent.base {
-                Some(base) => submount_as_empty(sys::open_dir(base.as_fd(), &link.name))?,
+                Some(base) => submount_as_empty(self.open_base_dir(base.as_fd(), &link.name))?,
                 None => None,
             },
             BaseRef::Path(path) => self.open_base_path(path)?,
+        };
+        let base = match base {
+            Some(fd) => {
+                let realm = self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
+                Some(BaseDir::new(fd, realm, self.submounts))
+            }
+            None => None,
         };
         Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage)?)))
     }
@@ -259,13 +280,21 @@ impl Overlay {
     fn open_base_path(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
         let mut at = rustix::io::fcntl_dupfd_cloexec(&self.base, 0)?;
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            at = match submount_as_empty(sys::open_dir(at.as_fd(), name)) {
+            at = match submount_as_empty(self.open_base_dir(at.as_fd(), name)) {
                 Ok(Some(next)) => next,
                 Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
                 Err(errno) => return Err(errno),
             };
         }
         Ok(Some(at))
+    }
+
+    fn open_base_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+        if self.submounts {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            return sys::open(Spot::Across(dir, name), flags);
+        }
+        sys::open_dir(dir, name)
     }
 
     /// Path in the base of what a directory shows, without a leading slash.
@@ -332,7 +361,7 @@ impl Overlay {
                 return f(Spot::Fd(fd.as_fd()), false);
             }
             let base = dir.base.as_ref().ok_or(Errno::STALE)?;
-            return f(Spot::At(base.as_fd(), &link.name), false);
+            return f(base.spot(&link.name), false);
         }
     }
 

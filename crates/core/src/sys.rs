@@ -35,6 +35,8 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 pub(crate) enum Spot<'a> {
     /// An entry of a directory: descriptor (may be `O_PATH`) and single name.
     At(BorrowedFd<'a>, &'a [u8]),
+    /// The same; where something is mounted there, what is mounted.
+    Across(BorrowedFd<'a>, &'a [u8]),
     /// The object itself, as an `O_PATH` descriptor.
     Fd(BorrowedFd<'a>),
 }
@@ -43,7 +45,7 @@ impl<'a> Spot<'a> {
     /// Descriptor, name and flags for the `*at` calls that know `AT_EMPTY_PATH`.
     fn parts(self) -> (BorrowedFd<'a>, &'a [u8], AtFlags) {
         match self {
-            Spot::At(dir, name) => (dir, name, AtFlags::SYMLINK_NOFOLLOW),
+            Spot::At(dir, name) | Spot::Across(dir, name) => (dir, name, AtFlags::SYMLINK_NOFOLLOW),
             Spot::Fd(fd) => (fd, b"", AtFlags::EMPTY_PATH),
         }
     }
@@ -61,6 +63,13 @@ pub(crate) fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result
     retry(|| fs::openat2(dir, name, flags, Mode::empty(), RESOLVE))
 }
 
+/// As [`open_at`], into whatever is mounted there.
+fn open_across(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let resolve = RESOLVE.difference(ResolveFlags::NO_XDEV);
+    retry(|| fs::openat2(dir, name, flags, Mode::empty(), resolve))
+}
+
 /// Opens a directory by single name for use as a directory descriptor.
 pub(crate) fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     open_at(dir, name, OFlags::PATH | OFlags::DIRECTORY)
@@ -70,6 +79,7 @@ pub(crate) fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 pub(crate) fn open(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
     match spot {
         Spot::At(dir, name) => open_at(dir, name, flags),
+        Spot::Across(dir, name) => open_across(dir, name, flags),
         Spot::Fd(fd) => fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty()),
     }
 }
@@ -87,6 +97,7 @@ pub(crate) fn open_untraced(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
 pub(crate) fn hold(spot: Spot<'_>) -> Result<OwnedFd> {
     match spot {
         Spot::At(dir, name) => open_at(dir, name, OFlags::PATH),
+        Spot::Across(dir, name) => open_across(dir, name, OFlags::PATH),
         Spot::Fd(fd) => rustix::io::fcntl_dupfd_cloexec(fd, 0),
     }
 }
@@ -135,6 +146,12 @@ pub(crate) fn stat_fd(fd: impl AsFd) -> Result<Statx> {
     stat(Spot::Fd(fd.as_fd()))
 }
 
+/// The file is on a file system without blocks (proc, sysfs, cgroup): its
+/// content is made up when it is read.
+pub(crate) fn is_generated(fd: impl AsFd) -> bool {
+    fs::fstatvfs(fd).is_ok_and(|vfs| vfs.f_blocks == 0)
+}
+
 /// Sets the permission bits (all twelve). EOPNOTSUPP for a symlink.
 pub(crate) fn set_mode(spot: Spot<'_>, mode: u32) -> Result<()> {
     match raw::fchmodat2(spot, mode) {
@@ -164,7 +181,9 @@ pub(crate) fn set_times(
 ) -> Result<()> {
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
     match spot {
-        Spot::At(dir, name) => fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        Spot::At(dir, name) | Spot::Across(dir, name) => {
+            fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        }
         // AT_EMPTY_PATH is known to utimensat from 5.8 on; an O_PATH
         // descriptor is enough for it.
         Spot::Fd(fd) => fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH),

@@ -119,12 +119,22 @@ fn wait(reader: OwnedFd, pid: i32) -> Result<(), Failure> {
     Err(Failure::new(code, String::from_utf8_lossy(&message)))
 }
 
-/// Settings of the process that serves: as many open files as it may have,
-/// and modes that no umask cuts.
+/// Settings of the process that serves: limits as wide as it may have them,
+/// for those of whoever mounts are not meant for the users of the mount, and
+/// modes that no umask cuts.
 pub fn prepare_process() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // It works with fewer.
-    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    for resource in [Resource::Nofile, Resource::Fsize, Resource::Cpu, Resource::As, Resource::Data]
+    {
+        let limit = rustix::process::getrlimit(resource);
+        let all = Rlimit { current: None, maximum: None };
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // Root may have all; open files are bounded all the same. What is
+        // refused stays as it is.
+        let lifted =
+            resource != Resource::Nofile && rustix::process::setrlimit(resource, all).is_ok();
+        if !lifted {
+            let _ = rustix::process::setrlimit(resource, raised);
+        }
+    }
     rustix::process::umask(Mode::empty());
 }

@@ -34,6 +34,8 @@ pub enum Opt {
     AcceptBase,
     /// Syncs by programs are not waited for.
     Volatile,
+    /// Mounts below the base are part of it.
+    Submounts,
     /// Data of storage files is read and written by the kernel itself.
     Passthrough(bool),
     /// Write the log to this file.
@@ -111,6 +113,13 @@ pub const SPECS: &[Spec] = &[
         Opt::Volatile,
         "do not bring the copy of a file to the disk before it takes the file's place: \
          faster, but a power cut may lose what was copied",
+    ),
+    spec(
+        "submounts",
+        None,
+        Opt::Submounts,
+        "file systems mounted below the base are part of the tree \
+         (else their mount points are empty directories)",
     ),
     spec("log", Some("FILE"), Opt::Log, "append the log to FILE instead of the system log"),
     spec(

@@ -66,6 +66,8 @@ pub struct MountRequest {
     pub accept_base: bool,
     /// Copies are not brought to the disk before they count.
     pub volatile: bool,
+    /// Mounts below the base are shown.
+    pub submounts: bool,
     /// Use passthrough where the system has it.
     pub passthrough: bool,
     /// Stay in the foreground.
@@ -119,6 +121,7 @@ impl Typed {
             damaged_rw: false,
             accept_base: self.accept_base,
             volatile: false,
+            submounts: false,
             passthrough: true,
             foreground: self.foreground,
             log: None,
@@ -135,6 +138,7 @@ impl Typed {
                 Opt::Damaged => request.damaged_rw = item.value.as_deref() == Some("rw".as_ref()),
                 Opt::AcceptBase => request.accept_base = true,
                 Opt::Volatile => request.volatile = true,
+                Opt::Submounts => request.submounts = true,
                 Opt::Passthrough(on) => request.passthrough = on,
                 _ => {}
             }

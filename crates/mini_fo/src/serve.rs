@@ -96,6 +96,7 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
         accept_other_base: request.accept_base,
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
+        submounts: request.submounts,
     };
     let begun = Instant::now();
     loop {

@@ -183,10 +183,13 @@ impl Overlay {
     }
 
     fn copy_data(&self, from: Spot<'_>, to: &OwnedFd, stat: &Statx) -> Result<()> {
-        if stat.stx_size == 0 {
+        if stat.stx_size == 0 && !self.submounts {
             return Ok(());
         }
         let source = sys::open_untraced(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        if self.submounts && sys::is_generated(&source) {
+            return copy_buffered(&source, to, 0, u64::MAX);
+        }
         if rustix::fs::ioctl_ficlone(to, &source).is_ok() {
             return Ok(());
         }

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::file::OpenFile;
-use super::find::{Found, node_id, storage_ino};
+use super::find::Found;
+use super::numbers::{node_id, storage_ino};
 use crate::dirs::Dir;
 use crate::name::Name;
 use crate::node::{BaseRef, Names, Node, Place};

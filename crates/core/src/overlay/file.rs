@@ -27,6 +27,8 @@ pub struct OpenFile {
 pub(super) struct Opened {
     fd: OwnedFd,
     in_storage: bool,
+    /// See [`OpenFile::is_generated`].
+    generated: bool,
 }
 
 impl Opened {
@@ -43,7 +45,7 @@ impl OpenFile {
         fd: OwnedFd,
         in_storage: bool,
     ) -> Arc<OpenFile> {
-        let opened = RwLock::new(Arc::new(Opened { fd, in_storage }));
+        let opened = RwLock::new(Arc::new(Opened { fd, in_storage, generated: false }));
         Arc::new(OpenFile { node, mode, number, opened })
     }
 
@@ -60,6 +62,12 @@ impl OpenFile {
     /// It may write.
     pub fn writes(&self) -> bool {
         self.mode.write
+    }
+
+    /// The content is made up when it is read (`/proc`, `/sys`, by way of
+    /// `submounts`): the size says nothing and nothing may be cached.
+    pub fn is_generated(&self) -> bool {
+        self.opened.read().generated
     }
 
     /// The data of the file lies in the storage and will not move any more.
@@ -121,7 +129,8 @@ impl Overlay {
             } else {
                 sys::open_untraced(spot, flags)
             }?;
-            Ok(Opened { fd, in_storage })
+            let generated = self.submounts && !in_storage && sys::is_generated(&fd);
+            Ok(Opened { fd, in_storage, generated })
         })
     }
 

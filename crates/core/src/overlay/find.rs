@@ -4,10 +4,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use rustix::fd::AsFd;
-use rustix::fs::{Statx, StatxFlags};
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::Overlay;
+use super::numbers::{device, node_id, storage_ino};
 use super::shared::{index_name, is_shared};
 use crate::dirs::Dir;
 use crate::name::{Name, is_reserved};
@@ -15,39 +16,6 @@ use crate::node::{BaseRef, Link, Names, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::table::Inserted;
 use crate::types::{Attr, Entry, NodeId};
-
-/// Marks the numbers of objects that exist in the storage only.
-const STORAGE_BIT: u64 = 1 << 62;
-
-/// Bits of a storage number that are kept; 22 more tell when it was given.
-const INO_BITS: u32 = 40;
-
-/// 2^64 divided by the golden ratio: near times become far numbers.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The number shown for a base object.
-pub(super) fn base_ino(ino: u64) -> u64 {
-    if ino < STORAGE_BIT { ino } else { (ino ^ (ino >> 62)) & (STORAGE_BIT - 1) }
-}
-
-/// The number shown for an object that only the storage has: its own, and
-/// bits of its time of birth, because storage file systems give the numbers of
-/// deleted files away again (docs/FORMAT.md, section 5).
-pub(super) fn storage_ino(stat: &Statx) -> u64 {
-    let mut born = stat.stx_ino >> INO_BITS;
-    if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
-        let (sec, nsec) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
-        born ^= (sec as u64).wrapping_mul(1_000_000_000).wrapping_add(nsec.into());
-    }
-    let born = born.wrapping_mul(SPREAD) >> (64 - (62 - INO_BITS));
-    STORAGE_BIT | born << INO_BITS | stat.stx_ino & ((1 << INO_BITS) - 1)
-}
-
-/// The node id of an object with this number.
-pub(super) fn node_id(number: u64) -> NodeId {
-    // 0 is none and 1 the root, whatever numbers the base gives.
-    if number <= NodeId::ROOT.0 { NodeId(number | 1 << 61) } else { NodeId(number) }
-}
 
 /// Type bits of a `st_mode`.
 pub(super) fn kind(stat: &Statx) -> u32 {
@@ -200,7 +168,8 @@ impl Overlay {
         }
         let same = self.at(&node, |spot, in_storage| {
             let stat = sys::stat(spot)?;
-            Ok(in_storage == found.in_storage && stat.stx_ino == found.stat.stx_ino)
+            let object = |stat: &Statx| (device(stat), stat.stx_ino);
+            Ok(in_storage == found.in_storage && object(&stat) == object(&found.stat))
         });
         // A number is no proof: a changed base may have given it away again.
         (same == Ok(true)).then_some(node)
@@ -233,19 +202,19 @@ impl Overlay {
         if let Some(path) = dir.meta.read().redirect(name).map(Arc::<[u8]>::from) {
             // A crash came before the skeleton.
             if let Some(fd) = self.open_base_path(&path)? {
-                let stat = sys::stat_fd(&fd)?;
-                let (ino, base) = (base_ino(stat.stx_ino), BaseRef::Path(path));
+                let (stat, base) = (sys::stat_fd(&fd)?, BaseRef::Path(path));
+                let ino = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
                 return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
             }
         }
-        let Some(stat) = self.base_stat(dir, name)? else {
+        let Some((stat, ino)) = self.base_entry(dir, name)? else {
             return Ok(None);
         };
-        let (ino, base) = (base_ino(stat.stx_ino), BaseRef::SameName);
+        let base = BaseRef::SameName;
         if !is_shared(&stat) {
             return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
         }
-        Ok(Some(match self.indexed(&stat)? {
+        Ok(Some(match self.indexed(&stat, ino)? {
             Some(stat) => Found { stat, ino, in_storage: true, base, shared: true },
             None => Found { stat, ino, in_storage: false, base, shared: true },
         }))
@@ -265,22 +234,24 @@ impl Overlay {
         if let Some(path) = redirect {
             match self.open_base_path(&path)? {
                 Some(fd) => {
-                    found.ino = base_ino(sys::stat_fd(&fd)?.stx_ino);
+                    let stat = sys::stat_fd(&fd)?;
+                    found.ino = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
                     found.base = BaseRef::Path(path);
                 }
                 None => tracing::warn!("a redirect leads to a base directory that is gone"),
             }
         } else if (identity.is_none() || is_dir)
-            && let Some(base) = self.base_stat(dir, name)?
+            && let Some((base, number)) = self.base_entry(dir, name)?
         {
             if is_shared(&base) {
                 // Without the index (2005) it is a file apart.
-                found.shared = self.is_indexed_as(&base, &stat)?;
+                let indexed = self.indexed(&base, number)?;
+                found.shared = indexed.is_some_and(|index| index.stx_ino == stat.stx_ino);
                 if found.shared {
-                    found.ino = base_ino(base.stx_ino);
+                    found.ino = number;
                 }
             } else if kind(&base) == kind(&stat) {
-                found.ino = base_ino(base.stx_ino);
+                found.ino = number;
                 found.base = BaseRef::SameName;
             } else {
                 tracing::warn!("base and storage hold objects of different types");
@@ -297,24 +268,22 @@ impl Overlay {
         Ok(found)
     }
 
-    /// A shared base object was copied up to this storage object.
-    fn is_indexed_as(&self, base: &Statx, stored: &Statx) -> Result<bool> {
-        Ok(self.indexed(base)?.is_some_and(|index| index.stx_ino == stored.stx_ino))
-    }
-
-    /// Attributes of a base entry that is not hidden.
-    pub(super) fn base_stat(&self, dir: &Dir, name: &[u8]) -> Result<Option<Statx>> {
+    /// Attributes and number of a base entry that is not hidden.
+    fn base_entry(&self, dir: &Dir, name: &[u8]) -> Result<Option<(Statx, u64)>> {
         let Some(spot) = dir.base_spot(name) else {
             return Ok(None);
         };
-        let stat = sys::absent(sys::stat(spot))?;
-        Ok(stat.filter(|stat| !self.is_storage_itself(stat)))
+        match sys::absent(sys::stat(spot))? {
+            Some(stat) if !self.is_storage_itself(&stat) => {
+                Ok(Some((stat, self.realms.number(&stat, spot)?)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// A storage inside the base is not shown in the merged tree.
     pub(super) fn is_storage_itself(&self, stat: &Statx) -> bool {
-        let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-        self.hidden == Some((device, stat.stx_ino))
+        self.hidden == Some((device(stat), stat.stx_ino))
     }
 
     /// The attributes that programs see. `dir` and `name`: where the node was

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::create::new_name;
-use super::find::storage_ino;
+use super::numbers::storage_ino;
 use crate::meta::Record;
 use crate::node::{Link, Node};
 use crate::sys::{self, Result, Spot};

@@ -9,8 +9,8 @@ use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::find::{base_ino, storage_ino};
-use crate::dirs::Dir;
+use super::numbers::{Realm, storage_ino};
+use crate::dirs::{BaseDir, Dir};
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::sys::{self, RawEntry, Result, Spot, each_entry, read_entries};
@@ -143,7 +143,7 @@ impl Overlay {
                 Ok(Listing::Single { fd: reopen(base.as_fd())?, in_storage: false })
             }
             (None, Some(storage)) => Ok(Listing::Single { fd: reopen(storage)?, in_storage: true }),
-            (Some(base), Some(storage)) => self.merge(node, &dir, base.as_fd(), storage),
+            (Some(base), Some(storage)) => self.merge(node, &dir, base, storage),
         }
     }
 
@@ -155,6 +155,7 @@ impl Overlay {
         offset: u64,
         mut take: impl FnMut(&RawEntry<'_>, Number) -> bool,
     ) -> Result<()> {
+        let realm = dir.base.as_ref().map_or(Realm::default(), |base| base.realm);
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
         read_entries(fd.as_fd(), |entry| {
             let name = entry.name;
@@ -168,7 +169,7 @@ impl Overlay {
                 b"." => Number::Shown(node.ino),
                 b".." => Number::Shown(parent_ino(node)),
                 _ if in_storage => Number::Stored(entry.ino),
-                _ => Number::Shown(base_ino(entry.ino)),
+                _ => Number::Shown(realm.number(entry.ino)),
             };
             take(&entry, number)
         })
@@ -180,7 +181,7 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         dir: &Dir,
-        base: BorrowedFd<'_>,
+        base: &BaseDir,
         storage: BorrowedFd<'_>,
     ) -> Result<Listing> {
         let mut entries = vec![dot(b".", node.ino), dot(b"..", parent_ino(node))];
@@ -194,7 +195,7 @@ impl Overlay {
             true
         })?;
         let mut shared = Vec::new();
-        each_entry(base, |entry| {
+        each_entry(base.as_fd(), |entry| {
             if is_dot(entry.name)
                 || is_reserved(entry.name)
                 || dir.hides(entry.name)
@@ -202,7 +203,7 @@ impl Overlay {
             {
                 return true;
             }
-            let ino = base_ino(entry.ino);
+            let ino = base.realm.number(entry.ino);
             if stored.contains(entry.name) {
                 shared.push((Box::<[u8]>::from(entry.name), ino, entry.kind));
             } else {
@@ -245,7 +246,7 @@ impl Overlay {
             .collect();
         for [name, path] in missing {
             if let Some(fd) = self.open_base_path(&path)? {
-                let ino = base_ino(sys::stat_fd(&fd)?.stx_ino);
+                let ino = self.realms.number(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
                 entries.push(Listed { name, number: Number::Shown(ino), kind: libc::S_IFDIR });
             }
         }
@@ -264,8 +265,9 @@ impl Overlay {
         if let Some(path) = redirect
             && let Ok(Some(fd)) = self.open_base_path(&path)
             && let Ok(stat) = sys::stat_fd(&fd)
+            && let Ok(number) = self.realms.number(&stat, Spot::Fd(fd.as_fd()))
         {
-            return base_ino(stat.stx_ino);
+            return number;
         }
         let own = || {
             let stat = dir.storage().map(|dir| sys::stat(Spot::At(dir, name)));

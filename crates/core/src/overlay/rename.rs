@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::create::new_name;
-use super::find::storage_ino;
 use super::link::identity;
+use super::numbers::storage_ino;
 use super::remove::{remove_reserved, still_there};
 use crate::dirs::{Dir, Mark};
 use crate::meta::Record;

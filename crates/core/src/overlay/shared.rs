@@ -101,8 +101,7 @@ impl Overlay {
 
     /// Where a base object with several names was copied up to. `None`: it
     /// was not.
-    pub(super) fn indexed(&self, base: &Statx) -> Result<Option<Statx>> {
-        let number = find::base_ino(base.stx_ino);
+    pub(super) fn indexed(&self, base: &Statx, number: u64) -> Result<Option<Statx>> {
         match self.shared.record(number) {
             None => Ok(None),
             Some(record) if record == SharedRecord { left: record.left, ..whole(base) } => {

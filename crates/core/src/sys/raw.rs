@@ -47,19 +47,18 @@ pub(crate) fn flush_range(fd: impl AsFd) -> Result<()> {
     check(ret.into()).map(drop)
 }
 
-/// A private clone of one mount, read-only and without access times, that
-/// nothing else can reach: what is opened through it cannot be written.
+/// A private clone of a mount (`recursive`: and of all below it), read-only
+/// and without access times, that nothing else can reach: what is opened
+/// through it cannot be written.
 ///
 /// # Errors
 /// EPERM without `CAP_SYS_ADMIN` over the mount namespace; ENOSYS before 5.12.
-pub(crate) fn seal_tree(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let clone = rustix::mount::open_tree(
-        dir,
-        "",
-        OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_EMPTY_PATH,
-    )?;
+pub(crate) fn seal_tree(dir: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
+    let mut clone_flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    clone_flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let clone = rustix::mount::open_tree(dir, "", clone_flags)?;
     // SAFETY: `mount_attr` is a structure of integers; all zero is valid.
     let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
     attr.attr_set =
@@ -73,7 +72,7 @@ pub(crate) fn seal_tree(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
             libc::SYS_mount_setattr,
             clone.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 },
             &raw const attr,
             size_of::<libc::mount_attr>(),
         )

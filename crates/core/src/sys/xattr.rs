@@ -40,7 +40,7 @@ fn check(ret: libc::c_long) -> Result<usize> {
 /// With an empty path the new calls want a descriptor that is open for I/O,
 /// which an `O_PATH` one is not (EBADF).
 fn takes_xattrat(spot: Spot<'_>) -> bool {
-    matches!(spot, Spot::At(..)) && !NO_XATTRAT.load(Ordering::Relaxed)
+    !matches!(spot, Spot::Fd(_)) && !NO_XATTRAT.load(Ordering::Relaxed)
 }
 
 /// Runs the new call, or the old one on the path of a held descriptor.

@@ -123,6 +123,7 @@ impl Files {
             self.forget_attributes(node);
         }
         let flags = match grant {
+            Grant::Cached { .. } if file.is_generated() => OpenFlags::DIRECT_IO,
             Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
             Grant::Cached { keep: true } => OpenFlags::KEEP_CACHE,
             Grant::Cached { keep: false } => OpenFlags::empty(),

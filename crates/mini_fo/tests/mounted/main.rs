@@ -17,4 +17,5 @@ mod load;
 mod options;
 mod programs;
 mod recipes;
+mod submounts;
 mod user;

@@ -1,0 +1,100 @@
+//! The numbers that objects show (docs/FORMAT.md, section 5), and node ids.
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use rustix::fd::AsFd;
+use rustix::fs::{Statx, StatxFlags};
+
+use crate::sys::{self, Result, Spot};
+use crate::types::NodeId;
+
+/// Marks the numbers of objects that exist in the storage only.
+const STORAGE_BIT: u64 = 1 << 62;
+
+/// Bits of a number that are kept where 22 more have to tell something else.
+const INO_BITS: u32 = 40;
+
+/// 2^64 divided by the golden ratio: near values become far ones.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// 22 bits made of a value.
+fn spread(value: u64) -> u64 {
+    value.wrapping_mul(SPREAD) >> (64 - (62 - INO_BITS))
+}
+
+fn with_upper(ino: u64, upper: u64) -> u64 {
+    upper << INO_BITS | ino & ((1 << INO_BITS) - 1)
+}
+
+/// The number shown for an object that only the storage has: its own, and
+/// bits of its time of birth, because storage file systems give the numbers of
+/// deleted files away again.
+pub(super) fn storage_ino(stat: &Statx) -> u64 {
+    let mut born = stat.stx_ino >> INO_BITS;
+    if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
+        let (sec, nsec) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
+        born ^= (sec as u64).wrapping_mul(1_000_000_000).wrapping_add(nsec.into());
+    }
+    STORAGE_BIT | with_upper(stat.stx_ino, spread(born))
+}
+
+/// The node id of an object with this number.
+pub(super) fn node_id(number: u64) -> NodeId {
+    // 0 is none and 1 the root, whatever numbers the base gives.
+    if number <= NodeId::ROOT.0 { NodeId(number | 1 << 61) } else { NodeId(number) }
+}
+
+/// What sets the numbers of one file system of the base apart from those of
+/// the others; 0 for the one that its root is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Realm(u64);
+
+impl Realm {
+    /// The number shown for a base object.
+    pub fn number(self, ino: u64) -> u64 {
+        match self.0 {
+            0 if ino < STORAGE_BIT => ino,
+            0 => (ino ^ (ino >> 62)) & (STORAGE_BIT - 1),
+            upper => with_upper(ino, upper ^ spread(ino >> INO_BITS)),
+        }
+    }
+}
+
+/// The file systems of the base: subvolumes, and mounts below it.
+pub(super) struct Realms {
+    root: u64,
+    others: RwLock<HashMap<u64, Realm>>,
+}
+
+/// `st_dev`.
+pub(super) fn device(stat: &Statx) -> u64 {
+    rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
+}
+
+impl Realms {
+    /// `root`: attributes of the base's root.
+    pub fn new(root: &Statx) -> Realms {
+        Realms { root: device(root), others: RwLock::default() }
+    }
+
+    /// That of a base object; `spot`: where it is.
+    pub fn of(&self, stat: &Statx, spot: Spot<'_>) -> Result<Realm> {
+        let device = device(stat);
+        if device == self.root {
+            return Ok(Realm::default());
+        }
+        if let Some(known) = self.others.read().get(&device) {
+            return Ok(*known);
+        }
+        // Device numbers change from mount to mount, these do not.
+        let id = rustix::fs::fstatvfs(sys::hold(spot)?.as_fd())?.f_fsid;
+        let realm = Realm(spread(if id == 0 { device } else { id }).max(1));
+        self.others.write().insert(device, realm);
+        Ok(realm)
+    }
+
+    /// The number of a base object; `spot`: where it is.
+    pub fn number(&self, stat: &Statx, spot: Spot<'_>) -> Result<u64> {
+        Ok(self.of(stat, spot)?.number(stat.stx_ino))
+    }
+}
