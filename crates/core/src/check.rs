@@ -89,7 +89,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
     }
     if !read_only && own != Ok(true) {
-        match record_origin(&storage, &origin, root.unfinished_tail) {
+        match record_origin(&storage, &origin, root.torn_at) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
@@ -263,8 +263,8 @@ fn same_base(index: &meta::Index, now: &Record) -> std::result::Result<bool, Pat
 fn record_origin(
     storage: &OwnedFd,
     origin: &Record,
-    unfinished: bool,
+    torn_at: Option<u64>,
 ) -> std::result::Result<(), Errno> {
     let meta = meta::open_for_append(storage.as_fd())?;
-    meta::append_to(meta.as_fd(), std::slice::from_ref(origin), unfinished)
+    meta::append_to(meta.as_fd(), std::slice::from_ref(origin), torn_at)
 }

@@ -178,6 +178,12 @@ pub enum Warning {
         /// What is wrong.
         reason: &'static str,
     },
+    /// META ends in half a line, as a crash leaves it.
+    #[error("{}: its last line is unfinished (a crash while it was written) and does not count", path.display())]
+    UnfinishedMeta {
+        /// The META file.
+        path: PathBuf,
+    },
     /// More damage than is worth listing.
     #[error("{count} more damaged lines")]
     MoreDamage {

@@ -69,6 +69,8 @@ pub struct Overlay {
     rename_lock: Mutex<()>,
     read_only: bool,
     ordering: copy_up::Ordering,
+    /// The storage gives changes that follow each other different ctimes.
+    fine_clock: bool,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
     opened: AtomicU64,
@@ -98,15 +100,12 @@ impl Overlay {
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
         let root_dir = Arc::new(Dir::new(
             NodeId::ROOT,
-            Some(BaseDir::new(
-                rustix::io::fcntl_dupfd_cloexec(&base, 0)?,
-                Realm::default(),
-                options.submounts,
-            )),
+            Some(BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&base, 0)?, Realm::default())),
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
         )?);
         let shared = shared::SharedIndex::open(storage.as_fd())?;
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
+        let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
         let overlay = Overlay {
             base,
             _base_mount: base_mount,
@@ -124,6 +123,7 @@ impl Overlay {
             rename_lock: Mutex::new(()),
             read_only: layers.read_only,
             ordering,
+            fine_clock,
             warnings: layers.warnings,
             slow: OnceLock::new(),
             opened: AtomicU64::new(0),
@@ -194,6 +194,13 @@ impl Overlay {
 
     fn check_writable(&self) -> Result<()> {
         if self.read_only { Err(Errno::ROFS) } else { Ok(()) }
+    }
+
+    /// Entries of a directory were changed. Its `mutate` is held.
+    fn dir_changed(&self, dir: &Dir) {
+        if !self.fine_clock {
+            dir.seen();
+        }
     }
 
     /// The node of a number the kernel was told. ESTALE: it is not known.
@@ -268,7 +275,7 @@ impl Overlay {
         let base = match base {
             Some(fd) => {
                 let realm = self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
-                Some(BaseDir::new(fd, realm, self.submounts))
+                Some(BaseDir::new(fd, realm))
             }
             None => None,
         };

@@ -152,6 +152,27 @@ pub(crate) fn is_generated(fd: impl AsFd) -> bool {
     fs::fstatvfs(fd).is_ok_and(|vfs| vfs.f_blocks == 0)
 }
 
+/// The file system of a directory gives changes that follow each other
+/// different ctimes, once each has been looked at (multigrain timestamps,
+/// since 6.13 for ext4, xfs, btrfs and tmpfs); others take the time of the last
+/// timer tick.
+pub(crate) fn has_fine_clock(dir: BorrowedFd<'_>) -> bool {
+    let tried = create_unnamed(dir, 0o600).and_then(|fd| {
+        let mut before = stat_fd(&fd)?.stx_ctime;
+        // A tick may come between two of them, but hardly each time.
+        for mode in [0o400, 0o600, 0o400, 0o600] {
+            set_mode(Spot::Fd(fd.as_fd()), mode)?;
+            let now = stat_fd(&fd)?.stx_ctime;
+            if (now.tv_sec, now.tv_nsec) == (before.tv_sec, before.tv_nsec) {
+                return Ok(false);
+            }
+            before = now;
+        }
+        Ok(true)
+    });
+    tried.unwrap_or(false)
+}
+
 /// Sets the permission bits (all twelve). EOPNOTSUPP for a symlink.
 pub(crate) fn set_mode(spot: Spot<'_>, mode: u32) -> Result<()> {
     match raw::fchmodat2(spot, mode) {

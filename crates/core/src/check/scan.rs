@@ -199,6 +199,10 @@ impl Scan<'_> {
             self.warnings.push(Warning::DamagedMeta { path, line, reason });
         }
         self.damages += loaded.damages;
+        if loaded.torn_at.is_some() {
+            let path = dir.join(META_NAME);
+            self.warnings.push(Warning::UnfinishedMeta { path });
+        }
         for (name, target) in loaded.index.redirects() {
             if !self.base_has_dir(target) {
                 let target = PathBuf::from(OsStr::from_bytes(target));

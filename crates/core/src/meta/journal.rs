@@ -43,8 +43,10 @@ pub struct Loaded {
     pub damage: Vec<Damage>,
     /// How many lines were skipped.
     pub damages: u64,
-    /// The last line has no newline; the next append must begin with one.
-    pub unfinished_tail: bool,
+    /// The file ends in half a line: what a crash left of an append. Nothing
+    /// was told to be safe of it, and the next append begins here instead, at
+    /// this many bytes.
+    pub torn_at: Option<u64>,
 }
 
 /// Reads META of a storage directory. No file means no records.
@@ -72,7 +74,7 @@ fn not_a_file() -> Loaded {
 
 fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
     let mut loaded = Loaded::default();
-    let (mut line, mut number) = (Vec::new(), 0);
+    let (mut line, mut number, mut at) = (Vec::new(), 0, 0);
     loop {
         line.clear();
         // Rubbish without a newline must not fill the memory.
@@ -88,14 +90,17 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
             }
         };
         let Some(text) = line.strip_suffix(b"\n") else {
-            if line.len() == LINE_MAX && skip_line(&mut reader)? {
+            if line.len() == LINE_MAX
+                && let Some(skipped) = skip_line(&mut reader)?
+            {
                 damaged("it is longer than any record");
+                at += line.len() as u64 + skipped;
                 continue;
             }
-            loaded.unfinished_tail = true;
-            damaged("it is the last one and has no newline");
+            loaded.torn_at = Some(at);
             return Ok(loaded);
         };
+        at += line.len() as u64;
         match parse_line(text) {
             Line::Record(record) => loaded.index.apply(&record),
             Line::Damaged(reason) => damaged(reason),
@@ -108,8 +113,10 @@ fn errno(err: std::io::Error) -> Errno {
     Errno::from_io_error(&err).unwrap_or(Errno::IO)
 }
 
-/// Reads on behind the next newline; the result tells whether there is one.
-fn skip_line(reader: &mut impl BufRead) -> Result<bool, Errno> {
+/// Reads on behind the next newline, which is so many bytes away. `None`:
+/// there is none.
+fn skip_line(reader: &mut impl BufRead) -> Result<Option<u64>, Errno> {
+    let mut skipped = 0;
     loop {
         let buffer = match reader.fill_buf() {
             Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -117,9 +124,11 @@ fn skip_line(reader: &mut impl BufRead) -> Result<bool, Errno> {
         };
         let newline = buffer.iter().position(|byte| *byte == b'\n');
         let (length, end) = (buffer.len(), buffer.is_empty());
-        reader.consume(newline.map_or(length, |at| at + 1));
+        let passed = newline.map_or(length, |at| at + 1);
+        reader.consume(passed);
+        skipped += passed as u64;
         if newline.is_some() || end {
-            return Ok(newline.is_some());
+            return Ok(newline.map(|_| skipped));
         }
     }
 }
@@ -160,18 +169,22 @@ fn encode(records: &[Record], out: &mut Vec<u8>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Appends records with one write. `end_line`: what is there ends in half a
-/// line.
+/// Appends records with one write. `torn_at`: see [`Loaded::torn_at`].
 ///
 /// # Errors
 /// As `write(2)`; ENAMETOOLONG for a record beyond the longest line. META is
 /// then as it was before.
-pub fn append_to(meta: BorrowedFd<'_>, records: &[Record], end_line: bool) -> Result<(), Errno> {
+pub fn append_to(
+    meta: BorrowedFd<'_>,
+    records: &[Record],
+    torn_at: Option<u64>,
+) -> Result<(), Errno> {
     let mut bytes = Vec::with_capacity(64 * records.len());
-    if end_line {
-        bytes.push(b'\n');
-    }
     encode(records, &mut bytes)?;
+    if let Some(size) = torn_at {
+        // With an end, half a line could say what nobody meant.
+        rustix::fs::ftruncate(meta, size)?;
+    }
     loop {
         let written = match rustix::io::write(meta, &bytes) {
             Err(Errno::INTR) => continue,

@@ -100,6 +100,18 @@ pub enum Line {
 }
 
 impl Record {
+    /// The entry that it speaks of.
+    pub fn name(&self) -> Option<&[u8]> {
+        match self {
+            Record::Hide { name }
+            | Record::Redirect { name, .. }
+            | Record::Identity { name, .. }
+            | Record::Ctime { name, .. }
+            | Record::Owner { name, .. } => Some(name),
+            Record::Shared { .. } | Record::Origin { .. } | Record::Features { .. } => None,
+        }
+    }
+
     /// Appends the line of this record, newline included.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -173,6 +185,8 @@ fn escape(field: &[u8]) -> Vec<u8> {
 pub fn parse_line(line: &[u8]) -> Line {
     let (kind, rest) = match line {
         [] => return Line::Empty,
+        // Space that was given to the file before a crash, and never written.
+        _ if line.iter().all(|byte| *byte == 0) => return Line::Empty,
         [kind, b' ', rest @ ..] if kind.is_ascii_alphabetic() => (*kind, rest),
         _ => return Line::Damaged("it does not begin with a letter and a space"),
     };

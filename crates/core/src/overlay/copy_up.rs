@@ -40,6 +40,16 @@ impl Ordering {
             _ => Ordering::Sync,
         }
     }
+
+    /// Makes sure that what was written to a file reaches the device before
+    /// what is recorded from now on.
+    pub fn write_out<F: AsFd>(self, file: impl FnOnce() -> Result<F>) -> Result<()> {
+        match self {
+            Ordering::None => Ok(()),
+            Ordering::Journal => sys::flush_range(file()?),
+            Ordering::Sync => rustix::fs::fdatasync(file()?),
+        }
+    }
 }
 
 impl Overlay {
@@ -60,19 +70,23 @@ impl Overlay {
             chain.push(parent);
         }
         while let Some(node) = chain.pop() {
+            // With a coarse clock the change that follows may get the ctime of
+            // the copy-up, so that one must show.
+            let unseen = self.fine_clock || !chain.is_empty();
             let _lock = node.copy_up.lock();
             if !node.in_storage() {
-                self.copy_up_one(&node, truncate)?;
+                self.copy_up_one(&node, truncate, unseen)?;
             }
         }
         Ok(())
     }
 
-    fn copy_up_one(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
+    /// `unseen`: the ctime shown stays that of the base object.
+    fn copy_up_one(&self, node: &Arc<Node>, truncate: bool, unseen: bool) -> Result<()> {
         self.check_writable()?;
         let link = node.place.read().names.first().cloned();
         if node.shared && (link.is_some() || self.has_base_names(node)) {
-            return self.copy_up_shared(node, truncate);
+            return self.copy_up_shared(node, truncate, unseen);
         }
         let Some(link) = link else {
             return self.copy_up_nameless(node, truncate);
@@ -96,18 +110,18 @@ impl Overlay {
         }
         let shown = stat.stx_ctime.into();
         let made = parent.unseen(
-            |dir| match unnamed {
-                Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| fd),
-                None => self.named_copy(from, dir, &link.name, &stat, truncate),
+            |dir| match &unnamed {
+                Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| None),
+                None => self.named_copy(from, dir, &link.name, &stat, truncate).map(Some),
             },
-            |fd| match sys::stat_fd(fd) {
-                Ok(real) if !node.is_dir() => {
+            |made| match made.as_ref().or(unnamed.as_ref()).map_or(Err(Errno::IO), sys::stat_fd) {
+                Ok(real) if unseen && !node.is_dir() => {
                     vec![ctime_record(&link.name, shown, real.stx_ctime.into())]
                 }
                 _ => Vec::new(),
             },
         )?;
-        let Some(own) = own else {
+        let (Some(own), Some(made)) = (own, made) else {
             place.base = BaseRef::None;
             node.set_in_storage();
             return Ok(());
@@ -116,6 +130,9 @@ impl Overlay {
         own.set_storage(made);
         node.set_in_storage();
         drop((lock, place));
+        if !unseen {
+            return Ok(());
+        }
         let _own_lock = own.mutate.lock();
         own.append(&[ctime_record(b".", shown, real)])
     }
@@ -196,11 +213,7 @@ impl Overlay {
         let _slow = self.slow_if(stat.stx_size);
         copy_extents(&source, to, stat.stx_size)?;
         // The name must not reach the disk before the data does.
-        match self.ordering {
-            Ordering::None => Ok(()),
-            Ordering::Journal => sys::flush_range(to),
-            Ordering::Sync => rustix::fs::fdatasync(to),
-        }
+        self.ordering.write_out(|| Ok(to))
     }
 }
 
@@ -225,6 +238,8 @@ fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> 
 /// directory that is not writable would not take it any more.
 fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<()> {
     rustix::fs::mkdirat(dir, temp, Mode::from_raw_mode(0o700))?;
+    // The umask of this thread is that of some caller.
+    sys::set_mode(Spot::At(dir, temp), 0o700)?;
     let fd = sys::open_dir(dir, temp)?;
     meta::open_for_append(fd.as_fd())?;
     copy_attributes(from, Spot::Fd(fd.as_fd()), stat)

@@ -224,6 +224,7 @@ impl Overlay {
         stat: Result<Statx>,
     ) -> Result<(Arc<Node>, Entry)> {
         let stat = stat?;
+        self.dir_changed(dir);
         let ino = storage_ino(&stat);
         let found = Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false };
         let node = self.adopt(parent, name, found);

@@ -1,6 +1,7 @@
 //! Listing directories.
 
-use std::collections::HashSet;
+mod merged;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,11 +11,12 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::numbers::{Realm, storage_ino};
-use crate::dirs::{BaseDir, Dir};
+use crate::dirs::Dir;
 use crate::name::is_reserved;
 use crate::node::Node;
-use crate::sys::{self, RawEntry, Result, Spot, each_entry, read_entries};
+use crate::sys::{self, RawEntry, Result, Spot, read_entries};
 use crate::types::{DirEntry, NodeId};
+use merged::{Listed, Packed};
 
 /// An open directory: a position in its listing.
 pub struct OpenDir {
@@ -35,17 +37,10 @@ enum Listing {
     /// The directory has one layer: entries as that one gives them, with its
     /// offsets.
     Single { fd: OwnedFd, in_storage: bool },
-    /// Base and storage: all entries, as they were at offset 0. The offset of
-    /// an entry is its index plus one.
-    Merged(Vec<Listed>),
+    /// Base and storage: all entries, as they were at offset 0.
+    Merged(Packed),
     /// The directory was removed.
     Gone,
-}
-
-struct Listed {
-    name: Box<[u8]>,
-    number: Number,
-    kind: u32,
 }
 
 /// The number of a listed entry.
@@ -115,12 +110,10 @@ impl Overlay {
                 })?;
             }
             Listing::Merged(entries) => {
-                let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-                for (index, entry) in entries.iter().enumerate().skip(skip) {
-                    let next = index as u64 + 1;
-                    let Listed { name, number, kind } = entry;
-                    let ino = shown(name, *number);
-                    if !take(DirEntry { name, ino, kind: *kind, next }) {
+                for entry in entries.from(offset) {
+                    let ino = shown(entry.name, entry.number);
+                    let Listed { name, kind, next, .. } = entry;
+                    if !take(DirEntry { name, ino, kind, next }) {
                         break;
                     }
                 }
@@ -142,8 +135,11 @@ impl Overlay {
             (Some(base), None) => {
                 Ok(Listing::Single { fd: reopen(base.as_fd())?, in_storage: false })
             }
-            (None, Some(storage)) => Ok(Listing::Single { fd: reopen(storage)?, in_storage: true }),
-            (Some(base), Some(storage)) => self.merge(node, &dir, base, storage),
+            // A redirect may show a directory whose skeleton a crash prevented.
+            (None, Some(storage)) if dir.meta.read().redirects().next().is_none() => {
+                Ok(Listing::Single { fd: reopen(storage)?, in_storage: true })
+            }
+            (base, Some(storage)) => self.merge(node, &dir, base.as_ref(), storage),
         }
     }
 
@@ -173,84 +169,6 @@ impl Overlay {
             };
             take(&entry, number)
         })
-    }
-
-    /// Lists both layers: the storage's entries, then those of the base that
-    /// show.
-    fn merge(
-        &self,
-        node: &Arc<Node>,
-        dir: &Dir,
-        base: &BaseDir,
-        storage: BorrowedFd<'_>,
-    ) -> Result<Listing> {
-        let mut entries = vec![dot(b".", node.ino), dot(b"..", parent_ino(node))];
-        let mut stored = HashSet::new();
-        each_entry(storage, |entry| {
-            if !is_dot(entry.name) && !is_reserved(entry.name) {
-                stored.insert(Box::<[u8]>::from(entry.name));
-                let (name, number) = (entry.name.into(), Number::Stored(entry.ino));
-                entries.push(Listed { name, number, kind: entry.kind });
-            }
-            true
-        })?;
-        let mut shared = Vec::new();
-        each_entry(base.as_fd(), |entry| {
-            if is_dot(entry.name)
-                || is_reserved(entry.name)
-                || dir.hides(entry.name)
-                || self.is_hidden(&entry)
-            {
-                return true;
-            }
-            let ino = base.realm.number(entry.ino);
-            if stored.contains(entry.name) {
-                shared.push((Box::<[u8]>::from(entry.name), ino, entry.kind));
-            } else {
-                let number = Number::Shown(ino);
-                entries.push(Listed { name: entry.name.into(), number, kind: entry.kind });
-            }
-            true
-        })?;
-        // A modified entry shows the base's number.
-        let shared: std::collections::HashMap<_, _> =
-            shared.into_iter().map(|(name, ino, kind)| (name, (ino, kind))).collect();
-        let meta = dir.meta.read();
-        for entry in entries.iter_mut().skip(2).take(stored.len()) {
-            if let Some((ino, kind)) = shared.get(&entry.name)
-                && *kind == entry.kind
-                && !meta.has_identity(&entry.name)
-                && meta.redirect(&entry.name).is_none()
-            {
-                entry.number = Number::Shown(*ino);
-            }
-        }
-        drop(meta);
-        self.add_redirects(dir, &stored, &mut entries)?;
-        Ok(Listing::Merged(entries))
-    }
-
-    /// Redirected directories whose skeleton a crash prevented.
-    fn add_redirects(
-        &self,
-        dir: &Dir,
-        stored: &HashSet<Box<[u8]>>,
-        entries: &mut Vec<Listed>,
-    ) -> Result<()> {
-        let missing: Vec<[Box<[u8]>; 2]> = dir
-            .meta
-            .read()
-            .redirects()
-            .filter(|(name, _)| !stored.contains(*name))
-            .map(|(name, path)| [name.into(), path.into()])
-            .collect();
-        for [name, path] in missing {
-            if let Some(fd) = self.open_base_path(&path)? {
-                let ino = self.realms.number(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
-                entries.push(Listed { name, number: Number::Shown(ino), kind: libc::S_IFDIR });
-            }
-        }
-        Ok(())
     }
 
     /// The number of a storage entry that the base has not under this name.
@@ -304,10 +222,6 @@ impl Overlay {
 
 pub(super) fn is_dot(name: &[u8]) -> bool {
     name == b"." || name == b".."
-}
-
-fn dot(name: &[u8], ino: u64) -> Listed {
-    Listed { name: name.into(), number: Number::Shown(ino), kind: libc::S_IFDIR }
 }
 
 fn parent_ino(node: &Arc<Node>) -> u64 {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::listing::is_dot;
-use crate::dirs::Dir;
+use crate::dirs::{Dir, with_access};
 use crate::meta::Record;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Names, Node, Place};
@@ -50,6 +50,7 @@ impl Overlay {
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }
+        self.dir_changed(&dir);
         place.names.remove(parent.id, name);
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
@@ -81,12 +82,13 @@ impl Overlay {
         dir.remove_redirect(name)?;
         let storage = dir.writable()?;
         if let Some(inner) = own.storage().filter(|_| node.in_storage()) {
-            remove_reserved(inner)?;
+            with_access(inner, || remove_reserved(inner))?;
             rustix::fs::unlinkat(storage, name, AtFlags::REMOVEDIR)?;
             self.drop_identity(&dir, name);
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }
+        self.dir_changed(&dir);
         self.detach_dir(&node, &mut place, held);
         Ok(())
     }
@@ -155,9 +157,11 @@ impl Overlay {
     pub(super) fn check_empty(&self, dir: &Dir) -> Result<()> {
         let mut empty = true;
         if let Some(storage) = dir.storage() {
-            each_entry(storage, |entry| {
-                empty = is_dot(entry.name) || is_reserved(entry.name);
-                empty
+            with_access(storage, || {
+                each_entry(storage, |entry| {
+                    empty = is_dot(entry.name) || is_reserved(entry.name);
+                    empty
+                })
             })?;
         }
         // A redirect without its skeleton shows, too.

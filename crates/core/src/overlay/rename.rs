@@ -15,7 +15,7 @@ use super::create::new_name;
 use super::link::identity;
 use super::numbers::storage_ino;
 use super::remove::{remove_reserved, still_there};
-use crate::dirs::{Dir, Mark};
+use crate::dirs::{Dir, Mark, with_access};
 use crate::meta::Record;
 use crate::name::Name;
 use crate::node::{BaseRef, Link, Node, Place};
@@ -138,6 +138,7 @@ impl Overlay {
                 self.shared_name_gone(target, place, stored, &stat)?;
             }
         }
+        self.ends_changed(from, to);
         let link = relink(&mut place, from, to, base);
         self.table.remove_name(from.parent.id, from.name);
         self.table.add_name(source, link);
@@ -165,7 +166,7 @@ impl Overlay {
         self.hide(&to.dir, to.name)?;
         to.dir.remove_redirect(to.name)?;
         match dir.storage() {
-            Some(storage) => remove_reserved(storage),
+            Some(storage) => with_access(storage, || remove_reserved(storage)),
             None => Ok(()),
         }
     }
@@ -181,14 +182,19 @@ impl Overlay {
     ) -> Result<()> {
         let marks = Marks::set(from, to)?;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let redirected = base.map_or(Ok(()), |path| to.dir.set_redirect(path, to.name));
+        let redirected = base.map_or(Ok(()), |path| {
+            to.dir.set_redirect(path, to.name)?;
+            // After a power cut the directory must not have moved without it.
+            self.ordering.write_out(|| to.dir.journal_file())
+        });
         let moved = redirected.and_then(|()| rustix::fs::renameat(old, from.name, new, to.name));
         if let Err(errno) = moved {
             marks.roll_back(from, to);
             return Err(errno);
         }
-        let hidden =
-            self.hide(&from.dir, from.name).and_then(|()| from.dir.remove_redirect(from.name));
+        let hidden = self
+            .whiteout(&from.dir, from.name)
+            .and_then(|record| from.dir.change(record.into_iter().collect(), Some(from.name)));
         let Err(errno) = hidden else { return Ok(()) };
         if !replaces && rustix::fs::renameat(new, to.name, old, from.name).is_ok() {
             marks.roll_back(from, to);
@@ -269,10 +275,12 @@ impl Overlay {
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
         let marks = Marks::set(from, to)?;
         let swapped = self
-            .hide(&from.dir, from.name)
-            .and_then(|()| self.hide(&to.dir, to.name))
-            .and_then(|()| self.prepare_swap(from, to, source, source_base.as_deref()))
-            .and_then(|()| self.prepare_swap(to, from, target, target_base.as_deref()))
+            .prepare_swap(
+                from,
+                to,
+                (source, source_base.as_deref()),
+                (target, target_base.as_deref()),
+            )
             .and_then(|()| {
                 rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)
             });
@@ -280,6 +288,7 @@ impl Overlay {
             marks.roll_back(from, to);
             return Err(errno);
         }
+        self.ends_changed(from, to);
         let link = relink(&mut place, from, to, source_base);
         let target_link = relink(target_place, to, from, target_base);
         // Both names are taken out before one is entered again.
@@ -290,24 +299,56 @@ impl Overlay {
         Ok(())
     }
 
-    /// META of the directory that an exchanged object comes to.
+    fn ends_changed(&self, from: &End<'_>, to: &End<'_>) {
+        self.dir_changed(&from.dir);
+        if !Arc::ptr_eq(&from.dir, &to.dir) {
+            self.dir_changed(&to.dir);
+        }
+    }
+
+    /// META of both directories before an exchange, each changed at once: a
+    /// base directory is never hidden without the redirect that shows it.
     fn prepare_swap(
         &self,
         from: &End<'_>,
         to: &End<'_>,
+        (source, source_base): (&Node, Option<&[u8]>),
+        (target, target_base): (&Node, Option<&[u8]>),
+    ) -> Result<()> {
+        let (mut old, old_drop) = self.swapped_in(to, from, target, target_base)?;
+        let (new, new_drop) = self.swapped_in(from, to, source, source_base)?;
+        if !Arc::ptr_eq(&from.dir, &to.dir) {
+            from.dir.change(old, old_drop)?;
+            return to.dir.change(new, new_drop);
+        }
+        old.extend(new);
+        if let (Some(_), Some(second)) = (old_drop, new_drop) {
+            // Both had one, so neither shows the base without it.
+            from.dir.remove_redirect(second)?;
+        }
+        from.dir.change(old, old_drop.or(new_drop))
+    }
+
+    /// What META has to say of the name `to` when the object at `from` comes
+    /// to it, and whether a redirect goes.
+    fn swapped_in<'a>(
+        &self,
+        from: &End<'_>,
+        to: &End<'a>,
         node: &Node,
         base: Option<&[u8]>,
-    ) -> Result<()> {
-        match base {
-            Some(path) => return to.dir.set_redirect(path, to.name),
-            // What was there before is on its way out.
-            None => to.dir.remove_redirect(to.name)?,
+    ) -> Result<(Vec<Record>, Option<&'a [u8]>)> {
+        let mut records = Vec::new();
+        if let Some(path) = base {
+            records.push(Record::Redirect { path: path.into(), name: to.name.into() });
+        } else {
+            let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
+            if node.ino != storage_ino(&stat) {
+                records.push(identity(node, stat.stx_ino, to.name));
+            }
         }
-        let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
-        if node.ino != storage_ino(&stat) {
-            to.dir.append(&[identity(node, stat.stx_ino, to.name)])?;
-        }
-        Ok(())
+        records.extend(self.whiteout(&to.dir, to.name)?);
+        Ok((records, base.is_none().then_some(to.name)))
     }
 }
 

@@ -94,6 +94,8 @@ impl Overlay {
             |()| Vec::new(),
         )?;
         let fd = sys::open_dir(storage, LINKS_NAME.as_bytes())?;
+        // The umask of this thread is that of some caller.
+        sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
         let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd))?);
         *self.shared.0.lock() = Some(Arc::clone(&dir));
         Ok(dir)
@@ -152,7 +154,13 @@ impl Overlay {
     }
 
     /// Copies a shared object up into the index. Its `copy_up` lock is held.
-    pub(super) fn copy_up_shared(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
+    /// `unseen`: the ctime shown stays that of the base object.
+    pub(super) fn copy_up_shared(
+        &self,
+        node: &Arc<Node>,
+        truncate: bool,
+        unseen: bool,
+    ) -> Result<()> {
         let dir = self.prepare_index()?;
         let index = dir.writable()?;
         let source = self.at(node, |spot, _| sys::hold(spot))?;
@@ -191,6 +199,9 @@ impl Overlay {
             if there && let Err(errno) = self.materialise(&parent, &link.name, node) {
                 tracing::debug!("a shared object has no entry under its name: {errno}");
             }
+        }
+        if !unseen {
+            return Ok(());
         }
         let real = self.at(node, |spot, _| sys::stat(spot))?.stx_ctime.into();
         let _lock = dir.mutate.lock();

@@ -32,7 +32,7 @@ fn of_the_start() {
         (b" D name", NO_START),
         (b"1 name", NO_START),
         (b"\xff name", NO_START),
-        (b"\0\0\0\0", NO_START),
+        (b"\0\0\0\0D a", NO_START),
         (b"#comment", NO_START),
     ]);
 }

@@ -46,8 +46,8 @@ impl Scene {
         load(self.fd.as_fd()).unwrap()
     }
 
-    fn append(&self, records: &[Record], end_line: bool) -> Result<(), Errno> {
-        append_to(open_for_append(self.fd.as_fd())?.as_fd(), records, end_line)
+    fn append(&self, records: &[Record], torn_at: Option<u64>) -> Result<(), Errno> {
+        append_to(open_for_append(self.fd.as_fd())?.as_fd(), records, torn_at)
     }
 
     fn entries(&self) -> Vec<String> {
@@ -64,7 +64,7 @@ fn damage(loaded: &Loaded) -> Vec<(u64, &'static str)> {
 fn no_file_and_an_empty_one_mean_no_records() {
     for scene in [Scene::new(), Scene::holding(b""), Scene::holding(b"\n\n")] {
         let loaded = scene.load();
-        assert!(loaded.index.is_empty() && loaded.damage.is_empty() && !loaded.unfinished_tail);
+        assert!(loaded.index.is_empty() && loaded.damage.is_empty() && loaded.torn_at.is_none());
     }
 }
 
@@ -98,7 +98,7 @@ fn what_is_not_a_regular_file_is_damage() {
         let loaded = scene.load();
         assert_eq!(damage(&loaded), [(0, "it is not a regular file")]);
         assert!(loaded.index.is_empty());
-        assert!(scene.append(&[hide(b"a")], false).is_err(), "records would be lost");
+        assert!(scene.append(&[hide(b"a")], None).is_err(), "records would be lost");
     }
 }
 
@@ -113,15 +113,24 @@ fn damaged_lines_are_skipped_and_numbered() {
 }
 
 #[test]
-fn a_torn_tail_is_damage_and_ended_by_the_next_append() {
-    let scene = Scene::holding(b"D a\nD torn");
-    let loaded = scene.load();
-    assert_eq!(damage(&loaded), [(2, "it is the last one and has no newline")]);
-    assert!(loaded.unfinished_tail && !loaded.index.hides(b"torn"));
-    scene.append(&[hide(b"b"), redirect(b"x", b"y")], true).unwrap();
-    assert_eq!(fs::read(scene.meta()).unwrap(), b"D a\nD torn\nD b\nR /x y\n");
-    let loaded = scene.load();
-    assert!(!loaded.unfinished_tail && loaded.index.hides(b"b"));
+fn half_a_line_at_the_end_is_dropped_by_the_next_append() {
+    for torn in [&b"D torn"[..], b"\0\0\0\0\0", b"D\0\0"] {
+        let scene = Scene::holding(&[&b"D a\n"[..], torn].concat());
+        let loaded = scene.load();
+        assert_eq!(damage(&loaded), []);
+        assert_eq!(loaded.torn_at, Some(4));
+        assert!(loaded.index.hides(b"a") && loaded.index.live() == 1);
+        scene.append(&[hide(b"b"), redirect(b"x", b"y")], loaded.torn_at).unwrap();
+        assert_eq!(fs::read(scene.meta()).unwrap(), b"D a\nD b\nR /x y\n");
+        assert_eq!(scene.load().torn_at, None);
+    }
+}
+
+#[test]
+fn space_that_was_never_written_is_no_damage() {
+    let loaded = Scene::holding(b"D a\n\0\0\0\0\0\nD b\n").load();
+    assert_eq!(damage(&loaded), []);
+    assert!(loaded.index.hides(b"a") && loaded.index.hides(b"b"));
 }
 
 #[test]
@@ -139,13 +148,13 @@ fn a_line_beyond_any_record_is_damage_and_the_next_is_read() {
 fn a_long_redirect_is_read_again_or_refused() {
     let scene = Scene::new();
     let path = [[b' '; 255].as_slice()].repeat(3000).join(&b'/');
-    scene.append(&[redirect(&path, b"far")], false).unwrap();
+    scene.append(&[redirect(&path, b"far")], None).unwrap();
     let loaded = scene.load();
     assert_eq!(damage(&loaded), []);
     assert_eq!(loaded.index.redirect(b"far"), Some(&*path));
     let too_long = [[b' '; 255].as_slice()].repeat(30_000).join(&b'/');
     let before = fs::read(scene.meta()).unwrap();
-    let refused = scene.append(&[hide(b"a"), redirect(&too_long, b"farther")], false);
+    let refused = scene.append(&[hide(b"a"), redirect(&too_long, b"farther")], None);
     assert_eq!(refused, Err(Errno::NAMETOOLONG));
     assert_eq!(fs::read(scene.meta()).unwrap(), before);
 }
@@ -262,7 +271,7 @@ fn a_full_device_leaves_meta_as_before() {
     let mut appended = 0;
     let errno = loop {
         let before = fs::read(&path).unwrap();
-        match append_to(meta.as_fd(), &batch, false) {
+        match append_to(meta.as_fd(), &batch, None) {
             Ok(()) => appended += 1,
             Err(errno) => {
                 assert_eq!(fs::read(&path).unwrap(), before, "half a batch was left");
