@@ -73,6 +73,13 @@ struct Readers {
     error: Option<Errno>,
 }
 
+impl Readers {
+    /// Readers that are not parked, or no longer will be.
+    fn at_work(&self) -> usize {
+        (self.count + self.called).saturating_sub(self.parked)
+    }
+}
+
 /// Whatever can start a spare reader; hides the file system's type.
 pub(crate) trait Spares {
     fn start_if_none_idle(&self);
@@ -275,8 +282,7 @@ impl<F: FileSystem> Pool<F> {
             return;
         }
         let mut readers = self.readers.lock();
-        let at_work = readers.count - readers.parked + readers.called;
-        if at_work >= limit || readers.ended {
+        if readers.at_work() >= limit || readers.ended {
             self.idle.fetch_sub(1, Ordering::AcqRel);
             return;
         }
@@ -371,8 +377,10 @@ impl<F> Drop for Leaving<F> {
     fn drop(&mut self) {
         let mut readers = self.0.readers.lock();
         readers.count -= 1;
-        // The last one at work ends only with the connection.
-        if readers.count == readers.parked {
+        // The last one at work ends only with the connection. One that was
+        // called is at work, though it may not have woken yet: a surplus
+        // reader that leaves before that must not take the rest with it.
+        if readers.at_work() == 0 {
             readers.ended = true;
         }
         self.0.changed.notify_all();
