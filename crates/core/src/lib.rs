@@ -19,5 +19,5 @@ mod types;
 pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::OpenOptions;
-pub use overlay::{ListFor, OpenDir, OpenFile, Overlay, SlowHook};
+pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook};
 pub use types::*;

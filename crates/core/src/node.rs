@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
 
-use crate::types::NodeId;
+use crate::types::{NodeId, Timestamp};
 
 /// An object that the kernel knows by number.
 ///
@@ -47,7 +47,21 @@ pub(crate) struct Place {
     /// What it shows of the base. Of non-directories only used until copy-up.
     pub base: BaseRef,
     /// The object itself, once it has no known name.
-    pub held: Option<Arc<OwnedFd>>,
+    pub held: Option<Arc<Held>>,
+}
+
+/// An object that lost its last known name.
+pub(crate) struct Held {
+    /// `O_PATH` descriptor.
+    pub fd: OwnedFd,
+    /// When: the change time that it shows as long as it lies in the base.
+    pub since: Timestamp,
+}
+
+impl Held {
+    pub fn new(fd: OwnedFd) -> Arc<Held> {
+        Arc::new(Held { fd, since: Timestamp::now() })
+    }
 }
 
 /// Names of a node: rarely more than one.

@@ -7,6 +7,7 @@ mod create;
 mod export;
 mod file;
 mod find;
+mod flags;
 mod link;
 mod listing;
 mod numbers;
@@ -36,6 +37,7 @@ use crate::types::{NodeId, SpaceInfo};
 pub(crate) use numbers::Realm;
 
 pub use file::OpenFile;
+pub use flags::FSXATTR_LEN;
 pub use listing::{ListFor, OpenDir};
 
 /// Called before work that takes long; what it returns is dropped afterwards.
@@ -349,7 +351,7 @@ impl Overlay {
             };
             let Some(link) = link else {
                 let held = held.ok_or(Errno::STALE)?;
-                return f(Spot::Fd(held.as_fd()), node.in_storage());
+                return f(Spot::Fd(held.fd.as_fd()), node.in_storage());
             };
             let Some(dir) = self.try_dir(&link.parent)? else {
                 continue;

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::types::{Attr, SetTime, Timestamp};
 
 pub(crate) use list::{RawEntry, each_entry, read_entries};
-pub(crate) use raw::{flush_range, seal_tree, with_umask};
+pub(crate) use raw::{flush_range, get_fsxattr, seal_tree, set_fsxattr, with_umask};
 pub(crate) use xattr::{copy_xattrs, get_xattr, list_xattrs, remove_xattr, set_xattr};
 
 /// Result of a system call.
@@ -144,6 +144,16 @@ pub(crate) fn stat(spot: Spot<'_>) -> Result<Statx> {
 /// Attributes of an open descriptor.
 pub(crate) fn stat_fd(fd: impl AsFd) -> Result<Statx> {
     stat(Spot::Fd(fd.as_fd()))
+}
+
+/// Inode flags (ioctl_iflags(2)).
+pub(crate) fn get_flags(fd: impl AsFd) -> Result<u32> {
+    fs::ioctl_getflags(fd).map(|flags| flags.bits())
+}
+
+/// Sets inode flags.
+pub(crate) fn set_flags(fd: impl AsFd, flags: u32) -> Result<()> {
+    fs::ioctl_setflags(fd, fs::IFlags::from_bits_retain(flags))
 }
 
 /// The file is on a file system without blocks (proc, sysfs, cgroup): its

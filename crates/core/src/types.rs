@@ -35,6 +35,16 @@ pub struct Timestamp {
     pub nsec: u32,
 }
 
+impl Timestamp {
+    /// The current time.
+    #[must_use]
+    pub fn now() -> Timestamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let nsec = u32::try_from(now.tv_nsec).unwrap_or(0);
+        Timestamp { sec: now.tv_sec, nsec }
+    }
+}
+
 /// Attributes of an object, as `stat` shows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attr {
@@ -128,6 +138,9 @@ pub struct OpenMode {
     pub truncate: bool,
     /// Every write goes to the end of the file (`O_APPEND`).
     pub append: bool,
+    /// The caller writes at the end of the file only, where that is at the
+    /// time. Matters for files that may not be written otherwise.
+    pub at_end: bool,
     /// Page cache of the layers is passed by (`O_DIRECT`).
     pub direct: bool,
     /// The caller lacks `CAP_FSETID`: truncation drops setuid and setgid.

@@ -4,15 +4,16 @@
 
 mod convert;
 mod data;
+mod flags;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fuse_server::{
     AttrReply, CopyFileRangeArgs, CreateArgs, DirPlusSink, DirSink, Entry, FallocateArgs,
-    FileSystem, MkdirArgs, MknodArgs, Negotiated, Notifier, OpenArgs, OpenFlags, OpenReply,
-    ReadArgs, ReleaseArgs, RenameArgs, Request, Result, SetAttr, SetXattrArgs, StatFs, StatxArgs,
-    StatxReply, WriteArgs,
+    FileSystem, IoctlArgs, IoctlReply, MkdirArgs, MknodArgs, Negotiated, Notifier, OpenArgs,
+    OpenFlags, OpenReply, ReadArgs, ReleaseArgs, RenameArgs, Request, Result, SetAttr,
+    SetXattrArgs, StatFs, StatxArgs, StatxReply, WriteArgs,
 };
 use mini_fo_core::{self as core, ListFor, NodeId, OpenDir, Overlay};
 use rustix::io::Errno;
@@ -271,16 +272,24 @@ impl FileSystem for Adapter {
     }
 
     fn listxattr(&self, req: &Request, out: &mut [u8]) -> Result<usize> {
-        self.overlay.listxattr(NodeId(req.node), out)
+        self.overlay.listxattr(NodeId(req.node), req.uid == 0, out)
     }
 
     fn removexattr(&self, req: &Request, name: &[u8]) -> Result<()> {
         self.overlay.removexattr(NodeId(req.node), name)
     }
 
-    fn fallocate(&self, _req: &Request, args: &FallocateArgs) -> Result<()> {
+    fn ioctl(&self, req: &Request, args: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
+        flags::ioctl(&self.overlay, NodeId(req.node), args, out)
+    }
+
+    fn fallocate(&self, req: &Request, args: &FallocateArgs) -> Result<()> {
         let file = self.files.get(args.fh)?;
-        self.overlay.fallocate(&file.file, args.mode, args.offset, args.length)
+        // The kernel does not say who may keep setuid and setgid.
+        let kills = req.uid != 0;
+        self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
+            self.overlay.fallocate(&file.file, args.mode, args.offset, args.length, kills)
+        })
     }
 
     fn lseek(&self, _req: &Request, fh: u64, offset: u64, whence: u32) -> Result<u64> {
@@ -288,11 +297,14 @@ impl FileSystem for Adapter {
         self.overlay.seek(&self.files.get(fh)?.file, offset, whence)
     }
 
-    fn copy_file_range(&self, _req: &Request, args: &CopyFileRangeArgs) -> Result<u64> {
+    fn copy_file_range(&self, req: &Request, args: &CopyFileRangeArgs) -> Result<u64> {
         let (from, to) = (self.files.get(args.fh_in)?, self.files.get(args.fh_out)?);
         let len = usize::try_from(args.len).unwrap_or(usize::MAX);
-        let (from, to) = (&from.file, &to.file);
-        let copied = self.overlay.copy_range(from, args.offset_in, to, args.offset_out, len)?;
+        let (node, kills) = (to.file.node().0, req.uid != 0);
+        let copied = self.files.dropping_id_bits(&self.overlay, node, kills, || {
+            let (from, to) = ((&*from.file, args.offset_in), (&*to.file, args.offset_out));
+            self.overlay.copy_range(from, to, len, kills)
+        })?;
         Ok(copied as u64)
     }
 

@@ -17,6 +17,9 @@ pub struct SharedRecord {
     pub size: u64,
     /// Its time of modification.
     pub mtime: Timestamp,
+    /// The change time that it shows as long as it lies in the base: that of
+    /// the base, or when a name was removed.
+    pub ctime: Timestamp,
 }
 
 /// What one line of META says.
@@ -137,8 +140,9 @@ impl Record {
                 line(out, &format!("o {mode:04o} {uid} {gid}"), &[&escape(name)]);
             }
             Record::Shared { number, record } => {
-                let SharedRecord { left, nlink, size, mtime } = record;
-                line(out, &format!("l {number} {left} {nlink} {size} {}", time(*mtime)), &[]);
+                let SharedRecord { left, nlink, size, mtime, ctime } = record;
+                let (mtime, ctime) = (time(*mtime), time(*ctime));
+                line(out, &format!("l {number} {left} {nlink} {size} {mtime} {ctime}"), &[]);
             }
             Record::Origin { fsid, ino, path } => {
                 line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
@@ -245,6 +249,7 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
                 nlink: narrow(number(field()?, 10)?)?,
                 size: number(field()?, 10)?,
                 mtime: timestamp(field()?)?,
+                ctime: timestamp(field()?)?,
             },
         },
         b'b' => Record::Origin {

@@ -56,15 +56,24 @@ impl Overlay {
             return self.root_attr();
         }
         let stat = self.at(node, |spot, _| sys::stat(spot))?;
-        let link = node.place.read().names.first().cloned();
+        let (link, held) = {
+            let place = node.place.read();
+            (place.names.first().cloned(), place.held.clone())
+        };
         let Some(link) = link else {
             let mut attr = Attr::from(&stat);
             attr.ino = node.ino;
             if node.shared {
                 attr.nlink = self.shared_nlink(node, &stat);
+                if !node.in_storage() {
+                    attr.ctime = self.shared_ctime(node, attr.ctime);
+                }
             } else if !node.in_storage() || node.is_dir() {
                 // The base still has its name; the merged tree does not.
                 attr.nlink = 0;
+            }
+            if let Some(held) = held.filter(|_| !node.in_storage()) {
+                attr.ctime = attr.ctime.max(held.since);
             }
             return Ok(attr);
         };

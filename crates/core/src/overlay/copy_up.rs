@@ -6,10 +6,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
-use super::{Overlay, find};
+use super::{Overlay, find, flags};
 use crate::meta::{self, Record};
 use crate::name::{META_NAME, temp_name};
-use crate::node::{BaseRef, Node, Place};
+use crate::node::{BaseRef, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
 
@@ -61,6 +61,17 @@ impl Overlay {
         if node.in_storage() {
             return Ok(());
         }
+        flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
+        self.copy_up_chain(node, truncate)
+    }
+
+    /// As [`Overlay::copy_up`], of an object whose flags protect it from
+    /// changes, to change these.
+    pub(super) fn copy_up_protected(&self, node: &Arc<Node>) -> Result<()> {
+        if node.in_storage() { Ok(()) } else { self.copy_up_chain(node, false) }
+    }
+
+    fn copy_up_chain(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
         // From the top down; a loop, because trees may be thousands deep.
         let mut chain = vec![Arc::clone(node)];
         while let Some(parent) = chain.last().and_then(|node| node.parent()) {
@@ -194,7 +205,7 @@ impl Overlay {
         let stat = sys::stat(from)?;
         let fd = self.unnamed_copy(from, self.anywhere(), &stat, truncate)?.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
-        place.held = Some(Arc::new(fd));
+        place.held = Some(Held::new(fd));
         node.set_in_storage();
         Ok(())
     }
@@ -226,7 +237,7 @@ fn ctime_record(name: &[u8], shown: Timestamp, real: Timestamp) -> Record {
 fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> Result<()> {
     match unnamed {
         Some(fd) if place.names.first().is_none() => {
-            place.held = Some(Arc::new(fd));
+            place.held = Some(Held::new(fd));
             node.set_in_storage();
             Ok(())
         }

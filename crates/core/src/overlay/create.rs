@@ -12,7 +12,7 @@ use super::find::Found;
 use super::numbers::{node_id, storage_ino};
 use crate::dirs::Dir;
 use crate::name::Name;
-use crate::node::{BaseRef, Names, Node, Place};
+use crate::node::{BaseRef, Held, Names, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{Caller, Entry, NodeId, OpenMode};
 
@@ -139,7 +139,7 @@ impl Overlay {
         let fd = sys::with_umask(caller.umask, mode, |mode| sys::create_unnamed(storage, mode))?;
         let spot = Spot::Fd(fd.as_fd());
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?;
-        let held = Some(Arc::new(sys::hold(spot)?));
+        let held = Some(Held::new(sys::hold(spot)?));
         let place = Place { names: Names::None, base: BaseRef::None, held };
         let ino = storage_ino(&stat);
         let node = self.enter(Node::new(node_id(ino), ino, libc::S_IFREG, true, place));

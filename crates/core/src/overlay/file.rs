@@ -124,6 +124,10 @@ impl Overlay {
                     Err(Errno::ACCESS) if mode.write => {
                         sys::open(spot, flags.difference(OFlags::RDWR) | OFlags::WRONLY)
                     }
+                    // A file that may only be appended to (chattr +a).
+                    Err(Errno::PERM) if mode.write && mode.at_end => {
+                        sys::open(spot, flags | OFlags::APPEND)
+                    }
                     other => other,
                 }
             } else {
@@ -233,12 +237,23 @@ impl Overlay {
     }
 
     /// Allocates or frees space of a file. `mode`: `FALLOC_FL_*`.
+    /// `kill_suid_sgid`: the caller lacks `CAP_FSETID`.
     ///
     /// # Errors
     /// As `fallocate(2)`.
-    pub fn fallocate(&self, file: &OpenFile, mode: u32, offset: u64, len: u64) -> Result<()> {
+    pub fn fallocate(
+        &self,
+        file: &OpenFile,
+        mode: u32,
+        offset: u64,
+        len: u64,
+        kill_suid_sgid: bool,
+    ) -> Result<()> {
         if !file.mode.write {
             return Err(Errno::BADF);
+        }
+        if kill_suid_sgid {
+            self.drop_suid_sgid(&file.node)?;
         }
         let opened = self.current(file)?;
         let _slow = self.slow_if(len);
@@ -258,20 +273,23 @@ impl Overlay {
         rustix::fs::seek(&self.current(file)?.fd, to)
     }
 
-    /// Copies between two open files inside the kernel.
+    /// Copies between two open files, each from a position on, inside the
+    /// kernel. `kill_suid_sgid`: the caller lacks `CAP_FSETID`.
     ///
     /// # Errors
     /// As `copy_file_range(2)`.
     pub fn copy_range(
         &self,
-        from: &OpenFile,
-        from_offset: u64,
-        to: &OpenFile,
-        to_offset: u64,
+        (from, from_offset): (&OpenFile, u64),
+        (to, to_offset): (&OpenFile, u64),
         len: usize,
+        kill_suid_sgid: bool,
     ) -> Result<usize> {
         if !to.mode.write {
             return Err(Errno::BADF);
+        }
+        if kill_suid_sgid {
+            self.drop_suid_sgid(&to.node)?;
         }
         let (source, target) = (self.current(from)?, self.current(to)?);
         let _slow = self.slow_if(len as u64);

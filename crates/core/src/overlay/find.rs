@@ -301,6 +301,9 @@ impl Overlay {
             attr.nlink = self.shared_nlink(node, stat);
         }
         if !node.in_storage() {
+            if node.shared {
+                attr.ctime = self.shared_ctime(node, attr.ctime);
+            }
             return Ok(attr);
         }
         if node.is_indexed() {

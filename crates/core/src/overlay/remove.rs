@@ -8,11 +8,12 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::Overlay;
+use super::flags::check_unprotected;
 use super::listing::is_dot;
 use crate::dirs::{Dir, with_access};
 use crate::meta::Record;
 use crate::name::{Name, is_reserved};
-use crate::node::{BaseRef, Names, Node, Place};
+use crate::node::{BaseRef, Held, Names, Node, Place};
 use crate::sys::{self, Result, Spot, each_entry};
 use crate::types::{NodeId, SetTime};
 
@@ -27,13 +28,16 @@ impl Overlay {
         if node.is_dir() {
             return Err(Errno::ISDIR);
         }
+        if !node.in_storage() {
+            check_unprotected(&stat)?;
+        }
         if node.shared {
             self.prepare_index()?;
         }
         let _lock = dir.mutate.lock();
         let storage = dir.writable()?;
         // Open files and others that hold the node reach the object by this.
-        let held = Arc::new(self.at(&node, |spot, _| sys::hold(spot))?);
+        let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         self.hide(&dir, name)?;
@@ -68,14 +72,17 @@ impl Overlay {
     /// ENOENT; ENOTDIR; ENOTEMPTY; EROFS; as `rmdir(2)`.
     pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<()> {
         let (parent, dir) = self.dir_for_removal(parent, name)?;
-        let (node, _) = self.find(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
+        let (node, stat) = self.find(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
         if !node.is_dir() {
             return Err(Errno::NOTDIR);
+        }
+        if !node.in_storage() {
+            check_unprotected(&stat)?;
         }
         let own = self.dir(&node)?;
         let (_lock, _own_lock) = lock_down(&dir, &own);
         self.check_empty(&own)?;
-        let held = Arc::new(self.at(&node, |spot, _| sys::hold(spot))?);
+        let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         self.hide(&dir, name)?;
@@ -94,12 +101,7 @@ impl Overlay {
     }
 
     /// A removed directory keeps nothing but a descriptor for whoever is in it.
-    pub(super) fn detach_dir(
-        &self,
-        node: &Arc<Node>,
-        place: &mut Place,
-        held: Arc<rustix::fd::OwnedFd>,
-    ) {
+    pub(super) fn detach_dir(&self, node: &Arc<Node>, place: &mut Place, held: Arc<Held>) {
         if let Some(link) = place.names.first() {
             self.table.remove_name(link.parent.id, &link.name);
         }

@@ -6,19 +6,19 @@
 use std::sync::Arc;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
-use rustix::fd::OwnedFd;
 use rustix::fs::{RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
 use super::create::new_name;
+use super::flags::check_unprotected;
 use super::link::identity;
 use super::numbers::storage_ino;
 use super::remove::{remove_reserved, still_there};
 use crate::dirs::{Dir, Mark, with_access};
 use crate::meta::Record;
 use crate::name::Name;
-use crate::node::{BaseRef, Link, Node, Place};
+use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, RenameMode};
 
@@ -53,7 +53,15 @@ impl Overlay {
         let from = End { parent, dir, name };
         let to = End { parent: new_parent, dir: new_dir, name: target_name };
         let (source, _) = self.find(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
-        let target = self.find(&to.parent, &to.dir, to.name)?.map(|(node, _)| node);
+        let target = match self.find(&to.parent, &to.dir, to.name)? {
+            Some((node, stat)) => {
+                if !node.in_storage() {
+                    check_unprotected(&stat)?;
+                }
+                Some(node)
+            }
+            None => None,
+        };
         if [Some(&source), target.as_ref()].into_iter().flatten().any(|node| node.shared) {
             self.prepare_index()?;
         }
@@ -116,7 +124,7 @@ impl Overlay {
             self.check_empty(dir)?;
         }
         let held = match target {
-            Some(target) => Some(Arc::new(self.at(target, |spot, _| sys::hold(spot))?)),
+            Some(target) => Some(Held::new(self.at(target, |spot, _| sys::hold(spot))?)),
             None => None,
         };
         let base = if source.is_dir() { self.base_path(source) } else { None };
@@ -242,7 +250,7 @@ impl Overlay {
     }
 
     /// The node that had the target name lives on without it.
-    fn replaced(&self, target: &Arc<Node>, place: &mut Place, to: &End<'_>, held: Arc<OwnedFd>) {
+    fn replaced(&self, target: &Arc<Node>, place: &mut Place, to: &End<'_>, held: Arc<Held>) {
         if target.is_dir() {
             self.detach_dir(target, place, held);
             return;

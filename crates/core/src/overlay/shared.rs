@@ -18,9 +18,9 @@ use crate::check::FEATURE_LINKS;
 use crate::dirs::Dir;
 use crate::meta::{Record, SharedRecord};
 use crate::name::LINKS_NAME;
-use crate::node::{Node, Place};
+use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
-use crate::types::NodeId;
+use crate::types::{NodeId, SetTime, Timestamp};
 
 /// The index of copied-up shared objects, with a META of its own.
 ///
@@ -34,6 +34,7 @@ fn whole(base: &Statx) -> SharedRecord {
         nlink: base.stx_nlink,
         size: base.stx_size,
         mtime: base.stx_mtime.into(),
+        ctime: base.stx_ctime.into(),
     }
 }
 
@@ -106,7 +107,10 @@ impl Overlay {
     pub(super) fn indexed(&self, base: &Statx, number: u64) -> Result<Option<Statx>> {
         match self.shared.record(number) {
             None => Ok(None),
-            Some(record) if record == SharedRecord { left: record.left, ..whole(base) } => {
+            Some(SharedRecord { left, ctime, .. })
+                if self.shared.record(number)
+                    == Some(SharedRecord { left, ctime, ..whole(base) }) =>
+            {
                 self.index_stat(number)
             }
             Some(_) => {
@@ -149,7 +153,7 @@ impl Overlay {
             (None, None) => return Ok(()),
         };
         let left = record.left.saturating_sub(1);
-        let record = SharedRecord { left, ..record };
+        let record = SharedRecord { left, ctime: Timestamp::now(), ..record };
         dir.append(&[Record::Shared { number: node.ino, record }])
     }
 
@@ -235,8 +239,26 @@ impl Overlay {
     ) -> Result<()> {
         if !stored {
             self.lose_base_name(node, Some(stat).filter(|_| !node.in_storage()))?;
+            if node.is_indexed() {
+                self.move_ctime(node)?;
+            }
         }
         self.leave_index(node, place)
+    }
+
+    /// Moves the ctime of an object in the index: one of its names went, which
+    /// the storage did not see. Its `place` is held for writing.
+    fn move_ctime(&self, node: &Node) -> Result<()> {
+        let dir = self.shared.dir()?;
+        let name = index_name(node.ino);
+        let spot = Spot::At(dir.writable()?, name.as_bytes());
+        let mtime = SetTime::At(sys::stat(spot)?.stx_mtime.into());
+        sys::set_times(spot, None, Some(mtime))
+    }
+
+    /// The ctime that a shared node shows while it lies in the base.
+    pub(super) fn shared_ctime(&self, node: &Node, base: Timestamp) -> Timestamp {
+        self.shared.record(node.ino).map_or(base, |record| record.ctime)
     }
 
     /// Takes a shared node out of the index once it has no name left. Its
@@ -253,7 +275,7 @@ impl Overlay {
         if sys::stat(spot)?.stx_nlink > 1 {
             return Ok(());
         }
-        place.held = Some(Arc::new(sys::hold(spot)?));
+        place.held = Some(Held::new(sys::hold(spot)?));
         rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
         node.set_indexed(false);
         Ok(())

@@ -27,17 +27,33 @@ impl Overlay {
     }
 
     /// Lists attribute names, each ended by NUL; an empty buffer asks for the
-    /// size.
+    /// size. `trusted`: also those that only privileged callers see (xattr(7)).
     ///
     /// # Errors
     /// ERANGE: the buffer is too small.
-    pub fn listxattr(&self, node: NodeId, buf: &mut [u8]) -> Result<usize> {
+    pub fn listxattr(&self, node: NodeId, trusted: bool, buf: &mut [u8]) -> Result<usize> {
+        if !trusted {
+            return self.list_untrusted(node, buf);
+        }
         let node = self.node(node)?;
         let buf = std::cell::RefCell::new(buf);
         match self.at(&node, |spot, _| sys::list_xattrs(spot, *buf.borrow_mut())) {
             Err(Errno::OPNOTSUPP) => Ok(0),
             other => other,
         }
+    }
+
+    fn list_untrusted(&self, node: NodeId, buf: &mut [u8]) -> Result<usize> {
+        // More cannot be listed (xattr(7), XATTR_LIST_MAX).
+        let mut all = vec![0; 64 * 1024];
+        let len = self.listxattr(node, true, &mut all)?;
+        let names = all.get(..len).unwrap_or_default().split_inclusive(|byte| *byte == 0);
+        let names = names.filter(|name| !name.starts_with(b"trusted.")).collect::<Vec<_>>();
+        let names = names.concat();
+        if !buf.is_empty() {
+            buf.get_mut(..names.len()).ok_or(Errno::RANGE)?.copy_from_slice(&names);
+        }
+        Ok(names.len())
     }
 
     /// Sets an attribute; a base object is copied up first. `flags`:

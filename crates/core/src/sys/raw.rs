@@ -47,6 +47,27 @@ pub(crate) fn flush_range(fd: impl AsFd) -> Result<()> {
     check(ret.into()).map(drop)
 }
 
+/// `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR` (linux/fs.h).
+const FSGETXATTR: libc::c_ulong = 0x801c_581f;
+const FSSETXATTR: libc::c_ulong = 0x401c_5820;
+
+/// Flags and project of an inode, as a `struct fsxattr`.
+pub(crate) fn get_fsxattr(fd: impl AsFd) -> Result<[u8; 28]> {
+    let mut out = [0; 28];
+    // SAFETY: the command fills a structure of exactly 28 bytes, which `out`
+    // is; the descriptor is borrowed for the call.
+    let ret = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FSGETXATTR as _, out.as_mut_ptr()) };
+    check(ret.into()).map(|_| out)
+}
+
+/// Sets them.
+pub(crate) fn set_fsxattr(fd: impl AsFd, flags: &[u8; 28]) -> Result<()> {
+    // SAFETY: the command reads a structure of exactly 28 bytes, which `flags`
+    // is; the descriptor is borrowed for the call.
+    let ret = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), FSSETXATTR as _, flags.as_ptr()) };
+    check(ret.into()).map(drop)
+}
+
 /// A private clone of a mount (`recursive`: and of all below it), read-only
 /// and without access times, that nothing else can reach: what is opened
 /// through it cannot be written.

@@ -174,7 +174,7 @@ fn read_meta(dir: &Path) -> Meta {
             (b'i', [shown, own, name]) => {
                 meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
             }
-            (b'l', [_, _, _, _, _])
+            (b'l', [_, _, _, _, _, _])
             | (b'f', [_])
             | (b'c', [_, _, _])
             | (b'o', [_, _, _, _])

@@ -65,6 +65,7 @@ pub fn open_mode(flags: u32, kill_suidgid: bool) -> core::OpenMode {
         write: writes(flags),
         truncate: flags & libc::O_TRUNC as u32 != 0,
         append: false,
+        at_end: flags & libc::O_APPEND as u32 != 0,
         direct: false,
         kill_suid_sgid: kill_suidgid,
     }

@@ -1,4 +1,5 @@
-//! Listings of directories that have a part in both layers.
+//! Listings of directories that have a part in both layers: 30 bytes and the
+//! name for each entry, as long as the directory is open.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +13,17 @@ use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::sys::{self, Result, Spot, each_entry};
 
-/// Entries one after the other: number, type, whether the number is the one
-/// to show, length of the name, name. The offset of the next entry is the
-/// position where it begins. 14 bytes and the name for each.
-pub(super) struct Packed(Vec<u8>);
-
-/// Bytes of an entry before its name.
-const HEAD: usize = 8 + 4 + 1 + 1;
+/// All entries, in the order of the hashes of their names.
+///
+/// The offset of an entry is the hash of the one before it: it means the same
+/// in every listing of the directory, whatever comes and goes meanwhile.
+pub(super) struct Packed {
+    /// Hash of the name, and where in `bytes` the entry begins.
+    order: Vec<(u64, usize)>,
+    /// Entries one after the other: number, type, whether the number is the
+    /// one to show, length of the name, name.
+    bytes: Vec<u8>,
+}
 
 /// An entry of a [`Packed`] listing.
 pub(super) struct Listed<'a> {
@@ -28,43 +33,77 @@ pub(super) struct Listed<'a> {
     pub next: u64,
 }
 
+/// Offsets that follow the dots come before all hashes.
+const DOTS: [(&[u8], u64); 2] = [(b".", 1), (b"..", 2)];
+
+/// The place of a name among all that there can be: FNV-1a, spread once more.
+fn place(name: &[u8]) -> u64 {
+    if let Some((_, place)) = DOTS.iter().find(|(dot, _)| *dot == name) {
+        return *place;
+    }
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let spread = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // An offset is a signed number; room for those that follow the last one.
+    ((spread >> 2) + 3).min(i64::MAX as u64 / 2)
+}
+
 impl Packed {
     fn push(&mut self, name: &[u8], number: Number, kind: u32) {
         let (ino, shown) = match number {
             Number::Shown(ino) => (ino, 1),
             Number::Stored(ino) => (ino, 0),
         };
+        self.order.push((place(name), self.bytes.len()));
         // Names have at most 255 bytes.
         let length = name.len() as u8;
-        self.0.extend_from_slice(&ino.to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(&[shown, length]);
-        self.0.extend_from_slice(name);
+        self.bytes.extend_from_slice(&ino.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(&[shown, length]);
+        self.bytes.extend_from_slice(name);
+    }
+
+    fn sort(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.order.shrink_to_fit();
+        let bytes = &self.bytes;
+        self.order.sort_unstable_by_key(|(place, at)| (*place, entry(bytes, *at).map(|e| e.name)));
+        // Names of one hash, if there ever are, follow each other.
+        let mut last = 0;
+        for (place, _) in &mut self.order {
+            *place = (*place).max(last + 1);
+            last = *place;
+        }
     }
 
     /// The entries from an offset on that is 0 or came with an entry.
     pub fn from(&self, offset: u64) -> impl Iterator<Item = Listed<'_>> {
-        let mut at = usize::try_from(offset).unwrap_or(usize::MAX);
-        std::iter::from_fn(move || {
-            let rest = self.0.get(at..)?;
-            let (ino, rest) = rest.split_first_chunk::<8>()?;
-            let (kind, rest) = rest.split_first_chunk::<4>()?;
-            let ([shown, length], rest) = rest.split_first_chunk::<2>()?;
-            let name = rest.get(..usize::from(*length))?;
-            at += HEAD + name.len();
-            let ino = u64::from_ne_bytes(*ino);
-            let number = if *shown == 1 { Number::Shown(ino) } else { Number::Stored(ino) };
-            Some(Listed { name, number, kind: u32::from_ne_bytes(*kind), next: at as u64 })
+        let start = self.order.partition_point(|(place, _)| *place <= offset);
+        let rest = self.order.get(start..).unwrap_or_default();
+        rest.iter().filter_map(|(place, at)| {
+            entry(&self.bytes, *at).map(|listed| Listed { next: *place, ..listed })
         })
     }
+}
+
+/// Reads the entry at a position.
+fn entry(bytes: &[u8], at: usize) -> Option<Listed<'_>> {
+    let rest = bytes.get(at..)?;
+    let (ino, rest) = rest.split_first_chunk::<8>()?;
+    let (kind, rest) = rest.split_first_chunk::<4>()?;
+    let ([shown, length], rest) = rest.split_first_chunk::<2>()?;
+    let name = rest.get(..usize::from(*length))?;
+    let ino = u64::from_ne_bytes(*ino);
+    let number = if *shown == 1 { Number::Shown(ino) } else { Number::Stored(ino) };
+    Some(Listed { name, number, kind: u32::from_ne_bytes(*kind), next: 0 })
 }
 
 /// Names of a storage directory, with number and type there.
 type Stored = HashMap<Box<[u8]>, (u64, u32)>;
 
 impl Overlay {
-    /// Lists both layers: the entries of the base that show, then what only
-    /// the storage has.
+    /// Lists both layers.
     pub(super) fn merge(
         &self,
         node: &Arc<Node>,
@@ -72,7 +111,7 @@ impl Overlay {
         base: Option<&BaseDir>,
         storage: BorrowedFd<'_>,
     ) -> Result<Listing> {
-        let mut entries = Packed(Vec::new());
+        let mut entries = Packed { order: Vec::new(), bytes: Vec::new() };
         entries.push(b".", Number::Shown(node.ino), libc::S_IFDIR);
         entries.push(b"..", Number::Shown(parent_ino(node)), libc::S_IFDIR);
         let mut stored = Stored::new();
@@ -89,7 +128,7 @@ impl Overlay {
         for (name, (ino, kind)) in &stored {
             entries.push(name, Number::Stored(*ino), *kind);
         }
-        entries.0.shrink_to_fit();
+        entries.sort();
         Ok(Listing::Merged(entries))
     }
 
