@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::meta::{self, Index};
@@ -126,13 +127,17 @@ impl Dir {
 
 /// Runs something in a storage directory, and once more after making it
 /// accessible for that long, if it was refused: whoever owns a directory may
-/// have closed it to himself, and what we do there for ourselves needs no
-/// right (root would not be stopped).
+/// have closed it to himself or made it immutable, and what we do there for
+/// ourselves needs no right (a copy-up changes nothing that programs see).
 pub(crate) fn with_access<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -> Result<T> {
     match run() {
-        Err(Errno::ACCESS) => {}
-        other => return other,
+        Err(Errno::ACCESS) => with_permission(dir, run),
+        Err(Errno::PERM) => unprotected(dir, run),
+        other => other,
     }
+}
+
+fn with_permission<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -> Result<T> {
     let mode = u32::from(sys::stat_fd(dir)?.stx_mode) & 0o7777;
     if mode & 0o700 == 0o700 {
         return Err(Errno::ACCESS);
@@ -140,6 +145,22 @@ pub(crate) fn with_access<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Resul
     sys::set_mode(Spot::Fd(dir), mode | 0o700).map_err(|_| Errno::ACCESS)?;
     let done = run();
     let restored = sys::set_mode(Spot::Fd(dir), mode);
+    let value = done?;
+    restored.map(|()| value)
+}
+
+/// Without the flags of `chattr +i` and `+a`.
+fn unprotected<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    let protecting = IFlags::IMMUTABLE.union(IFlags::APPEND).bits();
+    let opened = sys::open(Spot::At(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)
+        .and_then(|fd| sys::get_flags(&fd).map(|flags| (fd, flags)));
+    let Ok((fd, flags)) = opened else { return Err(Errno::PERM) };
+    if flags & protecting == 0 {
+        return Err(Errno::PERM);
+    }
+    sys::set_flags(&fd, flags & !protecting).map_err(|_| Errno::PERM)?;
+    let done = run();
+    let restored = sys::set_flags(&fd, flags);
     let value = done?;
     restored.map(|()| value)
 }

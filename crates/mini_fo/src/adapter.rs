@@ -37,7 +37,7 @@ impl Adapter {
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {
-        if self.files.is_mapped(node) { Duration::ZERO } else { LONG }
+        if self.files.is_mapped(&self.overlay, node) { Duration::ZERO } else { LONG }
     }
 
     fn entry(&self, entry: &core::Entry) -> Entry {

@@ -137,4 +137,5 @@ pub fn prepare_process() {
         }
     }
     rustix::process::umask(Mode::empty());
+    sys::ignore_sigio();
 }

@@ -31,6 +31,9 @@ pub enum Grant {
     Cached {
         /// See above.
         keep: bool,
+        /// Not through the page cache after all, but to the daemon each time:
+        /// a mapping that passthrough has left may change the data.
+        direct: bool,
     },
     /// To the node's backing file.
     Passthrough {
@@ -38,6 +41,10 @@ pub enum Grant {
         maps: bool,
     },
 }
+
+/// That a mapping may have been left: each time another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left(u64);
 
 /// The states of all nodes that have one. `B` is a registered backing file.
 pub struct Modes<B> {
@@ -47,6 +54,8 @@ pub struct Modes<B> {
     idle: VecDeque<u64>,
     /// Most backing files that are kept for the next open.
     keep_idle: usize,
+    /// Counts passthrough opens that could map and were closed.
+    left: u64,
 }
 
 struct State<B> {
@@ -54,6 +63,9 @@ struct State<B> {
     passthrough: u32,
     mapping: u32,
     backing: Option<B>,
+    /// A passthrough open that can map was closed. Its mappings may live on:
+    /// they are of the backing file, so the kernel has let go of ours.
+    left: Option<Left>,
     /// The page cache may hold bytes from before a passthrough open.
     stale: bool,
     /// In the list of idle ones.
@@ -69,6 +81,7 @@ impl<B> Default for State<B> {
             passthrough: 0,
             mapping: 0,
             backing: None,
+            left: None,
             stale: false,
             listed: false,
             forgotten: false,
@@ -79,7 +92,8 @@ impl<B> Default for State<B> {
 impl<B> State<B> {
     /// Nothing would be lost by forgetting it.
     fn is_blank(&self) -> bool {
-        self.cached == 0 && self.passthrough == 0 && self.backing.is_none() && !self.stale
+        let unused = self.cached == 0 && self.passthrough == 0 && self.left.is_none();
+        unused && self.backing.is_none() && !self.stale
     }
 }
 
@@ -89,7 +103,7 @@ pub type Unused<B> = Vec<B>;
 impl<B: Clone> Modes<B> {
     /// No node; at most `keep_idle` backing files are kept unused.
     pub fn new(keep_idle: usize) -> Modes<B> {
-        Modes { nodes: HashMap::new(), idle: VecDeque::new(), keep_idle }
+        Modes { nodes: HashMap::new(), idle: VecDeque::new(), keep_idle, left: 0 }
     }
 
     /// Answers an open of `node`. `register` is called at most once, to
@@ -116,22 +130,28 @@ impl<B: Clone> Modes<B> {
             }
         }
         state.cached += 1;
-        (Grant::Cached { keep: !state.stale }, None)
+        let direct = state.left.is_some();
+        state.stale |= direct;
+        (Grant::Cached { keep: !state.stale, direct }, None)
     }
 
     /// Takes an open back: the kernel has released it, or never got it.
     pub fn close(&mut self, node: u64, grant: Grant) -> Unused<B> {
         let Some(state) = self.nodes.get_mut(&node) else { return Vec::new() };
         match grant {
-            Grant::Cached { keep } => {
+            Grant::Cached { keep, direct } => {
                 state.cached = state.cached.saturating_sub(1);
                 // The kernel emptied the page cache at this open, and no
                 // passthrough open came since.
-                state.stale &= keep;
+                state.stale &= keep || direct;
             }
             Grant::Passthrough { maps } => {
                 state.passthrough = state.passthrough.saturating_sub(1);
                 state.mapping = state.mapping.saturating_sub(u32::from(maps));
+                if maps {
+                    self.left += 1;
+                    state.left = Some(Left(self.left));
+                }
             }
         }
         if state.forgotten && state.cached == 0 && state.passthrough == 0 {
@@ -170,7 +190,23 @@ impl<B: Clone> Modes<B> {
 
     /// Data of the node can change without the kernel's knowledge.
     pub fn is_mapped(&self, node: u64) -> bool {
-        self.nodes.get(&node).is_some_and(|state| state.mapping > 0)
+        self.nodes.get(&node).is_some_and(|state| state.mapping > 0 || state.left.is_some())
+    }
+
+    /// Nobody has the node open for mapping, but a mapping may have been left.
+    /// Whoever finds out that there is none tells by [`Modes::settle`].
+    pub fn left(&self, node: u64) -> Option<Left> {
+        self.nodes.get(&node).filter(|state| state.mapping == 0)?.left
+    }
+
+    /// No mapping had been left when `left` was asked for.
+    pub fn settle(&mut self, node: u64, left: Left) {
+        if let Some(state) = self.nodes.get_mut(&node).filter(|state| state.left == Some(left)) {
+            state.left = None;
+            if state.is_blank() {
+                self.nodes.remove(&node);
+            }
+        }
     }
 
     /// Gives up the oldest unused backing files beyond the limit.

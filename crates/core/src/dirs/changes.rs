@@ -137,9 +137,10 @@ impl Dir {
 
     fn rewrite(&self, index: &mut Index) -> Result<()> {
         let mut journal = self.journal.lock();
-        *journal = None;
         let dir = self.writable()?;
         with_access(dir, || meta::rewrite(dir, index))?;
+        // The file that was open has no name any more.
+        *journal = None;
         self.rewrites.fetch_add(1, Ordering::Relaxed);
         *self.torn_at.lock() = None;
         self.unsynced.store(true, Ordering::Release);
@@ -193,16 +194,18 @@ impl Dir {
         let dir = self.writable()?;
         let before = sys::stat_fd(dir)?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
-        let value = with_access(dir, || change(dir))?;
         let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-        let kept = sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))
-            .and_then(|()| sys::stat_fd(dir))
-            .and_then(|stat| {
-                let real = stat.stx_ctime.into();
-                let mut records = records(&value);
-                records.push(Record::Ctime { name: Box::from(&b"."[..]), shown, real });
-                self.append(&records)
-            });
+        let (value, timed) = with_access(dir, || {
+            let value = change(dir)?;
+            let (atime, mtime) = (keep(before.stx_atime), keep(before.stx_mtime));
+            Ok((value, sys::set_times(Spot::Fd(dir), atime, mtime)))
+        })?;
+        let kept = timed.and_then(|()| sys::stat_fd(dir)).and_then(|stat| {
+            let real = stat.stx_ctime.into();
+            let mut records = records(&value);
+            records.push(Record::Ctime { name: Box::from(&b"."[..]), shown, real });
+            self.append(&records)
+        });
         if let Err(errno) = kept {
             // The change itself stands: a full device only costs the old times.
             tracing::warn!("a copy-up shows in the times of its directory: {errno}");

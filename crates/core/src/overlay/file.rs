@@ -149,11 +149,28 @@ impl Overlay {
         Ok(fresh)
     }
 
-    /// A descriptor of the storage file, for a server that hands I/O past
-    /// itself. `None`: the data lies in the base and may move.
+    /// A descriptor of the storage file, opened for reading, for a server that
+    /// hands I/O past itself. `None`: the data lies in the base and may move.
     pub fn backing(&self, file: &OpenFile) -> Option<OwnedFd> {
-        let opened = self.current(file).ok().filter(|opened| opened.in_storage)?;
-        rustix::io::fcntl_dupfd_cloexec(&opened.fd, 0).ok()
+        if !file.node.in_storage() {
+            return None;
+        }
+        self.at(&file.node, |spot, _| sys::open_untraced(spot, OFlags::RDONLY | OFlags::NONBLOCK))
+            .ok()
+    }
+
+    /// Whether anybody, the overlay included, has the storage file of a node
+    /// open or mapped for writing; `true` where that cannot be found out.
+    ///
+    /// The process must ignore SIGIO.
+    pub fn has_writers(&self, node: NodeId) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let opened = self.node(node).and_then(|node| {
+            self.at(&node, |spot, in_storage| {
+                if in_storage { sys::open_untraced(spot, flags).map(Some) } else { Ok(None) }
+            })
+        });
+        opened.map_or(true, |fd| fd.is_some_and(sys::has_writers))
     }
 
     /// Reads at an offset; less than asked for only at the end of the file.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::numbers::{device, node_id, storage_ino};
-use super::shared::{index_name, is_shared};
+use super::shared::{Indexed, index_name, is_shared};
 use crate::dirs::Dir;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Link, Names, Node, Place};
@@ -215,8 +215,9 @@ impl Overlay {
             return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
         }
         Ok(Some(match self.indexed(&stat, ino)? {
-            Some(stat) => Found { stat, ino, in_storage: true, base, shared: true },
-            None => Found { stat, ino, in_storage: false, base, shared: true },
+            Indexed::As(stat) => Found { stat: *stat, ino, in_storage: true, base, shared: true },
+            Indexed::No => Found { stat, ino, in_storage: false, base, shared: true },
+            Indexed::Another => Found { stat, ino, in_storage: false, base, shared: false },
         }))
     }
 
@@ -245,8 +246,8 @@ impl Overlay {
         {
             if is_shared(&base) {
                 // Without the index (2005) it is a file apart.
-                let indexed = self.indexed(&base, number)?;
-                found.shared = indexed.is_some_and(|index| index.stx_ino == stat.stx_ino);
+                found.shared = matches!(self.indexed(&base, number)?,
+                    Indexed::As(index) if index.stx_ino == stat.stx_ino);
                 if found.shared {
                     found.ino = number;
                 }

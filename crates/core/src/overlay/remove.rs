@@ -40,15 +40,20 @@ impl Overlay {
         let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
-        self.hide(&dir, name)?;
-        let stored = match node.in_storage() {
-            false => false,
-            true => match rustix::fs::unlinkat(storage, name, AtFlags::empty()) {
-                // The base alone has the name; the object lies in the index.
-                Err(Errno::NOENT) if node.shared => false,
-                other => other.map(|()| true)?,
-            },
+        let stored = match node.shared {
+            false => node.in_storage(),
+            // Else the base alone has the name, the object lies in the index.
+            true => sys::absent(sys::stat(Spot::At(storage, name)))?.is_some(),
         };
+        let mark = if stored || !node.shared { None } else { Some(dir.mark(&[name])?) };
+        self.hide(&dir, name)?;
+        if let Some(mark) = mark {
+            let base = Some(&stat).filter(|_| !node.in_storage());
+            self.lose_base_name(&node, base).inspect_err(|_| dir.roll_back(mark))?;
+        }
+        if stored {
+            rustix::fs::unlinkat(storage, name, AtFlags::empty())?;
+        }
         if stored {
             self.drop_identity(&dir, name);
         } else {
@@ -61,7 +66,7 @@ impl Overlay {
             place.held = Some(held);
         }
         if node.shared {
-            self.shared_name_gone(&node, &mut place, stored, &stat)?;
+            self.shared_name_removed(&node, &mut place, stored);
         }
         Ok(())
     }

@@ -143,7 +143,7 @@ impl Overlay {
         if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
             if let Some((stored, stat)) = over {
-                self.shared_name_gone(target, place, stored, &stat)?;
+                self.shared_name_gone(target, place, stored, &stat);
             }
         }
         self.ends_changed(from, to);

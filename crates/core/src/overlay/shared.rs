@@ -27,6 +27,17 @@ use crate::types::{NodeId, SetTime, Timestamp};
 /// Its `mutate` comes after every `place` in the order of locks.
 pub(super) struct SharedIndex(Mutex<Option<Arc<Dir>>>);
 
+/// What the index has of a base object with several names.
+pub(super) enum Indexed {
+    /// Nothing.
+    No,
+    /// It was copied up to this.
+    As(Box<Statx>),
+    /// An object that the base had under its number before it was made anew:
+    /// the names of this one go their own ways.
+    Another,
+}
+
 /// What is recorded of a base object before any of its names is lost.
 fn whole(base: &Statx) -> SharedRecord {
     SharedRecord {
@@ -102,22 +113,17 @@ impl Overlay {
         Ok(dir)
     }
 
-    /// Where a base object with several names was copied up to. `None`: it
-    /// was not.
-    pub(super) fn indexed(&self, base: &Statx, number: u64) -> Result<Option<Statx>> {
-        match self.shared.record(number) {
-            None => Ok(None),
-            Some(SharedRecord { left, ctime, .. })
-                if self.shared.record(number)
-                    == Some(SharedRecord { left, ctime, ..whole(base) }) =>
-            {
-                self.index_stat(number)
-            }
-            Some(_) => {
-                tracing::warn!(number, "the base has another object where one was copied up");
-                Ok(None)
-            }
+    /// Whether a base object with several names was copied up.
+    pub(super) fn indexed(&self, base: &Statx, number: u64) -> Result<Indexed> {
+        let Some(record) = self.shared.record(number) else {
+            return Ok(Indexed::No);
+        };
+        let SharedRecord { left, ctime, .. } = record;
+        if record != (SharedRecord { left, ctime, ..whole(base) }) {
+            tracing::warn!(number, "the base has another object where one was copied up");
+            return Ok(Indexed::Another);
         }
+        Ok(self.index_stat(number)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))
     }
 
     /// Attributes of an object in the index.
@@ -228,7 +234,7 @@ impl Overlay {
         self.lose_base_name(node, None)
     }
 
-    /// A name of a shared node was removed. `stored`: it had a storage entry;
+    /// A name of a shared node was replaced. `stored`: it had a storage entry;
     /// `stat`: the attributes it had. Its `place` is held for writing.
     pub(super) fn shared_name_gone(
         &self,
@@ -236,14 +242,21 @@ impl Overlay {
         place: &mut Place,
         stored: bool,
         stat: &Statx,
-    ) -> Result<()> {
+    ) {
         if !stored {
-            self.lose_base_name(node, Some(stat).filter(|_| !node.in_storage()))?;
-            if node.is_indexed() {
-                self.move_ctime(node)?;
-            }
+            let base = Some(stat).filter(|_| !node.in_storage());
+            log_failure(self.lose_base_name(node, base));
         }
-        self.leave_index(node, place)
+        self.shared_name_removed(node, place, stored);
+    }
+
+    /// What is left to do when a name of a shared node is gone for good.
+    /// Failures cost a wrong change time, or space.
+    pub(super) fn shared_name_removed(&self, node: &Node, place: &mut Place, stored: bool) {
+        if !stored && node.is_indexed() {
+            log_failure(self.move_ctime(node));
+        }
+        log_failure(self.leave_index(node, place));
     }
 
     /// Moves the ctime of an object in the index: one of its names went, which
@@ -263,7 +276,7 @@ impl Overlay {
 
     /// Takes a shared node out of the index once it has no name left. Its
     /// `place` is held for writing.
-    pub(super) fn leave_index(&self, node: &Node, place: &mut Place) -> Result<()> {
+    fn leave_index(&self, node: &Node, place: &mut Place) -> Result<()> {
         let left = self.shared.record(node.ino).map_or(0, |record| record.left);
         if !node.is_indexed() || left > 0 {
             return Ok(());
@@ -279,5 +292,11 @@ impl Overlay {
         rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
         node.set_indexed(false);
         Ok(())
+    }
+}
+
+fn log_failure(done: Result<()>) {
+    if let Err(errno) = done {
+        tracing::warn!("the index of objects with several names is not up to date: {errno}");
     }
 }

@@ -47,6 +47,23 @@ pub(crate) fn flush_range(fd: impl AsFd) -> Result<()> {
     check(ret.into()).map(drop)
 }
 
+/// Whether anybody has a file open, or mapped, for writing. Where the file
+/// system cannot tell, it counts as if somebody had.
+///
+/// `fd`: opened for reading only. The answer comes from a lease that is taken
+/// and given back at once (fcntl(2), `F_SETLEASE`); the process must ignore
+/// SIGIO.
+pub(crate) fn has_writers(fd: impl AsFd) -> bool {
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: only numbers are passed; the descriptor is borrowed for the call.
+    let taken = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0;
+    if taken {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+    }
+    !taken
+}
+
 /// `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR` (linux/fs.h).
 const FSGETXATTR: libc::c_ulong = 0x801c_581f;
 const FSSETXATTR: libc::c_ulong = 0x401c_5820;

@@ -116,6 +116,7 @@ impl Files {
             avoid: backed && convert::writes(flags) && has_id_bits(overlay, node, created),
             maps: convert::maps(flags),
         };
+        self.look_for_mappings(overlay, node);
         let (grant, id) =
             self.modes(node).lock().open(node, want, || connection?.register(overlay, &file));
         if matches!(grant, Grant::Passthrough { maps: true }) && created.is_none() {
@@ -125,8 +126,9 @@ impl Files {
         let flags = match grant {
             Grant::Cached { .. } if file.is_generated() => OpenFlags::DIRECT_IO,
             Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
-            Grant::Cached { keep: true } => OpenFlags::KEEP_CACHE,
-            Grant::Cached { keep: false } => OpenFlags::empty(),
+            Grant::Cached { direct: true, .. } => OpenFlags::DIRECT_IO,
+            Grant::Cached { keep: true, .. } => OpenFlags::KEEP_CACHE,
+            Grant::Cached { keep: false, .. } => OpenFlags::empty(),
         };
         OpenReply {
             fh: self.handles.insert(Arc::new(File { file, node, grant })),
@@ -182,8 +184,20 @@ impl Files {
     }
 
     /// Attributes of the node can change without the kernel's knowledge.
-    pub fn is_mapped(&self, node: u64) -> bool {
+    pub fn is_mapped(&self, overlay: &Overlay, node: u64) -> bool {
+        self.look_for_mappings(overlay, node);
         self.modes(node).lock().is_mapped(node)
+    }
+
+    /// Finds out whether a mapping has outlived its passthrough open, where
+    /// that may be. The storage file is asked, without a lock.
+    fn look_for_mappings(&self, overlay: &Overlay, node: u64) {
+        let left = self.modes(node).lock().left(node);
+        if let Some(left) = left
+            && !overlay.has_writers(NodeId(node))
+        {
+            self.modes(node).lock().settle(node, left);
+        }
     }
 }
 

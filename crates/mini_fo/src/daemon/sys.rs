@@ -35,6 +35,13 @@ pub fn close_inherited() {
     let _ = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
 }
 
+/// Lets SIGIO pass: the kernel sends it to the holder of a lease that somebody
+/// breaks, and ours are given back at once anyway.
+pub fn ignore_sigio() {
+    // SAFETY: takes a signal number and the constant that means "ignore".
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+}
+
 /// The signals that end a mount.
 pub struct EndSignals(libc::sigset_t);
 

@@ -6,13 +6,15 @@ use proptest::prelude::*;
 use super::*;
 
 const BACKED: Want = Want { backed: true, avoid: false, maps: false };
+const KEPT: Grant = Grant::Cached { keep: true, direct: false };
+const EMPTIED: Grant = Grant::Cached { keep: false, direct: false };
 const BASE: Want = Want { backed: false, ..BACKED };
 
 #[test]
 fn base_files_never_register() {
     let mut modes = Modes::<u32>::new(4);
     let (grant, _) = modes.open(2, BASE, || panic!("a base file was registered"));
-    assert_eq!(grant, Grant::Cached { keep: true });
+    assert_eq!(grant, KEPT);
 }
 
 #[test]
@@ -20,7 +22,7 @@ fn a_reader_of_the_base_keeps_a_writer_cached() {
     let mut modes = Modes::new(4);
     let (reader, _) = modes.open(2, BASE, || None);
     let (writer, _) = modes.open(2, BACKED, || Some(1));
-    assert_eq!(writer, Grant::Cached { keep: true });
+    assert_eq!(writer, KEPT);
     modes.close(2, reader);
     assert!(matches!(modes.open(2, BACKED, || Some(1)).0, Grant::Cached { .. }));
     modes.close(2, writer);
@@ -36,9 +38,9 @@ fn a_cache_from_before_passthrough_is_not_kept() {
     let avoid = Want { avoid: true, ..BACKED };
     let (first, _) = modes.open(2, avoid, || Some(1));
     let (second, _) = modes.open(2, avoid, || Some(1));
-    assert_eq!((first, second), (Grant::Cached { keep: false }, Grant::Cached { keep: false }));
+    assert_eq!((first, second), (EMPTIED, EMPTIED));
     modes.close(2, second);
-    assert_eq!(modes.open(2, avoid, || Some(1)).0, Grant::Cached { keep: true });
+    assert_eq!(modes.open(2, avoid, || Some(1)).0, KEPT);
 }
 
 #[test]
@@ -55,6 +57,17 @@ fn mapping_is_known_while_it_lasts() {
     let (grant, _) = modes.open(2, Want { maps: true, ..BACKED }, || Some(1));
     assert!(modes.is_mapped(2) && !modes.is_mapped(3));
     modes.close(2, grant);
+    assert!(modes.is_mapped(2), "a mapping may outlive its descriptor");
+    let left = modes.left(2).unwrap();
+    let (other, _) = modes.open(2, Want { avoid: true, ..BACKED }, || Some(1));
+    assert_eq!(other, Grant::Cached { keep: false, direct: true });
+    modes.close(2, other);
+    let (again, _) = modes.open(2, Want { maps: true, ..BACKED }, || Some(1));
+    assert_eq!(modes.left(2), None);
+    modes.close(2, again);
+    modes.settle(2, left);
+    assert!(modes.is_mapped(2), "that was about the mapping before");
+    modes.settle(2, modes.left(2).unwrap());
     assert!(!modes.is_mapped(2));
 }
 
@@ -73,7 +86,13 @@ struct Kernel {
 impl Kernel {
     fn open(&mut self, grant: Grant, id: Option<u32>, data: u32) {
         match grant {
-            Grant::Cached { keep } => {
+            Grant::Cached { direct: true, .. } => {
+                assert_eq!(self.passthrough, 0, "EINVAL: direct during passthrough");
+                // It may be mapped, and so count as a cached one.
+                self.cached += 1;
+                self.pages = None;
+            }
+            Grant::Cached { keep, direct: false } => {
                 assert_eq!(self.passthrough, 0, "EINVAL: cached during passthrough");
                 self.cached += 1;
                 if !keep {
@@ -92,8 +111,11 @@ impl Kernel {
     }
 
     fn write(&mut self, grant: Grant, data: u32) {
-        if matches!(grant, Grant::Cached { .. }) {
-            self.pages = Some(data);
+        match grant {
+            Grant::Cached { direct: false, .. } => self.pages = Some(data),
+            // The kernel drops the pages of what is written past them.
+            Grant::Cached { direct: true, .. } => self.pages = None,
+            Grant::Passthrough { .. } => {}
         }
     }
 
@@ -107,11 +129,26 @@ impl Kernel {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Open { node: u64, write: bool, suid: bool },
-    Write { open: usize },
-    Close { open: usize, arrives: bool },
+    Open {
+        node: u64,
+        write: bool,
+        suid: bool,
+    },
+    Write {
+        open: usize,
+    },
+    Close {
+        open: usize,
+        arrives: bool,
+    },
     Arrive,
-    Forget { node: u64 },
+    Forget {
+        node: u64,
+    },
+    /// It was found out that no mapping is left.
+    Settle {
+        node: u64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -123,6 +160,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(open, arrives)| Step::Close { open, arrives }),
         2 => Just(Step::Arrive),
         1 => (2..5u64).prop_map(|node| Step::Forget { node }),
+        1 => (2..5u64).prop_map(|node| Step::Settle { node }),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -171,6 +209,12 @@ impl World {
                 Some((node, grant)) => modes.close(node, grant),
                 None => return,
             },
+            Step::Settle { node } => {
+                if let Some(left) = modes.left(node) {
+                    modes.settle(node, left);
+                }
+                return;
+            }
             Step::Forget { node } => {
                 // The kernel has let go of all opens by then, but their
                 // releases may be on their way.
