@@ -18,11 +18,11 @@ use crate::meta::{self, Record};
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot};
 
-/// Feature: base objects with several names are kept in an index.
-pub(crate) const FEATURE_LINKS: &[u8] = b"links";
+/// Feature: there is an index of objects by number.
+pub(crate) const FEATURE_INDEX: &[u8] = b"index";
 
 /// Features that this version knows.
-const KNOWN_FEATURES: [&[u8]; 1] = [FEATURE_LINKS];
+const KNOWN_FEATURES: [&[u8]; 1] = [FEATURE_INDEX];
 
 type Result<T> = std::result::Result<T, OpenError>;
 
@@ -33,8 +33,11 @@ pub(crate) struct Layers {
     pub base: OwnedFd,
     /// Keeps the base's own mount in use, if `base` is a clone.
     pub base_mount: Option<OwnedFd>,
-    /// Descriptor of the storage, which holds the lock.
+    /// Descriptor of the storage: by a private clone of its mount where the
+    /// process may make one.
     pub storage: OwnedFd,
+    /// Holds the lock on the storage.
+    pub lock: OwnedFd,
     /// Device and number of the storage, if it lies inside the base.
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
@@ -97,7 +100,13 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }
-    Ok(Layers { base, base_mount, storage, hidden, fresh, read_only, warnings })
+    let lock = storage;
+    let storage = match sys::clone_with_access_times(lock.as_fd(), options.access_times) {
+        Ok(clone) => clone,
+        Err(_) => rustix::io::fcntl_dupfd_cloexec(&lock, 0)
+            .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
+    };
+    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
 }
 
 fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {

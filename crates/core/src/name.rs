@@ -12,7 +12,7 @@ pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
 
 /// Name of the directory in a storage that holds copied-up base objects with
 /// several names.
-pub const LINKS_NAME: &str = "META_dAfFgHE39ktF3HD2sr_links";
+pub const INDEX_NAME: &str = "META_dAfFgHE39ktF3HD2sr_index";
 
 /// Longest name in bytes (`NAME_MAX`).
 pub const NAME_MAX: usize = 255;

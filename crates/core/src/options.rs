@@ -3,6 +3,20 @@
 
 use std::path::PathBuf;
 
+/// Which accesses move the time of access (mount(8)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessTimes {
+    /// `relatime`: where it is not later than the last change, or a day old.
+    #[default]
+    Relative,
+    /// `strictatime`: all.
+    Always,
+    /// `nodiratime`: as `Relative`, but of directories none.
+    NotOfDirectories,
+    /// `noatime`: none.
+    Never,
+}
+
 /// Options of [`crate::Overlay::assemble`].
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
@@ -18,6 +32,8 @@ pub struct OpenOptions {
     pub accept_other_base: bool,
     /// Write although META has damaged lines; the next rewrite drops them.
     pub write_despite_damage: bool,
+    /// Which accesses move times of access.
+    pub access_times: AccessTimes,
     /// File systems that are mounted below the base are part of it; else their
     /// mount points show as empty directories.
     pub submounts: bool,

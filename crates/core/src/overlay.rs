@@ -1,6 +1,7 @@
 //! The merged tree.
 #![forbid(unsafe_code)]
 
+mod access;
 mod attr;
 mod copy_up;
 mod create;
@@ -55,12 +56,14 @@ pub struct Overlay {
     /// Keeps the base's mount in use when `base` is a private clone of it.
     _base_mount: Option<OwnedFd>,
     storage: OwnedFd,
+    _lock: OwnedFd,
     /// A base directory that is not shown: the storage itself, (dev, ino).
     hidden: Option<(u64, u64)>,
     table: Table,
     dirs: DirCache,
     trail: export::Trail,
     shared: shared::SharedIndex,
+    accesses: access::Accesses,
     realms: numbers::Realms,
     /// Mounts below the base are shown.
     submounts: bool,
@@ -112,10 +115,12 @@ impl Overlay {
             base,
             _base_mount: base_mount,
             storage,
+            _lock: layers.lock,
             hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(dir_limit()),
             trail: export::Trail::new(),
+            accesses: access::Accesses::new(options.access_times, &shared.accesses()),
             shared,
             realms,
             submounts: options.submounts,
@@ -183,6 +188,7 @@ impl Overlay {
     /// As `syncfs(2)`.
     pub fn sync(&self) -> Result<()> {
         let _slow = self.slow_section();
+        self.save_accesses();
         rustix::fs::syncfs(&self.storage)
     }
 
@@ -392,6 +398,12 @@ impl Overlay {
 
     fn next_handle(&self) -> u64 {
         self.opened.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        self.save_accesses();
     }
 }
 

@@ -126,6 +126,9 @@ pub enum RenameMode {
     NoReplace,
     /// Source and target change places (`RENAME_EXCHANGE`).
     Exchange,
+    /// The target is replaced, and a character device 0:0 takes the place of
+    /// the source (`RENAME_WHITEOUT`: an overlayfs on top hides a name so).
+    Whiteout,
 }
 
 /// How a file is opened.
@@ -141,6 +144,8 @@ pub struct OpenMode {
     /// The caller writes at the end of the file only, where that is at the
     /// time. Matters for files that may not be written otherwise.
     pub at_end: bool,
+    /// Reading does not move the time of access (`O_NOATIME`).
+    pub no_access_time: bool,
     /// Page cache of the layers is passed by (`O_DIRECT`).
     pub direct: bool,
     /// The caller lacks `CAP_FSETID`: truncation drops setuid and setgid.

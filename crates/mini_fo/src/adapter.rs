@@ -207,7 +207,11 @@ impl FileSystem for Adapter {
 
     fn opendir(&self, req: &Request, _args: &OpenArgs) -> Result<OpenReply> {
         let dir = self.overlay.open_dir(NodeId(req.node))?;
-        let flags = OpenFlags::CACHE_DIR | OpenFlags::KEEP_CACHE;
+        // A listing from the kernel's cache would not move the time of access.
+        let flags = match self.overlay.access_is_due(NodeId(req.node)) {
+            true => OpenFlags::CACHE_DIR,
+            false => OpenFlags::CACHE_DIR | OpenFlags::KEEP_CACHE,
+        };
         Ok(OpenReply { fh: self.dirs.insert(dir), flags, backing_id: 0 })
     }
 
@@ -300,7 +304,7 @@ impl FileSystem for Adapter {
     fn copy_file_range(&self, req: &Request, args: &CopyFileRangeArgs) -> Result<u64> {
         let (from, to) = (self.files.get(args.fh_in)?, self.files.get(args.fh_out)?);
         let len = usize::try_from(args.len).unwrap_or(usize::MAX);
-        let (node, kills) = (to.file.node().0, req.uid != 0);
+        let (node, kills) = (to.file.node_id().0, req.uid != 0);
         let copied = self.files.dropping_id_bits(&self.overlay, node, kills, || {
             let (from, to) = ((&*from.file, args.offset_in), (&*to.file, args.offset_out));
             self.overlay.copy_range(from, to, len, kills)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session};
-use mini_fo_core::{ErrorClass, OpenError, OpenOptions, Overlay};
+use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Overlay};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -97,6 +97,7 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
         submounts: request.submounts,
+        access_times: access_times(request.flags),
     };
     let begun = Instant::now();
     loop {
@@ -109,6 +110,16 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
             Ok(overlay) => return Ok(overlay),
             Err(error) => return Err(refusal(error)),
         }
+    }
+}
+
+/// Who else moves times of access: the kernel leaves that to the daemon.
+fn access_times(flags: MountFlags) -> AccessTimes {
+    match flags {
+        flags if flags.contains(MountFlags::NOATIME) => AccessTimes::Never,
+        flags if flags.contains(MountFlags::STRICTATIME) => AccessTimes::Always,
+        flags if flags.contains(MountFlags::NODIRATIME) => AccessTimes::NotOfDirectories,
+        _ => AccessTimes::Relative,
     }
 }
 

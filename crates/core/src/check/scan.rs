@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::error::Warning;
 use crate::meta::{self, Loaded};
-use crate::name::{LINKS_NAME, META_NAME, is_reserved};
+use crate::name::{INDEX_NAME, META_NAME, is_reserved};
 use crate::sys::{self, each_entry};
 
 /// Damaged lines that are listed one by one.
@@ -166,7 +166,7 @@ impl Scan<'_> {
                 b"." | b".." => {}
                 name if name == META_NAME.as_bytes() => has_meta = true,
                 // It has a META to look at, and may hold unfinished work.
-                name if name == LINKS_NAME.as_bytes() && above.is_empty() => {
+                name if name == INDEX_NAME.as_bytes() && above.is_empty() => {
                     *empty = false;
                     subdirs.push(name.to_vec());
                 }

@@ -25,6 +25,7 @@ pub struct Index {
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
     owners: HashMap<Box<[u8]>, (u32, u32, u32)>,
     shared: HashMap<u64, SharedRecord>,
+    accesses: HashMap<u64, Timestamp>,
     origin: Option<Record>,
     features: Vec<Box<[u8]>>,
     lines: usize,
@@ -76,6 +77,11 @@ impl Index {
         self.shared.get(&number).copied()
     }
 
+    /// Times of access of base objects, by number.
+    pub fn accesses(&self) -> impl Iterator<Item = (u64, Timestamp)> {
+        self.accesses.iter().map(|(number, at)| (*number, *at))
+    }
+
     /// The base that the storage was made for ([`Record::Origin`]).
     #[must_use]
     pub fn origin(&self) -> Option<&Record> {
@@ -116,6 +122,9 @@ impl Index {
             }
             Record::Shared { number, record } => {
                 self.shared.insert(number, record);
+            }
+            Record::Access { number, at } => {
+                self.accesses.insert(number, at);
             }
             origin @ Record::Origin { .. } => self.origin = Some(origin),
             Record::Features { words } => self.features = words,
@@ -163,6 +172,7 @@ impl Index {
             + self.ctimes.len()
             + self.owners.len()
             + self.shared.len()
+            + self.accesses.len()
             + usize::from(self.origin.is_some())
             + usize::from(!self.features.is_empty())
     }
@@ -203,6 +213,9 @@ impl Index {
         }
         for (number, record) in &self.shared {
             each(&Record::Shared { number: *number, record: *record });
+        }
+        for (number, at) in &self.accesses {
+            each(&Record::Access { number: *number, at: *at });
         }
         if let Some(origin) = &self.origin {
             each(origin);

@@ -73,6 +73,13 @@ pub enum Record {
         /// See there.
         record: SharedRecord,
     },
+    /// `a`: when the base object of this number was last read.
+    Access {
+        /// The number.
+        number: u64,
+        /// When.
+        at: Timestamp,
+    },
     /// `b`: the base that the storage was made for.
     Origin {
         /// `f_fsid` of its file system.
@@ -111,7 +118,10 @@ impl Record {
             | Record::Identity { name, .. }
             | Record::Ctime { name, .. }
             | Record::Owner { name, .. } => Some(name),
-            Record::Shared { .. } | Record::Origin { .. } | Record::Features { .. } => None,
+            Record::Shared { .. }
+            | Record::Access { .. }
+            | Record::Origin { .. }
+            | Record::Features { .. } => None,
         }
     }
 
@@ -143,6 +153,9 @@ impl Record {
                 let SharedRecord { left, nlink, size, mtime, ctime } = record;
                 let (mtime, ctime) = (time(*mtime), time(*ctime));
                 line(out, &format!("l {number} {left} {nlink} {size} {mtime} {ctime}"), &[]);
+            }
+            Record::Access { number, at } => {
+                line(out, &format!("a {number} {}", time(*at)), &[]);
             }
             Record::Origin { fsid, ino, path } => {
                 line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
@@ -197,7 +210,7 @@ pub fn parse_line(line: &[u8]) -> Line {
     let parsed = match kind {
         b'D' => entry_name(rest).map(|name| Record::Hide { name }),
         b'R' => redirect_2005(rest),
-        b'd' | b'r' | b'i' | b'c' | b'o' | b'l' | b'b' | b'f' => extension(kind, rest),
+        b'd' | b'r' | b'i' | b'c' | b'o' | b'l' | b'a' | b'b' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -252,6 +265,7 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
                 ctime: timestamp(field()?)?,
             },
         },
+        b'a' => Record::Access { number: number(field()?, 10)?, at: timestamp(field()?)? },
         b'b' => Record::Origin {
             fsid: number(field()?, 16)?,
             ino: number(field()?, 10)?,

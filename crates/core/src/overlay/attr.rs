@@ -215,6 +215,10 @@ impl Overlay {
         if node.kind != libc::S_IFLNK {
             return Err(Errno::INVAL);
         }
+        if !node.in_storage() {
+            let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+            self.accessed(&node, &stat);
+        }
         self.at(&node, |spot, _| sys::read_link(spot))
     }
 }

@@ -106,7 +106,7 @@ impl Overlay {
         let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
-        let stat = sys::stat(from)?;
+        let stat = self.stat_for_copy(node, from)?;
         let dir = parent.writable()?;
         // Data is copied before any lock is taken.
         let unnamed = if node.kind == libc::S_IFREG {
@@ -148,6 +148,14 @@ impl Overlay {
         own.append(&[ctime_record(b".", shown, real)])
     }
 
+    /// Attributes that the copy of a base object gets.
+    pub(super) fn stat_for_copy(&self, node: &Node, from: Spot<'_>) -> Result<Statx> {
+        let mut stat = sys::stat(from)?;
+        let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
+        (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
+        Ok(stat)
+    }
+
     /// A finished copy of a regular file, without a name. `None`: the storage
     /// file system has no unnamed files.
     pub(super) fn unnamed_copy(
@@ -157,7 +165,12 @@ impl Overlay {
         stat: &Statx,
         truncate: bool,
     ) -> Result<Option<OwnedFd>> {
-        let fd = match sys::create_unnamed(dir, 0o600) {
+        let made = match sys::create_unnamed(dir, 0o600) {
+            // Closed by its owner, or immutable: only its name has to go there.
+            Err(Errno::ACCESS | Errno::PERM) => sys::create_unnamed(self.anywhere(), 0o600),
+            other => other,
+        };
+        let fd = match made {
             Ok(fd) => fd,
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno),
@@ -202,7 +215,7 @@ impl Overlay {
         }
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
-        let stat = sys::stat(from)?;
+        let stat = self.stat_for_copy(node, from)?;
         let fd = self.unnamed_copy(from, self.anywhere(), &stat, truncate)?.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
         place.held = Some(Held::new(fd));

@@ -1,6 +1,7 @@
 //! Open files: their data in whichever layer it lies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,8 @@ pub struct OpenFile {
     mode: OpenMode,
     number: u64,
     opened: RwLock<Arc<Opened>>,
+    /// The next reading moves the time of access.
+    pub(super) access_due: AtomicBool,
 }
 
 /// A descriptor in one of the layers.
@@ -46,12 +49,22 @@ impl OpenFile {
         in_storage: bool,
     ) -> Arc<OpenFile> {
         let opened = RwLock::new(Arc::new(Opened { fd, in_storage, generated: false }));
-        Arc::new(OpenFile { node, mode, number, opened })
+        Arc::new(OpenFile { node, mode, number, opened, access_due: AtomicBool::new(false) })
     }
 
-    /// The node it was opened by.
-    pub fn node(&self) -> NodeId {
+    /// The id of its node.
+    pub fn node_id(&self) -> NodeId {
         self.node.id
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The next reading moves the time of access: what is cached must not be
+    /// read unseen.
+    pub fn access_is_due(&self) -> bool {
+        self.access_due.load(Ordering::Relaxed)
     }
 
     /// A number that no other open file of this overlay has had.
@@ -101,8 +114,11 @@ impl Overlay {
             }
             self.truncate_opened(&node, &opened, mode)?;
         }
-        let number = self.next_handle();
-        Ok(Arc::new(OpenFile { node, mode, number, opened: RwLock::new(Arc::new(opened)) }))
+        let due = !mode.no_access_time
+            && !mode.write
+            && sys::stat_fd(&opened.fd).is_ok_and(|stat| self.access_moves(&node, &stat));
+        let (number, opened) = (self.next_handle(), RwLock::new(Arc::new(opened)));
+        Ok(Arc::new(OpenFile { node, mode, number, opened, access_due: AtomicBool::new(due) }))
     }
 
     fn truncate_opened(&self, node: &Arc<Node>, opened: &Opened, mode: OpenMode) -> Result<()> {
@@ -117,9 +133,13 @@ impl Overlay {
     fn open_now(&self, node: &Arc<Node>, mode: OpenMode) -> Result<Opened> {
         let mut flags = if mode.write { OFlags::RDWR } else { OFlags::RDONLY };
         flags.set(OFlags::DIRECT, mode.direct);
+        flags.set(OFlags::NOATIME, mode.no_access_time);
         self.at(node, |spot, in_storage| {
             let fd = if in_storage {
                 match sys::open(spot, flags) {
+                    Err(Errno::PERM) if mode.no_access_time => {
+                        sys::open(spot, flags.difference(OFlags::NOATIME))
+                    }
                     // A file that may be written, but not read.
                     Err(Errno::ACCESS) if mode.write => {
                         sys::open(spot, flags.difference(OFlags::RDWR) | OFlags::WRONLY)
@@ -179,6 +199,7 @@ impl Overlay {
     /// EBADF: opened for writing only; as `pread(2)`.
     pub fn read(&self, file: &OpenFile, buf: &mut [u8], offset: u64) -> Result<usize> {
         let opened = self.current(file)?;
+        self.note_reading(file);
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match rustix::io::pread(&opened.fd, rest, offset + done as u64) {

@@ -302,6 +302,7 @@ impl Overlay {
             attr.nlink = self.shared_nlink(node, stat);
         }
         if !node.in_storage() {
+            attr.atime = self.accesses.shown(node.ino, attr.atime);
             if node.shared {
                 attr.ctime = self.shared_ctime(node, attr.ctime);
             }

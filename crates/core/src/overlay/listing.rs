@@ -5,7 +5,7 @@ mod merged;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
@@ -127,17 +127,21 @@ impl Overlay {
             Err(Errno::NOENT) => return Ok(Listing::Gone),
             other => other?,
         };
-        let reopen = |fd: BorrowedFd<'_>| {
-            sys::open_untraced(Spot::At(fd, b"."), OFlags::RDONLY | OFlags::DIRECTORY)
-        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        if let Some(base) = dir.base.as_ref().filter(|_| !node.in_storage()) {
+            self.accessed(node, &sys::stat_fd(base)?);
+        }
         match (&dir.base, dir.storage()) {
             (None, None) => Ok(Listing::Gone),
             (Some(base), None) => {
-                Ok(Listing::Single { fd: reopen(base.as_fd())?, in_storage: false })
+                let fd = sys::open_untraced(Spot::At(base.as_fd(), b"."), flags)?;
+                Ok(Listing::Single { fd, in_storage: false })
             }
             // A redirect may show a directory whose skeleton a crash prevented.
             (None, Some(storage)) if dir.meta.read().redirects().next().is_none() => {
-                Ok(Listing::Single { fd: reopen(storage)?, in_storage: true })
+                // Reading it moves the time of access, as it should.
+                let fd = sys::open(Spot::At(storage, b"."), flags)?;
+                Ok(Listing::Single { fd, in_storage: true })
             }
             (base, Some(storage)) => self.merge(node, &dir, base.as_ref(), storage),
         }

@@ -20,7 +20,7 @@ use crate::meta::Record;
 use crate::name::Name;
 use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::sys::{self, Result, Spot};
-use crate::types::{NodeId, RenameMode};
+use crate::types::{Caller, NodeId, RenameMode};
 
 /// One end of a rename: a name in a directory, and what is there.
 struct End<'a> {
@@ -83,7 +83,13 @@ impl Overlay {
             self.check_not_below(target, &from.parent)?;
             return self.exchange(&from, &to, &source, target);
         }
-        self.replace(&from, &to, &source, target.as_deref())
+        self.replace(&from, &to, &source, target.as_deref())?;
+        if mode == RenameMode::Whiteout {
+            let caller = Caller { uid: 0, gid: 0, umask: 0 };
+            let made = self.mknod(&caller, from.parent.id, from.name, libc::S_IFCHR, 0)?;
+            self.forget(made.node, 1);
+        }
+        Ok(())
     }
 
     /// EINVAL if `node` is `dir` or lies above it.

@@ -14,10 +14,10 @@ use rustix::fs::{AtFlags, Mode, Statx};
 use rustix::io::Errno;
 
 use super::{Overlay, find};
-use crate::check::FEATURE_LINKS;
+use crate::check::FEATURE_INDEX;
 use crate::dirs::Dir;
 use crate::meta::{Record, SharedRecord};
-use crate::name::LINKS_NAME;
+use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, SetTime, Timestamp};
@@ -62,7 +62,7 @@ pub(super) fn index_name(number: u64) -> String {
 impl SharedIndex {
     /// Opens the index, if there is one.
     pub fn open(storage: BorrowedFd<'_>) -> Result<SharedIndex> {
-        let dir = match sys::absent(sys::open_dir(storage, LINKS_NAME.as_bytes()))? {
+        let dir = match sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? {
             Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd))?)),
             None => None,
         };
@@ -72,6 +72,12 @@ impl SharedIndex {
     /// The index; ENOENT: there is none.
     pub fn dir(&self) -> Result<Arc<Dir>> {
         self.0.lock().clone().ok_or(Errno::NOENT)
+    }
+
+    /// Recorded times of access.
+    pub fn accesses(&self) -> Vec<(u64, Timestamp)> {
+        let dir = self.0.lock().clone();
+        dir.map_or(Vec::new(), |dir| dir.meta.read().accesses().collect())
     }
 
     /// What is recorded of an object.
@@ -94,18 +100,18 @@ impl Overlay {
         // Those who do not know the index must not write from now on.
         let mut words: Vec<Box<[u8]>> =
             self.root_dir.meta.read().features().map(Into::into).collect();
-        if !words.iter().any(|word| **word == *FEATURE_LINKS) {
-            words.push(FEATURE_LINKS.into());
+        if !words.iter().any(|word| **word == *FEATURE_INDEX) {
+            words.push(FEATURE_INDEX.into());
             self.root_dir.append(&[Record::Features { words }])?;
         }
         self.root_dir.unseen(
-            |dir| match rustix::fs::mkdirat(dir, LINKS_NAME, Mode::RWXU) {
+            |dir| match rustix::fs::mkdirat(dir, INDEX_NAME, Mode::RWXU) {
                 Err(Errno::EXIST) => Ok(()),
                 other => other,
             },
             |()| Vec::new(),
         )?;
-        let fd = sys::open_dir(storage, LINKS_NAME.as_bytes())?;
+        let fd = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
         let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd))?);
@@ -175,7 +181,7 @@ impl Overlay {
         let index = dir.writable()?;
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
-        let stat = sys::stat(from)?;
+        let stat = self.stat_for_copy(node, from)?;
         let unnamed = match node.kind {
             libc::S_IFREG => self.unnamed_copy(from, index, &stat, truncate)?,
             _ => None,

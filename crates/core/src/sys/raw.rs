@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::{Result, Spot};
+use crate::options::AccessTimes;
 
 /// `fchmodat2` (6.6): the number is the same on every architecture.
 const SYS_FCHMODAT2: libc::c_long = 452;
@@ -92,16 +93,38 @@ pub(crate) fn set_fsxattr(fd: impl AsFd, flags: &[u8; 28]) -> Result<()> {
 /// # Errors
 /// EPERM without `CAP_SYS_ADMIN` over the mount namespace; ENOSYS before 5.12.
 pub(crate) fn seal_tree(dir: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
-    let mut clone_flags = OpenTreeFlags::OPEN_TREE_CLONE
+    let flags = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME;
+    clone_tree(dir, recursive, flags)
+}
+
+/// A private clone of a mount that moves times of access as asked for.
+///
+/// # Errors
+/// As [`seal_tree`].
+pub(crate) fn clone_with_access_times(
+    dir: BorrowedFd<'_>,
+    access_times: AccessTimes,
+) -> Result<OwnedFd> {
+    let flags = match access_times {
+        AccessTimes::Relative => libc::MOUNT_ATTR_RELATIME,
+        AccessTimes::Always => libc::MOUNT_ATTR_STRICTATIME,
+        AccessTimes::NotOfDirectories => libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NODIRATIME,
+        AccessTimes::Never => libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME,
+    };
+    clone_tree(dir, false, flags)
+}
+
+fn clone_tree(dir: BorrowedFd<'_>, recursive: bool, set: u64) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
-    clone_flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    let clone = rustix::mount::open_tree(dir, "", clone_flags)?;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let clone = rustix::mount::open_tree(dir, "", flags)?;
     // SAFETY: `mount_attr` is a structure of integers; all zero is valid.
     let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attr.attr_set =
-        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME;
-    attr.attr_clr = libc::MOUNT_ATTR__ATIME;
+    attr.attr_set = set;
+    attr.attr_clr =
+        (libc::MOUNT_ATTR__ATIME | libc::MOUNT_ATTR_NODIRATIME) & !set | libc::MOUNT_ATTR__ATIME;
     attr.propagation = libc::MS_PRIVATE;
     // SAFETY: the descriptor is ours, the name an empty C string, and `attr`
     // a live structure whose size is passed along.

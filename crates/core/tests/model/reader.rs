@@ -34,7 +34,7 @@ struct Meta {
 /// The tree shown: paths below the root, joined by slashes.
 pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
     let mut found = BTreeMap::new();
-    let index = storage.join("META_dAfFgHE39ktF3HD2sr_links");
+    let index = storage.join("META_dAfFgHE39ktF3HD2sr_index");
     let roots = Dirs {
         top: base,
         index: &index,
@@ -176,6 +176,7 @@ fn read_meta(dir: &Path) -> Meta {
             }
             (b'l', [_, _, _, _, _, _])
             | (b'f', [_])
+            | (b'a', [_, _])
             | (b'c', [_, _, _])
             | (b'o', [_, _, _, _])
             | (b'b', [_, _, _]) => {}

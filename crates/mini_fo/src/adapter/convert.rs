@@ -65,6 +65,7 @@ pub fn open_mode(flags: u32, kill_suidgid: bool) -> core::OpenMode {
         write: writes(flags),
         truncate: flags & libc::O_TRUNC as u32 != 0,
         append: false,
+        no_access_time: flags & libc::O_NOATIME as u32 != 0,
         at_end: flags & libc::O_APPEND as u32 != 0,
         direct: false,
         kill_suid_sgid: kill_suidgid,
@@ -86,6 +87,7 @@ pub fn rename_mode(flags: u32) -> Result<core::RenameMode, Errno> {
         0 => Ok(core::RenameMode::Replace),
         libc::RENAME_NOREPLACE => Ok(core::RenameMode::NoReplace),
         libc::RENAME_EXCHANGE => Ok(core::RenameMode::Exchange),
+        libc::RENAME_WHITEOUT => Ok(core::RenameMode::Whiteout),
         _ => Err(Errno::INVAL),
     }
 }

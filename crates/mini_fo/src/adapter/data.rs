@@ -108,7 +108,7 @@ impl Files {
         flags: u32,
         created: Option<u32>,
     ) -> OpenReply {
-        let node = file.node().0;
+        let node = file.node_id().0;
         let connection = self.connection.get();
         let backed = connection.is_some_and(|c| c.backing().is_some()) && file.is_settled();
         let want = Want {
@@ -127,8 +127,8 @@ impl Files {
             Grant::Cached { .. } if file.is_generated() => OpenFlags::DIRECT_IO,
             Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
             Grant::Cached { direct: true, .. } => OpenFlags::DIRECT_IO,
-            Grant::Cached { keep: true, .. } => OpenFlags::KEEP_CACHE,
-            Grant::Cached { keep: false, .. } => OpenFlags::empty(),
+            Grant::Cached { keep, .. } if keep && !file.access_is_due() => OpenFlags::KEEP_CACHE,
+            Grant::Cached { .. } => OpenFlags::empty(),
         };
         OpenReply {
             fh: self.handles.insert(Arc::new(File { file, node, grant })),

@@ -1,0 +1,166 @@
+//! Times of access.
+//!
+//! Those of storage objects the storage's file system keeps, through a clone
+//! of its mount that has the option asked for. Those of base objects are kept
+//! here, by number, and go to META of the index now and then: like a disk
+//! file system's they may be a little behind after a crash.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use rustix::fs::Statx;
+
+use super::{OpenFile, Overlay};
+use crate::meta::Record;
+use crate::node::Node;
+use crate::options::AccessTimes;
+use crate::sys::{self, Result};
+use crate::types::{NodeId, Timestamp};
+
+/// Seconds after which relatime moves a time of access in any case (mount(8)).
+const DAY: i64 = 24 * 60 * 60;
+
+/// New times of access that are collected before they are written.
+const BATCH: usize = 1024;
+
+/// Times of access that are kept at most; each takes about 24 bytes.
+const MOST: usize = 1 << 20;
+
+/// Times of access of base objects.
+pub(super) struct Accesses {
+    policy: AccessTimes,
+    /// Whether there is any, to spare everybody the lock.
+    any: AtomicBool,
+    /// By number, in nanoseconds since 1970.
+    times: RwLock<HashMap<u64, i64>>,
+    /// Those that are not written yet.
+    unsaved: Mutex<Vec<u64>>,
+}
+
+fn nanoseconds(at: Timestamp) -> i64 {
+    at.sec.saturating_mul(1_000_000_000).saturating_add(at.nsec.into())
+}
+
+fn timestamp(nanoseconds: i64) -> Timestamp {
+    let nsec = nanoseconds.rem_euclid(1_000_000_000);
+    Timestamp { sec: nanoseconds.div_euclid(1_000_000_000), nsec: u32::try_from(nsec).unwrap_or(0) }
+}
+
+impl Accesses {
+    /// `recorded`: what META of the index says.
+    pub fn new(policy: AccessTimes, recorded: &[(u64, Timestamp)]) -> Accesses {
+        let times: HashMap<u64, i64> =
+            recorded.iter().map(|(number, at)| (*number, nanoseconds(*at))).collect();
+        Accesses {
+            policy,
+            any: AtomicBool::new(!times.is_empty()),
+            times: RwLock::new(times),
+            unsaved: Mutex::default(),
+        }
+    }
+
+    /// The time of access that a base object shows.
+    pub fn shown(&self, number: u64, base: Timestamp) -> Timestamp {
+        if !self.any.load(Ordering::Relaxed) {
+            return base;
+        }
+        self.times.read().get(&number).map_or(base, |at| timestamp(*at))
+    }
+
+    /// Whether an access moves the time, by the rules of mount(8).
+    fn is_due(&self, atime: Timestamp, stat: &Statx, is_dir: bool) -> bool {
+        match self.policy {
+            AccessTimes::Never => false,
+            AccessTimes::NotOfDirectories if is_dir => false,
+            AccessTimes::Always => true,
+            AccessTimes::NotOfDirectories | AccessTimes::Relative => {
+                atime <= stat.stx_mtime.into()
+                    || atime <= stat.stx_ctime.into()
+                    || Timestamp::now().sec - atime.sec >= DAY
+            }
+        }
+    }
+
+    /// A base object was accessed now. The result tells whether enough has
+    /// come together to be written.
+    fn note(&self, number: u64) -> bool {
+        let mut times = self.times.write();
+        if times.len() >= MOST && !times.contains_key(&number) {
+            return false;
+        }
+        times.insert(number, nanoseconds(Timestamp::now()));
+        self.any.store(true, Ordering::Relaxed);
+        drop(times);
+        let mut unsaved = self.unsaved.lock();
+        unsaved.push(number);
+        unsaved.len() >= BATCH
+    }
+}
+
+impl Overlay {
+    /// Whether reading a node now would move its time of access: what a server
+    /// has cached of its content must not be used then without asking.
+    pub fn access_is_due(&self, node: NodeId) -> bool {
+        if self.read_only || self.accesses.policy == AccessTimes::Never {
+            return false;
+        }
+        let Ok(node) = self.node(node) else { return false };
+        let stat = self.at(&node, |spot, _| sys::stat(spot));
+        stat.is_ok_and(|stat| self.access_moves(&node, &stat))
+    }
+
+    /// The same, of an object whose attributes are known.
+    pub(super) fn access_moves(&self, node: &Node, stat: &Statx) -> bool {
+        let real = stat.stx_atime.into();
+        let atime = if node.in_storage() { real } else { self.accesses.shown(node.ino, real) };
+        !self.read_only && self.accesses.is_due(atime, stat, node.is_dir())
+    }
+
+    /// A base object is read: moves its time of access if that is due.
+    pub(super) fn accessed(&self, node: &Node, stat: &Statx) {
+        if !node.in_storage() && self.access_moves(node, stat) {
+            self.note_access(node);
+        }
+    }
+
+    /// A base object is read, and its time of access is due.
+    pub(super) fn note_access(&self, node: &Node) {
+        if self.accesses.note(node.ino) {
+            self.save_accesses();
+        }
+    }
+
+    /// Writes times of access that are not written yet.
+    pub(super) fn save_accesses(&self) {
+        let mut numbers = std::mem::take(&mut *self.accesses.unsaved.lock());
+        if numbers.is_empty() || self.read_only {
+            return;
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let records: Vec<Record> = {
+            let times = self.accesses.times.read();
+            let time = |number| times.get(&number).map(|at| (number, timestamp(*at)));
+            let records = numbers.into_iter().filter_map(time);
+            records.map(|(number, at)| Record::Access { number, at }).collect()
+        };
+        let saved: Result<()> = self.prepare_index().and_then(|dir| {
+            let _lock = dir.mutate.lock();
+            dir.append(&records)
+        });
+        if let Err(errno) = saved {
+            tracing::debug!("times of access are not recorded: {errno}");
+        }
+    }
+
+    /// Whether reading an open file has to be noted.
+    pub(super) fn note_reading(&self, file: &OpenFile) {
+        if file.access_due.load(Ordering::Relaxed) && !file.node().in_storage() {
+            // Under strictatime each time counts.
+            let again = self.accesses.policy == AccessTimes::Always;
+            file.access_due.store(again, Ordering::Relaxed);
+            self.note_access(file.node());
+        }
+    }
+}
