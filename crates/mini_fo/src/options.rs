@@ -40,8 +40,21 @@ pub enum Opt {
     Passthrough(bool),
     /// Write the log to this file.
     Log,
+    /// How owners are translated.
+    Ids(Ids),
     /// Accepted and without effect.
     Ignored,
+}
+
+/// What is said of owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Ids {
+    UidMap,
+    GidMap,
+    SquashUid,
+    SquashGid,
+    SquashRoot,
 }
 
 /// A flag of a mount, as mount(8) names it.
@@ -150,6 +163,23 @@ pub const SPECS: &[Spec] = &[
         Opt::DefaultPermissions(false),
         "whoever enters may do what the daemon may; not with allow_other",
     ),
+    spec(
+        "uidmap",
+        Some("RANGES"),
+        Opt::Ids(Ids::UidMap),
+        "translate user IDs. RANGES: INSIDE:OUTSIDE:COUNT, several separated by /; \
+         INSIDE is the first ID in the mount, OUTSIDE the first one in base and storage. \
+         Other IDs show as the overflow ID and cannot be set",
+    ),
+    spec("gidmap", Some("RANGES"), Opt::Ids(Ids::GidMap), "translate group IDs, written as uidmap"),
+    spec(
+        "squash_to_uid",
+        Some("UID"),
+        Opt::Ids(Ids::SquashUid),
+        "every object belongs to this user and cannot be given to another",
+    ),
+    spec("squash_to_gid", Some("GID"), Opt::Ids(Ids::SquashGid), "the same for its group"),
+    spec("squash_to_root", None, Opt::Ids(Ids::SquashRoot), "squash_to_uid=0 and squash_to_gid=0"),
     flag("nosuid", Flag::NoSuid, true, "set-user-ID bits and capabilities of files do not count"),
     flag("suid", Flag::NoSuid, false, "they count"),
     flag("nodev", Flag::NoDev, true, "device files cannot be opened"),
