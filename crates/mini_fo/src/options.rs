@@ -6,6 +6,9 @@
 //! double quotes, as mount(8) writes them.
 #![forbid(unsafe_code)]
 
+#[path = "options/nearest.rs"]
+mod nearest;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -339,7 +342,7 @@ fn item(text: &[u8]) -> Result<Item, OptionError> {
     };
     let Some(spec) = SPECS.iter().find(|spec| spec.is(name)) else {
         let name = lossy(name);
-        return Err(OptionError::Unknown { like: nearest(&name), name });
+        return Err(OptionError::Unknown { like: nearest::nearest(&name), name });
     };
     let value = value.map(|bytes| OsString::from_vec(bytes.to_vec()));
     match (spec.value, &value) {
@@ -368,36 +371,6 @@ impl Spec {
         }
         name == self.name.as_bytes()
     }
-}
-
-/// The option that a mistyped name most resembles.
-fn nearest(name: &str) -> Option<&'static str> {
-    SPECS
-        .iter()
-        .filter(|spec| !spec.help.is_empty())
-        .map(|spec| (distance(name, spec.name), spec.name))
-        .min()
-        .filter(|&(distance, known)| distance * 3 <= known.len().max(3))
-        .map(|(_, known)| known)
-}
-
-/// Number of insertions, deletions and replacements between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = *cell;
-            *cell = best;
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -277,10 +277,11 @@ fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<()> {
         Err(Errno::PERM | Errno::INVAL) => {}
         other => other?,
     }
+    // Before the mode: a user cannot give attributes to what is write-protected.
+    sys::copy_xattrs(from, to, |_| false)?;
     if find::kind(stat) != libc::S_IFLNK {
         sys::set_mode(to, u32::from(stat.stx_mode) & 0o7777)?;
     }
-    sys::copy_xattrs(from, to, |_| false)?;
     let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
     sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))
 }

@@ -254,13 +254,18 @@ fn a_base_that_holds_the_name_of_the_journal() {
     if !engine_is_product() {
         return;
     }
-    let Some(mut s) = Scene::new(|base| {
+    let fill = |base: &Path| {
         standard_base(base);
         fs::write(base.join(META), "D g\n").expect("write");
         fs::create_dir(base.join("d").join(META)).expect("mkdir");
-    }) else {
+    };
+    let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else {
         return;
     };
+    let log = s.work.0.join("log");
+    s.mount(&["--log", text(&log)]);
+    let said = fs::read_to_string(&log).expect("the log");
+    assert!(said.contains(&format!("1 of its names begin with {META} and are hidden")), "{said}");
     s.now_and_remounted(|mnt| {
         sh(mnt, "test -e g; test -z \"$(find . -name 'META*')\"");
     });

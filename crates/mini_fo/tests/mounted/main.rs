@@ -12,6 +12,7 @@ mod dirs;
 mod documents;
 mod format2005;
 mod identity;
+mod ids;
 mod layers;
 mod load;
 mod options;
