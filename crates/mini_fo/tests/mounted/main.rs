@@ -13,6 +13,7 @@ mod documents;
 mod format2005;
 mod identity;
 mod ids;
+mod install;
 mod layers;
 mod load;
 mod options;
