@@ -159,7 +159,12 @@ fn storage_and_mount_point_inside_the_base() {
     let Some(s) = scene() else { return };
     let outer = s.work.dir("outer");
     sh(&outer, "mkdir -p deep/storage deep/point other; echo b > other/b");
-    let (storage, point) = (outer.join("deep/storage"), outer.join("deep/point"));
+    let storage = outer.join("deep/storage");
+    let mut point = outer.join("deep/point");
+    if !is_root() {
+        mount(&outer, &storage, &point, &[]).fails(NESTED, &["CAP_SYS_ADMIN"]);
+        point = s.work.dir("point");
+    }
     mount(&outer, &storage, &point, &[]).ok();
     sh(&point, "test -e other/b; echo new > other/new; rm other/b; ls deep");
     sh(&point, "test ! -e deep/storage/other; test -z \"$(find . -path '*storage/*')\"");

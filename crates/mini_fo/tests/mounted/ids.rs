@@ -191,7 +191,8 @@ const CHANGES: &str = "
     if [ $ID != 0 ]; then refused 'echo >> mnt/locked'; fi
     chmod u+w mnt/locked; echo z >> mnt/locked
     getfattr -n user.colour --only-values mnt/locked | grep -q red
-    refused 'cat mnt/secret'; refused 'chown 1:1 mnt/g'
+    echo c >> mnt/closed/c; test $(stat -c %a storage/closed) = 555
+    touch mnt/su; test $(stat -c %a mnt/su) = 755; refused 'cat mnt/secret'; refused 'chown 1:1 mnt/g'
     test -z \"$(find storage ! -user $ID)\"
     $MINI_FO umount mnt
     $MINI_FO mount $BASE mnt --storage storage -o squash_to_uid=$ID,squash_to_gid=$(id -g)
@@ -214,7 +215,7 @@ fn squashed_for_a_user(wrap: &[&str]) {
     fs::set_permissions(base.join("f"), fs::Permissions::from_mode(0o644)).expect("chmod");
     sh(
         &base,
-        "chmod 755 d/sub; echo s > secret; chmod 600 secret; setfattr -n user.colour -v red locked",
+        "chmod 755 d/sub; echo > su; chmod 4755 su; mkdir closed; echo c > closed/c; chmod 555 closed; echo s > secret; chmod 600 secret; setfattr -n user.colour -v red locked",
     );
     fs::set_permissions(base.join("locked"), fs::Permissions::from_mode(0o444)).expect("chmod");
     let script = format!(

@@ -76,6 +76,11 @@ impl Drop for WorkDir {
                 }
             }
         }
+        if !is_root() {
+            // What a test made unreadable, a user could not remove.
+            let path = self.0.to_str().expect("UTF-8");
+            run("chmod", &["-R", "u+rwX", path]);
+        }
         if let Err(error) = fs::remove_dir_all(&self.0) {
             skip(&format!("could not remove {}: {error}", self.0.display()));
         }
