@@ -160,6 +160,9 @@ impl Overlay {
         let fd = match sys::create_unnamed(dir, 0o600) {
             Ok(fd) => fd,
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            // A directory that its owner may not write: opened for a moment
+            // when the name is made.
+            Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
         self.fill_file(from, &fd, stat, truncate)?;
