@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
 use crate::meta::{self, Record};
+use crate::name::is_reserved;
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot};
 
@@ -87,6 +88,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
     }
+    reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     if scanned.leftovers && !read_only {
         scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
@@ -238,6 +240,21 @@ fn lock(options: &OpenOptions, storage: &OwnedFd, warnings: &mut Vec<Warning>) -
         warnings.push(Warning::StorageFull { path });
     }
     Ok(())
+}
+
+/// Tells of names in the base's root that are not shown: such a base is most
+/// likely a storage, given by mistake or on purpose.
+fn reserved_names(path: &Path, base: BorrowedFd<'_>, warnings: &mut Vec<Warning>) {
+    let mut count = 0;
+    let read = sys::each_entry(base, |entry| {
+        count += u64::from(is_reserved(entry.name));
+        true
+    });
+    // An unreadable base has been refused before; anything else shows when
+    // the root is listed.
+    if read.is_ok() && count > 0 {
+        warnings.push(Warning::ReservedNames { path: path.to_path_buf(), count });
+    }
 }
 
 /// What tells the base from others.

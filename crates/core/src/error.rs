@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::name::META_NAME;
+
 /// Why an overlay cannot be opened. Messages name the path and the way out.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -215,6 +217,14 @@ pub enum Warning {
     #[error("removed {count} unfinished files that a crash had left in the storage")]
     Leftovers {
         /// How many.
+        count: u64,
+    },
+    /// The root of the base has names that belong to mini_fo.
+    #[error("base {}: {count} of its names begin with {META_NAME} and are hidden; it looks like the storage of another mount", path.display())]
+    ReservedNames {
+        /// The base as given.
+        path: PathBuf,
+        /// How many names.
         count: u64,
     },
     /// No space left.

@@ -9,7 +9,8 @@ use std::process::Command;
 
 const NOBODY: u32 = 65534;
 
-/// The binary of `mounted.rs`, which lies beside this one.
+/// The binary of `mounted.rs`, which lies beside this one, perhaps with those
+/// of other crates that have tests of this name.
 fn mounted_tests() -> Option<PathBuf> {
     let dir = std::env::current_exe().ok()?.parent()?.to_owned();
     let built = std::fs::read_dir(dir).ok()?.filter_map(|entry| {
@@ -19,7 +20,13 @@ fn mounted_tests() -> Option<PathBuf> {
         let time = path.metadata().ok()?.modified().ok()?;
         ours.then_some((time, path))
     });
-    built.max().map(|(_, path)| path)
+    let mut built: Vec<_> = built.collect();
+    built.sort_unstable();
+    built.into_iter().rev().map(|(_, path)| path).find(|path| {
+        let listed = Command::new(path).arg("--list").output();
+        let named = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("files_without_names:");
+        listed.is_ok_and(|listed| named(listed.stdout))
+    })
 }
 
 /// Runs some of them by way of `command`; `false` if they skipped all.

@@ -19,6 +19,7 @@ use mini_fo_core::{self as core, ListFor, NodeId, OpenDir, Overlay};
 use rustix::io::Errno;
 
 use crate::handles::Handles;
+use crate::ids::Ids;
 use convert::LONG;
 use data::Files;
 
@@ -27,35 +28,58 @@ pub struct Adapter {
     overlay: Arc<Overlay>,
     files: Files,
     dirs: Handles<OpenDir>,
+    ids: Ids,
 }
 
 impl Adapter {
-    /// Serves `overlay`.
-    pub fn new(overlay: Arc<Overlay>) -> Adapter {
+    /// Serves `overlay`, with its owners translated by `ids`.
+    pub fn new(overlay: Arc<Overlay>, ids: Ids) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
-        Adapter { overlay, files: Files::new(), dirs: Handles::new() }
+        Adapter { overlay, files: Files::new(), dirs: Handles::new(), ids }
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {
         if self.files.is_mapped(&self.overlay, node) { Duration::ZERO } else { LONG }
     }
 
+    fn attr(&self, attr: &core::Attr) -> fuse_server::Attr {
+        let (uid, gid) = self.ids.owners(attr.uid, attr.gid);
+        fuse_server::Attr { uid, gid, ..convert::attr(attr) }
+    }
+
+    fn caller(&self, req: &Request, umask: u32) -> Result<core::Caller> {
+        self.ids.caller(convert::caller(req, umask))
+    }
+
     fn entry(&self, entry: &core::Entry) -> Entry {
         Entry {
             node: entry.node.0,
             generation: 0,
-            attr: convert::attr(&entry.attr),
+            attr: self.attr(&entry.attr),
             entry_ttl: LONG,
             attr_ttl: self.attr_ttl(entry.node.0),
         }
     }
 
     fn attr_reply(&self, node: u64, attr: &core::Attr) -> AttrReply {
-        AttrReply { attr: convert::attr(attr), ttl: self.attr_ttl(node) }
+        AttrReply { attr: self.attr(attr), ttl: self.attr_ttl(node) }
     }
 
     fn dir(&self, fh: u64) -> Result<Arc<OpenDir>> {
         self.dirs.get(fh).ok_or(Errno::BADF)
+    }
+
+    /// An access control list with translated ids; an empty buffer asks for
+    /// the size.
+    fn mapped_acl(&self, node: NodeId, name: &[u8], out: &mut [u8]) -> Result<usize> {
+        // The largest value that the kernel takes.
+        let mut stored = vec![0; 65536];
+        let len = self.overlay.getxattr(node, name, &mut stored)?;
+        let shown = self.ids.acl_shown(stored.get(..len).ok_or(Errno::IO)?)?;
+        if !out.is_empty() {
+            out.get_mut(..shown.len()).ok_or(Errno::RANGE)?.copy_from_slice(&shown);
+        }
+        Ok(shown.len())
     }
 
     /// Opens what is there already, for a creation without `O_EXCL`.
@@ -105,7 +129,8 @@ impl FileSystem for Adapter {
     fn setattr(&self, req: &Request, set: &SetAttr) -> Result<AttrReply> {
         let file = set.fh.and_then(|fh| self.files.get(fh).ok());
         let file = file.as_ref().map(|file| &*file.file);
-        let attr = self.overlay.setattr(NodeId(req.node), &convert::set_attr(set), file)?;
+        let set = self.ids.set_attr(convert::set_attr(set))?;
+        let attr = self.overlay.setattr(NodeId(req.node), &set, file)?;
         Ok(self.attr_reply(req.node, &attr))
     }
 
@@ -116,20 +141,20 @@ impl FileSystem for Adapter {
     }
 
     fn mknod(&self, req: &Request, args: &MknodArgs<'_>) -> Result<Entry> {
-        let caller = convert::caller(req, args.umask);
+        let caller = self.caller(req, args.umask)?;
         let parent = NodeId(req.node);
         let entry = self.overlay.mknod(&caller, parent, args.name, args.mode, args.rdev)?;
         Ok(self.entry(&entry))
     }
 
     fn mkdir(&self, req: &Request, args: &MkdirArgs<'_>) -> Result<Entry> {
-        let caller = convert::caller(req, args.umask);
+        let caller = self.caller(req, args.umask)?;
         let entry = self.overlay.mkdir(&caller, NodeId(req.node), args.name, args.mode)?;
         Ok(self.entry(&entry))
     }
 
     fn symlink(&self, req: &Request, name: &[u8], target: &[u8]) -> Result<Entry> {
-        let caller = convert::caller(req, 0);
+        let caller = self.caller(req, 0)?;
         let entry = self.overlay.symlink(&caller, NodeId(req.node), name, target)?;
         Ok(self.entry(&entry))
     }
@@ -162,7 +187,7 @@ impl FileSystem for Adapter {
     }
 
     fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
-        let caller = convert::caller(req, args.umask);
+        let caller = self.caller(req, args.umask)?;
         let open = convert::open_mode(args.flags, false);
         match self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open) {
             Ok((entry, file)) => {
@@ -177,7 +202,7 @@ impl FileSystem for Adapter {
     }
 
     fn tmpfile(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
-        let caller = convert::caller(req, args.umask);
+        let caller = self.caller(req, args.umask)?;
         let open = convert::open_mode(args.flags, false);
         let (entry, file) = self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open)?;
         let reply = self.files.opened(&self.overlay, file, args.flags, Some(args.mode));
@@ -262,7 +287,12 @@ impl FileSystem for Adapter {
 
     fn setxattr(&self, req: &Request, args: &SetXattrArgs<'_>) -> Result<()> {
         let node = NodeId(req.node);
-        self.overlay.setxattr(node, args.name, args.value, args.flags)?;
+        if self.ids.concern(args.name) {
+            let value = self.ids.acl_stored(args.value)?;
+            self.overlay.setxattr(node, args.name, &value, args.flags)?;
+        } else {
+            self.overlay.setxattr(node, args.name, args.value, args.flags)?;
+        }
         if args.acl_kill_sgid {
             let mode = self.overlay.getattr(node)?.mode & 0o5777;
             let set = core::SetAttr { mode: Some(mode), ..core::SetAttr::default() };
@@ -272,6 +302,9 @@ impl FileSystem for Adapter {
     }
 
     fn getxattr(&self, req: &Request, name: &[u8], out: &mut [u8]) -> Result<usize> {
+        if self.ids.concern(name) {
+            return self.mapped_acl(NodeId(req.node), name, out);
+        }
         self.overlay.getxattr(NodeId(req.node), name, out)
     }
 

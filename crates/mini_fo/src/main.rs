@@ -9,6 +9,7 @@ mod cli;
 mod daemon;
 mod exit;
 mod handles;
+mod ids;
 mod iomode;
 mod log;
 mod mount_helper;

@@ -6,6 +6,9 @@
 //! double quotes, as mount(8) writes them.
 #![forbid(unsafe_code)]
 
+#[path = "options/nearest.rs"]
+mod nearest;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -40,8 +43,21 @@ pub enum Opt {
     Passthrough(bool),
     /// Write the log to this file.
     Log,
+    /// How owners are translated.
+    Ids(Ids),
     /// Accepted and without effect.
     Ignored,
+}
+
+/// What is said of owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Ids {
+    UidMap,
+    GidMap,
+    SquashUid,
+    SquashGid,
+    SquashRoot,
 }
 
 /// A flag of a mount, as mount(8) names it.
@@ -150,6 +166,23 @@ pub const SPECS: &[Spec] = &[
         Opt::DefaultPermissions(false),
         "whoever enters may do what the daemon may; not with allow_other",
     ),
+    spec(
+        "uidmap",
+        Some("RANGES"),
+        Opt::Ids(Ids::UidMap),
+        "translate user IDs. RANGES: INSIDE:OUTSIDE:COUNT, several separated by /; \
+         INSIDE is the first ID in the mount, OUTSIDE the first one in base and storage. \
+         Other IDs show as the overflow ID and cannot be set",
+    ),
+    spec("gidmap", Some("RANGES"), Opt::Ids(Ids::GidMap), "translate group IDs, written as uidmap"),
+    spec(
+        "squash_to_uid",
+        Some("UID"),
+        Opt::Ids(Ids::SquashUid),
+        "every object belongs to this user and cannot be given to another",
+    ),
+    spec("squash_to_gid", Some("GID"), Opt::Ids(Ids::SquashGid), "the same for its group"),
+    spec("squash_to_root", None, Opt::Ids(Ids::SquashRoot), "squash_to_uid=0 and squash_to_gid=0"),
     flag("nosuid", Flag::NoSuid, true, "set-user-ID bits and capabilities of files do not count"),
     flag("suid", Flag::NoSuid, false, "they count"),
     flag("nodev", Flag::NoDev, true, "device files cannot be opened"),
@@ -309,7 +342,7 @@ fn item(text: &[u8]) -> Result<Item, OptionError> {
     };
     let Some(spec) = SPECS.iter().find(|spec| spec.is(name)) else {
         let name = lossy(name);
-        return Err(OptionError::Unknown { like: nearest(&name), name });
+        return Err(OptionError::Unknown { like: nearest::nearest(&name), name });
     };
     let value = value.map(|bytes| OsString::from_vec(bytes.to_vec()));
     match (spec.value, &value) {
@@ -338,36 +371,6 @@ impl Spec {
         }
         name == self.name.as_bytes()
     }
-}
-
-/// The option that a mistyped name most resembles.
-fn nearest(name: &str) -> Option<&'static str> {
-    SPECS
-        .iter()
-        .filter(|spec| !spec.help.is_empty())
-        .map(|spec| (distance(name, spec.name), spec.name))
-        .min()
-        .filter(|&(distance, known)| distance * 3 <= known.len().max(3))
-        .map(|(_, known)| known)
-}
-
-/// Number of insertions, deletions and replacements between two words.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = *cell;
-            *cell = best;
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 fn lossy(bytes: &[u8]) -> String {

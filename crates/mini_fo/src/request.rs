@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
+use crate::ids::{IdOptions, Ids};
 use crate::options::{Flag, Item, Opt, OptionError};
 
 /// What was typed, from either command line.
@@ -70,6 +71,8 @@ pub struct MountRequest {
     pub submounts: bool,
     /// Use passthrough where the system has it.
     pub passthrough: bool,
+    /// How owners are shown and set.
+    pub ids: Ids,
     /// Stay in the foreground.
     pub foreground: bool,
     /// Log file, instead of the system log.
@@ -123,10 +126,12 @@ impl Typed {
             volatile: false,
             submounts: false,
             passthrough: true,
+            ids: Ids::default(),
             foreground: self.foreground,
             log: None,
             verbose: self.verbose,
         };
+        let mut ids = IdOptions::default();
         for item in &self.items {
             request.flags = apply(request.flags, item);
             match item.opt {
@@ -140,9 +145,11 @@ impl Typed {
                 Opt::Volatile => request.volatile = true,
                 Opt::Submounts => request.submounts = true,
                 Opt::Passthrough(on) => request.passthrough = on,
+                Opt::Ids(opt) => ids.take(opt, item.value.as_deref())?,
                 _ => {}
             }
         }
+        request.ids = ids.ids();
         if self.read_only {
             request.flags |= MountFlags::RDONLY;
         }

@@ -158,8 +158,9 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
     let config = Config {
         flags: Config::default().flags.with(InitFlags::EXPORT_SUPPORT).with(
             match request.default_permissions {
-                // It implies that the kernel checks permissions.
-                true => InitFlags::POSIX_ACL,
+                // ACLs imply that the kernel checks permissions; without that
+                // it refuses to allow idmapped mounts.
+                true => InitFlags::POSIX_ACL.with(InitFlags::ALLOW_IDMAP),
                 false => InitFlags::empty(),
             },
         ),
@@ -178,7 +179,7 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
     };
     let mount = Mount::new(&request.mountpoint, &options)
         .map_err(|error| Failure::new(code::MOUNT, error))?;
-    let adapter = Arc::new(Adapter::new(Arc::clone(overlay)));
+    let adapter = Arc::new(Adapter::new(Arc::clone(overlay), request.ids.clone()));
     Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
 }
 

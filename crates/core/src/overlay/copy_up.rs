@@ -173,6 +173,9 @@ impl Overlay {
         let fd = match made {
             Ok(fd) => fd,
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            // A directory that its owner may not write: opened for a moment
+            // when the name is made.
+            Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
         self.fill_file(from, &fd, stat, truncate)?;
@@ -285,15 +288,22 @@ fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) 
 /// Owner, mode, extended attributes and times, in the order in which one does
 /// not undo the other.
 fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<()> {
+    let mut mode = u32::from(stat.stx_mode) & 0o7777;
     match sys::set_owner(to, Some(stat.stx_uid), Some(stat.stx_gid)) {
-        // A user cannot give files away: the copy is theirs (SEMANTICS.md).
-        Err(Errno::PERM | Errno::INVAL) => {}
+        // A user cannot give files away: the copy is theirs (SEMANTICS.md), and
+        // a program that acted for its owner must not act for this user.
+        Err(Errno::PERM | Errno::INVAL) => {
+            if find::kind(stat) == libc::S_IFREG {
+                mode &= !(libc::S_ISUID | libc::S_ISGID);
+            }
+        }
         other => other?,
     }
-    if find::kind(stat) != libc::S_IFLNK {
-        sys::set_mode(to, u32::from(stat.stx_mode) & 0o7777)?;
-    }
+    // Before the mode: a user cannot give attributes to what is write-protected.
     sys::copy_xattrs(from, to, |_| false)?;
+    if find::kind(stat) != libc::S_IFLNK {
+        sys::set_mode(to, mode)?;
+    }
     let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
     sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))
 }

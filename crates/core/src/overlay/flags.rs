@@ -87,5 +87,8 @@ fn unsupported(errno: Errno) -> Errno {
 /// (`chattr +i`, `+a`): on a plain file system the kernel would refuse.
 pub(super) fn check_unprotected(base: &Statx) -> Result<()> {
     let protected = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    if base.stx_attributes.intersects(protected) { Err(Errno::PERM) } else { Ok(()) }
+    // A file system that is made once and never written (erofs) calls all that
+    // is in it immutable, and knows no append-only: nobody has protected that.
+    let by_somebody = base.stx_attributes_mask.contains(StatxAttributes::APPEND);
+    if by_somebody && base.stx_attributes.intersects(protected) { Err(Errno::PERM) } else { Ok(()) }
 }

@@ -159,7 +159,12 @@ fn storage_and_mount_point_inside_the_base() {
     let Some(s) = scene() else { return };
     let outer = s.work.dir("outer");
     sh(&outer, "mkdir -p deep/storage deep/point other; echo b > other/b");
-    let (storage, point) = (outer.join("deep/storage"), outer.join("deep/point"));
+    let storage = outer.join("deep/storage");
+    let mut point = outer.join("deep/point");
+    if !is_root() {
+        mount(&outer, &storage, &point, &[]).fails(NESTED, &["CAP_SYS_ADMIN"]);
+        point = s.work.dir("point");
+    }
     mount(&outer, &storage, &point, &[]).ok();
     sh(&point, "test -e other/b; echo new > other/new; rm other/b; ls deep");
     sh(&point, "test ! -e deep/storage/other; test -z \"$(find . -path '*storage/*')\"");
@@ -254,13 +259,18 @@ fn a_base_that_holds_the_name_of_the_journal() {
     if !engine_is_product() {
         return;
     }
-    let Some(mut s) = Scene::new(|base| {
+    let fill = |base: &Path| {
         standard_base(base);
         fs::write(base.join(META), "D g\n").expect("write");
         fs::create_dir(base.join("d").join(META)).expect("mkdir");
-    }) else {
+    };
+    let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else {
         return;
     };
+    let log = s.work.0.join("log");
+    s.mount(&["--log", text(&log)]);
+    let said = fs::read_to_string(&log).expect("the log");
+    assert!(said.contains(&format!("1 of its names begin with {META} and are hidden")), "{said}");
     s.now_and_remounted(|mnt| {
         sh(mnt, "test -e g; test -z \"$(find . -name 'META*')\"");
     });

@@ -12,6 +12,8 @@ mod dirs;
 mod documents;
 mod format2005;
 mod identity;
+mod ids;
+mod install;
 mod layers;
 mod load;
 mod options;

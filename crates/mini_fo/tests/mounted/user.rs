@@ -6,7 +6,7 @@ use crate::common::{Outcome, WorkDir, engine_is_product, is_root, run, sh, skip,
 
 /// Runs a script as the user nobody, with the program as `$MINI_FO`; in a
 /// mount namespace where this user may open /dev/fuse, if `device` says so.
-fn as_nobody(work: &WorkDir, device: bool, wrap: &[&str], script: &str) -> Outcome {
+pub fn as_nobody(work: &WorkDir, device: bool, wrap: &[&str], script: &str) -> Outcome {
     sh(
         &work.0,
         &format!(
@@ -39,7 +39,7 @@ const WORK: &str = "
     test $(cat mnt/n2) = x; test ! -e mnt/e/one; test -d mnt/e; test $(stat -c %a mnt/f) = 600
     $MINI_FO umount mnt; test -e mnt; test -z \"$(ls mnt)\"; echo done";
 
-fn skipped() -> bool {
+pub fn skipped() -> bool {
     if !is_root() {
         skip("becomes another user and needs root for it; the other tests run as this user");
     }

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::run::is_root;
 use super::sys;
 
 /// All that can be known about one object.
@@ -44,9 +45,15 @@ impl BaseProof {
 
     /// Fails if anything of the base has changed, be it only a time of access.
     pub fn verify(&self) {
-        let after = record(&self.view);
+        let mut after = record(&self.view);
         for (path, was) in &self.before {
-            let is = after.get(path).unwrap_or_else(|| panic!("THE BASE LOST {}", path.display()));
+            let is =
+                after.get_mut(path).unwrap_or_else(|| panic!("THE BASE LOST {}", path.display()));
+            if !is_root() {
+                // A user has no second view without times of access: the
+                // test's own look at directories and symlinks moves them.
+                is.atime = was.atime;
+            }
             assert_eq!(was, is, "THE BASE CHANGED at {}", path.display());
         }
         for path in after.keys() {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::kinds::{BaseKind, StorageKind};
 use super::proof::BaseProof;
-use super::run::{Outcome, is_root, run, skip};
+use super::run::{Outcome, is_root, run, skip, skip_unless};
 use super::sys;
 
 /// The file that the 2005 format keeps in a storage directory.
@@ -76,10 +76,31 @@ impl Drop for WorkDir {
                 }
             }
         }
+        if !is_root() {
+            // What a test made unreadable, a user could not remove.
+            let path = self.0.to_str().expect("UTF-8");
+            run("chmod", &["-R", "u+rwX", path]);
+        }
         if let Err(error) = fs::remove_dir_all(&self.0) {
             skip(&format!("could not remove {}: {error}", self.0.display()));
         }
     }
+}
+
+/// Whether nothing can be mounted here, which is said.
+pub fn cannot_mount() -> bool {
+    let device = Path::new("/dev/fuse");
+    if !device.exists() {
+        skip("no /dev/fuse");
+        return true;
+    }
+    // The helper opens it with the user's rights.
+    let opened = fs::File::options().read(true).write(true).open(device);
+    if let Err(error) = opened {
+        skip(&format!("this user may not open /dev/fuse: {error}"));
+        return true;
+    }
+    !is_root() && skip_unless(&["fusermount3"])
 }
 
 /// A base with its proof, a storage and a mount point. When it goes, it is
@@ -108,8 +129,7 @@ impl Scene {
 
     /// As [`Scene::on`], not yet mounted.
     pub fn unmounted(base: BaseKind, storage: StorageKind, fill: impl Fn(&Path)) -> Option<Scene> {
-        if !Path::new("/dev/fuse").exists() {
-            skip("no /dev/fuse");
+        if engine_is_product() && cannot_mount() {
             return None;
         }
         if !is_root() && (base, storage) != (BaseKind::Plain, StorageKind::Plain) {

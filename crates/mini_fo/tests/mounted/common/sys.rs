@@ -179,3 +179,47 @@ pub fn own_mount_namespace() -> io::Result<()> {
     )?;
     Ok(())
 }
+
+/// Shows the mount at `from` also at `to`, there with the ids 0..65536 moved
+/// to begin at `first`, as `mount --bind -o X-mount.idmap=` of newer mount(8).
+pub fn bind_idmapped(from: &Path, to: &Path, first: u32) -> io::Result<()> {
+    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+    // The kernel takes the map from a user namespace.
+    let mut holder = std::process::Command::new("unshare").args(["-U", "sleep", "60"]).spawn()?;
+    let proc = format!("/proc/{}", holder.id());
+    let own = std::fs::read_link("/proc/self/ns/user")?;
+    while std::fs::read_link(format!("{proc}/ns/user"))? == own {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for file in ["uid_map", "gid_map"] {
+        std::fs::write(format!("{proc}/{file}"), format!("0 {first} 65536"))?;
+    }
+    let namespace = File::open(format!("{proc}/ns/user"))?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, from, flags)?;
+    let attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    // SAFETY: the path is empty, so the call is about the descriptor, and the structure is whole.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    };
+    let failed = io::Error::last_os_error();
+    let _ = holder.kill();
+    let _ = holder.wait();
+    if result != 0 {
+        return Err(failed);
+    }
+    move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(())
+}

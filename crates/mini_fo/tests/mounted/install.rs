@@ -1,0 +1,145 @@
+//! What `make install` puts where, and that mount(8) finds it there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::{
+    BaseKind, Outcome, Scene, StorageKind, WorkDir, engine_is_product, is_root, run, sh, skip,
+    skip_unless, standard_base,
+};
+
+/// Everything that is installed, below PREFIX.
+const FILES: [&str; 9] = [
+    "bin/mini_fo",
+    "share/bash-completion/completions/mini_fo",
+    "share/fish/vendor_completions.d/mini_fo.fish",
+    "share/man/man1/mini_fo-list.1",
+    "share/man/man1/mini_fo-mount.1",
+    "share/man/man1/mini_fo-umount.1",
+    "share/man/man1/mini_fo.1",
+    "share/man/man8/mount.mini_fo.8",
+    "share/zsh/site-functions/_mini_fo",
+];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+/// What `make` would have built, from the program under test.
+fn built(work: &WorkDir) -> Option<PathBuf> {
+    if !engine_is_product() || skip_unless(&["make", "install"]) {
+        return None;
+    }
+    let target = work.dir("target");
+    let docs = target.join("docs");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (manifest, out) = (text(&manifest), text(&docs));
+    let args = ["run", "--quiet", "--manifest-path", &manifest, "--features", "docgen"];
+    let said = run(&cargo, &[&args[..], &["--bin", "docgen", "--", &out]].concat());
+    if said.code != 0 {
+        skip(&format!("man pages and completions cannot be made here: {}", said.stderr));
+        return None;
+    }
+    fs::write(docs.join(".made"), "").expect("write");
+    fs::create_dir(target.join("release")).expect("mkdir");
+    fs::copy(env!("CARGO_BIN_EXE_mini_fo"), target.join("release/mini_fo")).expect("copy");
+    Some(target)
+}
+
+fn make(goal: &str, target: &Path, stage: &Path, prefix: &str) -> Outcome {
+    let mut args = vec![goal.to_owned(), "--silent".to_owned()];
+    args.extend(["-C".to_owned(), repository().display().to_string()]);
+    args.push(format!("CARGO_TARGET_DIR={}", target.display()));
+    args.push(format!("DESTDIR={}", stage.display()));
+    args.push(format!("PREFIX={prefix}"));
+    run("make", &args)
+}
+
+fn names(dir: &Path, kind: &str) -> Vec<String> {
+    let found = sh(dir, &format!("find . -type {kind} -printf '%P\\n' | sort"));
+    found.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn files_land_where_they_belong() {
+    let work = WorkDir::new();
+    let Some(target) = built(&work) else { return };
+    for (prefix, sbin) in [("/usr", "usr/sbin"), ("/opt/mini_fo", "sbin")] {
+        let stage = work.dir("stage");
+        make("install", &target, &stage, prefix).ok();
+        let inside = prefix.trim_start_matches('/');
+        let expected: Vec<_> = FILES.iter().map(|file| format!("{inside}/{file}")).collect();
+        assert_eq!(names(&stage, "f"), expected);
+        // mount(8) looks in /sbin and nowhere else.
+        let links = [format!("{sbin}/mount.fuse.mini_fo"), format!("{sbin}/mount.mini_fo")];
+        assert_eq!(names(&stage, "l"), links);
+        for link in &links {
+            let to = fs::read_link(stage.join(link)).expect("a link");
+            assert_eq!(to, Path::new(prefix).join("bin/mini_fo"));
+        }
+        assert_eq!(sh(&stage, &format!("find {inside} -type f ! -perm 644")), {
+            format!("{inside}/bin/mini_fo\n")
+        });
+        let manual = fs::read_to_string(stage.join(inside).join("share/man/man8/mount.mini_fo.8"));
+        assert!(manual.expect("the manual").contains("squash"), "an option is missing");
+        make("uninstall", &target, &stage, prefix).ok();
+        assert_eq!(names(&stage, "f,l"), Vec::<String>::new());
+        fs::remove_dir_all(&stage).expect("rm");
+    }
+}
+
+#[test]
+fn nothing_is_installed_that_is_not_built() {
+    let work = WorkDir::new();
+    if !engine_is_product() || skip_unless(&["make"]) {
+        return;
+    }
+    let (target, stage) = (work.dir("target"), work.dir("stage"));
+    make("install", &target, &stage, "/usr").fails(2, &["Run \"make\" first."]);
+    assert!(fs::read_dir(&stage).expect("readdir").next().is_none());
+}
+
+/// A directory laid over another one, until it is dropped.
+struct Laid(PathBuf);
+
+impl Drop for Laid {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// The staged files, laid over this machine's own in a namespace of the test,
+/// serve `mount -t mini_fo` and man(1).
+#[test]
+fn mount_finds_what_was_installed() {
+    let Some(s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, standard_base) else {
+        return;
+    };
+    if !is_root() {
+        return skip("lays files over /usr/bin and /sbin, which needs root");
+    }
+    let Some(target) = built(&s.work) else { return };
+    let stage = s.work.dir("stage");
+    make("install", &target, &stage, "/usr").ok();
+    let lay = |(dir, own): (&str, &str)| {
+        let dir = fs::canonicalize(dir).expect("a directory of the system");
+        let over = dir.display();
+        let script = format!(
+            "mkdir {own} {own}-orig; mount --bind {over} {own}-orig
+             ln -s $PWD/{own}-orig/* {own}/; rm -f {own}/*mini_fo; cp -P stage/usr/{own}/* {own}/
+             mount --bind {own} {over}"
+        );
+        sh(&s.work.0, &script);
+        Laid(dir)
+    };
+    let _laid = [("/usr/bin", "bin"), ("/sbin", "sbin")].map(lay);
+    let (base, storage, mnt) = (s.base.display(), s.storage.display(), s.mnt.display());
+    let script = format!(
+        "mount -t mini_fo -o base={base},sto={storage} none {mnt}; echo x >> {mnt}/d/one
+         mount -o remount,ro {mnt}; if touch {mnt}/y 2>/dev/null; then exit 9; fi; mini_fo list | grep -q {mnt}
+         umount {mnt}; cat {storage}/d/one"
+    );
+    assert_eq!(sh(Path::new("/"), &script), "1\nx\n");
+}
