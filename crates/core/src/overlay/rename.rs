@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
-use rustix::fs::{RenameFlags, Statx};
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -23,10 +23,10 @@ use crate::sys::{self, Result, Spot};
 use crate::types::{Caller, NodeId, RenameMode};
 
 /// One end of a rename: a name in a directory, and what is there.
-struct End<'a> {
-    parent: Arc<Node>,
-    dir: Arc<Dir>,
-    name: &'a [u8],
+pub(super) struct End<'a> {
+    pub parent: Arc<Node>,
+    pub dir: Arc<Dir>,
+    pub name: &'a [u8],
 }
 
 impl Overlay {
@@ -267,111 +267,14 @@ impl Overlay {
             place.held = Some(held);
         }
     }
-
-    fn exchange(
-        &self,
-        from: &End<'_>,
-        to: &End<'_>,
-        source: &Arc<Node>,
-        target: &Arc<Node>,
-    ) -> Result<()> {
-        let _locks = lock_both(&from.dir, &to.dir);
-        let base_of = |node: &Arc<Node>| {
-            if node.is_dir() { self.base_path(node) } else { None }
-        };
-        let (source_base, target_base) = (base_of(source), base_of(target));
-        self.materialise(&from.dir, from.name, source)?;
-        self.materialise(&to.dir, to.name, target)?;
-        let (mut place, mut target_place) = lock_places(source, Some(target));
-        let target_place = target_place.as_mut().ok_or(Errno::NOENT)?;
-        still_there(&place, from.parent.id, from.name)?;
-        still_there(target_place, to.parent.id, to.name)?;
-        let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let marks = Marks::set(from, to)?;
-        let swapped = self
-            .prepare_swap(
-                from,
-                to,
-                (source, source_base.as_deref()),
-                (target, target_base.as_deref()),
-            )
-            .and_then(|()| {
-                rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)
-            });
-        if let Err(errno) = swapped {
-            marks.roll_back(from, to);
-            return Err(errno);
-        }
-        self.ends_changed(from, to);
-        let link = relink(&mut place, from, to, source_base);
-        let target_link = relink(target_place, to, from, target_base);
-        // Both names are taken out before one is entered again.
-        self.table.remove_name(from.parent.id, from.name);
-        self.table.remove_name(to.parent.id, to.name);
-        self.table.add_name(source, link);
-        self.table.add_name(target, target_link);
-        Ok(())
-    }
-
-    fn ends_changed(&self, from: &End<'_>, to: &End<'_>) {
-        self.dir_changed(&from.dir);
-        if !Arc::ptr_eq(&from.dir, &to.dir) {
-            self.dir_changed(&to.dir);
-        }
-    }
-
-    /// META of both directories before an exchange, each changed at once: a
-    /// base directory is never hidden without the redirect that shows it.
-    fn prepare_swap(
-        &self,
-        from: &End<'_>,
-        to: &End<'_>,
-        (source, source_base): (&Node, Option<&[u8]>),
-        (target, target_base): (&Node, Option<&[u8]>),
-    ) -> Result<()> {
-        let (mut old, old_drop) = self.swapped_in(to, from, target, target_base)?;
-        let (new, new_drop) = self.swapped_in(from, to, source, source_base)?;
-        if !Arc::ptr_eq(&from.dir, &to.dir) {
-            from.dir.change(old, old_drop)?;
-            return to.dir.change(new, new_drop);
-        }
-        old.extend(new);
-        if let (Some(_), Some(second)) = (old_drop, new_drop) {
-            // Both had one, so neither shows the base without it.
-            from.dir.remove_redirect(second)?;
-        }
-        from.dir.change(old, old_drop.or(new_drop))
-    }
-
-    /// What META has to say of the name `to` when the object at `from` comes
-    /// to it, and whether a redirect goes.
-    fn swapped_in<'a>(
-        &self,
-        from: &End<'_>,
-        to: &End<'a>,
-        node: &Node,
-        base: Option<&[u8]>,
-    ) -> Result<(Vec<Record>, Option<&'a [u8]>)> {
-        let mut records = Vec::new();
-        if let Some(path) = base {
-            records.push(Record::Redirect { path: path.into(), name: to.name.into() });
-        } else {
-            let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
-            if node.ino != storage_ino(&stat) {
-                records.push(identity(node, stat.stx_ino, to.name));
-            }
-        }
-        records.extend(self.whiteout(&to.dir, to.name)?);
-        Ok((records, base.is_none().then_some(to.name)))
-    }
 }
 
 /// What META said of both ends of a rename.
-struct Marks(Mark, Mark);
+pub(super) struct Marks(Mark, Mark);
 
 impl Marks {
     /// `mutate` of both directories is held, and stays so.
-    fn set(from: &End<'_>, to: &End<'_>) -> Result<Marks> {
+    pub fn set(from: &End<'_>, to: &End<'_>) -> Result<Marks> {
         // The two may be one directory: each mark speaks of both names.
         let same = Arc::ptr_eq(&from.dir, &to.dir);
         let (both, first, second) = ([from.name, to.name], [from.name], [to.name]);
@@ -380,7 +283,7 @@ impl Marks {
         Ok(Marks(from.dir.mark(from_names)?, to.dir.mark(to_names)?))
     }
 
-    fn roll_back(self, from: &End<'_>, to: &End<'_>) {
+    pub fn roll_back(self, from: &End<'_>, to: &End<'_>) {
         from.dir.roll_back(self.0);
         if !Arc::ptr_eq(&from.dir, &to.dir) {
             to.dir.roll_back(self.1);
@@ -389,7 +292,12 @@ impl Marks {
 }
 
 /// Gives a node its new name and what it shows of the base there.
-fn relink(place: &mut Place, from: &End<'_>, to: &End<'_>, base: Option<Vec<u8>>) -> Arc<Link> {
+pub(super) fn relink(
+    place: &mut Place,
+    from: &End<'_>,
+    to: &End<'_>,
+    base: Option<Vec<u8>>,
+) -> Arc<Link> {
     let link = Link::new(&to.parent, to.name);
     place.names.remove(from.parent.id, from.name);
     place.names.add(Arc::clone(&link));
@@ -398,7 +306,7 @@ fn relink(place: &mut Place, from: &End<'_>, to: &End<'_>, base: Option<Vec<u8>>
 }
 
 /// Locks the entries of one or two directories, by number.
-fn lock_both<'a>(
+pub(super) fn lock_both<'a>(
     a: &'a Arc<Dir>,
     b: &'a Arc<Dir>,
 ) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
@@ -411,7 +319,7 @@ fn lock_both<'a>(
 
 type Writing<'a> = RwLockWriteGuard<'a, Place>;
 
-fn lock_places<'a>(
+pub(super) fn lock_places<'a>(
     source: &'a Arc<Node>,
     target: Option<&'a Arc<Node>>,
 ) -> (Writing<'a>, Option<Writing<'a>>) {

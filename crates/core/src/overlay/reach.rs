@@ -1,0 +1,217 @@
+//! From nodes to objects: where a node is, and the directories on the way.
+
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::{Overlay, shared};
+use crate::dirs::{BaseDir, Dir};
+use crate::node::{BaseRef, Node};
+use crate::sys::{self, Result, Spot};
+use crate::types::NodeId;
+
+impl Overlay {
+    /// The node of a number the kernel was told. ESTALE: it is not known.
+    pub(super) fn node(&self, id: NodeId) -> Result<Arc<Node>> {
+        if id == NodeId::ROOT {
+            return Ok(Arc::clone(&self.root));
+        }
+        self.table.get(id).ok_or(Errno::STALE)
+    }
+
+    /// The node of a directory. ENOTDIR: it is something else.
+    pub(super) fn dir_node(&self, id: NodeId) -> Result<Arc<Node>> {
+        let node = self.node(id)?;
+        if node.is_dir() { Ok(node) } else { Err(Errno::NOTDIR) }
+    }
+
+    /// Descriptors and META of a directory. ENOENT: it was removed.
+    pub(super) fn dir(&self, node: &Arc<Node>) -> Result<Arc<Dir>> {
+        loop {
+            if let Some(dir) = self.try_dir(node)? {
+                return Ok(dir);
+            }
+        }
+    }
+
+    /// As [`Overlay::dir`]; `None`: something on the way was moved meanwhile.
+    pub(super) fn try_dir(&self, node: &Arc<Node>) -> Result<Option<Arc<Dir>>> {
+        if node.is_root() {
+            return Ok(Some(Arc::clone(&self.root_dir)));
+        }
+        if let Some(dir) = self.dirs.get(node.id) {
+            return Ok(Some(dir));
+        }
+        let mut chain = vec![Arc::clone(node)];
+        let mut at = loop {
+            let parent = chain.last().and_then(|node| node.parent()).ok_or(Errno::NOENT)?;
+            if parent.is_root() {
+                break Arc::clone(&self.root_dir);
+            }
+            if let Some(dir) = self.dirs.get(parent.id) {
+                break dir;
+            }
+            chain.push(parent);
+        };
+        while let Some(node) = chain.pop() {
+            match self.open_dir_below(&at, &node)? {
+                Some(dir) => at = dir,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Opens the directory of a node in its parent's. `None`: it was moved.
+    pub(super) fn open_dir_below(
+        &self,
+        parent: &Dir,
+        node: &Arc<Node>,
+    ) -> Result<Option<Arc<Dir>>> {
+        let place = node.place.read();
+        let Some(link) = place.names.first().filter(|link| link.parent.id == parent.node) else {
+            return Ok(None);
+        };
+        let storage = match parent.storage() {
+            Some(dir) if node.in_storage() => Some(sys::open_dir(dir, &link.name)?),
+            _ => None,
+        };
+        let base = match &place.base {
+            BaseRef::None => None,
+            BaseRef::SameName => match &parent.base {
+                Some(base) => submount_as_empty(self.open_base_dir(base.as_fd(), &link.name))?,
+                None => None,
+            },
+            BaseRef::Path(path) => self.open_base_path(path)?,
+        };
+        let base = match base {
+            Some(fd) => {
+                let realm = self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
+                Some(BaseDir::new(fd, realm))
+            }
+            None => None,
+        };
+        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage)?)))
+    }
+
+    /// Opens a base directory by the path of a redirect, name by name.
+    /// `None`: it is not there (any more).
+    pub(super) fn open_base_path(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        let mut at = rustix::io::fcntl_dupfd_cloexec(&self.base, 0)?;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            at = match submount_as_empty(self.open_base_dir(at.as_fd(), name)) {
+                Ok(Some(next)) => next,
+                Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+                Err(errno) => return Err(errno),
+            };
+        }
+        Ok(Some(at))
+    }
+
+    pub(super) fn open_base_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+        if self.submounts {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            return sys::open(Spot::Across(dir, name), flags);
+        }
+        sys::open_dir(dir, name)
+    }
+
+    /// Path in the base of what a directory shows, without a leading slash.
+    /// `None`: it shows nothing of the base.
+    pub(super) fn base_path(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut node = Arc::clone(node);
+        while !node.is_root() {
+            let place = node.place.read();
+            match &place.base {
+                BaseRef::None => return None,
+                BaseRef::Path(path) => {
+                    names.push(path.as_ref().into());
+                    break;
+                }
+                BaseRef::SameName => {}
+            }
+            let link = Arc::clone(place.names.first()?);
+            drop(place);
+            names.push(link.name.clone());
+            node = Arc::clone(&link.parent);
+        }
+        names.reverse();
+        Some(names.join(&b'/'))
+    }
+
+    /// Runs `f` where the object of a node is; the second argument tells
+    /// whether that is the storage.
+    ///
+    /// The node's `place` is held meanwhile: nobody renames it away.
+    pub(super) fn at<T>(
+        &self,
+        node: &Arc<Node>,
+        f: impl Fn(Spot<'_>, bool) -> Result<T>,
+    ) -> Result<T> {
+        if node.is_root() {
+            return f(Spot::Fd(self.storage.as_fd()), true);
+        }
+        loop {
+            if node.is_indexed() {
+                match self.at_index(node, &f)? {
+                    Some(value) => return Ok(value),
+                    None => continue,
+                }
+            }
+            let (link, held) = {
+                let place = node.place.read();
+                (place.names.first().cloned(), place.held.clone())
+            };
+            let Some(link) = link else {
+                let held = held.ok_or(Errno::STALE)?;
+                return f(Spot::Fd(held.fd.as_fd()), node.in_storage());
+            };
+            let Some(dir) = self.try_dir(&link.parent)? else {
+                continue;
+            };
+            let place = node.place.read();
+            if node.is_indexed() || !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link))
+            {
+                continue;
+            }
+            if node.in_storage() {
+                return f(Spot::At(dir.writable()?, &link.name), true);
+            }
+            if let BaseRef::Path(path) = &place.base {
+                // Only after a crash: a redirect whose skeleton is missing.
+                let fd = self.open_base_path(path)?.ok_or(Errno::NOENT)?;
+                return f(Spot::Fd(fd.as_fd()), false);
+            }
+            let base = dir.base.as_ref().ok_or(Errno::STALE)?;
+            return f(base.spot(&link.name), false);
+        }
+    }
+
+    /// As [`Overlay::at`], for a node in the index. `None`: it left the index.
+    pub(super) fn at_index<T>(
+        &self,
+        node: &Arc<Node>,
+        f: &impl Fn(Spot<'_>, bool) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let dir = self.shared.dir()?;
+        let (index, name) = (dir.writable()?, shared::index_name(node.ino));
+        let _place = node.place.read();
+        if node.is_indexed() {
+            f(Spot::At(index, name.as_bytes()), true).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+/// A mount point in the base shows as an empty directory.
+fn submount_as_empty(opened: Result<OwnedFd>) -> Result<Option<OwnedFd>> {
+    match opened {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::XDEV) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
