@@ -5,10 +5,14 @@
 
 mod index;
 mod journal;
+mod kept;
+mod parse;
 mod record;
 #[cfg(test)]
 mod tests;
 
 pub use index::{Index, Said};
 pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
-pub use record::{Line, Record, SharedRecord, parse_line};
+pub use kept::Kept;
+pub use parse::{Line, parse_line};
+pub use record::{Record, SharedRecord};

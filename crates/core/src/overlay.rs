@@ -3,6 +3,7 @@
 
 mod access;
 mod attr;
+mod copy_data;
 mod copy_up;
 mod create;
 mod exchange;
@@ -10,6 +11,7 @@ mod export;
 mod file;
 mod find;
 mod flags;
+mod kept;
 mod link;
 mod listing;
 mod numbers;

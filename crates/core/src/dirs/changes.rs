@@ -218,6 +218,15 @@ impl Dir {
         self.meta.read().ctime(name, real).unwrap_or(real)
     }
 
+    /// The type that a storage entry shows whose own is `kind`.
+    pub fn shown_kind(&self, name: &[u8], kind: u32) -> u32 {
+        if kind != libc::S_IFREG {
+            return kind;
+        }
+        let meta = self.meta.read();
+        meta.kept(name).and_then(|kept| kept.device).map_or(kind, |(device, _)| device)
+    }
+
     /// The directory was changed where programs must see it. On storages whose
     /// clock is coarse its ctime may be the one of a change that they must
     /// not. `mutate` is held.

@@ -2,7 +2,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Record, SharedRecord};
+use super::{Kept, Record, SharedRecord};
 use crate::types::Timestamp;
 
 /// Records below which a rewrite is never worth it.
@@ -14,6 +14,7 @@ pub struct Said {
     hidden: bool,
     redirect: Option<Box<[u8]>>,
     identity: Option<(u64, u64)>,
+    kept: Option<Kept>,
 }
 
 /// The records of one directory that count. Empty tables allocate nothing.
@@ -23,7 +24,7 @@ pub struct Index {
     redirects: HashMap<Box<[u8]>, Box<[u8]>>,
     identities: HashMap<Box<[u8]>, (u64, u64)>,
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
-    owners: HashMap<Box<[u8]>, (u32, u32, u32)>,
+    kept: HashMap<Box<[u8]>, Kept>,
     shared: HashMap<u64, SharedRecord>,
     accesses: HashMap<u64, Timestamp>,
     origin: Option<Record>,
@@ -67,7 +68,21 @@ impl Index {
     /// Mode, owner and group that an entry shows instead of its own.
     #[must_use]
     pub fn owner(&self, name: &[u8]) -> Option<(u32, u32, u32)> {
-        self.owners.get(name).copied()
+        self.kept.get(name)?.owner
+    }
+
+    /// What an entry shows that its storage cannot hold.
+    #[must_use]
+    pub fn kept(&self, name: &[u8]) -> Option<&Kept> {
+        self.kept.get(name)
+    }
+
+    fn keep(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Kept)) {
+        let kept = self.kept.entry(name.clone()).or_default();
+        change(kept);
+        if kept.is_empty() {
+            self.kept.remove(&name);
+        }
     }
 
     /// What is known of the base object of this number, which has several
@@ -118,7 +133,19 @@ impl Index {
                 self.ctimes.insert(name, (shown, real));
             }
             Record::Owner { mode, uid, gid, name } => {
-                self.owners.insert(name, (mode, uid, gid));
+                self.keep(name, |kept| kept.owner = Some((mode, uid, gid)));
+            }
+            Record::Device { kind, device, name } => {
+                self.keep(name, |kept| kept.device = Some((kind, device)));
+            }
+            Record::Xattr { attribute, value, name } => self.keep(name, |kept| {
+                match value {
+                    Some(value) => kept.xattrs.insert(attribute, value),
+                    None => kept.xattrs.remove(&attribute),
+                };
+            }),
+            Record::Unkept { name } => {
+                self.kept.remove(&name);
             }
             Record::Shared { number, record } => {
                 self.shared.insert(number, record);
@@ -138,6 +165,7 @@ impl Index {
             hidden: self.hidden.contains(name),
             redirect: self.redirects.get(name).cloned(),
             identity: self.identities.get(name).copied(),
+            kept: self.kept.get(name).cloned(),
         }
     }
 
@@ -146,6 +174,10 @@ impl Index {
         self.hidden.remove(name);
         self.redirects.remove(name);
         self.identities.remove(name);
+        self.kept.remove(name);
+        if let Some(kept) = said.kept {
+            self.kept.insert(name.into(), kept);
+        }
         if said.hidden {
             self.hidden.insert(name.into());
         }
@@ -170,7 +202,7 @@ impl Index {
             + self.redirects.len()
             + self.identities.len()
             + self.ctimes.len()
-            + self.owners.len()
+            + self.kept.values().map(Kept::records_len).sum::<usize>()
             + self.shared.len()
             + self.accesses.len()
             + usize::from(self.origin.is_some())
@@ -208,8 +240,8 @@ impl Index {
         for (name, (shown, real)) in &self.ctimes {
             each(&Record::Ctime { name: name.clone(), shown: *shown, real: *real });
         }
-        for (name, (mode, uid, gid)) in &self.owners {
-            each(&Record::Owner { mode: *mode, uid: *uid, gid: *gid, name: name.clone() });
+        for (name, kept) in &self.kept {
+            kept.records(name).iter().for_each(&mut each);
         }
         for (number, record) in &self.shared {
             each(&Record::Shared { number: *number, record: *record });

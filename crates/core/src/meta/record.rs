@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::name::Name;
 use crate::types::Timestamp;
 
 /// What the index knows of a base object with several names.
@@ -66,6 +65,29 @@ pub enum Record {
         /// The name, or `.`.
         name: Box<[u8]>,
     },
+    /// `n`: the entry is a device; its storage entry is an empty file.
+    Device {
+        /// `S_IFCHR` or `S_IFBLK`.
+        kind: u32,
+        /// Its number, as `makedev(3)` packs it.
+        device: u64,
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `x`: the entry has an extended attribute that the storage cannot hold.
+    Xattr {
+        /// The attribute.
+        attribute: Box<[u8]>,
+        /// Its value; `None`: it is gone.
+        value: Option<Box<[u8]>>,
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `u`: what `o`, `n` and `x` said of the entry does not hold any more.
+    Unkept {
+        /// The name.
+        name: Box<[u8]>,
+    },
     /// `l`: what the index knows of a base object with several names.
     Shared {
         /// The number of the object.
@@ -96,19 +118,6 @@ pub enum Record {
     },
 }
 
-/// What a line is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// A record.
-    Record(Record),
-    /// An extension that this version does not know.
-    Unknown,
-    /// Nothing.
-    Empty,
-    /// Damage, and what is wrong with it.
-    Damaged(&'static str),
-}
-
 impl Record {
     /// The entry that it speaks of.
     pub fn name(&self) -> Option<&[u8]> {
@@ -117,7 +126,10 @@ impl Record {
             | Record::Redirect { name, .. }
             | Record::Identity { name, .. }
             | Record::Ctime { name, .. }
-            | Record::Owner { name, .. } => Some(name),
+            | Record::Owner { name, .. }
+            | Record::Device { name, .. }
+            | Record::Xattr { name, .. }
+            | Record::Unkept { name } => Some(name),
             Record::Shared { .. }
             | Record::Access { .. }
             | Record::Origin { .. }
@@ -149,6 +161,18 @@ impl Record {
             Record::Owner { mode, uid, gid, name } => {
                 line(out, &format!("o {mode:04o} {uid} {gid}"), &[&escape(name)]);
             }
+            Record::Device { kind, device, name } => {
+                let kind = if *kind == libc::S_IFBLK { 'b' } else { 'c' };
+                let (major, minor) = (rustix::fs::major(*device), rustix::fs::minor(*device));
+                line(out, &format!("n {kind} {major} {minor}"), &[&escape(name)]);
+            }
+            Record::Xattr { attribute, value: None, name } => {
+                line(out, "x", &[&escape(name), &escape(attribute)]);
+            }
+            Record::Xattr { attribute, value: Some(value), name } => {
+                line(out, "x", &[&escape(name), &escape(attribute), &escape(value)]);
+            }
+            Record::Unkept { name } => line(out, "u", &[&escape(name)]),
             Record::Shared { number, record } => {
                 let SharedRecord { left, nlink, size, mtime, ctime } = record;
                 let (mtime, ctime) = (time(*mtime), time(*ctime));
@@ -195,152 +219,4 @@ fn escape(field: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Reads one line, without its newline.
-#[must_use]
-pub fn parse_line(line: &[u8]) -> Line {
-    let (kind, rest) = match line {
-        [] => return Line::Empty,
-        // Space that was given to the file before a crash, and never written.
-        _ if line.iter().all(|byte| *byte == 0) => return Line::Empty,
-        [kind, b' ', rest @ ..] if kind.is_ascii_alphabetic() => (*kind, rest),
-        _ => return Line::Damaged("it does not begin with a letter and a space"),
-    };
-    let parsed = match kind {
-        b'D' => entry_name(rest).map(|name| Record::Hide { name }),
-        b'R' => redirect_2005(rest),
-        b'd' | b'r' | b'i' | b'c' | b'o' | b'l' | b'a' | b'b' | b'f' => extension(kind, rest),
-        _ => return Line::Unknown,
-    };
-    match parsed {
-        Ok(record) => Line::Record(record),
-        Err(reason) => Line::Damaged(reason),
-    }
-}
-
-type Parsed<T> = Result<T, &'static str>;
-
-fn redirect_2005(rest: &[u8]) -> Parsed<Record> {
-    let space = rest.iter().position(|byte| *byte == b' ').ok_or("the name is missing")?;
-    let (path, name) = rest.split_at(space);
-    Ok(Record::Redirect {
-        path: base_path(path)?,
-        name: entry_name(name.strip_prefix(b" ").unwrap_or_default())?,
-    })
-}
-
-fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
-    let mut fields = rest.split(|byte| *byte == b' ');
-    let mut field = || fields.next().ok_or("a field is missing");
-    let record = match kind {
-        b'd' => Record::Hide { name: entry_name(&unescape(field()?)?)? },
-        b'r' => Record::Redirect {
-            path: base_path(&unescape(field()?)?)?,
-            name: entry_name(&unescape(field()?)?)?,
-        },
-        b'i' => Record::Identity {
-            ino: number(field()?, 10)?,
-            storage_ino: number(field()?, 10)?,
-            name: entry_name(&unescape(field()?)?)?,
-        },
-        b'c' => Record::Ctime {
-            shown: timestamp(field()?)?,
-            real: timestamp(field()?)?,
-            name: entry_or_self(&unescape(field()?)?)?,
-        },
-        b'o' => Record::Owner {
-            mode: narrow(number(field()?, 8)?)? & 0o7777,
-            uid: narrow(number(field()?, 10)?)?,
-            gid: narrow(number(field()?, 10)?)?,
-            name: entry_or_self(&unescape(field()?)?)?,
-        },
-        b'l' => Record::Shared {
-            number: number(field()?, 10)?,
-            record: SharedRecord {
-                left: narrow(number(field()?, 10)?)?,
-                nlink: narrow(number(field()?, 10)?)?,
-                size: number(field()?, 10)?,
-                mtime: timestamp(field()?)?,
-                ctime: timestamp(field()?)?,
-            },
-        },
-        b'a' => Record::Access { number: number(field()?, 10)?, at: timestamp(field()?)? },
-        b'b' => Record::Origin {
-            fsid: number(field()?, 16)?,
-            ino: number(field()?, 10)?,
-            path: unescape(field()?)?.into(),
-        },
-        _ => {
-            let words = fields.map(|word| Ok(unescape(word)?.into())).collect::<Parsed<_>>()?;
-            return Ok(Record::Features { words });
-        }
-    };
-    if fields.next().is_some() { Err("there is a field too many") } else { Ok(record) }
-}
-
-fn entry_name(name: &[u8]) -> Parsed<Box<[u8]>> {
-    match Name::new(name) {
-        Ok(_) => Ok(name.into()),
-        Err(_) if name.is_empty() => Err("the name is missing"),
-        Err(_) => Err("the name cannot be one of a directory entry"),
-    }
-}
-
-fn entry_or_self(name: &[u8]) -> Parsed<Box<[u8]>> {
-    if name == b"." { Ok(name.into()) } else { entry_name(name) }
-}
-
-/// A path in the base, without its leading slash.
-fn base_path(path: &[u8]) -> Parsed<Box<[u8]>> {
-    let path = path.strip_prefix(b"/").unwrap_or(path);
-    if path.split(|byte| *byte == b'/').any(|name| Name::new(name).is_err()) {
-        return Err("the path is not one of a base directory");
-    }
-    Ok(path.into())
-}
-
-fn number(field: &[u8], radix: u32) -> Parsed<u64> {
-    let text = std::str::from_utf8(field).map_err(|_| "a number is malformed")?;
-    if text.starts_with('+') {
-        return Err("a number is malformed");
-    }
-    u64::from_str_radix(text, radix).map_err(|_| "a number is malformed")
-}
-
-fn narrow(number: u64) -> Parsed<u32> {
-    u32::try_from(number).map_err(|_| "a number is too large")
-}
-
-fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
-    let malformed = "a time is malformed";
-    let text = std::str::from_utf8(field).map_err(|_| malformed)?;
-    let (sec, nsec) = text.split_once('.').ok_or(malformed)?;
-    if sec.starts_with('+') || nsec.len() != 9 || !nsec.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(malformed);
-    }
-    Ok(Timestamp {
-        sec: sec.parse().map_err(|_| malformed)?,
-        nsec: nsec.parse().map_err(|_| malformed)?,
-    })
-}
-
-fn unescape(field: &[u8]) -> Parsed<Vec<u8>> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let (code, tail) = match rest {
-            [b'x', high, low, tail @ ..] => ([*high, *low], tail),
-            _ => return Err("an escape is malformed"),
-        };
-        let code = number(&code, 16).ok().and_then(|code| u8::try_from(code).ok());
-        out.push(code.ok_or("an escape is malformed")?);
-        rest = tail;
-    }
-    Ok(out)
 }

@@ -7,7 +7,7 @@ mod record;
 
 use proptest::prelude::*;
 
-use super::Record;
+use super::{Record, SharedRecord};
 use crate::types::Timestamp;
 
 fn hide(name: &[u8]) -> Record {
@@ -63,6 +63,27 @@ fn any_record() -> impl Strategy<Value = Record> {
         }),
         (0..=0o7777_u32, any::<u32>(), any::<u32>(), name_or_self())
             .prop_map(|(mode, uid, gid, name)| Record::Owner { mode, uid, gid, name: name.into() }),
+        (any::<bool>(), 0..4096_u32, any::<u8>(), any_name()).prop_map(
+            |(block, major, minor, name)| Record::Device {
+                kind: if block { libc::S_IFBLK } else { libc::S_IFCHR },
+                device: rustix::fs::makedev(major, minor.into()),
+                name: name.into(),
+            }
+        ),
+        (any_name(), any_name(), prop::option::of(prop::collection::vec(any::<u8>(), 0..40)))
+            .prop_map(|(name, attribute, value)| Record::Xattr {
+                attribute: attribute.into(),
+                value: value.map(Into::into),
+                name: name.into(),
+            }),
+        any_name().prop_map(|name| Record::Unkept { name: name.into() }),
+        (any::<u64>(), any_time()).prop_map(|(number, at)| Record::Access { number, at }),
+        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any_time(), any_time()).prop_map(
+            |(number, left, nlink, size, mtime, ctime)| Record::Shared {
+                number,
+                record: SharedRecord { left, nlink, size, mtime, ctime }
+            }
+        ),
         (any::<u64>(), any::<u64>(), path()).prop_map(|(fsid, ino, path)| Record::Origin {
             fsid,
             ino,

@@ -7,6 +7,7 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::file::OpenFile;
+use super::kept::cannot_hold;
 use super::{Overlay, find};
 use crate::dirs::Dir;
 use crate::meta::Record;
@@ -101,7 +102,8 @@ impl Overlay {
         self.root_dir.open_journal()?;
         let (from, to) = (Spot::Fd(self.base.as_fd()), Spot::Fd(self.storage.as_fd()));
         // The access ACL is part of the mode, which stays the storage's own.
-        sys::copy_xattrs(from, to, |name| name == b"system.posix_acl_access")?;
+        let skip = |name: &[u8]| name == b"system.posix_acl_access";
+        sys::copy_xattrs(from, to, skip, |_, _| {})?;
         let at = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         sys::set_times(to, at(base.stx_atime), at(base.stx_mtime))?;
         let real = sys::stat(to)?.stx_ctime.into();
@@ -132,21 +134,34 @@ impl Overlay {
         if let Some(size) = changes.size {
             self.resize(&node, size, changes.kill_suid_sgid, handle)?;
         }
+        if !node.is_root() && (changes.uid.or(changes.gid).is_some() || changes.mode.is_some()) {
+            self.set_owner_and_mode(&node, changes)?;
+        }
         self.at(&node, |spot, _| {
-            if !node.is_root() {
-                if changes.uid.is_some() || changes.gid.is_some() {
-                    sys::set_owner(spot, changes.uid, changes.gid)?;
-                }
-                if let Some(mode) = changes.mode {
-                    sys::set_mode(spot, mode & 0o7777)?;
-                }
-            }
             if changes.atime.is_some() || changes.mtime.is_some() {
                 sys::set_times(spot, changes.atime, changes.mtime)?;
             }
             Ok(())
         })?;
         self.attr_of(&node)
+    }
+
+    /// chown and chmod: in the storage, and in META where that cannot hold it.
+    fn set_owner_and_mode(&self, node: &Arc<Node>, changes: &SetAttr) -> Result<()> {
+        let before = self.attr_of(node)?;
+        let kept = self.kept(node)?.owner.is_some();
+        let set = self.at(node, |spot, _| {
+            if changes.uid.is_some() || changes.gid.is_some() {
+                sys::set_owner(spot, changes.uid, changes.gid)?;
+            }
+            changes.mode.map_or(Ok(()), |mode| sys::set_mode(spot, mode & 0o7777))
+        });
+        match set {
+            Err(errno) if !cannot_hold(errno) || self.is_protected(node) => Err(errno),
+            Ok(()) if !kept => Ok(()),
+            Err(Errno::OPNOTSUPP) if node.kind == libc::S_IFLNK && !kept => set,
+            _ => self.keep_owner(node, &before, changes),
+        }
     }
 
     fn set_root_owner(&self, changes: &SetAttr) -> Result<()> {
@@ -203,7 +218,15 @@ impl Overlay {
                 sys::set_mode(spot, left)?;
             }
             Ok(())
-        })
+        })?;
+        match self.kept(node)?.owner {
+            Some((mode, uid, gid)) if mode & (SUID | SGID) != 0 => {
+                let sgid = if mode & libc::S_IXGRP != 0 { SGID } else { 0 };
+                let mode = mode & !SUID & !sgid;
+                self.keep(node, |name| Record::Owner { mode, uid, gid, name })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Target of a symlink.

@@ -6,15 +6,14 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
+use super::copy_data::{copy_buffered, copy_extents};
+use super::kept::{can_be_kept, cannot_hold};
 use super::{Overlay, find, flags};
-use crate::meta::{self, Record};
+use crate::meta::{self, Kept, Record};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
-
-/// Largest piece that one call copies, so that a signal can end it.
-const PIECE: u64 = 1 << 30;
 
 /// How copied data is made to reach the device before the name of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,16 +113,20 @@ impl Overlay {
         } else {
             None
         };
+        let (unnamed, kept) = unnamed.unzip();
         let lock = parent.mutate.lock();
         let mut place = node.place.write();
         if !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link)) {
             return moved_meanwhile(node, &mut place, unnamed);
         }
+        self.drop_kept(&parent, &link.name)?;
+        let keep = |kept: &Kept| parent.append(&kept.records(&link.name));
+        kept.as_ref().map_or(Ok(()), keep)?;
         let shown = stat.stx_ctime.into();
         let made = parent.unseen(
             |dir| match &unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| None),
-                None => self.named_copy(from, dir, &link.name, &stat, truncate).map(Some),
+                None => self.named_copy((from, &stat), dir, &link.name, truncate, &keep).map(Some),
             },
             |made| match made.as_ref().or(unnamed.as_ref()).map_or(Err(Errno::IO), sys::stat_fd) {
                 Ok(real) if unseen && !node.is_dir() => {
@@ -164,7 +167,7 @@ impl Overlay {
         dir: BorrowedFd<'_>,
         stat: &Statx,
         truncate: bool,
-    ) -> Result<Option<OwnedFd>> {
+    ) -> Result<Option<(OwnedFd, Kept)>> {
         let made = match sys::create_unnamed(dir, 0o600) {
             // Closed by its owner, or immutable: only its name has to go there.
             Err(Errno::ACCESS | Errno::PERM) => sys::create_unnamed(self.anywhere(), 0o600),
@@ -178,26 +181,33 @@ impl Overlay {
             Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        self.fill_file(from, &fd, stat, truncate)?;
-        Ok(Some(fd))
+        let kept = self.fill_file(from, &fd, stat, truncate)?;
+        Ok(Some((fd, kept)))
     }
 
-    fn fill_file(&self, from: Spot<'_>, fd: &OwnedFd, stat: &Statx, truncate: bool) -> Result<()> {
+    fn fill_file(
+        &self,
+        from: Spot<'_>,
+        fd: &OwnedFd,
+        stat: &Statx,
+        truncate: bool,
+    ) -> Result<Kept> {
         if !truncate {
             self.copy_data(from, fd, stat)?;
         }
         copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
     }
 
-    /// A copy of anything, made under a reserved name and moved to its own.
-    /// Run with the directory's `mutate` held, for its times are put back.
+    /// A copy of anything, made under a reserved name and moved to its own,
+    /// after `keep` was given what META has to keep of it. Run with the
+    /// directory's `mutate` held, for its times are put back.
     pub(super) fn named_copy(
         &self,
-        from: Spot<'_>,
+        (from, stat): (Spot<'_>, &Statx),
         dir: BorrowedFd<'_>,
         name: &[u8],
-        stat: &Statx,
         truncate: bool,
+        keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
         let temp = temp_name();
         let made = match find::kind(stat) {
@@ -206,7 +216,8 @@ impl Overlay {
             libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
             _ => copy_special(from, dir, &temp, stat),
         };
-        made.and_then(|()| publish(dir, &temp, name))
+        made.and_then(|kept| keep(&kept))
+            .and_then(|()| publish(dir, &temp, name))
             .and_then(|()| sys::hold(Spot::At(dir, name)))
             .inspect_err(|_| discard(dir, &temp))
     }
@@ -219,7 +230,9 @@ impl Overlay {
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
-        let fd = self.unnamed_copy(from, self.anywhere(), &stat, truncate)?.ok_or(Errno::STALE)?;
+        // Without a name there is nothing by which META could keep anything.
+        let copy = self.unnamed_copy(from, self.anywhere(), &stat, truncate)?;
+        let (fd, _) = copy.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
         place.held = Some(Held::new(fd));
         node.set_in_storage();
@@ -263,7 +276,7 @@ fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> 
 
 /// The skeleton of a directory. META is made before the mode is set: a
 /// directory that is not writable would not take it any more.
-fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<()> {
+fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<Kept> {
     rustix::fs::mkdirat(dir, temp, Mode::from_raw_mode(0o700))?;
     // The umask of this thread is that of some caller.
     sys::set_mode(Spot::At(dir, temp), 0o700)?;
@@ -272,27 +285,38 @@ fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> R
     copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
 }
 
-/// A copy of a symlink, FIFO, socket or device.
-fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<()> {
+/// A copy of a symlink, FIFO, socket or device. A device that the storage
+/// refuses becomes an empty file.
+fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<Kept> {
     let kind = find::kind(stat);
     if kind == libc::S_IFLNK {
         rustix::fs::symlinkat(&*sys::read_link(from)?, dir, temp)?;
-    } else {
-        let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
-        let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device)?;
+        return copy_attributes(from, Spot::At(dir, temp), stat);
     }
-    copy_attributes(from, Spot::At(dir, temp), stat)
+    let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
+    let mode = Mode::from_raw_mode(0o600);
+    let made = rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device);
+    let refused = match made {
+        Err(errno) if cannot_hold(errno) && matches!(kind, libc::S_IFCHR | libc::S_IFBLK) => {
+            rustix::fs::mknodat(dir, temp, FileType::RegularFile, mode, 0)?;
+            Some((kind, device))
+        }
+        other => other.map(|()| None)?,
+    };
+    let kept = copy_attributes(from, Spot::At(dir, temp), stat)?;
+    Ok(Kept { device: refused, ..kept })
 }
 
 /// Owner, mode, extended attributes and times, in the order in which one does
-/// not undo the other.
-fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<()> {
+/// not undo the other. The result is what the storage refused.
+fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<Kept> {
+    let mut kept = Kept::default();
     let mut mode = u32::from(stat.stx_mode) & 0o7777;
     match sys::set_owner(to, Some(stat.stx_uid), Some(stat.stx_gid)) {
-        // A user cannot give files away: the copy is theirs (SEMANTICS.md), and
-        // a program that acted for its owner must not act for this user.
-        Err(Errno::PERM | Errno::INVAL) => {
+        // A user cannot give files away: META keeps the owner, and a program
+        // that acted for its owner must not act for this user.
+        Err(errno) if cannot_hold(errno) => {
+            kept.owner = Some((mode, stat.stx_uid, stat.stx_gid));
             if find::kind(stat) == libc::S_IFREG {
                 mode &= !(libc::S_ISUID | libc::S_ISGID);
             }
@@ -300,12 +324,22 @@ fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<()> {
         other => other?,
     }
     // Before the mode: a user cannot give attributes to what is write-protected.
-    sys::copy_xattrs(from, to, |_| false)?;
+    sys::copy_xattrs(
+        from,
+        to,
+        |_| false,
+        |name, value| {
+            if can_be_kept(name) {
+                kept.xattrs.insert(name.into(), value.into());
+            }
+        },
+    )?;
     if find::kind(stat) != libc::S_IFLNK {
         sys::set_mode(to, mode)?;
     }
     let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-    sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))
+    sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))?;
+    Ok(kept)
 }
 
 /// Gives a copy its name, which must be free.
@@ -327,68 +361,4 @@ fn discard(dir: BorrowedFd<'_>, temp: &[u8]) {
         }
         let _ = rustix::fs::unlinkat(dir, temp, AtFlags::REMOVEDIR);
     }
-}
-
-/// Copies what is data and leaves holes as they are.
-fn copy_extents(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
-    use rustix::fs::{SeekFrom, seek};
-    rustix::fs::ftruncate(to, size)?;
-    let mut at = 0;
-    while at < size {
-        let start = match seek(from, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => return Ok(()),
-            // A file system that knows no holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-            Err(errno) => return Err(errno),
-        };
-        let end = match seek(from, SeekFrom::Hole(start)) {
-            Ok(end) => end.min(size),
-            Err(_) => size,
-        };
-        copy_range(from, to, start, end)?;
-        at = end.max(start + 1);
-    }
-    Ok(())
-}
-
-fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
-    let (mut source, mut target) = (start, start);
-    while source < end {
-        let want = usize::try_from((end - source).min(PIECE)).unwrap_or(usize::MAX);
-        match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), want) {
-            Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                return copy_buffered(from, to, source, end);
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-fn copy_buffered(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
-    let len = usize::try_from((end - at).min(1 << 20)).unwrap_or(1 << 20);
-    let mut buf = vec![0; len];
-    while at < end {
-        let got = match rustix::io::pread(from, &mut buf, at) {
-            Ok(0) => return Ok(()),
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        let mut rest = buf.get(..got).unwrap_or_default();
-        while !rest.is_empty() {
-            match rustix::io::pwrite(to, rest, at) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(put) => {
-                    at += put as u64;
-                    rest = rest.get(put..).unwrap_or_default();
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-    Ok(())
 }

@@ -9,8 +9,10 @@ use rustix::io::Errno;
 use super::Overlay;
 use super::file::OpenFile;
 use super::find::Found;
+use super::kept::cannot_hold;
 use super::numbers::{node_id, storage_ino};
 use crate::dirs::Dir;
+use crate::meta::Record;
 use crate::name::Name;
 use crate::node::{BaseRef, Held, Names, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -46,6 +48,7 @@ impl Overlay {
         let fd =
             sys::with_umask(caller.umask, mode, |mode| sys::create(storage, name, flags, mode))?;
         let own = self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage);
+        let own = own.and_then(|made| made.keep(&dir, name));
         let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
         Ok((entry, OpenFile::new(node, open, self.next_handle(), fd, true)))
     }
@@ -113,12 +116,12 @@ impl Overlay {
                     rustix::fs::symlinkat(*target, storage, name).map(|()| libc::S_IFLNK)
                 }
                 Made::Special { kind, device } => {
-                    let file_type = FileType::from_raw_mode(*kind);
-                    rustix::fs::mknodat(storage, name, file_type, perm, *device).map(|()| *kind)
+                    make_special(&dir, name, (*kind, *device), perm).map(|()| *kind)
                 }
             }
         })?;
         let own = self.own(caller, &parent, Spot::At(storage, name), kind | perm, storage);
+        let own = own.and_then(|made| made.keep(&dir, name));
         self.enter_new(&parent, &dir, name, own).map(|(_, entry)| entry)
     }
 
@@ -138,7 +141,8 @@ impl Overlay {
         let storage = dir.writable()?;
         let fd = sys::with_umask(caller.umask, mode, |mode| sys::create_unnamed(storage, mode))?;
         let spot = Spot::Fd(fd.as_fd());
-        let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?;
+        // Without a name there is nothing by which an owner could be kept.
+        let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?.stat;
         let held = Some(Held::new(sys::hold(spot)?));
         let place = Place { names: Names::None, base: BaseRef::None, held };
         let ino = storage_ino(&stat);
@@ -159,7 +163,15 @@ impl Overlay {
     }
 
     /// EEXIST if the base shows a name; the storage is asked by creating it.
+    /// What META kept of the last object of this name is dropped. `mutate` of
+    /// the directory is held.
     pub(super) fn check_absent(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        if dir.meta.read().kept(name).is_some()
+            && sys::absent(sys::stat(Spot::At(dir.writable()?, name)))?.is_some()
+        {
+            return Err(Errno::EXIST);
+        }
+        self.drop_kept(dir, name)?;
         let Some(spot) = dir.base_spot(name) else {
             return Ok(());
         };
@@ -172,7 +184,7 @@ impl Overlay {
     }
 
     /// Makes the caller the owner of a new object, as the storage would have.
-    /// The result is what `stat` says of it.
+    /// The result tells what it has become.
     fn own(
         &self,
         caller: &Caller,
@@ -180,7 +192,7 @@ impl Overlay {
         new: Spot<'_>,
         mode: u32,
         storage: BorrowedFd<'_>,
-    ) -> Result<Statx> {
+    ) -> Result<Owned> {
         let stat = sys::stat(new)?;
         let (mut setgid, mut group) = (false, caller.gid);
         if parent.is_root() {
@@ -198,20 +210,19 @@ impl Overlay {
         let uid = (caller.uid != stat.stx_uid).then_some(caller.uid);
         let gid = (group != stat.stx_gid).then_some(group);
         if uid.is_none() && gid.is_none() && wanted == has {
-            return Ok(stat);
+            return Ok(Owned { stat, kept: None });
         }
-        match sys::set_owner(new, uid, gid) {
-            // A user's mount makes everything the user's own.
-            Err(Errno::PERM | Errno::INVAL) => {}
-            other => other?,
-        }
+        let kept = match sys::set_owner(new, uid, gid) {
+            Err(errno) if cannot_hold(errno) => Some((wanted, caller.uid, group)),
+            other => other.map(|()| None)?,
+        };
         let now = sys::stat(new)?;
         if mode & libc::S_IFMT != libc::S_IFLNK && u32::from(now.stx_mode) & 0o7777 != wanted {
             // chown(2) drops setuid and setgid.
             sys::set_mode(new, wanted)?;
-            return sys::stat(new);
+            return Ok(Owned { stat: sys::stat(new)?, kept });
         }
-        Ok(now)
+        Ok(Owned { stat: now, kept })
     }
 
     /// Makes a node of a new storage entry. Where `stat` failed, the entry
@@ -226,12 +237,44 @@ impl Overlay {
         let stat = stat?;
         self.dir_changed(dir);
         let ino = storage_ino(&stat);
-        let found = Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false };
+        let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
+        let found =
+            Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false, device };
         let node = self.adopt(parent, name, found);
         let attr = self.show(&node, &stat, dir, name)?;
         let known = Arc::clone(&node);
         Ok((known, Entry { node: node.into_kernel(), attr }))
     }
+}
+
+/// A new object, with the owner it should have.
+struct Owned {
+    /// Attributes in the storage.
+    stat: Statx,
+    /// Mode, owner and group that it should show and the storage refuses.
+    kept: Option<(u32, u32, u32)>,
+}
+
+impl Owned {
+    /// Lets META keep what the storage refused.
+    fn keep(self, dir: &Dir, name: &[u8]) -> Result<Statx> {
+        if let Some((mode, uid, gid)) = self.kept {
+            dir.append(&[Record::Owner { mode, uid, gid, name: name.into() }])?;
+        }
+        Ok(self.stat)
+    }
+}
+
+/// Makes a FIFO, socket, device or regular file. A device that the storage
+/// refuses becomes an empty file that META calls a device.
+fn make_special(dir: &Dir, name: &[u8], (kind, device): (u32, u64), perm: Mode) -> Result<()> {
+    let (storage, file_type) = (dir.writable()?, FileType::from_raw_mode(kind));
+    match rustix::fs::mknodat(storage, name, file_type, perm, device) {
+        Err(errno) if cannot_hold(errno) && matches!(kind, libc::S_IFCHR | libc::S_IFBLK) => {}
+        other => return other,
+    }
+    dir.append(&[Record::Device { kind, device, name: name.into() }])?;
+    rustix::fs::mknodat(storage, name, FileType::RegularFile, perm, 0)
 }
 
 /// A name to be made: EPERM for a reserved one.

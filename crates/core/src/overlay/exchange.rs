@@ -100,7 +100,7 @@ impl Overlay {
         node: &Node,
         base: Option<&[u8]>,
     ) -> Result<(Vec<Record>, Option<&'a [u8]>)> {
-        let mut records = Vec::new();
+        let mut records = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
         if let Some(path) = base {
             records.push(Record::Redirect { path: path.into(), name: to.name.into() });
         } else {

@@ -7,9 +7,9 @@ use rustix::fd::AsFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::Overlay;
 use super::numbers::{device, node_id, storage_ino};
 use super::shared::{Indexed, index_name, is_shared};
+use super::{Overlay, kept};
 use crate::dirs::Dir;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Link, Names, Node, Place};
@@ -32,6 +32,14 @@ pub(super) struct Found {
     pub base: BaseRef,
     /// A base object with several names.
     pub shared: bool,
+    /// The type of device that it is, by what META keeps of it.
+    pub device: Option<u32>,
+}
+
+impl Found {
+    fn kind(&self) -> u32 {
+        self.device.unwrap_or_else(|| kind(&self.stat))
+    }
 }
 
 /// A reference on a node, given back when dropped.
@@ -132,7 +140,7 @@ impl Overlay {
     /// Makes a node of what was found, or takes the one that another name or
     /// another thread has made.
     pub(super) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
-        let kind = kind(&found.stat);
+        let kind = found.kind();
         let linked = found.shared || kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
         let link = Link::new(parent, name);
         let place =
@@ -204,7 +212,14 @@ impl Overlay {
             if let Some(fd) = self.open_base_path(&path)? {
                 let (stat, base) = (sys::stat_fd(&fd)?, BaseRef::Path(path));
                 let ino = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
-                return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
+                return Ok(Some(Found {
+                    stat,
+                    ino,
+                    in_storage: false,
+                    base,
+                    shared: false,
+                    device: None,
+                }));
             }
         }
         let Some((stat, ino)) = self.base_entry(dir, name)? else {
@@ -212,26 +227,39 @@ impl Overlay {
         };
         let base = BaseRef::SameName;
         if !is_shared(&stat) {
-            return Ok(Some(Found { stat, ino, in_storage: false, base, shared: false }));
+            return Ok(Some(Found {
+                stat,
+                ino,
+                in_storage: false,
+                base,
+                shared: false,
+                device: None,
+            }));
         }
         Ok(Some(match self.indexed(&stat, ino)? {
-            Indexed::As(stat) => Found { stat: *stat, ino, in_storage: true, base, shared: true },
-            Indexed::No => Found { stat, ino, in_storage: false, base, shared: true },
-            Indexed::Another => Found { stat, ino, in_storage: false, base, shared: false },
+            Indexed::As(stat) => {
+                let (stat, device) = (*stat, self.index_device(ino));
+                Found { stat, ino, in_storage: true, base, shared: true, device }
+            }
+            Indexed::No => Found { stat, ino, in_storage: false, base, shared: true, device: None },
+            Indexed::Another => {
+                Found { stat, ino, in_storage: false, base, shared: false, device: None }
+            }
         }))
     }
 
     fn resolve_stored(&self, dir: &Dir, name: &[u8], stat: Statx) -> Result<Found> {
         let is_dir = kind(&stat) == libc::S_IFDIR;
-        let (identity, redirect) = {
+        let (identity, redirect, device) = {
             let meta = dir.meta.read();
             (
                 meta.identity(name, stat.stx_ino),
                 meta.redirect(name).filter(|_| is_dir).map(Arc::<[u8]>::from),
+                meta.kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind),
             )
         };
         let (ino, base) = (storage_ino(&stat), BaseRef::None);
-        let mut found = Found { ino, stat, in_storage: true, base, shared: false };
+        let mut found = Found { ino, stat, in_storage: true, base, shared: false, device };
         if let Some(path) = redirect {
             match self.open_base_path(&path)? {
                 Some(fd) => {
@@ -251,7 +279,7 @@ impl Overlay {
                 if found.shared {
                     found.ino = number;
                 }
-            } else if kind(&base) == kind(&stat) {
+            } else if kind(&base) == found.kind() {
                 found.ino = number;
                 found.base = BaseRef::SameName;
             } else {
@@ -309,9 +337,15 @@ impl Overlay {
             return Ok(attr);
         }
         if node.is_indexed() {
-            let name = index_name(node.ino);
-            attr.ctime = self.shared.dir()?.shown_ctime(name.as_bytes(), attr.ctime);
+            let (index, name) = (self.shared.dir()?, index_name(node.ino));
+            attr.ctime = index.shown_ctime(name.as_bytes(), attr.ctime);
+            if let Some(kept) = index.meta.read().kept(name.as_bytes()) {
+                kept::show(&mut attr, kept);
+            }
             return Ok(attr);
+        }
+        if let Some(kept) = dir.meta.read().kept(name) {
+            kept::show(&mut attr, kept);
         }
         if !node.is_dir() {
             attr.ctime = dir.shown_ctime(name, attr.ctime);

@@ -33,9 +33,11 @@ impl Overlay {
             return Err(Errno::EXIST);
         }
         let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+        let mut records = self.kept(&node)?.records(name);
         if node.ino != storage_ino(&stat) {
-            dir.append(&[identity(&node, stat.stx_ino, name)])?;
+            records.push(identity(&node, stat.stx_ino, name));
         }
+        dir.append(&records)?;
         self.at(&node, |spot, _| {
             let held = sys::hold(spot)?;
             sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name)

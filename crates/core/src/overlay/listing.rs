@@ -106,7 +106,8 @@ impl Overlay {
             Listing::Single { fd, in_storage } => {
                 self.list_single(&open.node, &dir, (fd, *in_storage), offset, |entry, number| {
                     let ino = shown(entry.name, number);
-                    take(DirEntry { name: entry.name, ino, kind: entry.kind, next: entry.next })
+                    let kind = dir.shown_kind(entry.name, entry.kind);
+                    take(DirEntry { name: entry.name, ino, kind, next: entry.next })
                 })?;
             }
             Listing::Merged(entries) => {

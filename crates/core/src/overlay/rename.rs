@@ -196,7 +196,9 @@ impl Overlay {
     ) -> Result<()> {
         let marks = Marks::set(from, to)?;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let redirected = base.map_or(Ok(()), |path| {
+        let kept = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
+        let redirected = to.dir.append(&kept).and_then(|()| {
+            let Some(path) = base else { return Ok(()) };
             to.dir.set_redirect(path, to.name)?;
             // After a power cut the directory must not have moved without it.
             self.ordering.write_out(|| to.dir.journal_file())
@@ -231,12 +233,14 @@ impl Overlay {
         let number =
             (source.ino != storage_ino(&stat)).then(|| identity(source, stat.stx_ino, to.name));
         let stale = number.is_none() && to.dir.meta.read().has_identity(to.name);
+        let mut arriving = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
+        arriving.extend(number);
         let marks = Marks::set(from, to)?;
         let recorded = if Arc::ptr_eq(&from.dir, &to.dir) {
-            let records: Vec<Record> = whiteout.into_iter().chain(number).collect();
+            let records: Vec<Record> = whiteout.into_iter().chain(arriving).collect();
             from.dir.append(&records)
         } else {
-            from.dir.append(whiteout.as_slice()).and_then(|()| to.dir.append(number.as_slice()))
+            from.dir.append(whiteout.as_slice()).and_then(|()| to.dir.append(&arriving))
         };
         let moved = recorded
             .and_then(|()| rustix::fs::renameat(storage, from.name, to.dir.writable()?, to.name));

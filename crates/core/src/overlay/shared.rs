@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::{Overlay, find};
 use crate::check::FEATURE_INDEX;
 use crate::dirs::Dir;
-use crate::meta::{Record, SharedRecord};
+use crate::meta::{Kept, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -132,6 +132,13 @@ impl Overlay {
         Ok(self.index_stat(number)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))
     }
 
+    /// The type of device that META of the index calls an object.
+    pub(super) fn index_device(&self, number: u64) -> Option<u32> {
+        let dir = self.shared.dir().ok()?;
+        let meta = dir.meta.read();
+        meta.kept(index_name(number).as_bytes())?.device.map(|(kind, _)| kind)
+    }
+
     /// Attributes of an object in the index.
     pub(super) fn index_stat(&self, number: u64) -> Result<Option<Statx>> {
         let Ok(dir) = self.shared.dir() else { return Ok(None) };
@@ -182,10 +189,12 @@ impl Overlay {
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
+        let shown = self.shared_ctime(node, stat.stx_ctime.into());
         let unnamed = match node.kind {
             libc::S_IFREG => self.unnamed_copy(from, index, &stat, truncate)?,
             _ => None,
         };
+        let (unnamed, kept) = unnamed.unzip();
         let name = index_name(node.ino);
         let mut place = node.place.write();
         {
@@ -194,10 +203,14 @@ impl Overlay {
                 let record = whole(&stat);
                 dir.append(&[Record::Shared { number: node.ino, record }])?;
             }
+            self.drop_kept(&dir, name.as_bytes())?;
+            let keep = |kept: &Kept| dir.append(&kept.records(name.as_bytes()));
+            kept.as_ref().map_or(Ok(()), keep)?;
             match unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), index, name.as_bytes())?,
                 None => {
-                    self.named_copy(from, index, name.as_bytes(), &stat, truncate)?;
+                    let from = (from, &stat);
+                    self.named_copy(from, index, name.as_bytes(), truncate, &keep)?;
                 }
             }
             place.held = None;
@@ -222,7 +235,7 @@ impl Overlay {
         let real = self.at(node, |spot, _| sys::stat(spot))?.stx_ctime.into();
         let _lock = dir.mutate.lock();
         let name = name.into_bytes().into();
-        dir.append(&[Record::Ctime { name, shown: stat.stx_ctime.into(), real }])
+        dir.append(&[Record::Ctime { name, shown, real }])
     }
 
     /// Gives a shared node that lies in the index a storage entry under one of

@@ -1,8 +1,13 @@
 //! Extended attributes, as the layers hold them.
 
+use std::sync::Arc;
+
 use rustix::io::Errno;
 
 use super::Overlay;
+use super::kept::{can_be_kept, cannot_hold};
+use crate::meta::Record;
+use crate::node::Node;
 use crate::sys::{self, Result};
 use crate::types::NodeId;
 
@@ -16,6 +21,9 @@ impl Overlay {
         if node.is_root() && name == b"system.posix_acl_access" {
             // It would speak of the storage directory's own mode.
             return Err(Errno::NODATA);
+        }
+        if let Some(value) = self.kept(&node)?.xattrs.get(name) {
+            return give(value, buf);
         }
         let buf = std::cell::RefCell::new(buf);
         match self.at(&node, |spot, _| sys::get_xattr(spot, name, *buf.borrow_mut())) {
@@ -36,11 +44,39 @@ impl Overlay {
             return self.list_untrusted(node, buf);
         }
         let node = self.node(node)?;
+        let kept = self.kept(&node)?.xattrs;
+        if !kept.is_empty() {
+            let names = self.list_with(&node, kept.keys())?;
+            return give(&names, buf);
+        }
         let buf = std::cell::RefCell::new(buf);
         match self.at(&node, |spot, _| sys::list_xattrs(spot, *buf.borrow_mut())) {
             Err(Errno::OPNOTSUPP) => Ok(0),
             other => other,
         }
+    }
+
+    /// Names that the storage has, and others.
+    fn list_with<'a>(
+        &self,
+        node: &Arc<Node>,
+        kept: impl Iterator<Item = &'a Box<[u8]>>,
+    ) -> Result<Vec<u8>> {
+        let mut names = self.at(node, |spot, _| {
+            // More cannot be listed (xattr(7), XATTR_LIST_MAX).
+            let mut all = vec![0; 64 * 1024];
+            let len = match sys::list_xattrs(spot, &mut all) {
+                Err(Errno::OPNOTSUPP) => 0,
+                other => other?,
+            };
+            all.truncate(len);
+            Ok(all)
+        })?;
+        for name in kept {
+            names.extend_from_slice(name);
+            names.push(0);
+        }
+        Ok(names)
     }
 
     fn list_untrusted(&self, node: NodeId, buf: &mut [u8]) -> Result<usize> {
@@ -50,10 +86,7 @@ impl Overlay {
         let names = all.get(..len).unwrap_or_default().split_inclusive(|byte| *byte == 0);
         let names = names.filter(|name| !name.starts_with(b"trusted.")).collect::<Vec<_>>();
         let names = names.concat();
-        if !buf.is_empty() {
-            buf.get_mut(..names.len()).ok_or(Errno::RANGE)?.copy_from_slice(&names);
-        }
-        Ok(names.len())
+        give(&names, buf)
     }
 
     /// Sets an attribute; a base object is copied up first. `flags`:
@@ -69,7 +102,23 @@ impl Overlay {
             return Err(Errno::OPNOTSUPP);
         }
         self.copy_up(&node, false)?;
-        self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags))
+        if !self.kept(&node)?.xattrs.contains_key(name) {
+            match self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags)) {
+                Err(errno)
+                    if cannot_hold(errno) && can_be_kept(name) && !self.is_protected(&node) => {}
+                other => return other,
+            }
+            if flags & libc::XATTR_REPLACE as u32 != 0 {
+                return Err(Errno::NODATA);
+            }
+        } else if flags & libc::XATTR_CREATE as u32 != 0 {
+            return Err(Errno::EXIST);
+        }
+        self.keep(&node, |entry| Record::Xattr {
+            attribute: name.into(),
+            value: Some(value.into()),
+            name: entry,
+        })
     }
 
     /// Removes an attribute; a base object is copied up first.
@@ -84,6 +133,21 @@ impl Overlay {
             self.at(&node, |spot, _| sys::get_xattr(spot, name, &mut []))?;
         }
         self.copy_up(&node, false)?;
+        if self.kept(&node)?.xattrs.contains_key(name) {
+            let attribute = Box::<[u8]>::from(name);
+            return self.keep(&node, |name| {
+                let attribute = attribute.clone();
+                Record::Xattr { attribute, value: None, name }
+            });
+        }
         self.at(&node, |spot, _| sys::remove_xattr(spot, name))
     }
+}
+
+/// Fills a buffer, or with an empty one only tells the size.
+fn give(value: &[u8], buf: &mut [u8]) -> Result<usize> {
+    if !buf.is_empty() {
+        buf.get_mut(..value.len()).ok_or(Errno::RANGE)?.copy_from_slice(value);
+    }
+    Ok(value.len())
 }

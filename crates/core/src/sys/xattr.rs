@@ -188,11 +188,13 @@ pub(crate) fn remove_xattr(spot: Spot<'_>, name: &[u8]) -> Result<()> {
 /// Copies every attribute that the reader may read and the target can hold.
 ///
 /// `skip` names attributes that are not wanted. What the target refuses
-/// (EPERM, EOPNOTSUPP, a label of a security module) is left out.
+/// (EPERM, EOPNOTSUPP, a label of a security module) is left out and handed to
+/// `refused`, with its value.
 pub(crate) fn copy_xattrs(
     from: Spot<'_>,
     to: Spot<'_>,
     skip: impl Fn(&[u8]) -> bool,
+    mut refused: impl FnMut(&[u8], &[u8]),
 ) -> Result<()> {
     let len = match list_xattrs(from, &mut []) {
         Ok(0) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => return Ok(()),
@@ -211,7 +213,10 @@ pub(crate) fn copy_xattrs(
         let size = if value.is_empty() { 0 } else { get_xattr(from, name, &mut value)? };
         value.truncate(size);
         match set_xattr(to, name, &value, 0) {
-            Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS | Errno::INVAL) => {}
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS | Errno::INVAL) => {
+                refused(name, &value);
+            }
             Err(errno) => return Err(errno),
         }
     }

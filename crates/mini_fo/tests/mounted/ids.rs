@@ -192,7 +192,7 @@ const CHANGES: &str = "
     chmod u+w mnt/locked; echo z >> mnt/locked
     getfattr -n user.colour --only-values mnt/locked | grep -q red
     echo c >> mnt/closed/c; test $(stat -c %a storage/closed) = 555
-    touch mnt/su; test $(stat -c %a mnt/su) = 755; refused 'cat mnt/secret'; refused 'chown 1:1 mnt/g'
+    touch mnt/su; test $(stat -c %a mnt/su) = 4755; test $(stat -c %a storage/su) = 755; refused 'cat mnt/secret'; refused 'chown 1:1 mnt/g'
     test -z \"$(find storage ! -user $ID)\"
     $MINI_FO umount mnt
     $MINI_FO mount $BASE mnt --storage storage -o squash_to_uid=$ID,squash_to_gid=$(id -g)

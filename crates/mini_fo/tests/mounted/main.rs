@@ -14,6 +14,7 @@ mod format2005;
 mod identity;
 mod ids;
 mod install;
+mod kept;
 mod layers;
 mod load;
 mod options;

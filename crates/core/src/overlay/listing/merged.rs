@@ -121,7 +121,8 @@ impl Overlay {
         let listed = sys::open(Spot::At(storage, b"."), flags)?;
         read_entries(listed.as_fd(), |entry| {
             if !is_dot(entry.name) && !is_reserved(entry.name) {
-                stored.insert(entry.name.into(), (entry.ino, entry.kind));
+                let kind = dir.shown_kind(entry.name, entry.kind);
+                stored.insert(entry.name.into(), (entry.ino, kind));
             }
             true
         })?;

@@ -1,0 +1,128 @@
+//! Owners, devices and extended attributes that the storage cannot hold: META
+//! keeps them (docs/FORMAT.md, section 2), and they show all the same.
+
+use std::sync::Arc;
+
+use rustix::fs::{Statx, StatxAttributes};
+use rustix::io::Errno;
+
+use super::Overlay;
+use super::shared::index_name;
+use crate::dirs::Dir;
+use crate::meta::{Kept, Record};
+use crate::node::Node;
+use crate::sys::{self, Result};
+use crate::types::{Attr, SetAttr};
+
+/// A directory and a name in it.
+type Spoken = (Arc<Dir>, Box<[u8]>);
+
+/// An answer of the storage that means: not here, or not by this user.
+pub(super) fn cannot_hold(errno: Errno) -> bool {
+    matches!(errno, Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL | Errno::OVERFLOW | Errno::ACCESS)
+}
+
+/// Attributes with a meaning for nobody but who reads them; an ACL that the
+/// storage does not enforce would be no more than a promise.
+pub(super) fn can_be_kept(name: &[u8]) -> bool {
+    [&b"user."[..], b"trusted.", b"security."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Makes attributes show what is kept of an entry.
+pub(super) fn show(attr: &mut Attr, kept: &Kept) {
+    if let Some((kind, device)) = kept.device {
+        attr.mode = kind | attr.mode & 0o7777;
+        attr.rdev = device;
+    }
+    if let Some((mode, uid, gid)) = kept.owner {
+        attr.mode = attr.mode & libc::S_IFMT | mode;
+        (attr.uid, attr.gid) = (uid, gid);
+    }
+}
+
+impl Overlay {
+    /// The entries by which META speaks of a storage object.
+    fn spoken_of(&self, node: &Arc<Node>) -> Result<Vec<Spoken>> {
+        if node.is_indexed() {
+            let name = index_name(node.ino).into_bytes().into();
+            return Ok(vec![(self.shared.dir()?, name)]);
+        }
+        let links: Vec<_> = node.place.read().names.iter().cloned().collect();
+        let entry = |link: Arc<crate::node::Link>| Ok((self.dir(&link.parent)?, link.name.clone()));
+        links.into_iter().map(entry).collect()
+    }
+
+    /// What is kept of a node; nothing of one that lies in the base.
+    pub(super) fn kept(&self, node: &Arc<Node>) -> Result<Kept> {
+        if node.is_root() || !node.in_storage() {
+            return Ok(Kept::default());
+        }
+        let of = |dir: &Dir, name: &[u8]| dir.meta.read().kept(name).cloned().unwrap_or_default();
+        if node.is_indexed() {
+            return Ok(of(&*self.shared.dir()?, index_name(node.ino).as_bytes()));
+        }
+        let link = node.place.read().names.first().cloned();
+        match link {
+            Some(link) => Ok(of(&*self.dir(&link.parent)?, &link.name)),
+            None => Ok(Kept::default()),
+        }
+    }
+
+    /// Keeps what `record` says of each name of a node.
+    pub(super) fn keep(
+        &self,
+        node: &Arc<Node>,
+        record: impl Fn(Box<[u8]>) -> Record,
+    ) -> Result<()> {
+        let entries = self.spoken_of(node)?;
+        if entries.is_empty() {
+            return Err(Errno::PERM);
+        }
+        for (dir, name) in entries {
+            let _lock = dir.mutate.lock();
+            dir.append(&[record(name)])?;
+        }
+        Ok(())
+    }
+
+    /// Changes owner and mode in META: the storage has refused them, or META
+    /// has the word already. `shown`: what the node shows now.
+    pub(super) fn keep_owner(
+        &self,
+        node: &Arc<Node>,
+        shown: &Attr,
+        changes: &SetAttr,
+    ) -> Result<()> {
+        let mode = changes.mode.unwrap_or(shown.mode) & 0o7777;
+        let (uid, gid) = (changes.uid.unwrap_or(shown.uid), changes.gid.unwrap_or(shown.gid));
+        self.keep(node, |name| Record::Owner { mode, uid, gid, name })
+    }
+
+    /// Whether the flags of a storage object, rather than its file system,
+    /// keep it from being changed.
+    pub(super) fn is_protected(&self, node: &Arc<Node>) -> bool {
+        let protecting = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        let stat = self.at(node, |spot, _| sys::stat(spot));
+        stat.is_ok_and(|stat: Statx| stat.stx_attributes.intersects(protecting))
+    }
+
+    /// A name is about to be given to another object: drops what is kept of
+    /// the last one. `mutate` of the directory is held.
+    pub(super) fn drop_kept(&self, dir: &Dir, name: &[u8]) -> Result<()> {
+        if dir.meta.read().kept(name).is_none() {
+            return Ok(());
+        }
+        dir.append(&[Record::Unkept { name: name.into() }])
+    }
+
+    /// The records that make a name speak of what is kept of another one.
+    pub(super) fn kept_moved(from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> Vec<Record> {
+        let kept = from.0.meta.read().kept(from.1).cloned();
+        let mut records = Vec::new();
+        if to.0.meta.read().kept(to.1).is_some() {
+            records.push(Record::Unkept { name: to.1.into() });
+        }
+        records.extend(kept.iter().flat_map(|kept| kept.records(to.1)));
+        records
+    }
+}
