@@ -220,7 +220,7 @@ fn check_mountpoint(
     Ok(())
 }
 
-/// Locks the storage (docs/FORMAT.md, section 6).
+/// Locks the storage (docs/FORMAT.md, section 7).
 fn lock(options: &OpenOptions, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> Result<()> {
     let path = options.storage.clone();
     let operation = if options.read_only {
