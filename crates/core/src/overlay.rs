@@ -207,13 +207,6 @@ impl Overlay {
         if self.read_only { Err(Errno::ROFS) } else { Ok(()) }
     }
 
-    /// Entries of a directory were changed. Its `mutate` is held.
-    fn dir_changed(&self, dir: &Dir) {
-        if !self.fine_clock {
-            dir.seen();
-        }
-    }
-
     fn next_handle(&self) -> u64 {
         self.opened.fetch_add(1, Ordering::Relaxed)
     }

@@ -227,10 +227,13 @@ impl Dir {
         meta.kept(name).and_then(|kept| kept.device).map_or(kind, |(device, _)| device)
     }
 
-    /// The directory was changed where programs must see it. On storages whose
-    /// clock is coarse its ctime may be the one of a change that they must
-    /// not. `mutate` is held.
+    /// The directory was changed where programs must see it. Where clocks are
+    /// coarse its ctime may be the one of a change that they must not (tmpfs
+    /// takes that of the removed entry at an unlink). `mutate` is held.
     pub fn seen(&self) {
+        if !self.meta.read().has_ctime(b".") {
+            return;
+        }
         let moved = self.writable().and_then(sys::stat_fd).and_then(|stat| {
             let real: Timestamp = stat.stx_ctime.into();
             if self.shown_ctime(b".", real) == real {

@@ -65,6 +65,12 @@ impl Index {
         (recorded == real).then_some(shown)
     }
 
+    /// There is a record of the ctime of this name.
+    #[must_use]
+    pub fn has_ctime(&self, name: &[u8]) -> bool {
+        self.ctimes.contains_key(name)
+    }
+
     /// Mode, owner and group that an entry shows instead of its own.
     #[must_use]
     pub fn owner(&self, name: &[u8]) -> Option<(u32, u32, u32)> {

@@ -235,7 +235,7 @@ impl Overlay {
         stat: Result<Statx>,
     ) -> Result<(Arc<Node>, Entry)> {
         let stat = stat?;
-        self.dir_changed(dir);
+        dir.seen();
         let ino = storage_ino(&stat);
         let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
         let found =

@@ -62,9 +62,9 @@ impl Overlay {
     }
 
     pub(super) fn ends_changed(&self, from: &End<'_>, to: &End<'_>) {
-        self.dir_changed(&from.dir);
+        from.dir.seen();
         if !Arc::ptr_eq(&from.dir, &to.dir) {
-            self.dir_changed(&to.dir);
+            to.dir.seen();
         }
     }
 

@@ -42,7 +42,7 @@ impl Overlay {
             let held = sys::hold(spot)?;
             sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name)
         })?;
-        self.dir_changed(&dir);
+        dir.seen();
         let link = Link::new(&parent, name);
         {
             let mut place = node.place.write();

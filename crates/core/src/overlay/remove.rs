@@ -59,7 +59,7 @@ impl Overlay {
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }
-        self.dir_changed(&dir);
+        dir.seen();
         place.names.remove(parent.id, name);
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
@@ -100,7 +100,7 @@ impl Overlay {
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }
-        self.dir_changed(&dir);
+        dir.seen();
         self.detach_dir(&node, &mut place, held);
         Ok(())
     }
