@@ -1,0 +1,63 @@
+#!/bin/bash
+# fio with verify=crc32c: every block carries its checksum. Engines mmap, psync,
+# libaio (O_DIRECT) and io_uring (both), on new files and on files of the base.
+. "$(dirname "$0")/common.sh"
+needs fio
+
+size=32M
+# Name, engine and further options of each way to do it.
+ways="mmap:mmap: psync:psync:--fsync=64 sync:sync:--sync=dsync libaio:libaio:--direct=1,--iodepth=16
+    uring:io_uring:--iodepth=16 uring-direct:io_uring:--direct=1,--iodepth=16 vsync:vsync:"
+
+# Runs fio on the file $2 by way $1 with the options after them.
+way() {
+    local name=$1 file=$2 engine options
+    shift 2
+    IFS=: read -r _ engine options <<< "$(tr -s ' \n' '\n' <<< "$ways" | grep "^$name:")"
+    # shellcheck disable=SC2086  # a list of words on purpose
+    fio --name="$name" --filename="$file" --size="${bytes:-$size}" --bs=4k --ioengine="$engine" ${options//,/ } \
+        --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randseed=7 --output-format=terse --minimal "$@" > /dev/null
+}
+
+# Blocks in random order, and read again. Without dsync for every block: too slow.
+write_random() { bytes=$( [ "$1" = sync ] && echo 1M || echo $size ) way "$1" "$2" --rw=randwrite --do_verify=1; }
+verify_only() { bytes=$( [ "$1" = sync ] && echo 1M || echo $size ) way "$1" "$2" --rw=randwrite --verify_only=1; }
+read_sequential() { way "$1" "$2" --rw=read; }
+# Reads and writes beside each other, with two jobs on halves of one file.
+mixed() { way "$1" "$2" --rw=randrw --rwmixread=50 --numjobs=2 --size=8M --offset_increment=8M --do_verify=1; }
+extend() { way "$1" "$2" --rw=write --do_verify=1 --file_append=1 --size=4M; }
+
+names=$(tr -s ' \n' '\n' <<< "$ways" | sed -n 's/:.*//p')
+
+prepare fio
+for name in $names; do
+    (cd "$base" && write_random psync "read-$name" && write_random psync "write-$name" &&
+        [ ! -e "read-$name.state" ]) || left_out "fio does not work on a plain directory"
+done
+scene
+possible=''
+for name in $names; do
+    if ! (cd "$plain" && write_random "$name" probe) > "$scene/log/plain" 2>&1; then
+        say skipped "$name: not possible on the plain directory: $(grep -v '^$' "$scene/log/plain" | tail -n 1)"
+        continue
+    fi
+    possible="$possible $name"
+    both "$name: a new file" write_random "$name" "new-$name"
+    both "$name: reading and writing by two" mixed "$name" "mixed-$name"
+    both "$name: a file of the base is read" read_sequential "$name" "read-$name"
+    both "$name: a file of the base is written" write_random "$name" "write-$name"
+done
+remount cold
+for name in $possible; do
+    for other in psync $possible; do
+        case $other in "$name" | psync | mmap | libaio) ;; *) continue ;; esac
+        for file in new write read; do
+            [ "$name/$file" != sync/new ] && only "after a remount: $file-$name read by $other" read_sequential "$other" "$file-$name"
+        done
+    done
+    only "after a remount: new-$name verified as it was written" verify_only "$name" "new-$name"
+done
+rm -f "$plain/probe"
+same_tree "the files are the same size" "$plain" "$mnt" '' '^[0-9a-f]{64}  '
+end_scene
+finish
