@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 needs fio
 
-size=32M
+size=16M
 # Name, engine and further options of each way to do it.
 ways="mmap:mmap: psync:psync:--fsync=64 sync:sync:--sync=dsync libaio:libaio:--direct=1,--iodepth=16
     uring:io_uring:--iodepth=16 uring-direct:io_uring:--direct=1,--iodepth=16 vsync:vsync:"
@@ -23,9 +23,8 @@ way() {
 write_random() { bytes=$( [ "$1" = sync ] && echo 1M || echo $size ) way "$1" "$2" --rw=randwrite --do_verify=1; }
 verify_only() { bytes=$( [ "$1" = sync ] && echo 1M || echo $size ) way "$1" "$2" --rw=randwrite --verify_only=1; }
 read_sequential() { way "$1" "$2" --rw=read; }
-# Reads and writes beside each other, with two jobs on halves of one file.
-mixed() { way "$1" "$2" --rw=randrw --rwmixread=50 --numjobs=2 --size=8M --offset_increment=8M --do_verify=1; }
-extend() { way "$1" "$2" --rw=write --do_verify=1 --file_append=1 --size=4M; }
+# Reads and writes beside each other, by two jobs on halves of one file.
+mixed() { bytes=8M way "$1" "$2" --rw=randrw --rwmixread=50 --numjobs=2 --offset_increment=8M --do_verify=1; }
 
 names=$(tr -s ' \n' '\n' <<< "$ways" | sed -n 's/:.*//p')
 
@@ -43,18 +42,23 @@ for name in $names; do
     fi
     possible="$possible $name"
     both "$name: a new file" write_random "$name" "new-$name"
-    both "$name: reading and writing by two" mixed "$name" "mixed-$name"
+    # Its mapping of half a file fails on a plain directory too.
+    [ "$name" = mmap ] || both "$name: reading and writing by two" mixed "$name" "mixed-$name"
     both "$name: a file of the base is read" read_sequential "$name" "read-$name"
     both "$name: a file of the base is written" write_random "$name" "write-$name"
 done
 remount cold
-for name in $possible; do
-    for other in psync $possible; do
-        case $other in "$name" | psync | mmap | libaio) ;; *) continue ;; esac
+# What one way has written is read by the others.
+all_files() {
+    local name file
+    for name in $possible; do
         for file in new write read; do
-            [ "$name/$file" != sync/new ] && only "after a remount: $file-$name read by $other" read_sequential "$other" "$file-$name"
+            [ "$name/$file" = sync/new ] || read_sequential "$1" "$file-$name"
         done
     done
+}
+for name in $possible; do
+    only "after a remount: all files read by $name" all_files "$name"
     only "after a remount: new-$name verified as it was written" verify_only "$name" "new-$name"
 done
 rm -f "$plain/probe"

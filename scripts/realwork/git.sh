@@ -125,6 +125,6 @@ remount cold
 both "all of it after a remount" check
 # The index holds inode numbers and times, packs and reflogs depend on threads
 # and clock.
-same_tree "the working trees are the same" "$plain" "$mnt" '' '(^|/)\.git(/|\t|$)|^bare/|  \./bare/|^# file: (.*/\.git/|bare)|^link .*(\.git|bare)/'
+same_tree "the working trees are the same" "$plain" "$mnt" '' '(^|/)\.git(/|[[:space:]]|$)|^bare/|  \./bare/|^# file: (.*/\.git/|bare)|^link .*(\.git|bare)/'
 end_scene
 finish
