@@ -75,6 +75,7 @@ trap 'exit 143' TERM HUP
 # when it is killed. The limit is for a mount that hangs.
 run_job() {
     mkdir "$work/$1" || return 1
+    # shellcheck disable=SC2016  # for the inner shell
     REALWORK_PLACE=$work/$1 unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
         bash -c 'timeout --kill-after=20 "$1" bash "$2"; exit $?' init "${REALWORK_LIMIT:-600}" "scripts/realwork/$1.sh" &
     child=$!

@@ -15,10 +15,10 @@ export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=0
 at_one_path() {
     mkdir -p "$bench"
     mount --bind . "$bench"
-    (cd "$bench" && set -e && "$@")
-    local status=$?
+    cd "$bench"
+    "$@"
+    cd /
     umount "$bench"
-    return $status
 }
 
 # What cargo did, without times.
@@ -54,10 +54,13 @@ incremental() {
     cargo clean -q -p mini_fo_core
 }
 
-clean() { cargo clean -q && ls -A target 2>/dev/null || true; }
+clean() {
+    cargo clean -q
+    [ ! -e target ]
+}
 
 prepare cargo
-(cd "$top" && cp -a --parents Cargo.toml Cargo.lock crates "$base") || exit 1
+(cd "$here/../.." && cp -a --parents Cargo.toml Cargo.lock crates "$base") || exit 1
 rm -rf "$base"/crates/*/target
 (cd "$base" && cargo metadata --format-version 1 > /dev/null 2>&1) ||
     (cd "$base" && CARGO_NET_OFFLINE=false cargo fetch -q 2>/dev/null) ||

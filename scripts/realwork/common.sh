@@ -12,7 +12,6 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 job=$(basename "$0" .sh)
 place=${REALWORK_PLACE:?run this through scripts/realwork.sh}
 mini_fo=${MINI_FO:?}
-top=$(readlink -f "$here/../..")
 failures=0
 
 say() { printf '%-8s%s: %s\n' "$1" "$job" "$2"; }
@@ -52,7 +51,7 @@ prepare() {
 }
 
 mount_tree() {
-    "$mini_fo" mount "$base" "$mnt" --storage "$storage" --log "$scene/log/daemon" "$@" || {
+    "$mini_fo" mount "$base" "$mnt" --storage "$storage" --log "$scene/log/daemon" || {
         failed "cannot mount" "$scene/log/daemon"
         exit 1
     }
@@ -142,40 +141,53 @@ same_tree() {
 
 # --- work ---------------------------------------------------------------------
 
+# Runs the function $2 (and its arguments) in the directory $1. The first of
+# its commands that fails ends it.
+work_in() (
+    set -e
+    cd "$1"
+    shift
+    "$@"
+)
+
 # Runs the function $2 (and its arguments) in $plain and in $mnt, and compares
 # what it prints on standard output. Its status must be 0 both times; natively
 # failing work leaves the check out.
 both() {
-    local what=$1 begin took_plain took_mount
+    local what=$1 begin status took_plain took_mount
     shift
     begin=$EPOCHREALTIME
-    if ! (cd "$plain" && set -e && "$@") > "$scene/log/plain" 2> "$scene/log/plain-err" < /dev/null; then
+    # Not within `if`, where bash ignores `set -e`.
+    work_in "$plain" "$@" > "$scene/log/plain" 2> "$scene/log/plain-err" < /dev/null
+    status=$?
+    took_plain=$(since "$begin")
+    if [ $status != 0 ]; then
         say skipped "$what: it fails on the plain directory too: $(tail -n 1 "$scene/log/plain-err")"
         return 0
     fi
-    took_plain=$(since "$begin")
     begin=$EPOCHREALTIME
-    if ! (cd "$mnt" && set -e && "$@") > "$scene/log/mount" 2> "$scene/log/mount-err" < /dev/null; then
-        failed "$what" "$scene/log/mount-err"
-        return 1
-    fi
+    work_in "$mnt" "$@" > "$scene/log/mount" 2> "$scene/log/mount-err" < /dev/null
+    status=$?
     took_mount=$(since "$begin")
-    if ! cmp -s "$scene/log/plain" "$scene/log/mount"; then
+    if [ $status != 0 ]; then
+        failed "$what" "$scene/log/mount-err"
+    elif ! cmp -s "$scene/log/plain" "$scene/log/mount"; then
         diff "$scene/log/plain" "$scene/log/mount" > "$scene/log/output-diff"
         failed "$what: other output; < plain, > mount" "$scene/log/output-diff"
-        return 1
+    else
+        say ok "$what (plain $took_plain s, mount $took_mount s)"
     fi
-    say ok "$what (plain $took_plain s, mount $took_mount s)"
 }
 
 # Runs the function $2 (and its arguments) in $mnt only. Its status must be 0.
 only() {
     local what=$1 begin=$EPOCHREALTIME
     shift
-    if (cd "$mnt" && set -e && "$@") > "$scene/log/mount-err" 2>&1 < /dev/null; then
+    work_in "$mnt" "$@" > "$scene/log/mount-err" 2>&1 < /dev/null
+    # shellcheck disable=SC2181  # within `if`, bash ignores `set -e`
+    if [ $? = 0 ]; then
         say ok "$what ($(since "$begin") s)"
     else
         failed "$what" "$scene/log/mount-err"
-        return 1
     fi
 }

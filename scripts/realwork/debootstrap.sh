@@ -8,10 +8,11 @@ needs debootstrap dpkg apt-get chroot
 
 # Small packages with what installing consists of: a program, many symbolic
 # links and a trigger, a user and a diverted or moved configuration.
-packages="hello ca-certificates less"
+packages=(hello ca-certificates less)
 
 # Suite and mirror of this machine: apt's own list of its sources.
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+# shellcheck disable=SC2016  # apt-get's own variables
 mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
     awk -v suite="$suite" '$1 == suite && $3 == "main" { print $2; exit }')
 [ -n "$suite" ] && [ -n "$mirror" ] || left_out "this machine's apt has no source for its own suite"
@@ -46,31 +47,33 @@ network() {
 }
 
 inside() {
-    local status
+    local status=0
     mount -t proc proc root/proc && mount --rbind /dev root/dev || return 1
     chroot root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM=dumb \
-        DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} "$@"
-    status=$?
+        DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"} "$@" || status=$?
     umount -l root/dev && umount root/proc || return 1
-    return $status
+    return "$status"
 }
 
 install_packages() {
     network
     inside apt-get -q update > "$scene/log/apt" 2>&1 || { tail -n 5 "$scene/log/apt" >&2; return 1; }
-    inside apt-get -q -y --no-install-recommends -o Dpkg::Use-Pty=0 install $packages > "$scene/log/apt" 2>&1 ||
+    inside apt-get -q -y --no-install-recommends -o Dpkg::Use-Pty=0 install "${packages[@]}" > "$scene/log/apt" 2>&1 ||
         { tail -n 15 "$scene/log/apt" >&2; return 1; }
     inside hello
     inside dpkg --audit
-    inside dpkg-query -W -f '${Package} ${Version} ${Status}\n'
+    installed
 }
+
+# shellcheck disable=SC2016  # dpkg's own variables
+installed() { inside dpkg-query -W -f '${Package} ${Version} ${Status}\n'; }
 
 verify() { inside dpkg --verify; }
 
 remove_packages() {
-    inside apt-get -q -y -o Dpkg::Use-Pty=0 purge $packages > "$scene/log/apt" 2>&1 || { tail -n 15 "$scene/log/apt" >&2; return 1; }
+    inside apt-get -q -y -o Dpkg::Use-Pty=0 purge "${packages[@]}" > "$scene/log/apt" 2>&1 || { tail -n 15 "$scene/log/apt" >&2; return 1; }
     inside apt-get -q -y -o Dpkg::Use-Pty=0 dist-upgrade --allow-downgrades > "$scene/log/apt" 2>&1 || { tail -n 15 "$scene/log/apt" >&2; return 1; }
-    inside dpkg-query -W -f '${Package} ${Version} ${Status}\n'
+    installed
 }
 
 # Logs, caches of apt and ldconfig, random seeds: they hold times or chance.
@@ -84,7 +87,7 @@ scene
 both "minbase of $suite" bootstrap
 same_tree "the trees are the same" "$plain" "$mnt" '' "$changing"
 cp -a "$plain/root" "$place/root"
-both "apt-get install $packages in a chroot of it" install_packages
+both "apt-get install ${packages[*]} in a chroot of it" install_packages
 remount cold
 both "dpkg --verify after a remount" verify
 same_tree "the trees are the same" "$plain" "$mnt" '' "$changing"
@@ -93,7 +96,7 @@ end_scene
 prepare base
 mv "$place/root" "$base/root"
 scene
-both "the same tree as base: apt-get install $packages in a chroot of the mount" install_packages
+both "the same tree as base: apt-get install ${packages[*]} in a chroot of the mount" install_packages
 remount cold
 both "dpkg --verify after a remount" verify
 same_tree "the trees are the same" "$plain" "$mnt" '' "$changing"

@@ -19,9 +19,10 @@ way() {
         --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randseed=7 --output-format=terse --minimal "$@" > /dev/null
 }
 
-# Blocks in random order, and read again. Without dsync for every block: too slow.
-write_random() { bytes=$( [ "$1" = sync ] && echo 1M || echo $size ) way "$1" "$2" --rw=randwrite --do_verify=1; }
-verify_only() { bytes=$( [ "$1" = sync ] && echo 1M || echo $size ) way "$1" "$2" --rw=randwrite --verify_only=1; }
+# Blocks in random order, and read again. Few of them where each is synced.
+size_of() { if [ "$1" = sync ]; then echo 1M; else echo "$size"; fi; }
+write_random() { bytes=$(size_of "$1") way "$1" "$2" --rw=randwrite --do_verify=1; }
+verify_only() { bytes=$(size_of "$1") way "$1" "$2" --rw=randwrite --verify_only=1; }
 read_sequential() { way "$1" "$2" --rw=read; }
 # Reads and writes beside each other, by two jobs on halves of one file.
 mixed() { bytes=8M way "$1" "$2" --rw=randrw --rwmixread=50 --numjobs=2 --offset_increment=8M --do_verify=1; }

@@ -68,7 +68,7 @@ work() {
     git checkout -q -b side start~200
     for i in 1 2 3 4 5; do
         date -d "@$((1136214245 + i))" -u > "new$i"
-        git mv d0$i moved$i
+        git mv "d0$i" "moved$i"
         git rm -q -r "d1$i"
         git add -A && git commit -q -m "side $i"
     done
@@ -98,8 +98,8 @@ clone() {
     git clone -q --local repo hardlinked
     git clone -q --bare repo bare
     for repo in clone hardlinked bare; do
-        git -C $repo fsck --full --strict
-        git -C $repo rev-parse HEAD
+        git -C "$repo" fsck --full --strict
+        git -C "$repo" rev-parse HEAD
     done
     (cd clone && echo pushed > pushed && git add -A && git commit -q -m pushed && git push -q origin HEAD:pushed 2>&1)
     (cd clone && git gc -q --aggressive --prune=now && git fsck --full --strict && contents)
@@ -109,8 +109,8 @@ clone() {
 
 check() {
     for repo in repo clone hardlinked; do
-        git -C $repo fsck --full --strict
-        (cd $repo && contents)
+        git -C "$repo" fsck --full --strict
+        (cd "$repo" && contents)
     done
 }
 

@@ -71,11 +71,11 @@ load() {
 # The server is ended in the middle of the load as by a crash, and recovers.
 crash() {
     start "$1"
-    bench -n -c $clients -j 2 -T 30 > /dev/null 2>&1 &
+    bench -n -c "$clients" -j 2 -T 30 > /dev/null 2>&1 &
     local clients_pid=$!
     sleep 3
     stop "$1" immediate
-    wait $clients_pid || true
+    wait "$clients_pid" || true
     start "$1"
     balanced
     stop "$1"
@@ -104,7 +104,9 @@ only "pgbench, $clients clients, $((seconds / 2)) s, cluster of the base" load o
 only "a crash under load, new cluster" crash new
 only "a crash under load, cluster of the base" crash old
 remount cold
-only "pg_checksums after a remount" eval 'checksums new && checksums old'
-only "pg_amcheck" eval 'amcheck new && amcheck old'
+only "pg_checksums after a remount, new cluster" checksums new
+only "pg_checksums after a remount, cluster of the base" checksums old
+only "pg_amcheck, new cluster" amcheck new
+only "pg_amcheck, cluster of the base" amcheck old
 end_scene
 finish

@@ -35,7 +35,7 @@ several_writers() {
     done
     for w in $pids; do wait "$w" || status=1; done
     summary "$1"
-    return $status
+    return "$status"
 }
 
 summary() {
@@ -54,8 +54,8 @@ killed_writer() {
     done | sqlite3 -bail "$1" > "$scene/acknowledged" 2>/dev/null &
     pid=$!
     sleep 1.5
-    kill -KILL $pid
-    wait $pid || true
+    kill -KILL "$pid"
+    wait "$pid" || true
     acknowledged=$(grep -c . "$scene/acknowledged" || true)
     found=$(sqlite3 "$1" "SELECT count(*) FROM t WHERE writer = $2 AND n > 0")
     sqlite3 "$1" "PRAGMA integrity_check; SELECT 'unpaired', count(*) FROM t a WHERE writer = $2
@@ -74,6 +74,8 @@ work() {
 }
 
 recover() { sqlite3 hot.db 'PRAGMA integrity_check; SELECT count(*) FROM t; PRAGMA wal_checkpoint(TRUNCATE);'; summary hot.db; }
+
+all_summaries() { for file in rollback.db wal.db hot.db; do summary "$file"; done; }
 
 new_database() { make_database new.db "$1" && work new.db && rm new.db*; }
 
@@ -98,6 +100,6 @@ both "$writers writers to a new file, write-ahead log" new_database wal
 both "a writer killed, rollback journal" killed_writer rollback.db 7
 both "a writer killed, write-ahead log" killed_writer wal.db 7
 remount cold
-both "all databases after a remount" eval 'for file in rollback.db wal.db hot.db; do summary "$file"; done'
+both "all databases after a remount" all_summaries
 end_scene
 finish

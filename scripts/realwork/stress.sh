@@ -36,6 +36,9 @@ stress() {
     timeout --kill-after=5 60 stress-ng --temp-path "$PWD/work" --timeout $seconds --verify --"$1" 2 $known
 }
 
+nothing_left() { [ -z "$(find . -mindepth 3 | head -n 5 | tee /dev/stderr)" ]; }
+still_works() { echo works > works && [ "$(cat works)" = works ] && rm works; }
+
 prepare stress
 stress-ng --help > "$scene/log/options" 2>&1
 for name in $stressors; do mkdir -p "$base/$name/work"; done
@@ -62,8 +65,8 @@ for name in $stressors; do
 done
 say ok "$(wc -w <<< "$passed") stressors:$passed"
 [ -z "$natively" ] || say skipped "natively not possible here:$natively"
-only "nothing is left behind" eval '[ -z "$(find . -mindepth 3 | head -n 5 | tee /dev/stderr)" ]'
-only "the mount still works" eval 'echo works > works && [ "$(cat works)" = works ] && rm works'
+only "nothing is left behind" nothing_left
+only "the mount still works" still_works
 remount cold
 same_tree "the trees are the same" "$plain" "$mnt"
 end_scene
