@@ -5,6 +5,7 @@
 #   make install DESTDIR=/tmp/package PREFIX=/usr
 #   make uninstall
 #   make test | demo | bench | lint
+#   make realwork             real programs in the mount, for some ten minutes
 #
 # mount(8) looks for its helpers in /sbin only, whatever the prefix: SBINDIR.
 
@@ -31,7 +32,7 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test demo bench lint clean
+.PHONY: all install uninstall test realwork demo bench lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -69,6 +70,10 @@ uninstall:
 
 test:
 	scripts/test.sh
+
+# JOBS="git rsync" runs these alone; MINI_FO=... another build.
+realwork: $(PROGRAM)
+	MINI_FO=$(or $(MINI_FO),$(abspath $(PROGRAM))) scripts/realwork.sh $(JOBS)
 
 demo:
 	scripts/demo.sh

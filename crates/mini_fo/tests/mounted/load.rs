@@ -160,3 +160,41 @@ fn many_at_once() {
         assert_eq!(fs::metadata(mnt.join("g")).expect("stat").len(), 5 + 1600 * 5);
     });
 }
+
+/// Syncing takes long, so readers of requests come and go all the time: none
+/// of them may take the mount with it.
+#[test]
+fn many_that_sync() {
+    let Some(mut s) = Scene::new(standard_base) else {
+        return;
+    };
+    let end = Instant::now() + Duration::from_secs(6);
+    std::thread::scope(|scope| {
+        // CPUs that are busy with something else: readers wake late.
+        for _ in 0..8 {
+            scope.spawn(move || while Instant::now() < end {});
+        }
+        for worker in 0..8 {
+            let s = &s;
+            scope.spawn(move || {
+                let mut file = File::create(s.at(&format!("synced{worker}"))).expect("create");
+                let other = s.at(&format!("other{worker}"));
+                while Instant::now() < end {
+                    file.write_all(b"line\n").expect("write");
+                    file.sync_data().expect("fdatasync");
+                    for _ in 0..20 {
+                        fs::metadata(s.at(&format!("synced{worker}"))).expect("stat");
+                    }
+                    // A moment without requests, in which readers are parked.
+                    std::thread::sleep(Duration::from_micros(500));
+                    fs::write(&other, b"other").expect("write another");
+                    fs::remove_file(&other).expect("unlink");
+                }
+            });
+        }
+    });
+    s.now_and_remounted(|mnt| {
+        assert!((0..8).all(|worker| mnt.join(format!("synced{worker}")).exists()));
+        assert!((0..8).all(|worker| !mnt.join(format!("other{worker}")).exists()));
+    });
+}
