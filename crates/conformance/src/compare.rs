@@ -51,6 +51,8 @@ pub enum Kind {
     Native,
     /// The kernel's.
     Overlayfs,
+    /// The kernel's with everything that makes it more like a plain one.
+    OverlayfsFull,
     /// The peer of containers.
     FuseOverlayfs,
     /// This project.
@@ -64,6 +66,7 @@ impl Kind {
         match self {
             Self::Native => "native",
             Self::Overlayfs => "overlayfs",
+            Self::OverlayfsFull => "overlayfs-full",
             Self::FuseOverlayfs => "fuse-overlayfs",
             Self::MiniFo => "mini_fo",
         }
@@ -171,6 +174,10 @@ impl System {
                 (None, format!("mount -o loop {} {disk}", quoted(&image)), format!("umount {disk}"))
             }
             Kind::Overlayfs => (None, format!("mount -t overlay overlay -o {layers} {on}"), plain),
+            Kind::OverlayfsFull => {
+                let all = "redirect_dir=on,index=on,nfs_export=on,xino=on";
+                (None, format!("mount -t overlay overlay -o {layers},{all} {on}"), plain)
+            }
             Kind::FuseOverlayfs => {
                 let program = program(
                     &options.fuse_overlayfs,

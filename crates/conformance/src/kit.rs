@@ -139,6 +139,26 @@ pub fn there(path: impl AsRef<Path>) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// Renames a directory; where that is refused with EXDEV, does what mv(1) does
+/// instead, so that only the cases about it fail for it.
+pub fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        done => return done,
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let (entry, to) = (entry?, to.to_path_buf());
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            move_dir(&entry.path(), &to)?;
+        } else {
+            fs::rename(entry.path(), to)?;
+        }
+    }
+    fs::remove_dir(from)
+}
+
 /// Mode without the type.
 pub fn mode(path: impl AsRef<Path>) -> io::Result<u32> {
     Ok(stat(path)?.mode() & 0o7777)

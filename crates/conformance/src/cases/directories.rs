@@ -12,14 +12,15 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::kit::{
-    Entry, Failure, Outcome, Place, create, ensure, entries_from, entries_once, failed, names,
-    open, refused, same, stat, there,
+    Entry, Failure, Outcome, Place, create, ensure, entries_from, entries_once, failed, move_dir,
+    names, open, refused, same, stat, there,
 };
 use crate::tree::{DEEP, MANY, one_byte_names};
 
 super::cases!("directories";
     base_and_changes_merge, dots_are_listed, offsets_stay with some,
     offsets_stay_while_entries_go with some, offsets_stay_while_entries_come with some,
+    offsets_hold_for_another_reader with some,
     delete_while_reading with some, delete_while_reading_from_the_start with some,
     each_entry_once_under_changes with some, renames_while_reading with some,
     two_readers with some, rewinding_shows_what_is_new with some, nothing_after_the_end with some,
@@ -122,6 +123,36 @@ fn offsets_stay_while_entries_come(place: &Place) -> Outcome {
         same("entries from an offset", found.len(), expected)?;
     }
     Ok(())
+}
+
+/// An NFS server opens the directory for each call.
+fn offsets_hold_for_another_reader(place: &Place) -> Outcome {
+    let mut found = HashSet::new();
+    let mut at = 0;
+    mixed(place)?;
+    for round in 0.. {
+        let dir = open(place.at("some"))?;
+        seek(&dir, SeekFrom::Start(at))?;
+        let some = entries_once(&dir, BUFFER)?;
+        let Some(last) = some.last() else { break };
+        at = last.next;
+        for entry in some {
+            ensure(found.insert(entry.name), "a name came twice")?;
+        }
+        if round < 100 {
+            create(place.at(&format!("some/later_{round}")))?;
+            fs::remove_file(place.at(&format!("some/base_{:03}", round * 2)))?;
+        }
+    }
+    let constant = |name: &&Vec<u8>| name.starts_with(b"new_") || odd_or_late(name);
+    same("constant entries", found.iter().filter(constant).count(), 300 + 400)
+}
+
+/// A base file that [`offsets_hold_for_another_reader`] does not remove.
+fn odd_or_late(name: &[u8]) -> bool {
+    let number = name.strip_prefix(b"base_").and_then(|rest| std::str::from_utf8(rest).ok());
+    let number = number.and_then(|digits| digits.parse::<u32>().ok());
+    number.is_some_and(|number| number >= 200 || number % 2 == 1)
 }
 
 fn remove_all(place: &Place, dir: &File, rewind: bool) -> Outcome {
@@ -260,7 +291,7 @@ fn link_counts_of_directories(place: &Place) -> Outcome {
     right("dir", 1)?;
     fs::create_dir(place.at("dir/made"))?;
     right("dir", 2)?;
-    fs::rename(place.at("dir/sub"), place.at("other/sub"))?;
+    move_dir(&place.at("dir/sub"), &place.at("other/sub"))?;
     right("dir", 1)?;
     right("other", 1)?;
     fs::remove_dir(place.at("dir/made"))?;

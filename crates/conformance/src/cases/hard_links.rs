@@ -7,8 +7,8 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use crate::kit::{
-    Outcome, Place, append, chmod, content, create, mode, open, read_at, refused, same, stat,
-    there, write_at,
+    Outcome, Place, append, chmod, content, create, mode, move_dir, open, read_at, refused, same,
+    stat, there, write_at,
 };
 use crate::sys::Mapping;
 use crate::tree::set_xattr;
@@ -137,7 +137,7 @@ fn a_renamed_name(place: &Place) -> Outcome {
 }
 
 fn a_renamed_directory(place: &Place) -> Outcome {
-    fs::rename(place.at("dir"), place.at("moved"))?;
+    move_dir(&place.at("dir"), &place.at("moved"))?;
     append(place.at("h1"), b"more\n")?;
     one_file(place, &["h1", "h2", "moved/h3"], 3, "linked\nmore\n")
 }
@@ -205,7 +205,7 @@ fn an_unlinked_name_and_a_remount(place: &Place) -> Outcome {
 
 fn a_rename_and_a_remount(place: &Place) -> Outcome {
     fs::rename(place.at("h1"), place.at("h9"))?;
-    fs::rename(place.at("dir"), place.at("moved"))?;
+    move_dir(&place.at("dir"), &place.at("moved"))?;
     place.remount()?;
     append(place.at("moved/h3"), b"more\n")?;
     one_file(place, &["h9", "h2", "moved/h3"], 3, "linked\nmore\n")?;

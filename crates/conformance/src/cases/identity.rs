@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use crate::kit::{
-    Failure, Outcome, Place, append, chmod, create, differ, ensure, entries_once, open, same, stat,
+    Failure, Outcome, Place, append, chmod, create, differ, ensure, entries_once, move_dir, open,
+    same, stat,
 };
 use crate::tree::set_xattr;
 
@@ -17,7 +18,7 @@ super::cases!("identity";
     number_across_rename_of_a_directory, number_across_link, number_across_cache_drop,
     number_across_remount, device_is_the_same_for_all, readdir_agrees_in_the_base,
     readdir_agrees_after_changes, readdir_agrees_on_dots, numbers_are_unique,
-    number_of_an_open_file_is_not_reused, number_is_not_reused,
+    memory_maps_show_it, number_of_an_open_file_is_not_reused, number_is_not_reused,
 );
 
 /// Device and number.
@@ -84,7 +85,7 @@ fn changed_numbers(place: &Place) -> Result<Vec<(String, u64)>, Failure> {
     append(place.at("f"), b"x")?;
     create(place.at("dir/new"))?;
     fs::create_dir(place.at("made"))?;
-    fs::rename(place.at("other"), place.at("moved"))?;
+    move_dir(&place.at("other"), &place.at("moved"))?;
     fs::rename(place.at("g"), place.at("dir/sub/g2"))?;
     fs::hard_link(place.at("dir/a"), place.at("dir/a2"))?;
     chmod(place.at("empty"), 0o700)?;
@@ -167,7 +168,7 @@ fn readdir_agrees_after_changes(place: &Place) -> Outcome {
 }
 
 fn readdir_agrees_on_dots(place: &Place) -> Outcome {
-    fs::rename(place.at("dir/sub"), place.at("other/sub"))?;
+    move_dir(&place.at("dir/sub"), &place.at("other/sub"))?;
     let entries = entries_once(&open(place.at("other/sub"))?, 32 << 10)?;
     let number = |name: &[u8]| entries.iter().find(|e| e.name == name).map(|e| e.ino);
     same(".", number(b"."), Some(stat(place.at("other/sub"))?.ino()))?;
@@ -226,4 +227,25 @@ fn number_is_not_reused(place: &Place) -> Outcome {
         fs::remove_file(place.at("made"))?;
     }
     Ok(())
+}
+
+/// What `/proc/PID/maps` says of a mapped file, before and after a copy-up.
+fn memory_maps_show_it(place: &Place) -> Outcome {
+    let listed = || -> Outcome {
+        let held = open(place.at("f"))?;
+        let mapping = crate::sys::Mapping::shared(&held, 20_000)?;
+        same("content", mapping.byte(1), b'b')?;
+        let maps = fs::read_to_string("/proc/self/maps")?;
+        let path = place.at("f");
+        let line = maps.lines().find(|line| line.ends_with(&*path.to_string_lossy()));
+        let Some(line) = line else { return crate::kit::failed("the path is not there") };
+        let mut words = line.split_whitespace().skip(3);
+        let device = stat(&path)?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        same("device", words.next(), Some(format!("{major:02x}:{minor:02x}").as_str()))?;
+        same("number", words.next(), Some(stat(&path)?.ino().to_string().as_str()))
+    };
+    listed()?;
+    append(place.at("f"), b"x")?;
+    listed()
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::fs::{CWD, RenameFlags, ftruncate, renameat_with};
 
 use crate::kit::{
-    Failure, Outcome, Place, append, chmod, create, differ, failed, open, open_rw, same, stat,
-    write_at,
+    Failure, Outcome, Place, append, chmod, create, differ, failed, move_dir, open, open_rw, same,
+    stat, write_at,
 };
 use crate::sys::Mapping;
 use crate::tree::set_xattr;
@@ -267,7 +267,7 @@ fn changes_survive_a_remount(place: &Place) -> Outcome {
     append(place.at("f"), b"x")?;
     create(place.at("dir/new"))?;
     chmod(place.at("other"), 0o700)?;
-    fs::rename(place.at("dir/sub"), place.at("sub"))?;
+    move_dir(&place.at("dir/sub"), &place.at("sub"))?;
     let names = ["f", "dir", "dir/new", "other", "sub", "", "g", "dir/a"];
     let all = || names.iter().map(|&name| times(place, name)).collect::<Result<Vec<_>, _>>();
     let before = all()?;
