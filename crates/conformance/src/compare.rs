@@ -1,5 +1,6 @@
 //! The four systems, each mounted over a fresh ext4 of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +9,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Args, ValueEnum};
 
-use crate::cases::{self, Case};
+use crate::cases::{self, Case, persistence};
+use crate::kit::Failure;
 use crate::report::{Column, Known, Report};
 use crate::runner::{Runner, Verdict};
 use crate::{Filter, Limit};
@@ -138,6 +140,9 @@ fn inside(options: &Options, work: &Path) -> io::Result<ExitCode> {
     Ok(if report.is_good(&known) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What a base looks like, or why that cannot be said.
+type Snapshot = Result<BTreeMap<PathBuf, String>, Failure>;
+
 /// One system: shell commands that mount and unmount it.
 struct System {
     kind: Kind,
@@ -198,7 +203,7 @@ impl System {
     }
 
     fn run(&self, cases: &[Case], limit: Limit) -> io::Result<Vec<Verdict>> {
-        self.prepare(cases)?;
+        let base = self.prepare(cases)?;
         let remount = Some(format!("{}; {}", self.unmount, self.mount));
         let runner = Runner { merged: self.merged.clone(), remount, limit: limit.time() };
         let mut verdicts = Vec::new();
@@ -213,23 +218,42 @@ impl System {
             }
             verdicts.push(verdict);
         }
+        let _ = shell(&self.unmount);
+        if let Some(at) = cases.iter().position(|case| case.name == "the_base_is_untouched")
+            && self.kind != Kind::Native
+            && let Some(verdict) = verdicts.get_mut(at)
+        {
+            let now = self.base_snapshot();
+            let same = base.and_then(|base| persistence::unchanged(&base, &now?));
+            *verdict = same.map_or_else(Verdict::from, |()| Verdict::Passed);
+        }
         self.finish();
         Ok(verdicts)
     }
 
-    /// Makes the file system and the base, and mounts.
-    fn prepare(&self, cases: &[Case]) -> io::Result<()> {
+    /// Makes the file system and the base, and mounts; gives the base as it
+    /// was then.
+    fn prepare(&self, cases: &[Case]) -> io::Result<Snapshot> {
         fs::create_dir_all(&self.disk)?;
         let (disk, image) = (quoted(&self.disk), quoted(&self.image));
         shell(&format!("truncate -s 4G {image}; mke2fs -q -t ext4 -N 400000 {image}"))?;
-        shell(&format!("mount -o loop {image} {disk}"))?;
+        shell(&format!("mount -o loop,noatime {image} {disk}"))?;
         for name in ["base", "storage", "scratch", "merged"] {
             fs::create_dir(self.disk.join(name))?;
         }
         cases::populate(&self.disk.join("base"), cases)?;
+        let base = self.base_snapshot();
         // What was just written is neither remembered nor still to be written.
         shell(&format!("umount {disk}; mount -o loop {image} {disk}"))?;
-        if self.kind == Kind::Native { Ok(()) } else { shell(&self.mount) }
+        if self.kind != Kind::Native {
+            shell(&self.mount)?;
+        }
+        Ok(base)
+    }
+
+    /// All of the base.
+    fn base_snapshot(&self) -> Snapshot {
+        persistence::snapshot(&self.disk.join("base"))
     }
 
     fn is_mounted(&self) -> bool {
@@ -253,7 +277,6 @@ impl System {
     }
 
     fn finish(&self) {
-        let _ = shell(&self.unmount);
         if self.kind != Kind::Native {
             let disk = quoted(&self.disk);
             let _ = shell(&format!("umount {disk} || umount -l {disk}"));

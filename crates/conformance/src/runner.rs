@@ -53,6 +53,15 @@ impl Verdict {
     }
 }
 
+impl From<Failure> for Verdict {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Failed(text) => Self::Failed(text),
+            Failure::Skipped(text) => Self::Skipped(text),
+        }
+    }
+}
+
 /// One mounted directory.
 pub struct Runner {
     /// Where the base shows.
@@ -85,10 +94,7 @@ impl Runner {
         let text = String::from_utf8_lossy(&read_at(&said, 0, 4000)?).trim().to_string();
         Ok(match status.code() {
             Some(0) => Verdict::Passed,
-            Some(code) => match Failure::from_exit(code, text) {
-                Failure::Failed(text) => Verdict::Failed(text),
-                Failure::Skipped(text) => Verdict::Skipped(text),
-            },
+            Some(code) => Failure::from_exit(code, text).into(),
             None => Verdict::Failed(status.to_string()),
         })
     }

@@ -262,3 +262,14 @@ pub fn long_links(dir: &Path) -> io::Result<()> {
 pub fn link_lengths() -> [usize; 6] {
     [1, 59, 60, 255, 1024, 4095]
 }
+
+/// Opens for appending, and makes it when it is not there.
+pub fn log(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// A directory `blocks` of 64 files of 4 KiB.
+pub fn blocks(dir: &Path) -> io::Result<()> {
+    fs::create_dir(dir.join("blocks"))?;
+    (0..64).try_for_each(|number| fs::write(dir.join(format!("blocks/{number}")), [b'0'; 4096]))
+}

@@ -12,7 +12,7 @@ use crate::sys::{Owner, lock, spawn, wait_until};
 super::cases!("locks";
     process_locks_survive, open_file_locks_survive, shared_flock_survives,
     exclusive_flock_survives, a_waiting_lock_is_granted, locks_end_with_their_process,
-    locks_survive_a_rename,
+    locks_survive_a_rename, locks_survive_a_cache_drop,
 );
 
 fn process_locks_survive(place: &Place) -> Outcome {
@@ -97,4 +97,15 @@ fn locks_survive_a_rename(place: &Place) -> Outcome {
     std::fs::rename(place.at("f"), place.at("dir/moved"))?;
     let other = open_rw(place.at("dir/moved"))?;
     refused(lock(&other, Owner::OpenFile, true), Errno::AGAIN)
+}
+
+fn locks_survive_a_cache_drop(place: &Place) -> Outcome {
+    let held = open(place.at("f"))?;
+    lock(&held, Owner::OpenFile, false)?;
+    flock(&held, FlockOperation::NonBlockingLockShared)?;
+    append(place.at("f"), b"x")?;
+    place.drop_caches()?;
+    let other = open_rw(place.at("f"))?;
+    refused(lock(&other, Owner::OpenFile, true), Errno::AGAIN)?;
+    refused(flock(&other, FlockOperation::NonBlockingLockExclusive), Errno::WOULDBLOCK)
 }

@@ -14,7 +14,10 @@ mod handles;
 mod hard_links;
 mod identity;
 mod locks;
+mod mixtures;
 mod open_files;
+pub mod persistence;
+mod races;
 mod renames;
 mod rights;
 mod rights_acl;
@@ -70,6 +73,7 @@ use cases;
 pub fn all() -> Vec<Case> {
     [
         open_files::CASES,
+        mixtures::CASES,
         locks::CASES,
         identity::CASES,
         handles::CASES,
@@ -87,6 +91,8 @@ pub fn all() -> Vec<Case> {
         renames::CASES,
         errors::CASES,
         special::CASES,
+        races::CASES,
+        persistence::CASES,
     ]
     .concat()
 }

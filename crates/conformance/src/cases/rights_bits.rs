@@ -18,7 +18,7 @@ super::cases!("rights_bits";
     bits_go_with_an_opening_that_truncates, bits_go_with_fallocate, bits_go_with_a_copied_range,
     bits_go_with_a_second_write, bits_go_after_a_cache_drop, bits_stay_with_a_write_by_root,
     bits_stay_with_an_opening, bits_go_with_chown, bits_of_directories_stay_with_chown,
-    setgid_goes_with_chmod_by_a_stranger, group_bit_without_execution_stays,
+    setgid_goes_with_chmod_by_a_stranger, setgid_is_stripped_at_creation, group_bit_without_execution_stays,
     capabilities_stay_with_an_opening, capabilities_stay_with_other_changes,
     capabilities_go_with_a_write, capabilities_go_with_a_mapped_write_s_opening_only,
     capabilities_go_with_a_truncation, capabilities_go_with_chown, capabilities_stay_over_a_remount,
@@ -112,6 +112,22 @@ fn setgid_goes_with_chmod_by_a_stranger(place: &Place) -> Outcome {
     has(place, "owned", 0o755)?;
     as_member(&[GROUP], || Ok(chmod(place.at("owned"), 0o2755)?))?;
     has(place, "owned", 0o2755)
+}
+
+/// In a set-group-ID directory of a group that the maker is not a member of.
+fn setgid_is_stripped_at_creation(place: &Place) -> Outcome {
+    let create = |name: &str| {
+        let mut options = OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o2775);
+        options.write(true).create_new(true).open(place.at("setgid").join(name)).map(drop)
+    };
+    let old = rustix::process::umask(rustix::fs::Mode::empty());
+    let made = as_user(|| Ok(create("stranger")?))
+        .and_then(|()| as_member(&[GROUP], || Ok(create("member")?)));
+    rustix::process::umask(old);
+    made?;
+    has(place, "setgid/stranger", 0o775)?;
+    has(place, "setgid/member", 0o2775)
 }
 
 /// Without group execution the bit once meant mandatory locking, and root's

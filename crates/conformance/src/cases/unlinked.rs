@@ -14,7 +14,7 @@ use crate::sys::Mapping;
 
 super::cases!("unlinked";
     tmpfile, tmpfile_linked_by_its_descriptor, tmpfile_linked_by_proc,
-    tmpfile_that_must_not_be_linked, tmpfile_survives_a_remount_once_linked,
+    tmpfile_that_must_not_be_linked, tmpfile_survives_a_remount_once_linked, tmpfile_of_a_user,
     a_base_file_read, a_base_file_written, a_base_file_changed_before, a_new_file,
     a_base_file_opened_again_by_proc, attributes_of_a_base_file, attributes_of_a_new_file,
     linking_is_refused, a_mapping_lives_on, a_new_file_under_the_same_name,
@@ -72,6 +72,22 @@ fn tmpfile_survives_a_remount_once_linked(place: &Place) -> Outcome {
     same("content", fs::read(place.at("dir/made"))?, b"temporary".to_vec())?;
     let expected = ["a", "b", "h3", "made", "sub"].map(String::from).to_vec();
     same("names", names(place.at("dir"))?, expected)
+}
+
+fn tmpfile_of_a_user(place: &Place) -> Outcome {
+    use crate::sys::{USER, as_user};
+    as_user(|| {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let make = |dir: &str| openat(CWD, place.at(dir), flags, Mode::from_raw_mode(0o666));
+        refused(make("dir"), Errno::ACCESS)?;
+        let file: File = make("public")?.into();
+        same("owner", (file.metadata()?.uid(), file.metadata()?.gid()), (USER, USER))?;
+        let shared: File = make("setgid")?.into();
+        same("group", shared.metadata()?.gid(), crate::tree::GROUP)?;
+        let made = place.at("public/made");
+        linkat(CWD, proc_path(&file), CWD, made, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(append(place.at("public/made"), b"text")?)
+    })
 }
 
 fn a_base_file_read(place: &Place) -> Outcome {
