@@ -1,4 +1,5 @@
 //! The four systems, each mounted over a fresh ext4 of its own.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,5 @@
 //! What the cases are written with.
+#![forbid(unsafe_code)]
 
 use std::fmt::{Debug, Display};
 use std::fs::{self, File, Metadata, OpenOptions};

@@ -1,4 +1,5 @@
 //! Who passes what.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,5 @@
 //! Runs each case in a process of its own, and ends those that hang.
+#![forbid(unsafe_code)]
 
 use std::fs;
 use std::io;

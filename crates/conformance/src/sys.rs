@@ -136,7 +136,8 @@ impl Mapping {
     /// msync(2), and waits.
     pub fn sync(&self) -> io::Result<()> {
         // SAFETY: exactly this mapping.
-        Ok(unsafe { rustix::mm::msync(self.start.cast(), self.length, MsyncFlags::SYNC)? })
+        unsafe { rustix::mm::msync(self.start.cast(), self.length, MsyncFlags::SYNC)? };
+        Ok(())
     }
 }
 

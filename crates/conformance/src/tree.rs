@@ -1,4 +1,5 @@
 //! What lies in the base for each case, and what some cases want besides.
+#![forbid(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -90,7 +90,7 @@ fn offsets_stay(place: &Place) -> Outcome {
 fn offsets_stay_while_entries_go(place: &Place) -> Outcome {
     let dir = mixed(place)?;
     let all = with_offsets(&dir)?;
-    let gone = |index: usize| index % 3 == 0;
+    let gone = |index: usize| index.is_multiple_of(3);
     for (index, (_, entry)) in all.iter().enumerate() {
         if gone(index) && !entry.is_dots() {
             fs::remove_file(place.at("some").join(OsStr::from_bytes(&entry.name)))?;

@@ -295,7 +295,7 @@ fn appending_per_call(place: &Place) -> Outcome {
 fn a_file_made_without_rights(place: &Place) -> Outcome {
     crate::sys::as_user(|| {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0);
+        options.read(true).write(true).create_new(true).mode(0o000);
         let file = options.open(place.at("public/new"))?;
         file.write_all_at(b"text", 0)?;
         same("content", read_at(&file, 0, 10)?, b"text".to_vec())?;

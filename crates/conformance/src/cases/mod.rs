@@ -1,4 +1,5 @@
 //! The promises, one function each; its name stands in the table.
+#![forbid(unsafe_code)]
 
 use std::io;
 use std::path::Path;

@@ -117,7 +117,7 @@ fn setgid_directories(place: &Place) -> Outcome {
 fn umask(place: &Place) -> Outcome {
     let old = rustix::process::umask(Mode::from_raw_mode(0o027));
     let made = (|| {
-        OpenOptions::new().write(true).create(true).mode(0o666).open(place.at("dir/file"))?;
+        OpenOptions::new().write(true).create_new(true).mode(0o666).open(place.at("dir/file"))?;
         fs::create_dir(place.at("dir/made"))?;
         crate::tree::node(&place.at("dir/pipe"), rustix::fs::FileType::Fifo, 0o666, 0)
     })();

@@ -97,7 +97,7 @@ fn inherits(place: &Place, dir: &str) -> Outcome {
     let at = |name: &str| place.at(dir).join(name);
     let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let made = (|| {
-        OpenOptions::new().write(true).create(true).mode(0o664).open(at("file"))?;
+        OpenOptions::new().write(true).create_new(true).mode(0o664).open(at("file"))?;
         fs::create_dir(at("made"))
     })();
     rustix::process::umask(old);
