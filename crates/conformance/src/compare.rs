@@ -208,7 +208,12 @@ impl System {
         let remount = Some(format!("{}; {}", self.unmount, self.mount));
         let runner = Runner { merged: self.merged.clone(), remount, limit: limit.time() };
         let mut verdicts = Vec::new();
+        let mut group = cases.first().map_or("", |case| case.group);
         for case in cases {
+            if case.group != group {
+                group = case.group;
+                self.renew()?;
+            }
             let verdict = runner.run(case)?;
             if verdict.is_failure() {
                 let reason = verdict.reason().unwrap_or_default();
@@ -250,6 +255,23 @@ impl System {
             shell(&self.mount)?;
         }
         Ok(base)
+    }
+
+    /// A fresh storage, so that no group suffers from what another has left.
+    fn renew(&self) -> io::Result<()> {
+        if self.kind == Kind::Native {
+            return Ok(());
+        }
+        let merged = quoted(&self.merged);
+        let _ = shell(&format!("{} || umount -f {merged} || umount -l {merged}", self.unmount));
+        // Moved, not removed: files that must not be changed may be left there.
+        let used = format!("used-{}", fs::read_dir(&self.disk)?.count());
+        fs::create_dir(self.disk.join(&used))?;
+        for name in ["storage", "scratch"] {
+            fs::rename(self.disk.join(name), self.disk.join(&used).join(name))?;
+            fs::create_dir(self.disk.join(name))?;
+        }
+        shell(&self.mount)
     }
 
     /// All of the base.
