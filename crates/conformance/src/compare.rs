@@ -35,6 +35,11 @@ pub struct Options {
     /// Where to work; a directory is made there and removed
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     dir: PathBuf,
+    /// Work in a plain directory instead of an ext4 of its own; always for
+    /// users who are not root. What the plain directory refuses to this user
+    /// is not asked of the others
+    #[arg(long)]
+    plain: bool,
     /// Exceptions: lines of system, case and reason
     #[arg(long, value_name = "FILE", default_value = "scripts/conformance.known")]
     known: PathBuf,
@@ -90,12 +95,15 @@ pub fn compare(options: &Options) -> io::Result<ExitCode> {
     if let Some(work) = std::env::var_os(INSIDE) {
         return inside(options, Path::new(&work));
     }
-    if !rustix::process::geteuid().is_root() {
-        return Err(io::Error::other("comparing needs root"));
-    }
     let work = options.dir.join(format!("mini_fo_conformance-{}", std::process::id()));
     fs::create_dir_all(&work)?;
     let work = work.canonicalize()?;
+    if !rustix::process::geteuid().is_root() {
+        let outcome = inside(options, &work);
+        // Some cases leave directories that may not be entered.
+        shell(&format!("chmod -R u+rwX {0}; rm -rf {0}", quoted(&work)))?;
+        return outcome;
+    }
     // A shell, so that somebody waits for the daemons that have ended.
     let status = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
@@ -106,7 +114,7 @@ pub fn compare(options: &Options) -> io::Result<ExitCode> {
         .env("PATH", search_path())
         .stdin(Stdio::null())
         .status();
-    fs::remove_dir_all(&work)?;
+    shell(&format!("rm -rf --one-file-system {}", quoted(&work)))?;
     Ok(ExitCode::from(status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
@@ -118,11 +126,16 @@ fn search_path() -> String {
 fn inside(options: &Options, work: &Path) -> io::Result<ExitCode> {
     let cases = options.filter.cases();
     let known = Known::read(&options.known)?;
+    let plain = options.plain || !rustix::process::geteuid().is_root();
     let all = Kind::value_variants();
-    let asked = if options.fs.is_empty() { all } else { &options.fs };
+    let mut asked = if options.fs.is_empty() { all.to_vec() } else { options.fs.clone() };
+    if plain {
+        asked.retain(|&kind| kind != Kind::Native);
+        asked.insert(0, Kind::Native);
+    }
     let mut report = Report { cases: cases.clone(), columns: Vec::new() };
-    for &kind in asked {
-        let system = System::new(kind, options, work)?;
+    for kind in asked {
+        let system = System::new(kind, options, work, plain)?;
         if let Some(program) = system.program.as_ref().filter(|program| !program.is_file()) {
             let missing = format!("{} is missing", program.display());
             if kind.is_held_to_it() {
@@ -131,8 +144,17 @@ fn inside(options: &Options, work: &Path) -> io::Result<ExitCode> {
             eprintln!("{} is left out: {missing}", kind.name());
             continue;
         }
-        let verdicts = system.run(&cases, options.limit)?;
+        let verdicts = match system.run(&cases, options.limit) {
+            Err(error) if plain && !kind.is_held_to_it() => {
+                eprintln!("{} is left out: {error}", kind.name());
+                continue;
+            }
+            verdicts => verdicts?,
+        };
         report.columns.push(Column { kind, verdicts });
+    }
+    if plain {
+        report.leave_out_what_is_refused_natively(&known);
     }
     print!("{}", report.text(&known));
     if let Some(file) = &options.markdown {
@@ -151,7 +173,8 @@ struct System {
     program: Option<PathBuf>,
     /// The ext4 that it works on.
     disk: PathBuf,
-    image: PathBuf,
+    /// Holds it; nothing when it is a plain directory.
+    image: Option<PathBuf>,
     merged: PathBuf,
     mount: String,
     unmount: String,
@@ -162,9 +185,10 @@ fn quoted(path: &Path) -> String {
 }
 
 impl System {
-    fn new(kind: Kind, options: &Options, work: &Path) -> io::Result<Self> {
+    fn new(kind: Kind, options: &Options, work: &Path, plain: bool) -> io::Result<Self> {
         let name = kind.name();
         let (disk, image) = (work.join(name), work.join(format!("{name}.img")));
+        let image = (!plain).then_some(image);
         let merged = if kind == Kind::Native { disk.join("base") } else { disk.join("merged") };
         let at = |name: &str| quoted(&disk.join(name));
         let (base, storage, scratch, on) = (at("base"), at("storage"), at("scratch"), at("merged"));
@@ -173,16 +197,18 @@ impl System {
             let asked = given.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
             std::path::absolute(asked.unwrap_or_else(|| default.into()))
         };
-        let plain = format!("umount {on}");
+        let umount = format!("umount {on} || fusermount3 -u {on}");
         let (program, mount, unmount) = match kind {
             Kind::Native => {
                 let disk = quoted(&disk);
-                (None, format!("mount -o loop {} {disk}", quoted(&image)), format!("umount {disk}"))
+                let mount = image.as_deref().map(|image| loop_mount(image, &disk));
+                let unmount = mount.as_ref().map(|_| format!("umount {disk}"));
+                (None, mount.unwrap_or("true".into()), unmount.unwrap_or("true".into()))
             }
-            Kind::Overlayfs => (None, format!("mount -t overlay overlay -o {layers} {on}"), plain),
+            Kind::Overlayfs => (None, format!("mount -t overlay overlay -o {layers} {on}"), umount),
             Kind::OverlayfsFull => {
                 let all = "redirect_dir=on,index=on,nfs_export=on,xino=on";
-                (None, format!("mount -t overlay overlay -o {layers},{all} {on}"), plain)
+                (None, format!("mount -t overlay overlay -o {layers},{all} {on}"), umount)
             }
             Kind::FuseOverlayfs => {
                 let program = program(
@@ -191,7 +217,7 @@ impl System {
                     "target/peers/bin/fuse-overlayfs",
                 )?;
                 let mount = format!("{} -o {layers} {on}", quoted(&program));
-                (Some(program), mount, plain)
+                (Some(program), mount, umount)
             }
             Kind::MiniFo => {
                 let program = program(&options.mini_fo, "MINI_FO", "target/release/mini_fo")?;
@@ -241,16 +267,21 @@ impl System {
     /// was then.
     fn prepare(&self, cases: &[Case]) -> io::Result<Snapshot> {
         fs::create_dir_all(&self.disk)?;
-        let (disk, image) = (quoted(&self.disk), quoted(&self.image));
-        shell(&format!("truncate -s 4G {image}; mke2fs -q -t ext4 -N 400000 {image}"))?;
-        shell(&format!("mount -o loop,noatime {image} {disk}"))?;
+        let disk = quoted(&self.disk);
+        if let Some(image) = &self.image {
+            let image = quoted(image);
+            shell(&format!("truncate -s 4G {image}; mke2fs -q -t ext4 -N 400000 {image}"))?;
+            shell(&format!("mount -o loop,noatime {image} {disk}"))?;
+        }
         for name in ["base", "storage", "scratch", "merged"] {
             fs::create_dir(self.disk.join(name))?;
         }
         cases::populate(&self.disk.join("base"), cases)?;
         let base = self.base_snapshot();
-        // What was just written is neither remembered nor still to be written.
-        shell(&format!("umount {disk}; mount -o loop {image} {disk}"))?;
+        if let Some(image) = &self.image {
+            // What was just written is neither remembered nor still to be written.
+            shell(&format!("umount {disk}; {}", loop_mount(image, &disk)))?;
+        }
         if self.kind != Kind::Native {
             shell(&self.mount)?;
         }
@@ -262,8 +293,7 @@ impl System {
         if self.kind == Kind::Native {
             return Ok(());
         }
-        let merged = quoted(&self.merged);
-        let _ = shell(&format!("{} || umount -f {merged} || umount -l {merged}", self.unmount));
+        let _ = shell(&format!("{} || {}", self.unmount, forced(&self.merged)));
         // Moved, not removed: files that must not be changed may be left there.
         let used = format!("used-{}", fs::read_dir(&self.disk)?.count());
         fs::create_dir(self.disk.join(&used))?;
@@ -274,12 +304,19 @@ impl System {
         shell(&self.mount)
     }
 
-    /// All of the base.
+    /// All of the base. Looking at it in a plain directory would move its
+    /// times of access.
     fn base_snapshot(&self) -> Snapshot {
+        if self.image.is_none() {
+            return crate::kit::skipped("the base is a plain directory");
+        }
         persistence::snapshot(&self.disk.join("base"))
     }
 
     fn is_mounted(&self) -> bool {
+        if self.image.is_none() && self.kind == Kind::Native {
+            return true;
+        }
         let below = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
         let (here, under) = match self.kind {
             Kind::Native => (&self.disk, self.disk.parent()),
@@ -292,7 +329,7 @@ impl System {
         let _ = shell(&self.unmount);
         while self.is_mounted() || !self.disk.join("merged").exists() {
             let target = if self.kind == Kind::Native { &self.disk } else { &self.merged };
-            if shell(&format!("umount -f {0} || umount -l {0}", quoted(target))).is_err() {
+            if shell(&forced(target)).is_err() {
                 break;
             }
         }
@@ -300,12 +337,23 @@ impl System {
     }
 
     fn finish(&self) {
-        if self.kind != Kind::Native {
-            let disk = quoted(&self.disk);
-            let _ = shell(&format!("umount {disk} || umount -l {disk}"));
+        if self.is_mounted() && self.kind != Kind::Native {
+            let _ = shell(&forced(&self.merged));
         }
-        let _ = fs::remove_file(&self.image);
+        let Some(image) = &self.image else { return };
+        let disk = quoted(&self.disk);
+        let _ = shell(&format!("umount {disk} || umount -l {disk}"));
+        let _ = fs::remove_file(image);
     }
+}
+
+fn loop_mount(image: &Path, disk: &str) -> String {
+    format!("mount -o loop {} {disk}", quoted(image))
+}
+
+/// Takes a mount away that is busy or dead.
+fn forced(path: &Path) -> String {
+    format!("umount -f {0} || umount -l {0} || fusermount3 -u -z {0}", quoted(path))
 }
 
 /// Runs a shell command; its standard error is the error's text.

@@ -85,6 +85,28 @@ impl Report {
         .collect()
     }
 
+    /// What the plain directory refuses to this user is asked of nobody.
+    pub fn leave_out_what_is_refused_natively(&mut self, known: &Known) {
+        let native = self.columns.iter().find(|column| column.kind == Kind::Native);
+        let refused: Vec<usize> = native.map_or(Vec::new(), |native| {
+            let results = self.cases.iter().zip(&native.verdicts).enumerate();
+            results
+                .filter(|(_, (case, verdict))| {
+                    !matches!(verdict, Verdict::Passed)
+                        && known.reason(Kind::Native, case).is_none()
+                })
+                .map(|(row, _)| row)
+                .collect()
+        });
+        for column in &mut self.columns {
+            for &row in &refused {
+                if let Some(verdict) = column.verdicts.get_mut(row) {
+                    *verdict = Verdict::Skipped("refused to this user natively".into());
+                }
+            }
+        }
+    }
+
     /// Nothing failed that nobody expects.
     pub fn is_good(&self, known: &Known) -> bool {
         self.unexpected(known).is_empty()
