@@ -7,10 +7,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use rustix::fs::CWD;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Gid, Pid, Uid, WaitOptions, WaitStatus, waitpid};
 
 use crate::kit::{Failure, Outcome, failed};
@@ -222,6 +225,60 @@ pub fn open_by_handle(mount: impl AsFd, handle: &Handle, flags: i32) -> io::Resu
     }
     // SAFETY: a new descriptor, which nobody else owns.
     Ok(unsafe { File::from_raw_fd(fd as RawFd) })
+}
+
+/// A copy of the mount at `dir` that shows owner 0 as `first`, 1 as the next and
+/// so on; attached nowhere. EINVAL where the file system does not offer it.
+pub fn idmapped(dir: &Path, first: u32) -> io::Result<OwnedFd> {
+    let own = std::fs::read_link("/proc/self/ns/user")?;
+    let mut sleeper = Command::new("unshare").args(["--user", "sleep", "20"]).spawn()?;
+    let of = |name: &str| format!("/proc/{}/{name}", sleeper.id());
+    let made = wait_until(Duration::from_secs(5), || {
+        std::fs::read_link(of("ns/user")).is_ok_and(|namespace| namespace != own)
+    });
+    let map = format!("0 {first} 66000");
+    let namespace = std::fs::write(of("uid_map"), &map)
+        .and_then(|()| std::fs::write(of("gid_map"), &map))
+        .and_then(|()| File::open(of("ns/user")));
+    sleeper.kill()?;
+    sleeper.wait()?;
+    if !made {
+        return Err(io::Error::other("no user namespace"));
+    }
+    let namespace = namespace?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, dir, flags)?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    // SAFETY: an empty C string and a structure whose size is given, both of
+    // which outlive the call.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if code == 0 { Ok(mount) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `part` as a user without other groups.
+pub fn as_number(number: u32, part: impl FnOnce() -> Outcome) -> Outcome {
+    spawn(move || {
+        let (uid, gid) = (Uid::from_raw(number), Gid::from_raw(number));
+        rustix::thread::set_thread_groups(&[])?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        part()
+    })?
+    .join()
 }
 
 /// Ends everything of the process group `pid`.

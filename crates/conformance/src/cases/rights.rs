@@ -13,7 +13,7 @@ use crate::kit::{
     OLD, Outcome, Place, append, chmod, create, ensure, mode, names, open, open_rw, refused, same,
     set_times, stat, there,
 };
-use crate::sys::{USER, as_member, as_user};
+use crate::sys::{USER, as_member, as_number, as_user, idmapped};
 use crate::tree::GROUP;
 
 super::cases!("rights";
@@ -21,7 +21,7 @@ super::cases!("rights";
     owner_of_what_is_made, sticky_directories, setgid_directories, umask, deleting_needs_the_directory,
     chown_by_a_user, chmod_by_a_user, times_by_a_user, access_says_the_same,
     changes_are_obeyed_at_once, noatime_is_for_owners, programs_run with programs,
-    setuid_programs with programs, chroot_into_it,
+    setuid_programs with programs, chroot_into_it, idmapped_mounts,
 );
 
 fn mode_of_a_file(place: &Place) -> Outcome {
@@ -231,4 +231,34 @@ fn chroot_into_it(place: &Place) -> Outcome {
         same("content", fs::read_to_string("/../dir/a")?, "dir/a\nmore\n".into())
     })?
     .join()
+}
+
+/// A mount of the directory on which 70000 is root.
+fn idmapped_mounts(place: &Place) -> Outcome {
+    const FIRST: u32 = 70_000;
+    let mount = idmapped(&place.dir, FIRST)?;
+    let owner = |name: &str| -> Result<u32, crate::kit::Failure> {
+        Ok(rustix::fs::statat(&mount, name, AtFlags::SYMLINK_NOFOLLOW)?.st_uid)
+    };
+    same("owner of a base file", owner("f")?, FIRST)?;
+    same("owner of another", owner("owned")?, FIRST + USER)?;
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let made = |name: &str| openat(&mount, name, flags, Mode::from_raw_mode(0o600));
+    as_number(FIRST, || {
+        made("dir/new")?;
+        made("secret")?;
+        rustix::fs::mkdirat(&mount, "made", Mode::from_raw_mode(0o700))?;
+        refused(made("owned"), Errno::ACCESS)
+    })?;
+    as_number(FIRST + USER, || {
+        refused(made("secret"), Errno::ACCESS)?;
+        made("owned").map(drop)?;
+        Ok(made("public/theirs").map(drop)?)
+    })?;
+    same("owner on the file system", stat(place.at("dir/new"))?.uid(), 0)?;
+    same("of a directory", stat(place.at("made"))?.uid(), 0)?;
+    same("of the other's", stat(place.at("public/theirs"))?.uid(), USER)?;
+    let owner_again = Some(Uid::from_raw(FIRST + 7));
+    chownat(&mount, "dir/new", owner_again, None::<Gid>, AtFlags::empty())?;
+    same("after chown", stat(place.at("dir/new"))?.uid(), 7)
 }
