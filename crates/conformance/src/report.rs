@@ -160,7 +160,23 @@ impl Report {
         text
     }
 
-    /// For a document: one table for each group, and the known exceptions.
+    /// A row for each group: how many of its cases pass.
+    fn groups(&self, text: &mut String) {
+        let mut groups: Vec<&str> = self.cases.iter().map(|case| case.group).collect();
+        groups.dedup();
+        for group in groups {
+            let rows = || self.cases.iter().enumerate().filter(|(_, case)| case.group == group);
+            let passed = self.columns.iter().map(|column| {
+                let row_passed = |row: usize| column.verdicts.get(row) == Some(&Verdict::Passed);
+                rows().filter(|&(row, _)| row_passed(row)).count().to_string()
+            });
+            let passed: Vec<_> = passed.collect();
+            let _ = writeln!(text, "| `{group}` ({}) | {} |", rows().count(), passed.join(" | "));
+        }
+    }
+
+    /// For a document: what passes of each group, one table for each group,
+    /// and the known exceptions.
     pub fn markdown(&self, known: &Known) -> String {
         let mut text = String::new();
         let names: Vec<_> = self.columns.iter().map(|column| column.kind.name()).collect();
@@ -168,13 +184,15 @@ impl Report {
             let _ = writeln!(text, "| {first} | {} |", names.join(" | "));
             let _ = writeln!(text, "| --- |{}", " --- |".repeat(names.len()));
         };
-        head(&mut text, &format!("{} cases", self.cases.len()));
+        head(&mut text, "passed");
+        self.groups(&mut text);
         for (what, count) in [
             ("passed", Column::passed as fn(&Column) -> usize),
             ("failed", Column::failed as fn(&Column) -> usize),
         ] {
             let counts: Vec<_> = self.columns.iter().map(|c| count(c).to_string()).collect();
-            let _ = writeln!(text, "| {what} | {} |", counts.join(" | "));
+            let counts = counts.join(" | ");
+            let _ = writeln!(text, "| all {} cases: {what} | {counts} |", self.cases.len());
         }
         let mut group = "";
         for (row, case) in self.cases.iter().enumerate() {
