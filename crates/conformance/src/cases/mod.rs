@@ -8,6 +8,7 @@ use crate::kit::{Outcome, Place};
 use crate::tree;
 
 mod data;
+mod depth_and_names;
 mod directories;
 mod errors;
 mod fallocate;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Case> {
         handles::CASES,
         hard_links::CASES,
         directories::CASES,
+        depth_and_names::CASES,
         data::CASES,
         fallocate::CASES,
         unlinked::CASES,
