@@ -6,6 +6,7 @@
 #   make uninstall
 #   make test | demo | bench | lint
 #   make realwork             real programs in the mount, for some ten minutes
+#   sudo make conformance     who keeps which promise: target/conformance.md
 #
 # mount(8) looks for its helpers in /sbin only, whatever the prefix: SBINDIR.
 
@@ -32,7 +33,7 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test realwork demo bench lint clean
+.PHONY: all install uninstall test realwork demo bench conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -81,6 +82,12 @@ demo:
 bench: $(PROGRAM)
 	scripts/bench-setup.sh
 	MINI_FO=$(PROGRAM) $(CARGO) run --release -p mini_fo_bench
+
+conformance: $(PROGRAM)
+	scripts/bench-setup.sh
+	$(CARGO) build -p mini_fo_conformance
+	$(TARGET)/debug/mini_fo_conformance compare --mini-fo $(PROGRAM) \
+		--markdown $(TARGET)/conformance.md
 
 lint:
 	$(CARGO) fmt --all --check
