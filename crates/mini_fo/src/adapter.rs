@@ -2,6 +2,7 @@
 //! the overlay, and its result encoded. Nothing is decided here.
 #![forbid(unsafe_code)]
 
+mod caller;
 mod convert;
 mod data;
 mod flags;
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::handles::Handles;
 use crate::ids::Ids;
+use caller::Capability;
 use convert::LONG;
 use data::Files;
 
@@ -63,6 +65,12 @@ impl Adapter {
 
     fn attr_reply(&self, node: u64, attr: &core::Attr) -> AttrReply {
         AttrReply { attr: self.attr(attr), ttl: self.attr_ttl(node) }
+    }
+
+    /// Whether a change of data by this caller takes setuid and setgid bits
+    /// away, for requests in which the kernel does not say so.
+    fn kills_id_bits(&self, req: &Request, node: u64) -> bool {
+        data::has_id_bits(&self.overlay, node, None) && !caller::holds(req, Capability::FsetId)
     }
 
     fn dir(&self, fh: u64) -> Result<Arc<OpenDir>> {
@@ -309,7 +317,8 @@ impl FileSystem for Adapter {
     }
 
     fn listxattr(&self, req: &Request, out: &mut [u8]) -> Result<usize> {
-        self.overlay.listxattr(NodeId(req.node), req.uid == 0, out)
+        let trusted = || caller::holds(req, Capability::SysAdmin);
+        self.overlay.listxattr(NodeId(req.node), &trusted, out)
     }
 
     fn removexattr(&self, req: &Request, name: &[u8]) -> Result<()> {
@@ -322,8 +331,7 @@ impl FileSystem for Adapter {
 
     fn fallocate(&self, req: &Request, args: &FallocateArgs) -> Result<()> {
         let file = self.files.get(args.fh)?;
-        // The kernel does not say who may keep setuid and setgid.
-        let kills = req.uid != 0;
+        let kills = self.kills_id_bits(req, req.node);
         self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
             self.overlay.fallocate(&file.file, args.mode, args.offset, args.length, kills)
         })
@@ -337,7 +345,8 @@ impl FileSystem for Adapter {
     fn copy_file_range(&self, req: &Request, args: &CopyFileRangeArgs) -> Result<u64> {
         let (from, to) = (self.files.get(args.fh_in)?, self.files.get(args.fh_out)?);
         let len = usize::try_from(args.len).unwrap_or(usize::MAX);
-        let (node, kills) = (to.file.node_id().0, req.uid != 0);
+        let node = to.file.node_id().0;
+        let kills = self.kills_id_bits(req, node);
         let copied = self.files.dropping_id_bits(&self.overlay, node, kills, || {
             let (from, to) = ((&*from.file, args.offset_in), (&*to.file, args.offset_out));
             self.overlay.copy_range(from, to, len, kills)

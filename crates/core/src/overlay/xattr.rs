@@ -35,25 +35,33 @@ impl Overlay {
     }
 
     /// Lists attribute names, each ended by NUL; an empty buffer asks for the
-    /// size. `trusted`: also those that only privileged callers see (xattr(7)).
+    /// size. `trusted`, asked where it matters, tells whether the caller sees
+    /// those that only privileged ones see (xattr(7)).
     ///
     /// # Errors
     /// ERANGE: the buffer is too small.
-    pub fn listxattr(&self, node: NodeId, trusted: bool, buf: &mut [u8]) -> Result<usize> {
-        if !trusted {
-            return self.list_untrusted(node, buf);
-        }
+    pub fn listxattr(
+        &self,
+        node: NodeId,
+        trusted: &dyn Fn() -> bool,
+        buf: &mut [u8],
+    ) -> Result<usize> {
         let node = self.node(node)?;
         let kept = self.kept(&node)?.xattrs;
-        if !kept.is_empty() {
-            let names = self.list_with(&node, kept.keys())?;
-            return give(&names, buf);
+        let size = match self.at(&node, |spot, _| sys::list_xattrs(spot, &mut [])) {
+            Err(Errno::OPNOTSUPP) => 0,
+            other => other?,
+        };
+        if size == 0 && kept.is_empty() {
+            return Ok(0);
         }
-        let buf = std::cell::RefCell::new(buf);
-        match self.at(&node, |spot, _| sys::list_xattrs(spot, *buf.borrow_mut())) {
-            Err(Errno::OPNOTSUPP) => Ok(0),
-            other => other,
+        let mut names = self.list_with(&node, kept.keys())?;
+        let is_trusted = |name: &&[u8]| name.starts_with(b"trusted.");
+        let split = || names.split_inclusive(|byte| *byte == 0);
+        if split().any(|name| is_trusted(&name)) && !trusted() {
+            names = split().filter(|name| !is_trusted(name)).collect::<Vec<_>>().concat();
         }
+        give(&names, buf)
     }
 
     /// Names that the storage has, and others.
@@ -77,16 +85,6 @@ impl Overlay {
             names.push(0);
         }
         Ok(names)
-    }
-
-    fn list_untrusted(&self, node: NodeId, buf: &mut [u8]) -> Result<usize> {
-        // More cannot be listed (xattr(7), XATTR_LIST_MAX).
-        let mut all = vec![0; 64 * 1024];
-        let len = self.listxattr(node, true, &mut all)?;
-        let names = all.get(..len).unwrap_or_default().split_inclusive(|byte| *byte == 0);
-        let names = names.filter(|name| !name.starts_with(b"trusted.")).collect::<Vec<_>>();
-        let names = names.concat();
-        give(&names, buf)
     }
 
     /// Sets an attribute; a base object is copied up first. `flags`:

@@ -87,7 +87,7 @@ impl Driver {
         }
         let mut list = vec![0; 4096];
         let len =
-            self.overlay().listxattr(entry.node, true, &mut list).map_err(|e| e.to_string())?;
+            self.overlay().listxattr(entry.node, &|| true, &mut list).map_err(|e| e.to_string())?;
         list.truncate(len);
         let mut xattrs = BTreeMap::new();
         for name in list.split(|byte| *byte == 0).filter(|name| name.starts_with(b"user.")) {

@@ -203,7 +203,7 @@ impl Files {
 
 /// Whether a file has setuid or setgid bits, which a write may have to drop:
 /// under passthrough the kernel does not tell whose write it was.
-fn has_id_bits(overlay: &Overlay, node: u64, created: Option<u32>) -> bool {
+pub fn has_id_bits(overlay: &Overlay, node: u64, created: Option<u32>) -> bool {
     let mode = created.or_else(|| overlay.getattr(NodeId(node)).ok().map(|attr| attr.mode));
     mode.is_some_and(|mode| mode & 0o6000 != 0)
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::common::{Scene, is_root, sh, standard_base};
+use crate::common::{Scene, is_root, sh, skip_unless, standard_base, sys};
 
 /// A removed, made and again removed directory came back with its base content.
 #[test]
@@ -164,4 +164,24 @@ fn umask_and_inherited_groups_apply() {
          test $(stat -c %a e/in) = 2750
          test $(stat -c %g e/file) = $(stat -c %g e)",
     );
+}
+
+/// Under idmapped mounts the kernel does not tell who asks.
+#[test]
+fn what_depends_on_the_caller_s_capabilities() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    if !is_root() || skip_unless(&["setpriv", "fallocate", "getfattr"]) {
+        return;
+    }
+    sys::set_xattr(&scene.at("g"), "trusted.hidden", b"1").expect("setxattr");
+    sh(&scene.mnt, "chmod 6777 big; cp -p big big2; mkdir -m 777 open; mv big big2 g open");
+    let list = "getfattr -d -m - open/g";
+    assert!(sh(&scene.mnt, list).contains("trusted.hidden"));
+    sh(&scene.mnt, "fallocate -o 0 -l 9000000 open/big; test $(stat -c %a open/big) = 6777");
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    assert!(!sh(&scene.mnt, &format!("{user} {list}")).contains("trusted"));
+    let grow = "fallocate -o 0 -l 9000000 open/big2; test $(stat -c %a open/big2) = 777";
+    sh(&scene.mnt, &format!("{user} bash -euc '{grow}'"));
 }
