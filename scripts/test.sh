@@ -34,6 +34,7 @@ lint clippy && step "cargo clippy" cargo clippy --workspace --all-targets --quie
 # The limit is for a mount that hangs, so that its daemon can be looked at.
 step "cargo test" timeout 1500 cargo test --workspace --no-fail-fast
 step "pjdfstest" scripts/pjdfstest.sh
+step "conformance" scripts/conformance.sh
 
 echo
 if [ -s "$skips" ]; then

@@ -195,6 +195,12 @@ impl Overlay {
         rustix::fs::syncfs(&self.storage)
     }
 
+    /// Writes what is kept back for a better moment: times of access. To be
+    /// called at the end.
+    pub fn finish(&self) {
+        self.save_accesses();
+    }
+
     fn slow_section(&self) -> Option<Box<dyn Any>> {
         self.slow.get().map(|hook| hook())
     }

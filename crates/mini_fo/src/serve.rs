@@ -68,6 +68,9 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     );
     ready.tell();
     let result = session.run();
+    // Before another mount may have the storage; threads that are about to end
+    // may keep the overlay a little longer.
+    overlay.finish();
     drop(entered);
     tracing::info!("{} unmounted", request.mountpoint.display());
     result.map_err(|error| {
