@@ -189,10 +189,10 @@ fn all_at_once() {
     let left = tree_of(&overlay);
     drop(overlay);
     assert_eq!(left, tree_of(&mount(&base, &storage)), "after a remount");
+    assert_eq!(before, tree::snapshot(&base), "the base");
     let read = reader::read(&base, &storage);
     let read = read.into_iter().map(|(path, object)| (path, (object.mode, object.ino))).collect();
     assert_eq!(left, read, "by the format alone");
-    assert_eq!(before, tree::snapshot(&base), "the base");
 }
 
 #[test]
