@@ -5,8 +5,12 @@
 //!
 //! `MINI_FO_MODEL_OPS` sets the number of operations (default 100,000).
 
+#[path = "model/actors.rs"]
+mod actors;
 #[path = "model/driver.rs"]
 mod driver;
+#[path = "model/full.rs"]
+mod full;
 #[path = "model/naive.rs"]
 mod naive;
 #[path = "model/ops.rs"]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mini_fo_core::{ListFor, NodeId, OpenDir};
+use mini_fo_core::{ListFor, NodeId, OpenDir, SetAttr};
 use rustix::io::Errno;
 
 use super::super::naive::{Id, Naive, ROOT};
@@ -28,6 +28,8 @@ pub struct Lister {
     ever: BTreeSet<Vec<u8>>,
     /// Opened again since the beginning.
     again: bool,
+    /// It had a part in both layers at the beginning.
+    was_merged: bool,
 }
 
 impl Driver {
@@ -40,6 +42,7 @@ impl Driver {
             if !this.model.is_dir(id) {
                 return Ok(());
             }
+            let was_merged = this.make_merged(id, node, path.0.len() > 1)?;
             let dir = this.overlay().open_dir(node).map_err(|e| format!("open_dir: {e}"))?;
             if node != this.top {
                 same("again", &node, &this.overlay().lookup_node(node).unwrap().node)?;
@@ -47,13 +50,35 @@ impl Driver {
             let always: BTreeSet<_> = names(&this.model, id).collect();
             let ever = always.iter().map(|(name, _)| name.clone()).collect();
             let (offset, given, again) = (0, BTreeMap::new(), false);
-            this.listers.push(Lister { id, node, dir, offset, given, always, ever, again });
+            this.listers.push(Lister {
+                id,
+                node,
+                dir,
+                offset,
+                given,
+                always,
+                ever,
+                again,
+                was_merged,
+            });
             this.list_on(this.listers.len() - 1, 3, false)
         };
         if path.0.len() == 1 && path.0[0] > 3 {
             return done(self, ROOT, self.top);
         }
         self.on(path, |this, id, entry| done(this, id, entry.node))
+    }
+
+    /// Copies a directory up, if wanted; `true`: it has a part in both layers.
+    fn make_merged(&mut self, id: Id, node: NodeId, wanted: bool) -> Result<bool, String> {
+        let is_base = self.model.get(id).ino.is_some_and(|ino| ino >> 62 == 0);
+        if !is_base || !wanted {
+            return Ok(false);
+        }
+        let set = SetAttr { mode: Some(self.model.get(id).mode), ..SetAttr::default() };
+        let (before, got) = (self.refused, self.overlay().setattr(node, &set, None));
+        self.attr_set(id, node, &set, got)?;
+        Ok(self.refused == before)
     }
 
     pub(super) fn end_list(&mut self, index: usize) {
@@ -76,6 +101,9 @@ impl Driver {
     pub(super) fn list_on(&mut self, index: usize, count: u8, again: bool) -> Check {
         let Some(lister) = self.listers.get_mut(index) else { return Ok(()) };
         let overlay = Arc::clone(self.overlay.as_ref().unwrap());
+        // MASK: a directory that becomes merged gives its offsets another
+        // meaning, which only those notice who open it again.
+        let again = again && lister.was_merged;
         if again {
             lister.dir = overlay.open_dir(lister.node).map_err(|e| format!("open_dir: {e}"))?;
             lister.again = true;

@@ -1,0 +1,78 @@
+//! A storage that is too small: an operation succeeds, or it fails with ENOSPC
+//! and leaves everything as it was, also after a remount.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::driver::Driver;
+use super::ops::{self, Op};
+use super::{drive, smallest};
+
+const CASES: u64 = 40;
+const OPS: usize = 150;
+
+/// A tmpfs of its own; unmounted when dropped.
+struct SmallFs(PathBuf);
+
+impl SmallFs {
+    /// `None` where this process may not mount.
+    fn mount(at: &Path, pages: u64, inodes: u64) -> Option<SmallFs> {
+        let options = format!("size={},nr_inodes={inodes},mode=755", pages * 4096);
+        std::fs::create_dir(at).unwrap();
+        let mount = Command::new("mount")
+            .args(["-n", "-t", "tmpfs", "-o", &options, "model"])
+            .arg(at)
+            .status();
+        mount.is_ok_and(|status| status.success()).then(|| SmallFs(at.to_owned()))
+    }
+}
+
+impl Drop for SmallFs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-n", "-l"]).arg(&self.0).status();
+    }
+}
+
+/// How many operations were refused; `None`: nothing could be mounted.
+fn run(seed: u64, ops: &[Op]) -> Result<Option<usize>, String> {
+    let work = tempfile::tempdir().unwrap();
+    // Some run out of space, some of inodes.
+    let (pages, inodes) = if seed % 3 == 0 { (400, 25 + seed % 40) } else { (20 + seed % 60, 400) };
+    let small = SmallFs::mount(&work.path().join("storage"), pages, inodes);
+    let Some(_small) = small else { return Ok(None) };
+    let mut driver = Driver::new(work.path(), seed).with_a_small_storage();
+    drive(&mut driver, ops)?;
+    let refused = driver.refused;
+    driver.finish().map_err(|what| format!("at the end: {what}"))?;
+    Ok(Some(refused))
+}
+
+#[test]
+fn a_full_storage_changes_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can mount a small storage");
+        return;
+    }
+    let mut runner = TestRunner::default();
+    let strategy = (1..1000u64, prop::collection::vec(ops::any_op(), OPS));
+    let mut refused = 0;
+    for _ in 0..CASES {
+        let (seed, ops) = strategy.new_tree(&mut runner).unwrap().current();
+        match run(seed, &ops) {
+            Ok(None) => {
+                println!("skipped: a small tmpfs cannot be mounted");
+                return;
+            }
+            Ok(Some(count)) => refused += count,
+            Err(what) => {
+                let few = smallest(ops, |ops| run(seed, ops).is_err());
+                panic!("{what}\nof these, base {seed}: {:?}\n{few:?}", run(seed, &few));
+            }
+        }
+    }
+    assert!(refused > 0, "the storage was never full");
+}
