@@ -1,6 +1,7 @@
 //! A storage that is too small: an operation succeeds, or it fails with ENOSPC
 //! and leaves everything as it was, also after a remount.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +14,7 @@ use super::ops::{self, Op};
 use super::{drive, smallest};
 
 const CASES: u64 = 40;
-const OPS: usize = 150;
+const OPS: usize = 200;
 
 /// A tmpfs of its own; unmounted when dropped.
 struct SmallFs(PathBuf);
@@ -41,7 +42,7 @@ impl Drop for SmallFs {
 fn run(seed: u64, ops: &[Op]) -> Result<Option<usize>, String> {
     let work = tempfile::tempdir().unwrap();
     // Some run out of space, some of inodes.
-    let (pages, inodes) = if seed % 3 == 0 { (400, 25 + seed % 40) } else { (20 + seed % 60, 400) };
+    let (pages, inodes) = if seed % 3 == 0 { (400, 6 + seed % 30) } else { (6 + seed % 30, 400) };
     let small = SmallFs::mount(&work.path().join("storage"), pages, inodes);
     let Some(_small) = small else { return Ok(None) };
     let mut driver = Driver::new(work.path(), seed).with_a_small_storage();
@@ -49,6 +50,10 @@ fn run(seed: u64, ops: &[Op]) -> Result<Option<usize>, String> {
     let refused = driver.refused;
     driver.finish().map_err(|what| format!("at the end: {what}"))?;
     Ok(Some(refused))
+}
+
+fn caught(seed: u64, ops: &[Op]) -> Result<Option<usize>, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, ops))).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
 #[test]
@@ -62,15 +67,15 @@ fn a_full_storage_changes_nothing() {
     let mut refused = 0;
     for _ in 0..CASES {
         let (seed, ops) = strategy.new_tree(&mut runner).unwrap().current();
-        match run(seed, &ops) {
+        match caught(seed, &ops) {
             Ok(None) => {
                 println!("skipped: a small tmpfs cannot be mounted");
                 return;
             }
             Ok(Some(count)) => refused += count,
             Err(what) => {
-                let few = smallest(ops, |ops| run(seed, ops).is_err());
-                panic!("{what}\nof these, base {seed}: {:?}\n{few:?}", run(seed, &few));
+                let few = smallest(ops, |ops| caught(seed, ops).is_err());
+                panic!("{what}\nof these, base {seed}: {:?}\n{few:?}", caught(seed, &few));
             }
         }
     }
