@@ -162,6 +162,8 @@ impl Driver {
             Ok(())
         })?
         else {
+            // It may have moved before the space was asked for.
+            self.model.get_mut(id).mtime = Time::Any;
             return Ok(());
         };
         if self.may_be_full && count < data.len() {

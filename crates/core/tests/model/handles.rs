@@ -203,6 +203,9 @@ impl Driver {
             }
             Ok(())
         })?;
+        if settled.is_none() {
+            self.model.get_mut(id).mtime = Time::Any;
+        }
         match settled {
             Some((count, ())) if self.may_be_full && count > 0 => same("copied", &copied, &count),
             Some((count, ())) => same("copied", &data.len(), &count),
