@@ -72,7 +72,7 @@ fn one_round(round: u64, runner: &mut TestRunner) {
     let mut plans: Vec<(Naive, Vec<Op>)> = Vec::new();
     for actor in 0..ACTORS {
         let mut model = Naive::new();
-        let seed = if round % 2 == 0 { 0 } else { round * ACTORS + actor };
+        let seed = if round.is_multiple_of(2) { 0 } else { round * ACTORS + actor };
         tree::make_base(&base.join(format!("home {actor}")), &mut model, seed);
         std::fs::create_dir(base.join(format!("inbox {actor}"))).unwrap();
         std::fs::create_dir(base.join(format!("desk {actor}"))).unwrap();
@@ -133,7 +133,7 @@ fn share(overlay: &Overlay, actor: u64) {
         overlay.setattr(found.node, &set, None).unwrap();
     }
     overlay.setxattr(found.node, format!("user.{actor}").as_bytes(), &name, 0).unwrap();
-    if actor % 3 == 0 {
+    if actor.is_multiple_of(3) {
         let to = format!("moved {actor}").into_bytes();
         overlay.rename(NodeId::ROOT, &name, NodeId::ROOT, &to, RenameMode::Replace).unwrap();
     } else if actor % 3 == 1 {

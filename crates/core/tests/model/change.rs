@@ -244,7 +244,8 @@ impl Driver {
     pub(super) fn xattr(&mut self, op: &Op) -> Check {
         let (Op::SetXattr(path, n, ..) | Op::RemoveXattr(path, n)) = op else { return Ok(()) };
         let is_trusted = *n == 3 && self.is_root;
-        let name = if is_trusted { b"trusted.x".to_vec() } else { format!("user.x{n}").into_bytes() };
+        let name =
+            if is_trusted { b"trusted.x".to_vec() } else { format!("user.x{n}").into_bytes() };
         self.on(path, |this, id, entry| {
             let kind = this.model.get(id).kind.bits();
             if !is_trusted && ![libc::S_IFREG, libc::S_IFDIR].contains(&kind) {

@@ -1,13 +1,14 @@
 //! A storage that is too small: an operation succeeds, or it fails with ENOSPC
 //! and leaves everything as it was, also after a remount.
 
+use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::driver::Driver;
 use super::ops::{self, Op};
@@ -24,17 +25,17 @@ impl SmallFs {
     fn mount(at: &Path, pages: u64, inodes: u64) -> Option<SmallFs> {
         let options = format!("size={},nr_inodes={inodes},mode=755", pages * 4096);
         std::fs::create_dir(at).unwrap();
-        let mount = Command::new("mount")
-            .args(["-n", "-t", "tmpfs", "-o", &options, "model"])
-            .arg(at)
-            .status();
-        mount.is_ok_and(|status| status.success()).then(|| SmallFs(at.to_owned()))
+        // By the call: a forked child would share the locks of other tests.
+        let options = CString::new(options).unwrap();
+        let mounted =
+            rustix::mount::mount("model", at, "tmpfs", MountFlags::empty(), options.as_c_str());
+        mounted.is_ok().then(|| SmallFs(at.to_owned()))
     }
 }
 
 impl Drop for SmallFs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-n", "-l"]).arg(&self.0).status();
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
@@ -42,7 +43,8 @@ impl Drop for SmallFs {
 fn run(seed: u64, ops: &[Op]) -> Result<Option<usize>, String> {
     let work = tempfile::tempdir().unwrap();
     // Some run out of space, some of inodes.
-    let (pages, inodes) = if seed % 3 == 0 { (400, 6 + seed % 30) } else { (6 + seed % 30, 400) };
+    let (pages, inodes) =
+        if seed.is_multiple_of(3) { (400, 6 + seed % 30) } else { (6 + seed % 30, 400) };
     let small = SmallFs::mount(&work.path().join("storage"), pages, inodes);
     let Some(_small) = small else { return Ok(None) };
     let mut driver = Driver::new(work.path(), seed).with_a_small_storage();

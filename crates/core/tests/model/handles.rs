@@ -161,12 +161,12 @@ impl Driver {
         let got = self.overlay().seek(&held.file, offset as u64, whence);
         let zeros = |from: usize, to: usize| content[from..to].iter().all(|byte| *byte == 0);
         let fits = match got.map(|to| usize::try_from(to).unwrap()) {
-            Err(Errno::NXIO) => {
-                offset >= content.len() || data && zeros(offset, content.len())
-            }
+            Err(Errno::NXIO) => offset >= content.len() || data && zeros(offset, content.len()),
             Err(_) => false,
             Ok(to) if data => offset <= to && to < content.len() && zeros(offset, to),
-            Ok(to) => offset <= to && (to == content.len() || to < content.len() && content[to] == 0),
+            Ok(to) => {
+                offset <= to && (to == content.len() || to < content.len() && content[to] == 0)
+            }
         };
         if fits { Ok(()) } else { Err(format!("data {data} from {offset}: {got:?}")) }
     }

@@ -65,7 +65,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn new(&self, mode: u32) -> New {
+    fn owned(&self, mode: u32) -> New {
         New { mode, uid: self.uid, gid: self.gid }
     }
 
@@ -94,7 +94,7 @@ impl Maker<'_> {
         if !matches!(kind, Kind::Symlink(_)) {
             std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode)).unwrap();
         }
-        let new = self.new(mode);
+        let new = self.owned(mode);
         self.model.make(dir, at.file_name().unwrap().as_bytes(), kind, new).unwrap()
     }
 
@@ -206,7 +206,8 @@ impl Maker<'_> {
         }
         for n in 0..3 {
             let name: &[u8] = [&b"user.x0"[..], b"user.x1", b"trusted.x"][n];
-            let can = if n == 2 { self.is_root } else { [libc::S_IFREG, libc::S_IFDIR].contains(&kind) };
+            let can =
+                if n == 2 { self.is_root } else { [libc::S_IFREG, libc::S_IFDIR].contains(&kind) };
             if can && self.dice.below(4) == 0 {
                 let value = vec![b'v'; self.dice.below(40) as usize];
                 rustix::fs::lsetxattr(at, name, &value, XattrFlags::empty()).unwrap();

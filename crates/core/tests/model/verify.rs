@@ -100,8 +100,7 @@ impl Driver {
         list.truncate(len);
         let mut xattrs = BTreeMap::new();
         let names = list.split(|byte| *byte == 0);
-        for name in
-            names.filter(|name| name.starts_with(b"user.") || name.starts_with(b"trusted."))
+        for name in names.filter(|name| name.starts_with(b"user.") || name.starts_with(b"trusted."))
         {
             let mut value = vec![0; 100];
             let len = self.overlay().getxattr(entry.node, name, &mut value);
