@@ -5,8 +5,12 @@
 //!
 //! `MINI_FO_MODEL_OPS` sets the number of operations (default 100,000).
 
+#[path = "model/actors.rs"]
+mod actors;
 #[path = "model/driver.rs"]
 mod driver;
+#[path = "model/full.rs"]
+mod full;
 #[path = "model/naive.rs"]
 mod naive;
 #[path = "model/ops.rs"]
@@ -18,38 +22,71 @@ mod threads;
 #[path = "model/tree.rs"]
 mod tree;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use driver::Driver;
 use ops::Op;
 
 const OPS_PER_CASE: usize = 250;
 
-fn run(ops: &[Op]) -> Result<(), TestCaseError> {
-    let mut driver = Driver::new();
-    for (step, op) in ops.iter().enumerate() {
-        driver.apply(op).map_err(|what| fail(step, op, &what))?;
-    }
-    driver.finish().map_err(|what| TestCaseError::fail(format!("at the end: {what}")))
+/// Runs operations on a base drawn from a seed; the error names the step.
+fn run(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let work = tempfile::tempdir().unwrap();
+    let mut driver = Driver::new(work.path(), seed);
+    drive(&mut driver, ops)?;
+    driver.finish().map_err(|what| format!("at the end: {what}"))
 }
 
-fn fail(step: usize, op: &Op, what: &str) -> TestCaseError {
-    TestCaseError::fail(format!("step {step}, {op:?}: {what}"))
+fn drive(driver: &mut Driver, ops: &[Op]) -> Result<(), String> {
+    for (step, op) in ops.iter().enumerate() {
+        driver.apply(op).map_err(|what| format!("step {step}, {op:?}: {what}"))?;
+    }
+    Ok(())
+}
+
+/// As `run`; a panic is an error, too.
+fn caught(seed: u64, ops: &[Op]) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, ops))).unwrap_or_else(|_| Err("a panic".to_owned()))
+}
+
+/// Leaves out what is not needed for a failure, in ever smaller pieces.
+fn smallest(mut ops: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
+    let mut piece = ops.len().div_ceil(2);
+    while piece > 0 {
+        let mut at = 0;
+        while at < ops.len() {
+            let mut fewer = ops.clone();
+            fewer.drain(at..(at + piece).min(ops.len()));
+            if fails(&fewer) {
+                ops = fewer;
+            } else {
+                at += piece;
+            }
+        }
+        piece /= 2;
+    }
+    ops
 }
 
 #[test]
 fn the_overlay_behaves_as_the_model() {
     let budget = std::env::var("MINI_FO_MODEL_OPS").ok().and_then(|n| n.parse().ok());
     let budget: usize = budget.unwrap_or(100_000);
-    let cases = u32::try_from(budget.div_ceil(OPS_PER_CASE).max(1)).unwrap();
-    let shrinks = std::env::var("MINI_FO_MODEL_SHRINKS").ok().and_then(|n| n.parse().ok());
-    let shrinks = shrinks.unwrap_or(400);
-    let config =
-        Config { cases, failure_persistence: None, max_shrink_iters: shrinks, ..Config::default() };
-    let mut runner = TestRunner::new(config);
-    let strategy = prop::collection::vec(ops::any_op(), OPS_PER_CASE);
-    runner.run(&strategy, |ops| run(&ops)).unwrap();
+    let mut runner = TestRunner::default();
+    // The seed 0 is a fixed base tree.
+    let seeds = prop_oneof![1 => Just(0), 3 => 1..1000u64];
+    let strategy = (seeds, prop::collection::vec(ops::any_op(), OPS_PER_CASE));
+    for _ in 0..budget.div_ceil(OPS_PER_CASE) {
+        let (seed, ops) = strategy.new_tree(&mut runner).unwrap().current();
+        let Err(what) = caught(seed, &ops) else { continue };
+        let few = smallest(ops, |ops| caught(seed, ops).is_err());
+        let again = caught(seed, &few);
+        panic!("{what}\nof these, base {seed}: {again:?}\n{few:?}");
+    }
 }
 
 /// Cases that failed once.
@@ -63,7 +100,7 @@ mod regressions {
         let (a, b) = (Path(vec![0]), Path(vec![5]));
         let there = Op::Rename(a.clone(), b.clone(), RenameMode::Replace);
         let back = Op::Rename(b, a, RenameMode::Replace);
-        run(&[there, Op::Remount, back, Op::Verify, Op::Remount, Op::Verify]).unwrap();
+        run(0, &[there, Op::Remount, back, Op::Verify, Op::Remount, Op::Verify]).unwrap();
     }
 
     #[test]
@@ -72,11 +109,11 @@ mod regressions {
         let ops = [Op::RemoveAll(dir.clone()), Op::Mkdir(dir.clone(), 0o755), Op::Rmdir(dir)];
         let mut all = ops.to_vec();
         all.extend([Op::Verify, Op::Remount, Op::Verify]);
-        run(&all).unwrap();
+        run(0, &all).unwrap();
     }
     #[test]
     fn a_directory_onto_the_one_it_is_in_is_refused() {
         let onto = Op::Rename(Path(vec![0, 1]), Path(vec![0]), RenameMode::Replace);
-        run(&[onto, Op::Verify]).unwrap();
+        run(0, &[onto, Op::Verify]).unwrap();
     }
 }

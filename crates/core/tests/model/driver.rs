@@ -2,93 +2,128 @@
 
 #[path = "change.rs"]
 mod change;
+#[path = "handles.rs"]
+mod handles;
+#[path = "listers.rs"]
+mod listers;
 #[path = "verify.rs"]
 mod verify;
 
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use mini_fo_core::{Caller, Entry, NodeId, OpenFile, OpenOptions, Overlay};
+use mini_fo_core::{Caller, Entry, NodeId, OpenOptions, Overlay, Warning};
 use rustix::io::Errno;
 
 use super::naive::{Id, Naive, ROOT};
 use super::ops::{NAMES, Op, Path};
 use super::reader;
 use super::tree::{make_base, snapshot};
+use handles::Held;
+use listers::Lister;
 
-type Check = Result<(), String>;
+pub type Check = Result<(), String>;
 
-const HANDLES: usize = 6;
-
-struct Held {
-    id: Id,
-    node: NodeId,
-    file: Arc<OpenFile>,
-    writes: bool,
+/// Where an overlay lies that the driver mounts itself.
+struct Own {
+    base: PathBuf,
+    storage: PathBuf,
+    base_before: Vec<String>,
 }
 
 pub struct Driver {
-    work: tempfile::TempDir,
-    base_before: Vec<String>,
-    overlay: Option<Overlay>,
+    own: Option<Own>,
+    overlay: Option<Arc<Overlay>>,
+    /// The model's root: a directory that nobody else changes.
+    top: NodeId,
     model: Naive,
     held: Vec<Held>,
+    listers: Vec<Lister>,
     caller: Caller,
     is_root: bool,
+    /// The storage may be full: then an operation fails, and changes nothing.
+    may_be_full: bool,
+    /// How often that happened.
+    pub refused: usize,
 }
 
 impl Driver {
-    pub fn new() -> Driver {
-        let work = tempfile::tempdir().unwrap();
-        let uid = rustix::process::geteuid().as_raw();
-        let gid = rustix::process::getegid().as_raw();
+    /// On a base of its own in `work`, which may hold a `storage` already.
+    pub fn new(work: &FsPath, seed: u64) -> Driver {
         let mut model = Naive::new();
-        make_base(&work.path().join("base"), &mut model, uid);
-        std::fs::create_dir(work.path().join("storage")).unwrap();
-        let base_before = snapshot(&work.path().join("base"));
-        let caller = Caller { uid, gid, umask: 0 };
-        let mut driver = Driver {
-            work,
-            base_before,
-            overlay: None,
-            model,
-            held: Vec::new(),
-            caller,
-            is_root: uid == 0,
-        };
-        driver.mount();
+        let (base, storage) = (work.join("base"), work.join("storage"));
+        make_base(&base, &mut model, seed);
+        if !storage.exists() {
+            std::fs::create_dir(&storage).unwrap();
+        }
+        let overlay = mount(&base, &storage);
+        let base_before = snapshot(&base);
+        let mut driver = Driver::below(overlay, NodeId::ROOT, model);
+        driver.own = Some(Own { base, storage, base_before });
         driver
     }
 
-    fn mount(&mut self) {
-        let options = OpenOptions {
-            base: self.work.path().join("base"),
-            storage: self.work.path().join("storage"),
-            volatile: true,
-            ..OpenOptions::default()
-        };
-        let overlay = Overlay::assemble(&options).unwrap();
-        assert!(overlay.warnings().is_empty(), "{:?}", overlay.warnings());
-        self.overlay = Some(overlay);
+    /// On a directory of an overlay that others work on, too.
+    pub fn below(overlay: Arc<Overlay>, top: NodeId, model: Naive) -> Driver {
+        let caller = caller();
+        Driver {
+            own: None,
+            overlay: Some(overlay),
+            top,
+            model,
+            held: Vec::new(),
+            listers: Vec::new(),
+            caller,
+            is_root: caller.uid == 0,
+            may_be_full: false,
+            refused: 0,
+        }
     }
 
-    fn overlay(&self) -> &Overlay {
+    pub fn with_a_small_storage(mut self) -> Driver {
+        self.may_be_full = true;
+        self
+    }
+
+    fn overlay(&self) -> &Arc<Overlay> {
         self.overlay.as_ref().unwrap()
     }
 
     /// Compares everything once more, also after a remount, and the base.
     pub fn finish(mut self) -> Check {
         self.apply(&Op::Remount)?;
-        let after = snapshot(&self.work.path().join("base"));
-        same("the base", &self.base_before, &after)?;
-        let work = self.work.path();
-        self.verify_format(&reader::read(&work.join("base"), &work.join("storage")))
+        let Some(own) = &self.own else { return Ok(()) };
+        same_lines("the base", &own.base_before, &snapshot(&own.base))?;
+        self.verify_format(&reader::read(&own.base, &own.storage))
+    }
+
+    /// Compares the result of an operation with the model's, which takes its
+    /// turn only if the storage had room.
+    fn settle<T, U>(
+        &mut self,
+        what: &str,
+        got: Result<T, Errno>,
+        model: impl FnOnce(&mut Naive) -> Result<U, Errno>,
+    ) -> Result<Option<(T, U)>, String> {
+        if self.may_be_full && matches!(got, Err(Errno::NOSPC)) {
+            self.refused += 1;
+            return Ok(None);
+        }
+        match (model(&mut self.model), got) {
+            (Ok(expected), Ok(got)) => Ok(Some((got, expected))),
+            (Err(expected), Err(got)) if expected == got => Ok(None),
+            (expected, got) => {
+                let (expected, got) = (expected.map(drop), got.map(drop));
+                Err(format!("{what}: {expected:?} expected, got {got:?}"))
+            }
+        }
     }
 
     /// The directory and name of a path, in the model and in the overlay. The
     /// caller forgets what is in `looked`.
     fn parent<'p>(&self, path: &'p Path) -> Result<Option<Place<'p>>, String> {
         let (last, above) = path.0.split_last().unwrap();
-        let mut place = Place { id: ROOT, node: NodeId::ROOT, name: NAMES[*last], looked: vec![] };
+        let mut place = Place { id: ROOT, node: self.top, name: NAMES[*last], looked: vec![] };
         for index in above {
             let name = NAMES[*index];
             let expected = self.model.child(place.id, name);
@@ -142,59 +177,55 @@ impl Driver {
     }
 
     pub fn apply(&mut self, op: &Op) -> Check {
+        self.model.begin();
+        let before = self.refused;
+        self.run(op)?;
+        self.note_names();
+        self.check_held().map_err(|what| format!("through a held handle: {what}"))?;
+        if self.refused > before {
+            self.verify().map_err(|what| format!("after ENOSPC: {what}"))?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, op: &Op) -> Check {
         match op {
-            Op::Create(..) | Op::Mkdir(..) | Op::Symlink(..) | Op::Fifo(..) => self.make(op),
-            Op::Unlink(path) => self.in_parent(path, |this, at| {
-                let got = this.overlay().unlink(at.node, at.name);
-                same("unlink", &this.model.unlink(at.id, at.name), &got)
-            }),
-            Op::Rmdir(path) => self.in_parent(path, |this, at| {
-                let got = this.overlay().rmdir(at.node, at.name);
-                same("rmdir", &this.model.rmdir(at.id, at.name), &got)
-            }),
+            Op::Create(..) | Op::Mkdir(..) | Op::Symlink(..) | Op::Special(..) => self.make(op),
+            Op::Unlink(path) => self.in_parent(path, |this, at| this.unlink(at)),
+            Op::Rmdir(path) => self.in_parent(path, |this, at| this.rmdir(at)),
             Op::RemoveAll(path) => self.in_parent(path, |this, at| this.remove_all(at)),
-            Op::Rename(from, to, mode) => {
-                let Some(source) = self.parent(from)? else { return Ok(()) };
-                let done = self.in_parent(to, |this, target| {
-                    let got = this.overlay().rename(
-                        source.node,
-                        source.name,
-                        target.node,
-                        target.name,
-                        *mode,
-                    );
-                    let from = (source.id, source.name);
-                    same("rename", &this.model.rename(from, (target.id, target.name), *mode), &got)
-                });
-                self.forget(&source);
-                done
-            }
-            Op::Link(from, to) => self.on(from, |this, id, entry| {
-                this.in_parent(to, |this, at| {
-                    let got = this.overlay().link(entry.node, at.node, at.name);
-                    if let Ok(new) = &got {
-                        this.overlay().forget(new.node, 1);
-                        same("node of a link", &entry.node, &new.node)?;
-                    }
-                    same("link", &this.model.link(id, at.id, at.name), &got.map(drop))
-                })
-            }),
+            Op::Rename(from, to, mode) => self.rename(from, to, *mode),
+            Op::Link(from, to) => self.on(from, |this, id, entry| this.link(id, entry.node, to)),
             Op::Touch(_) | Op::Write(..) | Op::Append(..) | Op::OpenTruncate(_) => self.data(op),
             Op::Truncate(..) | Op::Chmod(..) | Op::Chown(..) | Op::SetMtime(..) => self.attr(op),
             Op::SetXattr(..) | Op::RemoveXattr(..) => self.xattr(op),
             Op::Hold(path, writes) => self.hold(path, *writes),
+            Op::Tmpfile(path, mode, name) => self.tmpfile(path, *mode, name.as_ref()),
             Op::UseHeld(index, byte) => self.use_held(*index, *byte),
+            Op::LinkHeld(index, path) => self.link_held(*index, path),
+            Op::ResizeHeld(..) | Op::ChmodHeld(..) => self.attr_held(op),
+            Op::Fallocate(index, mode, offset, len) => {
+                self.fallocate(*index, *mode, usize::from(*offset), usize::from(*len))
+            }
+            Op::Seek(index, offset, data) => self.seek(*index, usize::from(*offset), *data),
+            Op::CopyRange(from, at, to, to_at, len) => self.copy_range(
+                (*from, usize::from(*at)),
+                (*to, usize::from(*to_at)),
+                usize::from(*len),
+            ),
             Op::Release(index) => {
-                if *index < self.held.len() {
-                    let held = self.held.swap_remove(*index);
-                    self.overlay().forget(held.node, 1);
-                }
+                self.release(*index);
                 Ok(())
             }
+            Op::List(path) => self.start_list(path),
+            Op::ListOn(index, count, again) => self.list_on(*index, *count, *again),
+            Op::FindAgain(path) => self.find_again(path),
+            Op::FindAny(which) => self.find_any(usize::from(*which)),
             Op::Reserved(path) => self.in_parent(path, |this, at| {
                 let name = b"META_dAfFgHE39ktF3HD2sr.x";
-                let got = this.overlay().mkdir(&this.caller, at.node, name, 0o755).map(drop);
-                same("mkdir of a reserved name", &Err(Errno::PERM), &got)
+                let got = this.overlay().mkdir(&this.caller, at.node, name, 0o755);
+                let refused = |_: &mut Naive| Err::<(), _>(Errno::PERM);
+                this.settle("mkdir of a reserved name", got, refused).map(drop)
             }),
             Op::TooLong(path) => self.in_parent(path, |this, at| {
                 let got = this.overlay().lookup(at.node, &[b'x'; 256]).map(drop);
@@ -207,14 +238,37 @@ impl Driver {
 
     fn remount(&mut self) -> Check {
         self.verify()?;
-        for held in std::mem::take(&mut self.held) {
-            self.overlay().forget(held.node, 1);
+        while !self.held.is_empty() {
+            self.release(0);
         }
+        while !self.listers.is_empty() {
+            self.end_list(0);
+        }
+        let Some(own) = &self.own else { return Ok(()) };
         same("known nodes", &1, &self.overlay().known_nodes())?;
         self.overlay = None;
-        self.mount();
-        self.verify()
+        self.overlay = Some(mount(&own.base, &own.storage));
+        self.verify().map_err(|what| format!("after a remount: {what}"))
     }
+}
+
+pub fn mount(base: &FsPath, storage: &FsPath) -> Arc<Overlay> {
+    let options = OpenOptions {
+        base: base.to_owned(),
+        storage: storage.to_owned(),
+        volatile: true,
+        ..OpenOptions::default()
+    };
+    let overlay = Overlay::assemble(&options).unwrap();
+    let mut bad = overlay.warnings().iter();
+    let bad = bad.find(|warning| !matches!(warning, Warning::StorageFull { .. }));
+    assert!(bad.is_none(), "{bad:?}");
+    Arc::new(overlay)
+}
+
+pub fn caller() -> Caller {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    Caller { uid: uid.as_raw(), gid: gid.as_raw(), umask: 0 }
 }
 
 struct Place<'a> {
@@ -224,12 +278,21 @@ struct Place<'a> {
     looked: Vec<NodeId>,
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, got: &T) -> Check {
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, got: &T) -> Check {
     if expected == got {
         Ok(())
     } else {
         Err(format!("{what}: {expected:?} expected, got {got:?}"))
     }
+}
+
+/// Tells only the lines that differ.
+fn same_lines(what: &str, expected: &[String], got: &[String]) -> Check {
+    let without = |some: &[String], others: &[String]| {
+        some.iter().filter(|line| !others.contains(line)).cloned().collect::<Vec<_>>()
+    };
+    let (lost, new) = (without(expected, got), without(got, expected));
+    same(what, &lost, &new)
 }
 
 fn write_at(content: &mut Vec<u8>, offset: usize, data: &[u8]) {

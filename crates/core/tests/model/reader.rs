@@ -16,6 +16,8 @@ pub struct Object {
     /// Type and permission bits.
     pub mode: u32,
     pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
     pub ino: u64,
     pub mtime: (i64, u32),
     /// Of a file its bytes, of a symlink its target.
@@ -129,22 +131,25 @@ fn object(path: &Path, stat: &std::fs::Metadata) -> Object {
     } else {
         Vec::new()
     };
-    let listed = stat.is_file() || stat.is_dir();
     Object {
         mode: stat.mode(),
         uid: stat.uid(),
+        gid: stat.gid(),
+        rdev: stat.rdev(),
         ino: stat.ino(),
         mtime: (stat.mtime(), u32::try_from(stat.mtime_nsec()).unwrap()),
         content,
-        xattrs: if listed { xattrs(path) } else { BTreeMap::new() },
+        xattrs: xattrs(path),
     }
 }
 
-fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+/// Extended attributes that the model knows of.
+pub fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut list = vec![0u8; 4096];
     let len = rustix::fs::llistxattr(path, &mut list[..]).unwrap();
-    let names = list[..len].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
-    names
+    list[..len]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user.") || name.starts_with(b"trusted."))
         .map(|name| {
             let mut value = vec![0u8; 4096];
             let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();

@@ -2,14 +2,15 @@
 //! a race, and what is left is what a remount and the format show.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mini_fo_core::{Caller, ListFor, NodeId, OpenMode, OpenOptions, Overlay, RenameMode, SetAttr};
+use mini_fo_core::{ListFor, NodeId, OpenMode, Overlay, RenameMode, SetAttr};
 use rustix::io::Errno;
 
+use super::driver::{caller, mount};
 use super::naive::Naive;
+use super::tree::Dice;
 use super::{reader, tree};
 
 const THREADS: u64 = 4;
@@ -17,42 +18,15 @@ const STEPS: u64 = 2000;
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAMES: &[&[u8]] = &[b"a", b"b", b"f", b"g", b"l", b"n", b"with space", b"c"];
 
-/// Numbers that are the same in every run (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn name(&mut self) -> &'static [u8] {
-        NAMES[self.below(NAMES.len() as u64) as usize]
-    }
-}
-
-fn mount(base: &Path, storage: &Path) -> Overlay {
-    let options = OpenOptions {
-        base: base.to_owned(),
-        storage: storage.to_owned(),
-        volatile: true,
-        ..OpenOptions::default()
-    };
-    Overlay::assemble(&options).unwrap()
-}
-
-fn caller() -> Caller {
-    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    Caller { uid: uid.as_raw(), gid: gid.as_raw(), umask: 0 }
+fn any_name(dice: &mut Dice) -> &'static [u8] {
+    dice.pick(NAMES)
 }
 
 /// A directory one or two levels down, with the references taken for it.
 fn descend(overlay: &Overlay, dice: &mut Dice) -> (NodeId, Vec<NodeId>) {
     let (mut at, mut looked) = (NodeId::ROOT, Vec::new());
     for _ in 0..dice.below(3) {
-        let Ok(Some(entry)) = overlay.lookup(at, dice.name()) else { break };
+        let Ok(Some(entry)) = overlay.lookup(at, any_name(dice)) else { break };
         looked.push(entry.node);
         if entry.attr.mode & libc::S_IFMT != libc::S_IFDIR {
             break;
@@ -69,7 +43,7 @@ fn forget(overlay: &Overlay, looked: &[NodeId]) {
 /// One operation where all threads work.
 fn shared(overlay: &Overlay, dice: &mut Dice) -> Result<(), Errno> {
     let (dir, looked) = descend(overlay, dice);
-    let name = dice.name();
+    let name = any_name(dice);
     let made =
         |made: Result<mini_fo_core::Entry, Errno>| made.map(|entry| overlay.forget(entry.node, 1));
     let write = OpenMode { write: true, ..OpenMode::default() };
@@ -86,7 +60,7 @@ fn shared(overlay: &Overlay, dice: &mut Dice) -> Result<(), Errno> {
             let (to, also) = descend(overlay, dice);
             let modes = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange];
             let mode = modes[dice.below(3) as usize];
-            let done = overlay.rename(dir, name, to, dice.name(), mode);
+            let done = overlay.rename(dir, name, to, any_name(dice), mode);
             forget(overlay, &also);
             done
         }
@@ -113,7 +87,7 @@ fn on_object(overlay: &Overlay, dice: &mut Dice, dir: NodeId, name: &[u8]) -> Re
             overlay.setattr(entry.node, &set, None).map(drop)
         }
         _ => {
-            let made = overlay.link(entry.node, dir, dice.name());
+            let made = overlay.link(entry.node, dir, any_name(dice));
             made.map(|new| overlay.forget(new.node, 1))
         }
     };
@@ -152,7 +126,7 @@ fn work(overlay: &Overlay, seed: u64) {
         Errno::PERM,
         Errno::STALE,
     ];
-    let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (seed + 1));
+    let mut dice = Dice::new(seed);
     let name = format!("home {seed}").into_bytes();
     let home = overlay.mkdir(&caller(), NodeId::ROOT, &name, 0o700).unwrap();
     for step in 0..STEPS {
@@ -198,10 +172,27 @@ fn tree_of(overlay: &Overlay) -> BTreeMap<Vec<u8>, (u32, u64)> {
     out
 }
 
+/// Tells only what differs.
+fn same_tree(
+    what: &str,
+    expected: &BTreeMap<Vec<u8>, (u32, u64)>,
+    got: &BTreeMap<Vec<u8>, (u32, u64)>,
+) {
+    let paths = expected.keys().chain(got.keys());
+    let differ: Vec<String> = paths
+        .filter(|path| expected.get(*path) != got.get(*path))
+        .map(|path| {
+            let shown = String::from_utf8_lossy(path);
+            format!("{shown}: {:?} expected, got {:?}", expected.get(path), got.get(path))
+        })
+        .collect();
+    assert!(differ.is_empty(), "{what}: {differ:#?}");
+}
+
 fn all_at_once() {
     let place = tempfile::tempdir().unwrap();
     let (base, storage) = (place.path().join("base"), place.path().join("storage"));
-    tree::make_base(&base, &mut Naive::new(), caller().uid);
+    tree::make_base(&base, &mut Naive::new(), 0);
     std::fs::create_dir(&storage).unwrap();
     let before = tree::snapshot(&base);
     let overlay = mount(&base, &storage);
@@ -214,11 +205,11 @@ fn all_at_once() {
     assert_eq!(overlay.known_nodes(), 1, "every reference was given back");
     let left = tree_of(&overlay);
     drop(overlay);
-    assert_eq!(left, tree_of(&mount(&base, &storage)), "after a remount");
+    same_tree("after a remount", &left, &tree_of(&mount(&base, &storage)));
+    assert_eq!(before, tree::snapshot(&base), "the base");
     let read = reader::read(&base, &storage);
     let read = read.into_iter().map(|(path, object)| (path, (object.mode, object.ino))).collect();
-    assert_eq!(left, read, "by the format alone");
-    assert_eq!(before, tree::snapshot(&base), "the base");
+    same_tree("by the format alone", &left, &read);
 }
 
 #[test]
