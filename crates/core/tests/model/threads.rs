@@ -2,7 +2,7 @@
 //! a race, and what is left is what a remount and the format show.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::Duration;
 
 use mini_fo_core::{ListFor, NodeId, OpenMode, Overlay, RenameMode, SetAttr};
@@ -22,11 +22,34 @@ fn any_name(dice: &mut Dice) -> &'static [u8] {
     dice.pick(NAMES)
 }
 
+/// The locks that the kernel holds on directories.
+static LOCKS: Mutex<BTreeMap<NodeId, Arc<RwLock<()>>>> = Mutex::new(BTreeMap::new());
+
+fn lock_of(dir: NodeId) -> Arc<RwLock<()>> {
+    Arc::clone(LOCKS.lock().unwrap().entry(dir).or_default())
+}
+
+/// Looks into a directory, as others may meanwhile.
+fn looking<T>(dir: NodeId, look: impl FnOnce() -> T) -> T {
+    let lock = lock_of(dir);
+    let _shared = lock.read();
+    look()
+}
+
+/// Changes entries of one directory or two, as nobody else may meanwhile.
+fn changing<T>(dirs: [NodeId; 2], change: impl FnOnce() -> T) -> T {
+    let (first, second) = (lock_of(dirs[0].min(dirs[1])), lock_of(dirs[0].max(dirs[1])));
+    let _first = first.write();
+    let _second = (dirs[0] != dirs[1]).then(|| second.write());
+    change()
+}
+
 /// A directory one or two levels down, with the references taken for it.
 fn descend(overlay: &Overlay, dice: &mut Dice) -> (NodeId, Vec<NodeId>) {
     let (mut at, mut looked) = (NodeId::ROOT, Vec::new());
     for _ in 0..dice.below(3) {
-        let Ok(Some(entry)) = overlay.lookup(at, any_name(dice)) else { break };
+        let found = looking(at, || overlay.lookup(at, any_name(dice)));
+        let Ok(Some(entry)) = found else { break };
         looked.push(entry.node);
         if entry.attr.mode & libc::S_IFMT != libc::S_IFDIR {
             break;
@@ -47,24 +70,29 @@ fn shared(overlay: &Overlay, dice: &mut Dice) -> Result<(), Errno> {
     let made =
         |made: Result<mini_fo_core::Entry, Errno>| made.map(|entry| overlay.forget(entry.node, 1));
     let write = OpenMode { write: true, ..OpenMode::default() };
+    let both = [dir, dir];
     let done = match dice.below(12) {
-        0 | 1 => overlay.create(&caller(), dir, name, 0o644, write).map(|(entry, file)| {
-            let _ = overlay.write(&file, name, 0, false);
-            overlay.forget(entry.node, 1);
-        }),
-        2 => made(overlay.mkdir(&caller(), dir, name, 0o755)),
-        3 => made(overlay.symlink(&caller(), dir, name, b"target")),
-        4 => overlay.unlink(dir, name),
-        5 => overlay.rmdir(dir, name),
+        0 | 1 => {
+            let made = changing(both, || overlay.create(&caller(), dir, name, 0o644, write));
+            made.map(|(entry, file)| {
+                let _ = overlay.write(&file, name, 0, false);
+                overlay.forget(entry.node, 1);
+            })
+        }
+        2 => made(changing(both, || overlay.mkdir(&caller(), dir, name, 0o755))),
+        3 => made(changing(both, || overlay.symlink(&caller(), dir, name, b"target"))),
+        4 => changing(both, || overlay.unlink(dir, name)),
+        5 => changing(both, || overlay.rmdir(dir, name)),
         6 | 7 => {
             let (to, also) = descend(overlay, dice);
             let modes = [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange];
             let mode = modes[dice.below(3) as usize];
-            let done = overlay.rename(dir, name, to, any_name(dice), mode);
+            let new = any_name(dice);
+            let done = changing([dir, to], || overlay.rename(dir, name, to, new, mode));
             forget(overlay, &also);
             done
         }
-        8 => list(overlay, dir).map(drop),
+        8 => looking(dir, || list(overlay, dir)).map(drop),
         _ => on_object(overlay, dice, dir, name),
     };
     forget(overlay, &looked);
@@ -72,7 +100,8 @@ fn shared(overlay: &Overlay, dice: &mut Dice) -> Result<(), Errno> {
 }
 
 fn on_object(overlay: &Overlay, dice: &mut Dice, dir: NodeId, name: &[u8]) -> Result<(), Errno> {
-    let Some(entry) = overlay.lookup(dir, name)? else { return Ok(()) };
+    let found = looking(dir, || overlay.lookup(dir, name))?;
+    let Some(entry) = found else { return Ok(()) };
     let kind = entry.attr.mode & libc::S_IFMT;
     let done = match dice.below(3) {
         0 if kind == libc::S_IFREG => {
@@ -87,7 +116,8 @@ fn on_object(overlay: &Overlay, dice: &mut Dice, dir: NodeId, name: &[u8]) -> Re
             overlay.setattr(entry.node, &set, None).map(drop)
         }
         _ => {
-            let made = overlay.link(entry.node, dir, any_name(dice));
+            let new = any_name(dice);
+            let made = changing([dir, dir], || overlay.link(entry.node, dir, new));
             made.map(|new| overlay.forget(new.node, 1))
         }
     };
