@@ -128,6 +128,17 @@ judge() {
         sort -u > "$work/known"
     comm -23 "$work/native-ok" "$work/mount-ok" > "$work/worse"
     comm -23 "$work/worse" "$work/known" > "$work/unexpected"
+    if [ -s "$work/unexpected" ]; then
+        # The suite runs its cases in threads of one process: a child that one
+        # starts may hold the file that another has just written to execute it.
+        # Alone they must pass.
+        mapfile -t again < "$work/unexpected"
+        suite "$work/mnt/run" "$config" "${again[@]}" > "$work/$what-again.txt"
+        results "$work/$what-again.txt" ok > "$work/again-ok"
+        comm -12 "$work/unexpected" "$work/again-ok" | sed 's/^/    passed only alone: /'
+        comm -23 "$work/unexpected" "$work/again-ok" > "$work/still"
+        mv "$work/still" "$work/unexpected"
+    fi
     echo "pjdfstest $what, storage on $kind: $(wc -l < "$work/native-ok") cases pass on native ext4," \
         "$(wc -l < "$work/mount-ok") on the mount," \
         "$(comm -12 "$work/worse" "$work/known" | wc -l) known exceptions"

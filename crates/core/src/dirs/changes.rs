@@ -196,9 +196,11 @@ impl Dir {
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
         let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         let (value, timed) = with_access(dir, || {
-            let value = change(dir)?;
+            let changed = change(dir);
+            // Also where it failed: it may have left traces on the way.
             let (atime, mtime) = (keep(before.stx_atime), keep(before.stx_mtime));
-            Ok((value, sys::set_times(Spot::Fd(dir), atime, mtime)))
+            let timed = sys::set_times(Spot::Fd(dir), atime, mtime);
+            Ok((changed?, timed))
         })?;
         let kept = timed.and_then(|()| sys::stat_fd(dir)).and_then(|stat| {
             let real = stat.stx_ctime.into();

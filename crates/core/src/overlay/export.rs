@@ -146,6 +146,9 @@ impl Overlay {
             Err(Errno::NOENT) => return Ok(None),
             other => other?,
         };
+        // The kernel keeps lookups apart from changes of the directory; whoever
+        // comes by a handle does not pass there.
+        let _lock = dir.mutate.lock();
         Ok(self.find(parent, &dir, name)?.map(|(node, _)| node))
     }
 

@@ -138,6 +138,11 @@ impl Overlay {
         let over = self.shared_target(to, target)?;
         let (mut place, mut target_place) = lock_places(source, target);
         still_there(&place, from.parent.id, from.name)?;
+        if let (Some(target), Some((false, stat))) = (target, &over) {
+            // First, because it may find no room: a count too low is repaired
+            // by nobody's loss.
+            self.lose_base_name(target, Some(stat).filter(|_| !target.in_storage()))?;
+        }
         if let (Some(dir), Some(place)) = (&target_dir, &target_place) {
             self.clear_target(to, dir, place)?;
         }
@@ -148,8 +153,8 @@ impl Overlay {
         }
         if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
-            if let Some((stored, stat)) = over {
-                self.shared_name_gone(target, place, stored, &stat);
+            if let Some((stored, _)) = over {
+                self.shared_name_removed(target, place, stored);
             }
         }
         self.ends_changed(from, to);

@@ -253,22 +253,6 @@ impl Overlay {
         self.lose_base_name(node, None)
     }
 
-    /// A name of a shared node was replaced. `stored`: it had a storage entry;
-    /// `stat`: the attributes it had. Its `place` is held for writing.
-    pub(super) fn shared_name_gone(
-        &self,
-        node: &Node,
-        place: &mut Place,
-        stored: bool,
-        stat: &Statx,
-    ) {
-        if !stored {
-            let base = Some(stat).filter(|_| !node.in_storage());
-            log_failure(self.lose_base_name(node, base));
-        }
-        self.shared_name_removed(node, place, stored);
-    }
-
     /// What is left to do when a name of a shared node is gone for good.
     /// Failures cost a wrong change time, or space.
     pub(super) fn shared_name_removed(&self, node: &Node, place: &mut Place, stored: bool) {
