@@ -16,6 +16,7 @@ mod ids;
 mod install;
 mod kept;
 mod layers;
+mod live;
 mod load;
 mod options;
 mod programs;
