@@ -16,6 +16,7 @@ mod sys;
 mod table;
 mod types;
 
+pub use check::examine;
 pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, OpenOptions};

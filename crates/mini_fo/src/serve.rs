@@ -131,7 +131,8 @@ fn is_held(storage: &Path) -> bool {
     mounts.iter().any(|mount| record.is_shown_by(mount))
 }
 
-fn refusal(mut error: OpenError) -> Failure {
+/// The exit code of an error, and who holds the storage.
+pub fn refusal(mut error: OpenError) -> Failure {
     if let OpenError::StorageInUse { path, by } = &mut error
         && let Some(record) = registry::holder(path)
     {

@@ -217,7 +217,7 @@ impl Overlay {
         if !matches!(errno, Errno::STALE | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) {
             return Err(errno);
         }
-        if let Some(fd) = self.kept(live, node) {
+        if let Some(fd) = self.still_open(live, node) {
             return Ok(Some(fd));
         }
         let several = node.place.read().names.iter().nth(1).is_some();
@@ -266,7 +266,7 @@ impl Overlay {
     }
 
     /// The base object of a node, if something keeps a descriptor of it.
-    fn kept(&self, live: &Live, node: &Node) -> Option<OwnedFd> {
+    fn still_open(&self, live: &Live, node: &Node) -> Option<OwnedFd> {
         if !node.is_dir() {
             return live.opened(node);
         }
@@ -277,7 +277,7 @@ impl Overlay {
     /// Takes a name from a node, as an unlink by others. `false`: it lies in
     /// the storage (by now), and so does the name.
     fn lose_name(&self, node: &Arc<Node>, link: &Arc<Link>) -> bool {
-        let object = self.live.as_ref().and_then(|live| self.kept(live, node));
+        let object = self.live.as_ref().and_then(|live| self.still_open(live, node));
         let mut place = node.place.write();
         if node.in_storage() && !node.is_indexed() {
             return false;
