@@ -6,6 +6,7 @@ mod change;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mini_fo_core::{Caller, Entry, NodeId, OpenFile, OpenOptions, Overlay};
 use rustix::io::Errno;
@@ -34,6 +35,7 @@ pub struct Driver {
     held: Vec<Held>,
     caller: Caller,
     is_root: bool,
+    mounts: u32,
 }
 
 impl Driver {
@@ -54,13 +56,17 @@ impl Driver {
             held: Vec::new(),
             caller,
             is_root: uid == 0,
+            mounts: 0,
         };
         driver.mount();
         driver
     }
 
     fn mount(&mut self) {
+        self.mounts += 1;
         let options = OpenOptions {
+            // A base that could change, and does not, shows the same.
+            live_base: (self.mounts % 2 == 0).then_some(Duration::ZERO),
             base: self.work.path().join("base"),
             storage: self.work.path().join("storage"),
             volatile: true,

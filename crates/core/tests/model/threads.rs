@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -34,7 +35,9 @@ impl Dice {
 }
 
 fn mount(base: &Path, storage: &Path) -> Overlay {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
     let options = OpenOptions {
+        live_base: (COUNT.fetch_add(1, Ordering::Relaxed) % 2 == 0).then_some(Duration::ZERO),
         base: base.to_owned(),
         storage: storage.to_owned(),
         volatile: true,
