@@ -1,6 +1,7 @@
 //! Opening base and storage, and everything that is verified then.
 #![forbid(unsafe_code)]
 
+mod lost;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -77,20 +78,28 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         let path = options.storage.clone();
         return Err(OpenError::OtherBase { path, recorded: recorded.clone() });
     }
+    if own == Ok(false) && is_replaced(&root.index, &origin) {
+        warnings.push(Warning::BaseReplaced { path: options.base.clone() });
+    }
     let mut read_only = options.read_only;
     for word in root.index.features().filter(|word| !KNOWN_FEATURES.contains(word)) {
         let word = String::from_utf8_lossy(word).into_owned();
         warnings.push(Warning::UnknownFeature { word });
         read_only = true;
     }
-    let scanned = scan::scan(&storage, &base, &storage_path, &mut warnings);
+    let scanned = scan::scan(&storage, &base, &storage_path, false, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
     }
+    // Storages of 2005 have whiteouts of what was never in the base.
+    if scanned.lost > 0 && root.index.origin().is_some() {
+        let (path, count) = (options.base.clone(), scanned.lost);
+        warnings.push(Warning::LostEntries { path, count });
+    }
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
-    if scanned.leftovers && !read_only {
+    if scanned.leftovers > 0 && !read_only {
         scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
     }
     if !read_only && own != Ok(true) {
@@ -109,6 +118,43 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
     Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
+}
+
+/// Looks for damage in a storage that is not mounted, and compares it with a
+/// base: everything that was found, entry by entry. Nothing is written.
+///
+/// Of `options` only base and storage count.
+///
+/// # Errors
+/// Base or storage cannot be read, or a live mount writes to the storage.
+pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
+    let base = open_base(&options.base)?;
+    let storage = open_storage(&options.storage)?;
+    let (base_path, storage_path) = (canonical(&options.base)?, canonical(&options.storage)?);
+    check_nesting(&base_path, &storage_path, &storage)?;
+    let mut warnings = Vec::new();
+    lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
+    // What is mounted in the base is not a part of it.
+    let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
+    let root = meta::load(storage.as_fd())
+        .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
+    let origin = origin(&base, &base_path)?;
+    match same_base(&root.index, &origin) {
+        Err(recorded) => {
+            let path = options.storage.clone();
+            warnings.push(Warning::OtherBase { path, recorded });
+        }
+        Ok(false) if is_replaced(&root.index, &origin) => {
+            warnings.push(Warning::BaseReplaced { path: options.base.clone() });
+        }
+        Ok(_) => {}
+    }
+    let scanned = scan::scan(&storage, &base, &storage_path, true, &mut warnings);
+    if scanned.leftovers > 0 {
+        let (path, count) = (options.storage.clone(), scanned.leftovers);
+        warnings.push(Warning::LeftoversFound { path, count });
+    }
+    Ok(warnings)
 }
 
 fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {
@@ -283,6 +329,17 @@ fn same_base(index: &meta::Index, now: &Record) -> std::result::Result<bool, Pat
             Err(PathBuf::from(OsStr::from_bytes(path)))
         }
         _ => Ok(false),
+    }
+}
+
+/// Another directory is where the recorded one was.
+fn is_replaced(index: &meta::Index, now: &Record) -> bool {
+    match (index.origin(), now) {
+        (
+            Some(Record::Origin { fsid, ino, path }),
+            Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
+        ) => path == now_path && (fsid, ino) != (now_fsid, now_ino),
+        _ => false,
     }
 }
 

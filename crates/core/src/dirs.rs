@@ -5,7 +5,7 @@ mod cache;
 mod changes;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +26,7 @@ pub(crate) struct Dir {
     /// The node it belongs to.
     pub node: NodeId,
     /// The base directory it shows, if any.
-    pub base: Option<BaseDir>,
+    base: Option<BaseDir>,
     /// `O_PATH` descriptor in the storage, once it lies there.
     storage: OnceLock<OwnedFd>,
     /// What META says. Written under `mutate`, read by everybody.
@@ -47,13 +47,43 @@ pub(crate) struct Dir {
 pub(crate) struct BaseDir {
     fd: OwnedFd,
     /// The file system it is on.
-    pub realm: Realm,
+    realm: AtomicU64,
+    /// It is not there (any more); only where the base may change.
+    absent: AtomicBool,
+    /// When it was seen to be the right one, as `overlay::live` counts time.
+    pub checked: AtomicU64,
 }
 
 impl BaseDir {
     /// `fd`: an `O_PATH` descriptor.
     pub fn new(fd: OwnedFd, realm: Realm) -> BaseDir {
-        BaseDir { fd, realm }
+        let realm = AtomicU64::new(realm.bits());
+        BaseDir { fd, realm, absent: AtomicBool::new(false), checked: AtomicU64::new(0) }
+    }
+
+    /// One that is not there; `any`: some directory of the base.
+    pub fn absent(any: &OwnedFd) -> Result<BaseDir> {
+        let base = BaseDir::new(rustix::io::fcntl_dupfd_cloexec(any, 0)?, Realm::default());
+        base.absent.store(true, Ordering::Release);
+        Ok(base)
+    }
+
+    pub fn is_absent(&self) -> bool {
+        self.absent.load(Ordering::Acquire)
+    }
+
+    pub fn realm(&self) -> Realm {
+        Realm::from_bits(self.realm.load(Ordering::Relaxed))
+    }
+
+    /// Makes it another directory of the base, or none.
+    pub fn replace(&self, now: Option<(&OwnedFd, Realm)>) -> Result<()> {
+        if let Some((fd, realm)) = now {
+            sys::replace_fd(self.fd.as_fd(), fd.as_fd())?;
+            self.realm.store(realm.bits(), Ordering::Relaxed);
+        }
+        self.absent.store(now.is_none(), Ordering::Release);
+        Ok(())
     }
 
     /// An entry of it. A mount there counts as the object (whether it is
@@ -98,6 +128,16 @@ impl Dir {
         })
     }
 
+    /// The base directory it shows, if any.
+    pub fn base(&self) -> Option<&BaseDir> {
+        self.base.as_ref().filter(|base| !base.is_absent())
+    }
+
+    /// The same, also one that is not there at present.
+    pub fn any_base(&self) -> Option<&BaseDir> {
+        self.base.as_ref()
+    }
+
     /// The storage directory. `None`: the directory is unmodified.
     pub fn storage(&self) -> Option<BorrowedFd<'_>> {
         self.storage.get().map(AsFd::as_fd)
@@ -120,7 +160,7 @@ impl Dir {
 
     /// The base entry of a name, unless hidden.
     pub fn base_spot<'a>(&'a self, name: &'a [u8]) -> Option<Spot<'a>> {
-        let base = self.base.as_ref()?;
+        let base = self.base()?;
         (!self.hides(name)).then(|| base.spot(name))
     }
 }

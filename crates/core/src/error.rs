@@ -205,6 +205,55 @@ pub enum Warning {
         /// The feature's word.
         word: String,
     },
+    /// Where the base was there is another one.
+    #[error(
+        "base {}: another file system or directory is at this path than the one the storage was \
+         made for; what it has now shows, except where the storage holds something", path.display()
+    )]
+    BaseReplaced {
+        /// The base.
+        path: PathBuf,
+    },
+    /// The storage was made for a base that lies elsewhere; only where this is
+    /// no reason to refuse.
+    #[error("storage {}: it holds the changes of another base, {}", path.display(), recorded.display())]
+    OtherBase {
+        /// The storage.
+        path: PathBuf,
+        /// The base it was made for.
+        recorded: PathBuf,
+    },
+    /// Entries that the base has not (any more), counted.
+    #[error(
+        "base {}: {count} entries that the storage speaks of are not there any more, or of \
+         another type; mini_fo check lists them", path.display()
+    )]
+    LostEntries {
+        /// The base.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// A whiteout hides nothing.
+    #[error("{}: it was deleted, and is not in the base any more", path.display())]
+    WhiteoutLost {
+        /// The entry, as a path in the storage.
+        path: PathBuf,
+    },
+    /// Base and storage differ in what an entry is.
+    #[error("{}: it is of another type in the base, which is not shown", path.display())]
+    TypeChanged {
+        /// The entry in the storage.
+        path: PathBuf,
+    },
+    /// A crash has left something that was not removed.
+    #[error("{}: {count} unfinished files that a crash has left; a mount for writing removes them", path.display())]
+    LeftoversFound {
+        /// The storage.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
     /// A renamed directory has lost what it shows.
     #[error("{}: it shows the base directory /{}, which is not there any more", path.display(), target.display())]
     RedirectLost {

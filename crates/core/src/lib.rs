@@ -16,8 +16,9 @@ mod sys;
 mod table;
 mod types;
 
+pub use check::examine;
 pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, OpenOptions};
-pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook};
+pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook, Version};
 pub use types::*;

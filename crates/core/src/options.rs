@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Which accesses move the time of access (mount(8)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub struct OpenOptions {
     /// File systems that are mounted below the base are part of it; else their
     /// mount points show as empty directories.
     pub submounts: bool,
+    /// Others may change the base; what they do shows within this time.
+    /// `None`: the base stays as it is.
+    pub live_base: Option<Duration>,
     /// Copied data is not handed to the device before it gets its name.
     pub volatile: bool,
 }

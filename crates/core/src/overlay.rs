@@ -14,6 +14,7 @@ mod flags;
 mod kept;
 mod link;
 mod listing;
+mod live;
 mod numbers;
 mod reach;
 mod remove;
@@ -43,6 +44,7 @@ pub(crate) use numbers::Realm;
 pub use file::OpenFile;
 pub use flags::FSXATTR_LEN;
 pub use listing::{ListFor, OpenDir};
+pub use live::Version;
 
 /// Called before work that takes long; what it returns is dropped afterwards.
 pub type SlowHook = Box<dyn Fn() -> Box<dyn Any> + Send + Sync>;
@@ -70,6 +72,8 @@ pub struct Overlay {
     realms: numbers::Realms,
     /// Mounts below the base are shown.
     submounts: bool,
+    /// Others change the base.
+    live: Option<live::Live>,
     root: Arc<Node>,
     root_dir: Arc<Dir>,
     root_owner: Mutex<attr::RootOwner>,
@@ -127,6 +131,7 @@ impl Overlay {
             shared,
             realms,
             submounts: options.submounts,
+            live: options.live_base.map(live::Live::new),
             root,
             root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
             root_dir,

@@ -6,6 +6,7 @@ mod caller;
 mod convert;
 mod data;
 mod flags;
+mod live;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,12 @@ impl Adapter {
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {
-        if self.files.is_mapped(&self.overlay, node) { Duration::ZERO } else { LONG }
+        if self.files.is_mapped(&self.overlay, node) { Duration::ZERO } else { self.ttl(node) }
+    }
+
+    /// How long a node, and a name that leads to it, may be believed in.
+    fn ttl(&self, node: u64) -> Duration {
+        self.overlay.trust(Some(NodeId(node))).unwrap_or(LONG)
     }
 
     fn attr(&self, attr: &core::Attr) -> fuse_server::Attr {
@@ -58,7 +64,7 @@ impl Adapter {
             node: entry.node.0,
             generation: 0,
             attr: self.attr(&entry.attr),
-            entry_ttl: LONG,
+            entry_ttl: self.ttl(entry.node.0),
             attr_ttl: self.attr_ttl(entry.node.0),
         }
     }
@@ -110,6 +116,9 @@ impl Adapter {
 impl FileSystem for Adapter {
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
         self.files.connect(negotiated, notifier);
+        if let Some(time) = self.overlay.trust(None) {
+            live::watch(self.files.watched(), &self.overlay, notifier, time);
+        }
         Ok(())
     }
 
@@ -121,7 +130,10 @@ impl FileSystem for Adapter {
             _ => {}
         }
         let found = self.overlay.lookup(NodeId(req.node), name)?;
-        Ok(found.map_or(Entry::negative(LONG), |entry| self.entry(&entry)))
+        Ok(found.map_or_else(
+            || Entry::negative(self.overlay.trust(None).unwrap_or(LONG)),
+            |entry| self.entry(&entry),
+        ))
     }
 
     fn forget(&self, node: u64, count: u64) {
@@ -242,6 +254,7 @@ impl FileSystem for Adapter {
         let dir = self.overlay.open_dir(NodeId(req.node))?;
         // A listing from the kernel's cache would not move the time of access.
         let flags = match self.overlay.access_is_due(NodeId(req.node)) {
+            _ if self.overlay.trust(None).is_some() => OpenFlags::empty(),
             true => OpenFlags::CACHE_DIR,
             false => OpenFlags::CACHE_DIR | OpenFlags::KEEP_CACHE,
         };

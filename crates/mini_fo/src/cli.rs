@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod check;
 mod list;
 mod umount;
 
@@ -24,6 +25,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Mount(args) => serve::carry_out(typed(args)?.order()?),
         Command::Umount(args) => umount::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Check(args) => check::run(&args),
     }
 }
 

@@ -47,7 +47,7 @@ fn main() -> io::Result<()> {
 fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
     // A name with a hyphen is the page's; the usage keeps the blank.
     let usage = name.replacen('-', " ", 1);
-    // clap wants names that live for ever; there are four of them.
+    // clap wants names that live for ever; there are five of them.
     let page: &'static str = Box::leak(name.into());
     let titled = command.clone().name(page).display_name(page);
     let titled = titled.bin_name(usage);
@@ -84,17 +84,19 @@ fn more(command: &str) -> String {
         "mount" => mount_options() + MOUNT_NOTES + EXAMPLES,
         "umount" => UMOUNT_NOTES.to_owned(),
         "list" => LIST_NOTES.to_owned(),
+        "check" => CHECK_NOTES.to_owned(),
         _ => String::new(),
     }
 }
 
 /// The exit codes that a page lists; empty: all.
 fn codes_of(name: &str) -> Vec<u8> {
-    use exit::code::{BUSY, FAILURE, NOT_MOUNTED, USAGE};
+    use exit::code::{BASE, BUSY, FAILURE, FOUND, IN_USE, NESTED, NOT_MOUNTED, STORAGE, USAGE};
     match name {
         "mini_fo-mount" => (0..NOT_MOUNTED).collect(),
         "mini_fo-umount" => vec![0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
         "mini_fo-list" => vec![0, FAILURE, USAGE],
+        "mini_fo-check" => vec![0, FAILURE, USAGE, BASE, STORAGE, IN_USE, NESTED, FOUND],
         _ => Vec::new(),
     }
 }
@@ -140,6 +142,7 @@ fn helper_page() -> String {
 fn see_also(name: &str) -> String {
     let pages = [
         ("mini_fo", 1),
+        ("mini_fo-check", 1),
         ("mini_fo-list", 1),
         ("mini_fo-mount", 1),
         ("mini_fo-umount", 1),
@@ -205,8 +208,25 @@ entries). It is not shown in the mount, and names that begin so cannot be
 created there.
 ";
 
+const CHECK_NOTES: &str = r".SH NOTES
+One line for each thing found, by its path in the storage:
+.IP \(bu 2
+META lines that are damaged or unfinished, and unfinished work of a crash;
+.IP \(bu 2
+deleted entries that the base has not any more, renamed directories whose base
+directory is gone, and entries whose type is another one in the base;
+.IP \(bu 2
+that the storage was made for another base, or that another file system is
+where the base was.
+.PP
+None of it keeps the tree from being mounted, but for another base
+(accept_base). What the storage holds wins. In storages of the 2005 module
+entries that were never in the base count as gone.
+";
+
 const MOUNT_NOTES: &str = r".SH NOTES
-Neither base nor storage may be changed by others while they are mounted.
+The storage may not be changed by others while it is mounted, and the base only
+with \fBlive_base\fR.
 .PP
 Mounts of root are open to all users, and owners and modes are checked by the
 kernel. Mounts of other users are open to themselves alone, unless

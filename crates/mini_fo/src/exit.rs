@@ -26,6 +26,8 @@ pub mod code {
     pub const NOT_MOUNTED: u8 = 9;
     /// The mount is busy.
     pub const BUSY: u8 = 10;
+    /// `mini_fo check` found something.
+    pub const FOUND: u8 = 11;
 }
 
 /// What each code means, for the man pages.
@@ -46,6 +48,7 @@ pub const MEANINGS: &[(u8, &str)] = &[
     ),
     (code::NOT_MOUNTED, "not a mini_fo mount"),
     (code::BUSY, "the mount is busy"),
+    (code::FOUND, "mini_fo check found damage, or that the base has changed"),
 ];
 
 /// What mount(8) expects of a helper.

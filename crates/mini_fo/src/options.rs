@@ -39,6 +39,8 @@ pub enum Opt {
     Volatile,
     /// Mounts below the base are part of it.
     Submounts,
+    /// Others change the base.
+    LiveBase,
     /// Data of storage files is read and written by the kernel itself.
     Passthrough(bool),
     /// Write the log to this file.
@@ -136,6 +138,14 @@ pub const SPECS: &[Spec] = &[
         Opt::Submounts,
         "file systems mounted below the base are part of the tree \
          (else their mount points are empty directories)",
+    ),
+    spec(
+        "live_base",
+        Some("[SECONDS]"),
+        Opt::LiveBase,
+        "others change the base while it is mounted: what they do to objects that are not \
+         in the storage shows within SECONDS (1 if not given, at least 0.01). Without it the \
+         base must stay as it is",
     ),
     spec("log", Some("FILE"), Opt::Log, "append the log to FILE instead of the system log"),
     spec(

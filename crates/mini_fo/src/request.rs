@@ -3,12 +3,16 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
 use crate::ids::{IdOptions, Ids};
 use crate::options::{Flag, Item, Opt, OptionError};
+
+/// How soon changes of the base are to be seen, if nothing else is said.
+const LIVE_BASE: Duration = Duration::from_secs(1);
 
 /// What was typed, from either command line.
 #[derive(Debug, Default)]
@@ -69,6 +73,8 @@ pub struct MountRequest {
     pub volatile: bool,
     /// Mounts below the base are shown.
     pub submounts: bool,
+    /// Others change the base; how soon it is to be seen.
+    pub live_base: Option<Duration>,
     /// Use passthrough where the system has it.
     pub passthrough: bool,
     /// How owners are shown and set.
@@ -125,6 +131,7 @@ impl Typed {
             accept_base: self.accept_base,
             volatile: false,
             submounts: false,
+            live_base: None,
             passthrough: true,
             ids: Ids::default(),
             foreground: self.foreground,
@@ -144,6 +151,7 @@ impl Typed {
                 Opt::AcceptBase => request.accept_base = true,
                 Opt::Volatile => request.volatile = true,
                 Opt::Submounts => request.submounts = true,
+                Opt::LiveBase => request.live_base = Some(live_base(item)?),
                 Opt::Passthrough(on) => request.passthrough = on,
                 Opt::Ids(opt) => ids.take(opt, item.value.as_deref())?,
                 _ => {}
@@ -181,6 +189,22 @@ fn once(slot: &mut Option<OsString>, item: &Item, name: &'static str) -> Result<
         _ => {
             *slot = item.value.clone();
             Ok(())
+        }
+    }
+}
+
+/// The value of `live_base`: seconds, also fractions.
+fn live_base(item: &Item) -> Result<Duration, Failure> {
+    let Some(value) = &item.value else { return Ok(LIVE_BASE) };
+    let seconds: Option<f64> = value.to_str().and_then(|text| text.parse().ok());
+    match seconds {
+        Some(seconds) if (0.01..=86_400.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => {
+            let value = value.to_string_lossy().into_owned();
+            let known = "0.01 to 86400 (seconds)";
+            Err(OptionError::BadValue { name: "live_base", value, known }.into())
         }
     }
 }

@@ -100,6 +100,7 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
         submounts: request.submounts,
+        live_base: request.live_base,
         access_times: access_times(request.flags),
     };
     let begun = Instant::now();
@@ -133,7 +134,8 @@ fn is_held(storage: &Path) -> bool {
     mounts.iter().any(|mount| record.is_shown_by(mount))
 }
 
-fn refusal(mut error: OpenError) -> Failure {
+/// The exit code of an error, and who holds the storage.
+pub fn refusal(mut error: OpenError) -> Failure {
     if let OpenError::StorageInUse { path, by } = &mut error
         && let Some(record) = registry::holder(path)
     {
@@ -159,7 +161,7 @@ fn refusal(mut error: OpenError) -> Failure {
 fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Adapter>, Failure> {
     let root = rustix::process::geteuid().is_root();
     let config = Config {
-        flags: Config::default().flags.with(InitFlags::EXPORT_SUPPORT).with(
+        flags: caching(request).with(InitFlags::EXPORT_SUPPORT).with(
             match request.default_permissions {
                 // ACLs imply that the kernel checks permissions; without that
                 // it refuses to allow idmapped mounts.
@@ -184,6 +186,19 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
         .map_err(|error| Failure::new(code::MOUNT, error))?;
     let adapter = Arc::new(Adapter::new(Arc::clone(overlay), request.ids.clone()));
     Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
+}
+
+/// What the kernel may cache on its own.
+fn caching(request: &MountRequest) -> InitFlags {
+    let flags = Config::default().flags;
+    if request.live_base.is_none() {
+        return flags;
+    }
+    // Numbers of deleted objects come back: a target might be another link's.
+    flags
+        .without(InitFlags::EXPLICIT_INVAL_DATA)
+        .without(InitFlags::CACHE_SYMLINKS)
+        .with(InitFlags::AUTO_INVAL_DATA)
 }
 
 /// How deep file systems may be stacked: as little as the storage needs, for

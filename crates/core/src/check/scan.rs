@@ -8,6 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
+use super::lost::{BaseDir, Lost, Shows};
 use crate::error::Warning;
 use crate::meta::{self, Loaded};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
@@ -25,13 +26,15 @@ pub(super) struct Scanned {
     pub damaged: bool,
     /// The storage holds no entry but META.
     pub empty: bool,
-    /// A crash has left unfinished work.
-    pub leftovers: bool,
+    /// Unfinished work that a crash has left.
+    pub leftovers: u64,
+    /// Entries that the base has not any more, and that were not listed.
+    pub lost: u64,
 }
 
 struct Scan<'a> {
     root: &'a OwnedFd,
-    base: &'a OwnedFd,
+    lost: Lost<'a>,
     path: &'a Path,
     task: Task,
     warnings: &'a mut Vec<Warning>,
@@ -52,29 +55,48 @@ enum Task {
 /// and its descriptor unless it is too far up.
 struct Level {
     name: Vec<u8>,
-    left: Vec<Vec<u8>>,
+    left: Vec<Sub>,
     fd: Option<OwnedFd>,
+    shows: Shows,
+    base: BaseDir,
 }
 
-/// Looks at all META files and reports damage, and redirects that lead
-/// nowhere. What cannot be read is a warning. Nothing is written.
+impl Level {
+    fn close(&mut self) {
+        self.fd = None;
+        if matches!(self.base, BaseDir::Open(_)) {
+            self.base = BaseDir::Closed;
+        }
+    }
+}
+
+/// A subdirectory to visit.
+struct Sub {
+    name: Vec<u8>,
+    shows: Shows,
+}
+
+/// Looks at all META files and reports damage, and what is not in the base any
+/// more (`list`: entry by entry). What cannot be read is a warning. Nothing is
+/// written.
 pub(super) fn scan(
     root: &OwnedFd,
     base: &OwnedFd,
     path: &Path,
+    list: bool,
     warnings: &mut Vec<Warning>,
 ) -> Scanned {
-    let (task, mut empty) = (Task::Look, true);
-    let mut scan = Scan { root, base, path, task, warnings, damages: 0, leftovers: 0 };
+    let (task, mut empty, lost) = (Task::Look, true, Lost::new(base, list));
+    let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut empty) {
         let path = path.to_path_buf();
         scan.warnings.push(Warning::Unchecked { path, errno });
     }
-    let (damages, leftovers) = (scan.damages, scan.leftovers);
+    let (damages, leftovers, lost) = (scan.damages, scan.leftovers, scan.lost.unlisted);
     if damages > LISTED {
         warnings.push(Warning::MoreDamage { count: damages - LISTED });
     }
-    Scanned { damaged: damages > 0, empty, leftovers: leftovers > 0 }
+    Scanned { damaged: damages > 0, empty, leftovers, lost }
 }
 
 /// Removes unfinished work, once it is known that the storage may be written.
@@ -86,8 +108,8 @@ pub(super) fn remove_leftovers(
 ) {
     // What cannot be read has been reported by the first walk.
     let mut unreported = Vec::new();
-    let (task, warned) = (Task::Clean, &mut unreported);
-    let mut scan = Scan { root, base, path, task, warnings: warned, damages: 0, leftovers: 0 };
+    let (task, warned, lost) = (Task::Clean, &mut unreported, Lost::new(base, false));
+    let mut scan = Scan { root, lost, path, task, warnings: warned, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut true) {
         tracing::warn!("unfinished work of a crash is not removed: {errno}");
     }
@@ -101,26 +123,29 @@ impl Scan<'_> {
     fn walk(&mut self, empty: &mut bool) -> Result<(), Errno> {
         let fd = rustix::io::fcntl_dupfd_cloexec(self.root, 0)?;
         let mut levels: Vec<Level> = Vec::new();
-        let mut left = self.visit(fd.as_fd(), &levels, b"", empty)?;
+        let base = BaseDir::root(self.lost.base);
+        let mut left = self.visit(fd.as_fd(), &base, &levels, b"", empty)?;
         left.reverse();
-        levels.push(Level { name: Vec::new(), left, fd: Some(fd) });
+        levels.push(Level { name: Vec::new(), left, fd: Some(fd), shows: Shows::Same, base });
         while let Some(level) = levels.last_mut() {
-            let Some(name) = level.left.pop() else {
+            let Some(Sub { name, shows }) = level.left.pop() else {
                 levels.pop();
                 continue;
             };
             let parent = self.descriptor(&mut levels)?;
-            match sys::open_dir(parent, &name) {
-                Ok(fd) => match self.visit(fd.as_fd(), &levels, &name, &mut false) {
+            let opened = sys::open_dir(parent, &name);
+            let base = self.base_below(&levels, &name, &shows);
+            match opened {
+                Ok(fd) => match self.visit(fd.as_fd(), &base, &levels, &name, &mut false) {
                     Ok(left) => {
                         let depth = levels.len();
                         // The top stays open: all others are reached from it.
                         if depth > HELD
                             && let Some(far) = levels.get_mut(depth - HELD)
                         {
-                            far.fd = None;
+                            far.close();
                         }
-                        levels.push(Level { name, left, fd: Some(fd) });
+                        levels.push(Level { name, left, fd: Some(fd), shows, base });
                     }
                     Err(errno) => self.unchecked(&levels, &name, errno),
                 },
@@ -144,22 +169,33 @@ impl Scan<'_> {
             below.fd = Some(sys::open_dir(parent.as_fd(), &below.name)?);
             // Keeping the last ones spares the next levels this way down.
             if index > held && index + HELD < last {
-                above.fd = None;
+                above.close();
             }
         }
         let fd = levels.last().and_then(|level| level.fd.as_ref());
         fd.map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
-    /// One directory. The result are the names of its subdirectories.
+    /// The base directory of a subdirectory of the last level.
+    fn base_below(&self, levels: &[Level], name: &[u8], shows: &Shows) -> BaseDir {
+        let Some(parent) = levels.last().filter(|_| self.task == Task::Look) else {
+            return BaseDir::None;
+        };
+        let above = levels.iter().skip(1).map(|level| (&*level.name, &level.shows));
+        parent.base.below(self.lost.base, name, shows, above)
+    }
+
+    /// One directory. The result are its subdirectories.
     fn visit(
         &mut self,
         dir: BorrowedFd<'_>,
+        base: &BaseDir,
         above: &[Level],
         name: &[u8],
         empty: &mut bool,
-    ) -> Result<Vec<Vec<u8>>, Errno> {
+    ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
+        let mut others = Vec::new();
         let mut has_meta = false;
         each_entry(dir, |entry| {
             match entry.name {
@@ -175,24 +211,42 @@ impl Scan<'_> {
                     *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
                         subdirs.push(name.to_vec());
+                    } else if self.lost.list && base.fd().is_some() {
+                        others.push((name.to_vec(), entry.kind));
                     }
                 }
             }
             true
         })?;
+        let mut loaded = Loaded::default();
         if has_meta && self.task == Task::Look {
-            let loaded = meta::load(dir)?;
-            self.report(&loaded, &self.full_path(above, name));
+            loaded = meta::load(dir)?;
+            self.report(&loaded, base, &self.full_path(above, name));
         }
         for leftover in leftovers {
             if self.task == Task::Look || remove_leftover(dir, &leftover).is_ok() {
                 self.leftovers += 1;
             }
         }
-        Ok(subdirs)
+        let index = &loaded.index;
+        if let Some(base) = base.fd().filter(|_| self.task == Task::Look) {
+            let path = self.full_path(above, name);
+            let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
+            for (name, kind) in others.iter().map(|(name, kind)| (name, *kind)).chain(dirs) {
+                if !index.hides(name) && index.redirect(name).is_none() && !is_reserved(name) {
+                    self.lost.entry(name, kind, base, &path, self.warnings);
+                }
+            }
+        }
+        let shows = |name: &[u8]| match index.redirect(name) {
+            Some(path) => Shows::Path(path.into()),
+            None if index.hides(name) || is_reserved(name) => Shows::Nothing,
+            None => Shows::Same,
+        };
+        Ok(subdirs.into_iter().map(|name| Sub { shows: shows(&name), name }).collect())
     }
 
-    fn report(&mut self, loaded: &Loaded, dir: &Path) {
+    fn report(&mut self, loaded: &Loaded, base: &BaseDir, dir: &Path) {
         for damage in loaded.damage.iter().take(LISTED.saturating_sub(self.damages) as usize) {
             let (line, reason) = (damage.line, damage.reason);
             let path = dir.join(META_NAME);
@@ -203,26 +257,7 @@ impl Scan<'_> {
             let path = dir.join(META_NAME);
             self.warnings.push(Warning::UnfinishedMeta { path });
         }
-        for (name, target) in loaded.index.redirects() {
-            if !self.base_has_dir(target) {
-                let target = PathBuf::from(OsStr::from_bytes(target));
-                let path = dir.join(OsStr::from_bytes(name));
-                self.warnings.push(Warning::RedirectLost { path, target });
-            }
-        }
-    }
-
-    fn base_has_dir(&self, path: &[u8]) -> bool {
-        let Ok(mut at) = rustix::io::fcntl_dupfd_cloexec(self.base, 0) else {
-            return true;
-        };
-        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            match sys::open_dir(at.as_fd(), name) {
-                Ok(next) => at = next,
-                Err(errno) => return !matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP),
-            }
-        }
-        true
+        self.lost.meta(&loaded.index, base.fd(), dir, self.warnings);
     }
 
     fn unchecked(&mut self, above: &[Level], name: &[u8], errno: Errno) {

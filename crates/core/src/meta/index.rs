@@ -39,6 +39,11 @@ impl Index {
         self.hidden.contains(name)
     }
 
+    /// Names whose base entries are hidden.
+    pub fn hidden(&self) -> impl Iterator<Item = &[u8]> {
+        self.hidden.iter().map(|name| &**name)
+    }
+
     /// The base path, without a leading slash, that a directory shows.
     #[must_use]
     pub fn redirect(&self, name: &[u8]) -> Option<&[u8]> {

@@ -72,6 +72,12 @@ impl OpenFile {
         self.number
     }
 
+    /// What it reads, while that lies in the base.
+    pub(super) fn in_base(&self) -> Option<Arc<Opened>> {
+        let opened = Arc::clone(&self.opened.read());
+        (!opened.in_storage && !self.node.in_storage()).then_some(opened)
+    }
+
     /// It may write.
     pub fn writes(&self) -> bool {
         self.mode.write
@@ -118,7 +124,10 @@ impl Overlay {
             && !mode.write
             && sys::stat_fd(&opened.fd).is_ok_and(|stat| self.access_moves(&node, &stat));
         let (number, opened) = (self.next_handle(), RwLock::new(Arc::new(opened)));
-        Ok(Arc::new(OpenFile { node, mode, number, opened, access_due: AtomicBool::new(due) }))
+        let access_due = AtomicBool::new(due);
+        let file = OpenFile { node, mode, number, opened, access_due };
+        self.note_opened(&file);
+        Ok(Arc::new(file))
     }
 
     fn truncate_opened(&self, node: &Arc<Node>, opened: &Opened, mode: OpenMode) -> Result<()> {

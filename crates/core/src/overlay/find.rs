@@ -127,8 +127,13 @@ impl Overlay {
     ) -> Result<Option<(NodeRef<'_>, Statx)>> {
         if let Some(node) = self.table.child(parent.id, name) {
             let node = self.reference(node);
-            let stat = self.at(&node, |spot, _| sys::stat(spot))?;
-            return Ok(Some((node, stat)));
+            if self.live.is_none() {
+                let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+                return Ok(Some((node, stat)));
+            }
+            if let Some(found) = self.find_again(parent, dir, name, node)? {
+                return Ok(Some(found));
+            }
         }
         let Some(found) = self.resolve(dir, name)? else {
             return Ok(None);

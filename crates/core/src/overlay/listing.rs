@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::numbers::{Realm, storage_ino};
-use crate::dirs::Dir;
+use crate::dirs::{BaseDir, Dir};
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::sys::{self, RawEntry, Result, Spot, read_entries};
@@ -129,10 +129,10 @@ impl Overlay {
             other => other?,
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        if let Some(base) = dir.base.as_ref().filter(|_| !node.in_storage()) {
+        if let Some(base) = dir.base().filter(|_| !node.in_storage()) {
             self.accessed(node, &sys::stat_fd(base)?);
         }
-        match (&dir.base, dir.storage()) {
+        match (dir.base(), dir.storage()) {
             (None, None) => Ok(Listing::Gone),
             (Some(base), None) => {
                 let fd = sys::open_untraced(Spot::At(base.as_fd(), b"."), flags)?;
@@ -144,7 +144,7 @@ impl Overlay {
                 let fd = sys::open(Spot::At(storage, b"."), flags)?;
                 Ok(Listing::Single { fd, in_storage: true })
             }
-            (base, Some(storage)) => self.merge(node, &dir, base.as_ref(), storage),
+            (base, Some(storage)) => self.merge(node, &dir, base, storage),
         }
     }
 
@@ -156,7 +156,7 @@ impl Overlay {
         offset: u64,
         mut take: impl FnMut(&RawEntry<'_>, Number) -> bool,
     ) -> Result<()> {
-        let realm = dir.base.as_ref().map_or(Realm::default(), |base| base.realm);
+        let realm = dir.base().map_or(Realm::default(), BaseDir::realm);
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
         read_entries(fd.as_fd(), |entry| {
             let name = entry.name;

@@ -50,6 +50,14 @@ pub(super) fn node_id(number: u64) -> NodeId {
 pub(crate) struct Realm(u64);
 
 impl Realm {
+    pub fn from_bits(bits: u64) -> Realm {
+        Realm(bits)
+    }
+
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The number shown for a base object.
     pub fn number(self, ino: u64) -> u64 {
         match self.0 {

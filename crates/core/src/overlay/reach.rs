@@ -41,7 +41,7 @@ impl Overlay {
         if node.is_root() {
             return Ok(Some(Arc::clone(&self.root_dir)));
         }
-        if let Some(dir) = self.dirs.get(node.id) {
+        if let Some(dir) = self.dirs.get(node.id).filter(|dir| self.is_current(dir)) {
             return Ok(Some(dir));
         }
         let mut chain = vec![Arc::clone(node)];
@@ -50,7 +50,7 @@ impl Overlay {
             if parent.is_root() {
                 break Arc::clone(&self.root_dir);
             }
-            if let Some(dir) = self.dirs.get(parent.id) {
+            if let Some(dir) = self.dirs.get(parent.id).filter(|dir| self.is_current(dir)) {
                 break dir;
             }
             chain.push(parent);
@@ -70,6 +70,9 @@ impl Overlay {
         parent: &Dir,
         node: &Arc<Node>,
     ) -> Result<Option<Arc<Dir>>> {
+        if let Some(live) = &self.live {
+            return self.live_dir_below(live, parent, node);
+        }
         let place = node.place.read();
         let Some(link) = place.names.first().filter(|link| link.parent.id == parent.node) else {
             return Ok(None);
@@ -80,7 +83,7 @@ impl Overlay {
         };
         let base = match &place.base {
             BaseRef::None => None,
-            BaseRef::SameName => match &parent.base {
+            BaseRef::SameName => match parent.base() {
                 Some(base) => submount_as_empty(self.open_base_dir(base.as_fd(), &link.name))?,
                 None => None,
             },
@@ -169,8 +172,13 @@ impl Overlay {
                 let held = held.ok_or(Errno::STALE)?;
                 return f(Spot::Fd(held.fd.as_fd()), node.in_storage());
             };
-            let Some(dir) = self.try_dir(&link.parent)? else {
-                continue;
+            let dir = match self.try_dir(&link.parent) {
+                Ok(Some(dir)) => dir,
+                Ok(None) => continue,
+                Err(errno) => match self.live_elsewhere(node, &link, errno)? {
+                    Some(fd) => return f(Spot::Fd(fd.as_fd()), false),
+                    None => continue,
+                },
             };
             let place = node.place.read();
             if node.is_indexed() || !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link))
@@ -185,8 +193,19 @@ impl Overlay {
                 let fd = self.open_base_path(path)?.ok_or(Errno::NOENT)?;
                 return f(Spot::Fd(fd.as_fd()), false);
             }
-            let base = dir.base.as_ref().ok_or(Errno::STALE)?;
-            return f(base.spot(&link.name), false);
+            let base = dir.base().ok_or(Errno::STALE);
+            if self.live.is_none() {
+                return f(base?.spot(&link.name), false);
+            }
+            match base.and_then(|base| self.live_object(node, base.spot(&link.name))) {
+                Ok(fd) => return f(Spot::Fd(fd.as_fd()), false),
+                Err(errno) => {
+                    drop(place);
+                    if let Some(fd) = self.live_elsewhere(node, &link, errno)? {
+                        return f(Spot::Fd(fd.as_fd()), false);
+                    }
+                }
+            }
         }
     }
 

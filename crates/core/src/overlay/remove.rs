@@ -173,7 +173,7 @@ impl Overlay {
         }
         // A redirect without its skeleton shows, too.
         empty = empty && dir.meta.read().redirects().next().is_none();
-        if let Some(base) = dir.base.as_ref().filter(|_| empty) {
+        if let Some(base) = dir.base().filter(|_| empty) {
             each_entry(base.as_fd(), |entry| {
                 empty = is_dot(entry.name) || is_reserved(entry.name) || dir.hides(entry.name);
                 empty

@@ -165,3 +165,12 @@ pub(crate) fn with_umask<T>(umask: u32, mode: u32, create: impl FnOnce(u32) -> T
     }
     create(mode)
 }
+
+/// Makes the descriptor `old` refer to what `new` refers to, in one step: calls
+/// that use it meanwhile see the one or the other.
+pub(crate) fn replace_fd(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: both descriptors are borrowed for the call. `old` stays open and
+    // of the same owner; only what it refers to changes.
+    let ret = unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) };
+    check(ret.into()).map(drop)
+}

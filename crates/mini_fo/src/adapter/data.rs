@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::convert;
+use super::live::Watched;
 use crate::handles::Handles;
 use crate::iomode::{Grant, Modes, Want};
 
@@ -36,6 +37,7 @@ pub struct Files {
     /// backing file is all that the kernel does meanwhile.
     modes: [Mutex<Modes<Arc<BackingId>>>; SHARDS],
     connection: OnceLock<Connection>,
+    watched: Arc<Watched>,
 }
 
 struct Connection {
@@ -75,7 +77,13 @@ impl Files {
             handles: Handles::new(),
             modes: std::array::from_fn(|_| Mutex::new(Modes::new(KEEP_IDLE))),
             connection: OnceLock::new(),
+            watched: Arc::default(),
         }
+    }
+
+    /// Open files of a base that others change.
+    pub fn watched(&self) -> &Arc<Watched> {
+        &self.watched
     }
 
     /// The connection is up.
@@ -123,15 +131,20 @@ impl Files {
             // What the kernel knows of the times may become wrong unseen.
             self.forget_attributes(node);
         }
+        let opened = Arc::new(File { file: Arc::clone(&file), node, grant });
+        let fh = self.handles.insert(opened);
+        let known = self.watched.opened(overlay, fh, &file);
         let flags = match grant {
             Grant::Cached { .. } if file.is_generated() => OpenFlags::DIRECT_IO,
             Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
             Grant::Cached { direct: true, .. } => OpenFlags::DIRECT_IO,
-            Grant::Cached { keep, .. } if keep && !file.access_is_due() => OpenFlags::KEEP_CACHE,
+            Grant::Cached { keep, .. } if keep && known && !file.access_is_due() => {
+                OpenFlags::KEEP_CACHE
+            }
             Grant::Cached { .. } => OpenFlags::empty(),
         };
         OpenReply {
-            fh: self.handles.insert(Arc::new(File { file, node, grant })),
+            fh,
             flags: flags.with(OpenFlags::NOFLUSH),
             backing_id: id.map_or(0, |id| id.raw()),
         }
@@ -172,6 +185,7 @@ impl Files {
     /// The kernel has let go of a file.
     pub fn released(&self, fh: u64) {
         if let Some(file) = self.handles.remove(fh) {
+            self.watched.released(fh);
             let unused = self.modes(file.node).lock().close(file.node, file.grant);
             drop(unused);
         }
@@ -179,6 +193,7 @@ impl Files {
 
     /// The kernel has forgotten a node.
     pub fn forgotten(&self, node: u64) {
+        self.watched.forgotten(node);
         let unused = self.modes(node).lock().forget(node);
         drop(unused);
     }

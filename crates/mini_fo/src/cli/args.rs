@@ -40,6 +40,13 @@ pub enum Command {
     /// Shows mount point, base and storage of each mount, the daemon's
     /// process number and whether it can be written.
     List(ListArgs),
+    /// Look for damage in a storage, and compare it with a base
+    ///
+    /// Lists damaged lines of META, and every entry that the storage speaks of
+    /// and the base has not, or not any more. Nothing is changed. The storage
+    /// must not be mounted for writing.
+    #[command(override_usage = "mini_fo check BASE --storage DIR")]
+    Check(CheckArgs),
 }
 
 /// `mini_fo mount`.
@@ -103,4 +110,16 @@ pub struct ListArgs {
     /// Print a JSON array instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mini_fo check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The tree that is only read
+    #[arg(value_name = "BASE", value_hint = ValueHint::DirPath)]
+    pub base: PathBuf,
+
+    /// The directory that received the changes
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub storage: PathBuf,
 }

@@ -9,10 +9,11 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
+    "share/man/man1/mini_fo-check.1",
     "share/man/man1/mini_fo-list.1",
     "share/man/man1/mini_fo-mount.1",
     "share/man/man1/mini_fo-umount.1",

@@ -5,6 +5,7 @@ mod common;
 
 mod badinput;
 mod base_safety;
+mod check;
 mod cli;
 mod copyup;
 mod defects;
@@ -16,6 +17,7 @@ mod ids;
 mod install;
 mod kept;
 mod layers;
+mod live;
 mod load;
 mod options;
 mod programs;

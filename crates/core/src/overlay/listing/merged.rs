@@ -165,7 +165,7 @@ impl Overlay {
                 }
                 Some(_) => return true,
             }
-            entries.push(name, Number::Shown(base.realm.number(entry.ino)), entry.kind);
+            entries.push(name, Number::Shown(base.realm().number(entry.ino)), entry.kind);
             true
         })
     }

@@ -1,0 +1,169 @@
+//! What META and the storage say of a base that does not have it (any more).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::error::Warning;
+use crate::meta::Index;
+use crate::sys::{self, Spot};
+
+/// Redirects that lead nowhere are listed up to this number also where only a
+/// count was asked for: each hides a whole directory.
+const LISTED: u64 = 100;
+
+/// What a directory of the storage shows of the base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// Nothing.
+    Nothing,
+    /// The base directory of the same name in the parent's base directory.
+    Same,
+    /// The one of this path.
+    Path(Box<[u8]>),
+}
+
+/// Its base directory, as far as it is known.
+pub(super) enum BaseDir {
+    /// Here it is.
+    Open(OwnedFd),
+    /// It has none, or there is none.
+    None,
+    /// It was closed on the way down.
+    Closed,
+}
+
+impl BaseDir {
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            BaseDir::Open(fd) => Some(fd.as_fd()),
+            _ => None,
+        }
+    }
+
+    fn of(opened: Result<OwnedFd, Errno>) -> BaseDir {
+        opened.map_or(BaseDir::None, BaseDir::Open)
+    }
+
+    /// The root of the base.
+    pub fn root(base: &OwnedFd) -> BaseDir {
+        BaseDir::of(rustix::io::fcntl_dupfd_cloexec(base, 0))
+    }
+
+    /// That of a subdirectory `name` which shows `shows`. `above`: what the
+    /// directories above it show, from the root (which is not among them).
+    pub fn below<'l>(
+        &self,
+        base: &OwnedFd,
+        name: &'l [u8],
+        shows: &'l Shows,
+        above: impl Iterator<Item = (&'l [u8], &'l Shows)>,
+    ) -> BaseDir {
+        match (shows, self) {
+            (Shows::Nothing, _) | (Shows::Same, BaseDir::None) => BaseDir::None,
+            (Shows::Path(path), _) => BaseDir::of(open_path(base, path)),
+            (Shows::Same, BaseDir::Open(fd)) => BaseDir::of(sys::open_dir(fd.as_fd(), name)),
+            (Shows::Same, BaseDir::Closed) => {
+                let mut path = Vec::new();
+                for (name, shows) in above.chain([(name, shows)]) {
+                    match shows {
+                        Shows::Nothing => return BaseDir::None,
+                        Shows::Path(target) => path = target.to_vec(),
+                        Shows::Same => {
+                            path.push(b'/');
+                            path.extend_from_slice(name);
+                        }
+                    }
+                }
+                BaseDir::of(open_path(base, &path))
+            }
+        }
+    }
+}
+
+/// Opens a base directory name by name.
+fn open_path(base: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut at = rustix::io::fcntl_dupfd_cloexec(base, 0)?;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        at = sys::open_dir(at.as_fd(), name)?;
+    }
+    Ok(at)
+}
+
+fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
+/// Collects what is lost.
+pub(super) struct Lost<'a> {
+    pub base: &'a OwnedFd,
+    /// Every entry is listed; else most are only counted.
+    pub list: bool,
+    /// Entries that were found and not listed.
+    pub unlisted: u64,
+    redirects: u64,
+}
+
+impl<'a> Lost<'a> {
+    pub fn new(base: &'a OwnedFd, list: bool) -> Lost<'a> {
+        Lost { base, list, unlisted: 0, redirects: 0 }
+    }
+
+    fn found(&mut self, warnings: &mut Vec<Warning>, warning: Warning) {
+        if self.list {
+            warnings.push(warning);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    /// Compares META of the storage directory `dir` with the base.
+    pub fn meta(
+        &mut self,
+        index: &Index,
+        own: Option<BorrowedFd<'_>>,
+        dir: &Path,
+        warnings: &mut Vec<Warning>,
+    ) {
+        for (name, target) in index.redirects() {
+            if !open_path(self.base, target).is_err_and(is_gone) {
+                continue;
+            }
+            self.redirects += 1;
+            let target = PathBuf::from(OsStr::from_bytes(target));
+            let warning = Warning::RedirectLost { path: dir.join(OsStr::from_bytes(name)), target };
+            if self.redirects <= LISTED {
+                warnings.push(warning);
+            } else {
+                self.found(warnings, warning);
+            }
+        }
+        for name in index.hidden() {
+            let there = own.map(|own| sys::stat(Spot::At(own, name)).map(drop));
+            if there.unwrap_or(Err(Errno::NOENT)).is_err_and(is_gone) {
+                let path = dir.join(OsStr::from_bytes(name));
+                self.found(warnings, Warning::WhiteoutLost { path });
+            }
+        }
+    }
+
+    /// Compares the type of a storage entry with that of the base entry that
+    /// it replaces. `kind`: type bits, 0 where unknown.
+    pub fn entry(
+        &mut self,
+        name: &[u8],
+        kind: u32,
+        own: BorrowedFd<'_>,
+        dir: &Path,
+        warnings: &mut Vec<Warning>,
+    ) {
+        let Ok(stat) = sys::stat(Spot::At(own, name)) else { return };
+        if kind != 0 && u32::from(stat.stx_mode) & libc::S_IFMT != kind {
+            let path = dir.join(OsStr::from_bytes(name));
+            self.found(warnings, Warning::TypeChanged { path });
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A base that others change while it is mounted (`-o live_base`).
+//!
+//! Without the option nothing here runs. With it, what was learnt of the base
+//! counts for half the stated time, the kernel's half being the other:
+//!
+//! - a base object is reached through a descriptor that was checked to be the
+//!   node's own, never by name alone;
+//! - a lookup finds out that a name leads to another object now, and takes it
+//!   from the node it had, as an unlink would;
+//! - descriptors of base directories are compared with what the path leads to.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::Statx;
+use rustix::io::Errno;
+
+use super::Overlay;
+use super::file::{OpenFile, Opened};
+use super::find::{Found, NodeRef, kind};
+use super::numbers::{Realm, device};
+use crate::dirs::{BaseDir, Dir};
+use crate::node::{BaseRef, Held, Link, Node};
+use crate::sys::{self, Result, Spot};
+use crate::types::{NodeId, Timestamp};
+
+/// What a mount with a changing base keeps.
+pub(super) struct Live {
+    /// How long what was learnt of a directory counts.
+    trust: Duration,
+    begun: Instant,
+    /// Open base files by node: the objects of those whose name is gone.
+    open: Mutex<HashMap<u64, Vec<Weak<Opened>>>>,
+    swept: AtomicU64,
+}
+
+/// What tells the content of a base file from what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    size: u64,
+    mtime: Timestamp,
+    ctime: Timestamp,
+}
+
+impl Live {
+    pub fn new(time: Duration) -> Live {
+        let swept = AtomicU64::new(0);
+        Live { trust: time / 2, begun: Instant::now(), open: Mutex::default(), swept }
+    }
+
+    /// Milliseconds since the mount, from 1.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn trusts(&self, base: &BaseDir) -> bool {
+        let age = self.now().saturating_sub(base.checked.load(Ordering::Relaxed));
+        u128::from(age) < self.trust.as_millis()
+    }
+
+    /// The object of a node that somebody has open in the base.
+    fn opened(&self, node: &Node) -> Option<OwnedFd> {
+        let opened = self.open.lock().get(&node.id.0)?.iter().find_map(Weak::upgrade)?;
+        rustix::io::fcntl_dupfd_cloexec(opened.fd(), 0).ok()
+    }
+
+    fn note(&self, node: NodeId, opened: &Arc<Opened>) {
+        let mut open = self.open.lock();
+        let of_node = open.entry(node.0).or_default();
+        of_node.retain(|opened| opened.strong_count() > 0);
+        of_node.push(Arc::downgrade(opened));
+        // Now and then the closed ones go: as often as their number doubles.
+        let limit = self.swept.load(Ordering::Relaxed).max(512);
+        if open.len() as u64 > 2 * limit {
+            open.retain(|_, opened| opened.iter().any(|opened| opened.strong_count() > 0));
+            self.swept.store(open.len() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Nothing is there, in whatever way the system says so.
+fn gone<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE | Errno::XDEV) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn identity(stat: &Statx) -> (u64, u64) {
+    (device(stat), stat.stx_ino)
+}
+
+impl Overlay {
+    /// For how long a node's attributes and a name that leads to it may be
+    /// believed; `None`: as long as nobody changes them through the mount.
+    pub fn trust(&self, node: Option<NodeId>) -> Option<Duration> {
+        let live = self.live.as_ref()?;
+        let node = node.and_then(|id| self.node(id).ok());
+        let settled = node.is_some_and(|node| node.in_storage() && !node.is_indexed());
+        (!settled).then_some(live.trust)
+    }
+
+    /// The version of an open file that lies in a base which may change.
+    pub fn version(&self, file: &OpenFile) -> Option<Version> {
+        self.live.as_ref()?;
+        let stat = sys::stat_fd(file.in_base()?.fd()).ok()?;
+        let (mtime, ctime) = (stat.stx_mtime.into(), stat.stx_ctime.into());
+        Some(Version { size: stat.stx_size, mtime, ctime })
+    }
+
+    /// Remembers a base file that was opened.
+    pub(super) fn note_opened(&self, file: &OpenFile) {
+        if let Some(live) = &self.live
+            && let Some(opened) = file.in_base()
+        {
+            live.note(file.node_id(), &opened);
+        }
+    }
+
+    /// A cached directory can be used as it is.
+    pub(super) fn is_current(&self, dir: &Dir) -> bool {
+        let live = self.live.as_ref();
+        live.is_none_or(|live| dir.any_base().is_none_or(|base| live.trusts(base)))
+    }
+
+    /// As `open_dir_below`, where the base may have changed: opens the
+    /// directory, or looks whether the cached one is still the right one.
+    pub(super) fn live_dir_below(
+        &self,
+        live: &Live,
+        parent: &Dir,
+        node: &Arc<Node>,
+    ) -> Result<Option<Arc<Dir>>> {
+        let place = node.place.read();
+        let Some(link) = place.names.first().filter(|link| link.parent.id == parent.node) else {
+            return Ok(None);
+        };
+        let (link, in_storage) = (Arc::clone(link), node.in_storage());
+        // No newer than what it was found by: else every level would add its
+        // own time.
+        let checked = parent.any_base().map_or(0, |base| base.checked.load(Ordering::Relaxed));
+        let checked = if parent.node == NodeId::ROOT { live.now() } else { checked.max(1) };
+        let base = match &place.base {
+            BaseRef::None => None,
+            BaseRef::SameName => match parent.base() {
+                Some(base) => gone(self.open_base_dir(base.as_fd(), &link.name))?,
+                None => None,
+            },
+            BaseRef::Path(path) => self.open_base_path(path)?,
+        };
+        let shows_base = place.base != BaseRef::None;
+        let found = match &base {
+            Some(fd) => {
+                let stat = sys::stat_fd(fd)?;
+                let realm = self.realms.of(&stat, Spot::Fd(fd.as_fd()))?;
+                Some((stat, realm))
+            }
+            None => None,
+        };
+        let own = |(stat, realm): &(Statx, Realm)| realm.number(stat.stx_ino) == node.ino;
+        if !in_storage && !found.as_ref().is_some_and(own) {
+            drop(place);
+            return match self.lose_name(node, &link) {
+                true => Err(Errno::NOENT),
+                // It was copied up meanwhile.
+                false => Ok(None),
+            };
+        }
+        if let Some(dir) = self.dirs.get(node.id) {
+            if let Some(known) = dir.any_base() {
+                let now = base.as_ref().zip(found.as_ref());
+                refresh(known, now, checked)?;
+            }
+            return Ok(Some(dir));
+        }
+        let storage = match parent.storage() {
+            Some(dir) if in_storage => Some(sys::open_dir(dir, &link.name)?),
+            _ => None,
+        };
+        let base = match (base, found) {
+            (Some(fd), Some((_, realm))) => Some(BaseDir::new(fd, realm)),
+            // It may come (back).
+            _ if shows_base => Some(BaseDir::absent(&self.base)?),
+            _ => None,
+        };
+        if let Some(base) = &base {
+            base.checked.store(checked, Ordering::Relaxed);
+        }
+        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage)?)))
+    }
+
+    /// Runs `f` on the base object of a node, whose name leads to `spot`. The
+    /// node's `place` is held. ESTALE: the name leads elsewhere now.
+    pub(super) fn live_object(&self, node: &Node, spot: Spot<'_>) -> Result<OwnedFd> {
+        let Some(fd) = gone(sys::hold(spot))? else { return Err(Errno::STALE) };
+        let stat = sys::stat_fd(&fd)?;
+        let number = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
+        if number == node.ino && kind(&stat) == node.kind { Ok(fd) } else { Err(Errno::STALE) }
+    }
+
+    /// Another way to the object of a node whose name `link` does not lead
+    /// there (`errno`). `None`: look again.
+    pub(super) fn live_elsewhere(
+        &self,
+        node: &Arc<Node>,
+        link: &Arc<Link>,
+        errno: Errno,
+    ) -> Result<Option<OwnedFd>> {
+        let Some(live) = self.live.as_ref().filter(|_| !node.in_storage()) else {
+            return Err(errno);
+        };
+        if !matches!(errno, Errno::STALE | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) {
+            return Err(errno);
+        }
+        if let Some(fd) = self.still_open(live, node) {
+            return Ok(Some(fd));
+        }
+        let several = node.place.read().names.iter().nth(1).is_some();
+        if several && self.lose_name(node, link) {
+            return Ok(None);
+        }
+        Err(Errno::STALE)
+    }
+
+    /// As `find`, of a name that the kernel knows: whether it still leads to
+    /// this node. `None`: it does not, and the node has lost it.
+    pub(super) fn find_again<'a>(
+        &'a self,
+        parent: &Arc<Node>,
+        dir: &Dir,
+        name: &[u8],
+        node: NodeRef<'a>,
+    ) -> Result<Option<(NodeRef<'a>, Statx)>> {
+        if node.in_storage() && !node.is_indexed() {
+            let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+            return Ok(Some((node, stat)));
+        }
+        let found = self.resolve(dir, name)?;
+        let same = |found: &Found| found.ino == node.ino && kind(&found.stat) == node.kind;
+        match found.filter(same) {
+            Some(found) if found.in_storage == node.in_storage() => Ok(Some((node, found.stat))),
+            // Copied up meanwhile; or the storage's object counts.
+            Some(_) => {
+                let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+                Ok(Some((node, stat)))
+            }
+            None => {
+                let link = {
+                    let place = node.place.read();
+                    place.names.iter().find(|link| link.is(parent.id, name)).cloned()
+                };
+                if let Some(link) = link
+                    && !self.lose_name(&node, &link)
+                {
+                    let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+                    return Ok(Some((node, stat)));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The base object of a node, if something keeps a descriptor of it.
+    fn still_open(&self, live: &Live, node: &Node) -> Option<OwnedFd> {
+        if !node.is_dir() {
+            return live.opened(node);
+        }
+        let dir = self.dirs.get(node.id).filter(|_| !node.in_storage())?;
+        rustix::io::fcntl_dupfd_cloexec(dir.base()?.as_fd(), 0).ok()
+    }
+
+    /// Takes a name from a node, as an unlink by others. `false`: it lies in
+    /// the storage (by now), and so does the name.
+    fn lose_name(&self, node: &Arc<Node>, link: &Arc<Link>) -> bool {
+        let object = self.live.as_ref().and_then(|live| self.still_open(live, node));
+        let mut place = node.place.write();
+        if node.in_storage() && !node.is_indexed() {
+            return false;
+        }
+        if place.names.remove(link.parent.id, &link.name) {
+            self.table.remove_name(link.parent.id, &link.name);
+        }
+        if place.names.first().is_none() {
+            if place.held.is_none() && !node.is_indexed() {
+                place.held = object.map(Held::new);
+            }
+            self.dirs.remove(node.id);
+        }
+        true
+    }
+}
+
+/// Makes the cached base directory of a node the one that is there now.
+fn refresh(known: &BaseDir, now: Option<(&OwnedFd, &(Statx, Realm))>, checked: u64) -> Result<()> {
+    let was = match known.is_absent() {
+        true => None,
+        false => Some(identity(&sys::stat_fd(known)?)),
+    };
+    if was != now.map(|(_, (stat, _))| identity(stat)) {
+        known.replace(now.map(|(fd, (_, realm))| (fd, *realm)))?;
+    }
+    known.checked.store(checked, Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! `mini_fo check`.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use mini_fo_core::OpenOptions;
+
+use crate::cli::args::CheckArgs;
+use crate::exit::{Failure, code};
+use crate::serve;
+
+/// Prints what is wrong with a storage, a line each.
+///
+/// # Errors
+/// Something was found; or base or storage cannot be read, or a live mount
+/// writes to the storage.
+pub fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let options = OpenOptions {
+        base: args.base.clone(),
+        storage: args.storage.clone(),
+        ..OpenOptions::default()
+    };
+    let found = mini_fo_core::examine(&options).map_err(serve::refusal)?;
+    let text = found.iter().fold(String::new(), |mut text, finding| {
+        let line: String = finding.to_string().chars().flat_map(shown).collect();
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{line}");
+        text
+    });
+    // A reader that has seen enough is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    match found.len() {
+        0 => Ok(()),
+        1 => Err(Failure::new(code::FOUND, "1 problem found")),
+        count => Err(Failure::new(code::FOUND, format!("{count} problems found"))),
+    }
+}
+
+/// A character for the terminal: control characters as mountinfo writes them.
+fn shown(c: char) -> Vec<char> {
+    if c.is_control() { format!("\\{:03o}", u32::from(c)).chars().collect() } else { vec![c] }
+}
