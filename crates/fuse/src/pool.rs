@@ -5,12 +5,10 @@
 //! than most requests do. Others join when they are needed, wait behind the
 //! first one while there is more than that one can take, and are parked again:
 //!
-//! - a handler says that it will take long ([`blocking_section`]);
+//! - a handler says that it will take long ([`crate::blocking_section`]);
 //! - requests were queueing up each time the reader came back;
 //! - a request is not done after a tick of the watch ([`crate::watch`]).
 
-use std::cell::RefCell;
-use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -27,6 +25,7 @@ use crate::load::Load;
 use crate::reply::ReplyBuf;
 use crate::request::RawRequest;
 use crate::server::FileSystem;
+use crate::spares::{self, Spares};
 use crate::watch::Watch;
 use crate::wire;
 
@@ -39,7 +38,7 @@ const LINGER: Duration = Duration::from_micros(50);
 #[derive(Debug)]
 pub(crate) struct Pool<F> {
     myself: Weak<Pool<F>>,
-    dispatcher: Dispatcher<F>,
+    dispatcher: Arc<Dispatcher<F>>,
     /// Descriptors of the device; readers take them in turn.
     devices: Vec<Arc<Device>>,
     /// A descriptor that does not wait, where there is more than one CPU.
@@ -80,44 +79,11 @@ impl Readers {
     }
 }
 
-/// Whatever can start a spare reader; hides the file system's type.
-pub(crate) trait Spares {
-    fn start_if_none_idle(&self);
-}
-
-thread_local! {
-    /// The pool of the reader that this thread is.
-    static CURRENT: RefCell<Option<Weak<dyn Spares>>> = const { RefCell::new(None) };
-}
-
-/// Shows that slow work is going on; see [`blocking_section`].
-#[derive(Debug)]
-#[must_use = "the section lasts as long as the guard"]
-pub struct BlockingSection(PhantomData<*const ()>);
-
-/// To be called by a method of the file system before work that may take long
-/// (a large copy, fsync, waiting for a lock): if no other reader is free, one
-/// is added, so that other requests are served meanwhile. Without
-/// effect on threads that are no readers.
-pub fn blocking_section() -> BlockingSection {
-    before_blocking();
-    BlockingSection(PhantomData)
-}
-
-/// [`blocking_section`] as a plain function, to be handed to code that should
-/// know nothing of this library: `fn()`.
-pub fn before_blocking() {
-    let pool = CURRENT.with_borrow(|current| current.as_ref().and_then(Weak::upgrade));
-    if let Some(pool) = pool {
-        pool.start_if_none_idle();
-    }
-}
-
 impl<F: FileSystem> Pool<F> {
     /// `normal`: readers at work at once under load; `max`: with those whose
     /// requests take long.
     pub(crate) fn new(
-        dispatcher: Dispatcher<F>,
+        dispatcher: Arc<Dispatcher<F>>,
         devices: Vec<Arc<Device>>,
         eager: Option<Arc<Device>>,
         normal: usize,
@@ -188,8 +154,7 @@ impl<F: FileSystem> Pool<F> {
         let leaving = Leaving(Arc::clone(self));
         std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let pool = &leaving.0;
-            let spares: Weak<dyn Spares> = pool.myself.clone();
-            CURRENT.set(Some(spares));
+            spares::serve_for(pool.myself.clone());
             if let Err(errno) = pool.read_requests(&device, buffers) {
                 tracing::error!(%errno, "reading /dev/fuse");
                 pool.readers.lock().error.get_or_insert(errno);
@@ -365,7 +330,7 @@ fn write(device: &Device, bytes: &[u8]) -> Result<(), Errno> {
 }
 
 impl<F: FileSystem> Spares for Pool<F> {
-    fn start_if_none_idle(&self) {
+    fn announce(&self) {
         self.add_reader(self.max);
     }
 }

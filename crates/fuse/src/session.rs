@@ -45,7 +45,7 @@ impl<F: FileSystem> Session<F> {
             0 => std::thread::available_parallelism().map_or(2, |n| n.get()).max(2),
             n => n,
         };
-        let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated.clone());
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&fs), negotiated.clone()));
         let devices = reader_devices(&device, normal, config.clone_fd);
         let eager = eager_device(&device, config.clone_fd);
         let pool = Pool::new(dispatcher, devices, eager, normal, config.max_threads);
