@@ -83,7 +83,9 @@ mod server;
 mod session;
 mod signals;
 mod spares;
+mod transport;
 mod types;
+mod uring;
 mod watch;
 pub mod wire;
 
@@ -100,4 +102,5 @@ pub use request::RawRequest;
 pub use server::FileSystem;
 pub use session::{Session, StopHandle};
 pub use spares::{BlockingSection, before_blocking, blocking_section};
+pub use transport::{ENABLE_URING, NoRing, Transport, TransportChoice};
 pub use types::*;

@@ -10,7 +10,7 @@
 //! - a request is not done after a tick of the watch ([`crate::watch`]).
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,8 @@ pub(crate) struct Pool<F> {
     /// Requests received.
     received: AtomicU64,
     watch: Watch,
+    /// See [`start`](Self::start).
+    alone: AtomicBool,
     /// Innermost lock: nothing else is locked while it is held.
     readers: Mutex<Readers>,
     changed: Condvar,
@@ -99,15 +101,22 @@ impl<F: FileSystem> Pool<F> {
             idle: AtomicUsize::new(0),
             received: AtomicU64::new(0),
             watch: Watch::default(),
+            alone: AtomicBool::new(false),
             readers: Mutex::new(Readers::default()),
             changed: Condvar::new(),
         })
     }
 
-    /// Starts the first reader, and the watch.
-    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<()> {
+    /// Starts the first reader, and the watch. `alone`: requests come another
+    /// way; what is left, FORGET and INTERRUPT, is for one reader, and nobody
+    /// waits for it.
+    pub(crate) fn start(self: &Arc<Self>, alone: bool) -> std::io::Result<()> {
+        self.alone.store(alone, Ordering::Relaxed);
         self.idle.fetch_add(1, Ordering::AcqRel);
         self.spawn()?;
+        if alone {
+            return Ok(());
+        }
         let pool = Arc::clone(self);
         let watch = std::thread::Builder::new().name("fuse-watch".to_owned());
         if let Err(error) = watch.spawn(move || pool.watch.run(|| pool.is_stalled(), &*pool)) {
@@ -210,7 +219,8 @@ impl<F: FileSystem> Pool<F> {
         request: &mut [u8],
         asked: Instant,
     ) -> (Result<usize, Errno>, &'a Device) {
-        if let Some(eager) = self.eager.as_deref() {
+        let alone = self.alone.load(Ordering::Relaxed);
+        if let Some(eager) = self.eager.as_deref().filter(|_| !alone) {
             loop {
                 match rustix::io::read(eager.as_fd(), &mut *request) {
                     Err(Errno::AGAIN) if asked.elapsed() < LINGER => rustix::thread::sched_yield(),
@@ -241,6 +251,9 @@ impl<F: FileSystem> Pool<F> {
     /// Calls a parked reader or starts one, unless one is idle or `limit`
     /// readers are at work.
     fn add_reader(&self, limit: usize) {
+        if self.alone.load(Ordering::Relaxed) {
+            return;
+        }
         // Counting it as idle at once keeps a second caller from adding
         // another before this one has begun.
         if self.idle.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
