@@ -15,6 +15,7 @@
 
 mod cpus;
 mod entry;
+mod kick;
 mod queue;
 mod ring;
 mod worker;
@@ -140,7 +141,7 @@ impl<F: FileSystem> Uring<F> {
         }
         for _ in 1..AT_FIRST {
             for &cpu in &usable {
-                uring.add_worker(cpu, false);
+                uring.add_worker(cpu);
             }
         }
         uring.start_supervisor();
@@ -171,10 +172,19 @@ impl<F: FileSystem> Uring<F> {
         spawned.map(drop).map_err(|error| error.raw_os_error().map_or(Errno::AGAIN, errno))
     }
 
-    /// A further thread for the queue of a CPU. `kick`: requests may be
-    /// waiting there.
-    fn add_worker(self: &Arc<Self>, cpu: u16, kick: bool) {
-        if self.started.load(Ordering::Relaxed) >= self.max {
+    /// Sees to it that a queue has places, and that they are used.
+    fn relieve(self: &Arc<Self>, cpu: u16) {
+        let Some(queue) = self.queue(cpu) else { return };
+        queue.granted();
+        if queue.idle() < RESERVE {
+            self.add_worker(cpu);
+        }
+        self.kick(cpu);
+    }
+
+    /// A further thread for the queue of a CPU.
+    fn add_worker(self: &Arc<Self>, cpu: u16) {
+        if !self.may_grow() {
             return;
         }
         let (report, registered) = mpsc::channel();
@@ -182,7 +192,6 @@ impl<F: FileSystem> Uring<F> {
             .and_then(|ring| self.start_worker(ring, &[cpu], Some(cpu), Some(report)))
             .and_then(|()| registered.recv().unwrap_or(Err(Errno::CANCELED)));
         match added {
-            Ok(()) if kick => self.kick(cpu),
             Ok(()) => {}
             Err(Errno::NOTCONN | Errno::CONNABORTED) => {}
             Err(error) => tracing::warn!(%error, cpu, "cannot add a thread for requests"),
@@ -192,19 +201,11 @@ impl<F: FileSystem> Uring<F> {
     /// Makes the kernel hand out requests that had to wait: it gives a new
     /// place to the next request that comes, and those that wait only to
     /// places from which an answer comes. So a request is made to come.
-    fn kick(self: &Arc<Self>, cpu: u16) {
-        if !self.queue(cpu).is_some_and(Queue::kick) {
-            return;
-        }
-        let uring = Arc::clone(self);
-        // Nothing else may depend on the answer: it can take its time.
-        let kick = std::thread::Builder::new().name("fuse-kick".to_owned()).spawn(move || {
-            let _there = cpus::pin(cpu);
-            let _ = rustix::fs::statfs(&uring.point);
-            uring.queue(cpu).map(Queue::kicked);
-        });
-        if kick.is_err() {
-            self.queue(cpu).map(Queue::kicked);
+    fn kick(&self, cpu: u16) {
+        if self.queue(cpu).is_some_and(Queue::is_behind)
+            && let Err(error) = kick::kick(self.point.clone(), cpu)
+        {
+            tracing::debug!("cannot make a request come: {error}");
         }
     }
 
@@ -227,10 +228,7 @@ impl<F: FileSystem> Uring<F> {
             while !state.ended {
                 match state.wanted.pop() {
                     Some(cpu) => parking_lot::MutexGuard::unlocked(&mut state, || {
-                        if let Some(queue) = uring.queue(cpu) {
-                            queue.granted();
-                        }
-                        uring.add_worker(cpu, true);
+                        uring.relieve(cpu);
                     }),
                     None => uring.changed.wait(&mut state),
                 }
@@ -241,6 +239,11 @@ impl<F: FileSystem> Uring<F> {
         }
     }
 
+    /// Whether there may be more threads.
+    fn may_grow(&self) -> bool {
+        self.started.load(Ordering::Relaxed) < self.max
+    }
+
     /// The queue of a CPU.
     fn queue(&self, qid: u16) -> Option<&Queue> {
         self.queues.get(usize::from(qid))
@@ -249,7 +252,7 @@ impl<F: FileSystem> Uring<F> {
     /// Asks for another thread for a queue.
     fn want(&self, qid: u16) {
         let queue = self.queue(qid);
-        if queue.is_some_and(Queue::ask) && self.started.load(Ordering::Relaxed) < self.max {
+        if queue.is_some_and(Queue::ask) {
             self.state.lock().wanted.push(qid);
             self.changed.notify_all();
         }

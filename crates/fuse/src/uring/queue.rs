@@ -11,10 +11,8 @@ pub(super) struct Queue {
     idle: AtomicIsize,
     /// Another thread was asked for.
     asked: AtomicBool,
-    /// No place waited at some time: requests may have had to.
-    dry: AtomicBool,
-    /// A request is being made to come.
-    kicked: AtomicBool,
+    /// No place waited at some time: requests may have had to since.
+    behind: AtomicBool,
 }
 
 impl Queue {
@@ -27,20 +25,20 @@ impl Queue {
     pub(super) fn taken(&self) -> isize {
         let idle = self.idle.fetch_sub(1, Ordering::AcqRel) - 1;
         if idle <= 0 {
-            self.dry.store(true, Ordering::Release);
+            self.behind.store(true, Ordering::Release);
         }
         idle
     }
 
-    /// Whether requests may wait although a place is free, which nobody deals
-    /// with yet. To be followed by [`kicked`](Self::kicked).
-    pub(super) fn kick(&self) -> bool {
-        self.dry.swap(false, Ordering::AcqRel) && !self.kicked.swap(true, Ordering::AcqRel)
+    /// Whether requests may have to wait in the kernel, even if places are
+    /// free by now.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 
-    /// That has been dealt with.
-    pub(super) fn kicked(&self) {
-        self.kicked.store(false, Ordering::Release);
+    /// An answer was handed over, and no request came out in exchange.
+    pub(super) fn caught_up(&self) {
+        self.behind.store(false, Ordering::Release);
     }
 
     /// How many wait.

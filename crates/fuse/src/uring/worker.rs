@@ -145,13 +145,21 @@ impl<F: FileSystem> Worker<F> {
             return;
         }
         (slot.counted, slot.again) = (None, false);
-        if idle < RESERVE {
+        let behind = self.uring.queue(slot.qid).is_some_and(Queue::is_behind);
+        if behind || idle < RESERVE && self.uring.may_grow() {
             self.uring.want(slot.qid);
         }
+        let qid = slot.qid;
         current.qid.store(slot.qid, Ordering::Relaxed);
         let (commit_id, counted) = answer(&self.uring.dispatcher, &mut slot.entry);
         slot.counted = counted;
         self.push(index, abi::URING_CMD_COMMIT_AND_FETCH, 0, commit_id);
+        if behind {
+            let _ = self.ring.submit(false);
+            if !self.ring.has_completion() {
+                self.uring.queue(qid).map(Queue::caught_up);
+            }
+        }
         if current.loose.swap(false, Ordering::Relaxed) {
             // The client need not wait for the way back.
             let _ = self.ring.submit(false);
@@ -248,3 +256,7 @@ fn build<F: FileSystem>(
     dispatcher.dispatch(&RawRequest { header, op, payload: copy }, &mut reply);
     (reply.error(), reply.len(), reply.entry())
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
