@@ -56,11 +56,13 @@
 //! Whatever lies below the mount point, and below the file system, is to be
 //! opened before [`Mount::new`].
 //!
-//! # Other transports
+//! # Transports
 //!
-//! [`Dispatcher`] serves a request in parts ([`RawRequest`]) and builds the
-//! answer's body in memory of the caller's choice ([`ReplyBuf`]). The classic
-//! `/dev/fuse` loop is one caller.
+//! Requests come from `/dev/fuse`, or through io_uring with threads on each
+//! CPU where the kernel allows it ([`Config::transport`],
+//! [`Session::transport`]). For others, [`Dispatcher`] serves a request in
+//! parts ([`RawRequest`]) and builds the answer's body in memory of the
+//! caller's choice ([`ReplyBuf`]).
 
 #![deny(unsafe_code)]
 

@@ -1,6 +1,8 @@
 //! A file system in memory with most operations, and a mount of it that
 //! cleans up after itself.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 mod memfs;
 pub mod rings;
 
