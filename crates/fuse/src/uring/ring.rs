@@ -159,8 +159,8 @@ impl Ring {
 
     /// Makes the ring usable, by this thread only.
     pub(super) fn enable(&self) -> Result<(), Errno> {
-        // SAFETY: the operation takes no argument.
         let op = IoringRegisterOp::RegisterEnableRings;
+        // SAFETY: the operation takes no argument.
         unsafe { io_uring_register(&self.fd, op, std::ptr::null(), 0).map(drop) }
     }
 
