@@ -147,6 +147,11 @@ pub const EXPIRE_ONLY: u32 = 1 << 0;
 /// Extension type: supplementary groups; smaller ones are security contexts.
 pub const EXT_GROUPS: u32 = 32;
 
+/// Command to a ring: here is a place for requests.
+pub const URING_CMD_REGISTER: u32 = 1;
+/// Command to a ring: here is an answer; its place is free for a request.
+pub const URING_CMD_COMMIT_AND_FETCH: u32 = 2;
+
 /// Bytes of an old-style SETXATTR structure (without `SETXATTR_EXT`).
 pub const COMPAT_SETXATTR_IN_SIZE: usize = 8;
 /// Bytes of an INIT structure without `INIT_EXT`.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use crate::transport::NoRing;
+
 /// Why mounting or unmounting failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,6 +100,9 @@ pub enum SessionError {
     /// [`FileSystem::init`](crate::FileSystem::init) failed.
     #[error("the file system refused to start: {0}")]
     Init(Errno),
+    /// Rings were demanded.
+    #[error("{0}")]
+    NoRing(NoRing),
     /// No memory for buffers or no thread.
     #[error("cannot start a reader thread: {0}")]
     Thread(std::io::Error),

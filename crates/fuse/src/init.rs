@@ -2,6 +2,7 @@
 
 use crate::abi;
 use crate::flags::flag_set;
+use crate::transport::TransportChoice;
 
 flag_set! {
     /// Features of a connection (`FUSE_*` in the kernel's header), negotiated
@@ -94,7 +95,7 @@ flag_set! {
 }
 
 /// Features in which this library itself takes part, or that bind it, and that
-/// a wish alone cannot bring.
+/// a wish alone cannot bring. Rings are asked for by [`Config::transport`].
 const UNSUPPORTED: InitFlags = InitFlags::OVER_IO_URING
     .with(InitFlags::SPLICE_READ)
     .with(InitFlags::SPLICE_WRITE)
@@ -131,6 +132,9 @@ pub struct Config {
     pub max_threads: usize,
     /// Gives each reader a descriptor of its own, where the kernel can.
     pub clone_fd: bool,
+    /// How requests are to come. With rings, `threads` does not count, and
+    /// `max_threads` bounds the threads that are added under load.
+    pub transport: TransportChoice,
 }
 
 impl Default for Config {
@@ -161,6 +165,7 @@ impl Default for Config {
             threads: 0,
             max_threads: 64,
             clone_fd: true,
+            transport: TransportChoice::Auto,
         }
     }
 }
@@ -197,13 +202,18 @@ impl Negotiated {
 const DEFAULT_MAX_PAGES: u16 = 32;
 
 /// Works out the agreement and the answer to an INIT request.
-pub(crate) fn negotiate(config: &Config, init: &abi::InitIn) -> (Negotiated, abi::InitOut) {
-    let mut offered = u64::from(init.flags);
-    if offered & InitFlags::INIT_EXT.bits() != 0 {
-        offered |= u64::from(init.flags2) << 32;
+///
+/// `rings`: requests shall come through rings, which are ready to be used.
+pub(crate) fn negotiate(
+    config: &Config,
+    init: &abi::InitIn,
+    rings: bool,
+) -> (Negotiated, abi::InitOut) {
+    let offered = offered(init);
+    let mut flags = wanted(config) & offered;
+    if rings {
+        flags |= InitFlags::OVER_IO_URING & offered;
     }
-    let offered = InitFlags::from_bits(offered);
-    let flags = wanted(config) & offered;
     let max_pages = if flags.contains(InitFlags::MAX_PAGES) {
         config.max_pages.max(1)
     } else {
@@ -234,6 +244,15 @@ pub(crate) fn negotiate(config: &Config, init: &abi::InitIn) -> (Negotiated, abi
         ..abi::InitOut::default()
     };
     (negotiated, out)
+}
+
+/// What the kernel can do.
+pub(crate) fn offered(init: &abi::InitIn) -> InitFlags {
+    let mut offered = u64::from(init.flags);
+    if offered & InitFlags::INIT_EXT.bits() != 0 {
+        offered |= u64::from(init.flags2) << 32;
+    }
+    InitFlags::from_bits(offered)
 }
 
 /// The wishes, made consistent.
@@ -275,7 +294,7 @@ mod tests {
         // Linux 5.10: no INIT_EXT, so the second word is noise.
         let old = InitFlags::ASYNC_READ | InitFlags::MAX_PAGES | InitFlags::PASSTHROUGH;
         let config = Config { max_stack_depth: 1, ..Config::default() };
-        let (agreed, out) = negotiate(&config, &init(32, old));
+        let (agreed, out) = negotiate(&config, &init(32, old), false);
         assert_eq!(agreed.flags, InitFlags::ASYNC_READ | InitFlags::MAX_PAGES);
         assert!(!agreed.passthrough);
         assert_eq!((out.minor, out.flags2, out.max_stack_depth), (32, 0, 0));
@@ -291,7 +310,7 @@ mod tests {
                 flags: Config::default().flags | more,
                 ..Config::default()
             };
-            negotiate(&config, &init(45, all)).0.passthrough
+            negotiate(&config, &init(45, all), false).0.passthrough
         };
         assert!(ask(1, InitFlags::empty()));
         assert!(ask(2, InitFlags::empty()));
@@ -302,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_newer_kernel_gets_our_minor_version() {
-        let (agreed, out) = negotiate(&Config::default(), &init(99, InitFlags::MAX_PAGES));
+        let (agreed, out) = negotiate(&Config::default(), &init(99, InitFlags::MAX_PAGES), true);
         assert_eq!((agreed.minor, out.minor), (45, 45));
     }
 }

@@ -56,11 +56,13 @@
 //! Whatever lies below the mount point, and below the file system, is to be
 //! opened before [`Mount::new`].
 //!
-//! # Other transports
+//! # Transports
 //!
-//! [`Dispatcher`] serves a request in parts ([`RawRequest`]) and builds the
-//! answer's body in memory of the caller's choice ([`ReplyBuf`]). The classic
-//! `/dev/fuse` loop is one caller.
+//! Requests come from `/dev/fuse`, or through io_uring with threads on each
+//! CPU where the kernel allows it ([`Config::transport`],
+//! [`Session::transport`]). For others, [`Dispatcher`] serves a request in
+//! parts ([`RawRequest`]) and builds the answer's body in memory of the
+//! caller's choice ([`ReplyBuf`]).
 
 #![deny(unsafe_code)]
 
@@ -82,7 +84,10 @@ mod request;
 mod server;
 mod session;
 mod signals;
+mod spares;
+mod transport;
 mod types;
+mod uring;
 mod watch;
 pub mod wire;
 
@@ -94,9 +99,10 @@ pub use error::{MountError, SessionError};
 pub use init::{Config, InitFlags, Negotiated};
 pub use mount::{Mount, MountFlags, MountOptions};
 pub use notify::Notifier;
-pub use pool::{BlockingSection, before_blocking, blocking_section};
 pub use reply::{DirPlusSink, DirSink, ReplyBuf};
 pub use request::RawRequest;
 pub use server::FileSystem;
 pub use session::{Session, StopHandle};
+pub use spares::{BlockingSection, before_blocking, blocking_section};
+pub use transport::{ENABLE_URING, NoRing, Transport, TransportChoice};
 pub use types::*;

@@ -5,14 +5,12 @@
 //! than most requests do. Others join when they are needed, wait behind the
 //! first one while there is more than that one can take, and are parked again:
 //!
-//! - a handler says that it will take long ([`blocking_section`]);
+//! - a handler says that it will take long ([`crate::blocking_section`]);
 //! - requests were queueing up each time the reader came back;
 //! - a request is not done after a tick of the watch ([`crate::watch`]).
 
-use std::cell::RefCell;
-use std::marker::PhantomData;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -27,6 +25,7 @@ use crate::load::Load;
 use crate::reply::ReplyBuf;
 use crate::request::RawRequest;
 use crate::server::FileSystem;
+use crate::spares::{self, Spares};
 use crate::watch::Watch;
 use crate::wire;
 
@@ -39,7 +38,7 @@ const LINGER: Duration = Duration::from_micros(50);
 #[derive(Debug)]
 pub(crate) struct Pool<F> {
     myself: Weak<Pool<F>>,
-    dispatcher: Dispatcher<F>,
+    dispatcher: Arc<Dispatcher<F>>,
     /// Descriptors of the device; readers take them in turn.
     devices: Vec<Arc<Device>>,
     /// A descriptor that does not wait, where there is more than one CPU.
@@ -52,6 +51,8 @@ pub(crate) struct Pool<F> {
     /// Requests received.
     received: AtomicU64,
     watch: Watch,
+    /// See [`start`](Self::start).
+    alone: AtomicBool,
     /// Innermost lock: nothing else is locked while it is held.
     readers: Mutex<Readers>,
     changed: Condvar,
@@ -80,44 +81,11 @@ impl Readers {
     }
 }
 
-/// Whatever can start a spare reader; hides the file system's type.
-pub(crate) trait Spares {
-    fn start_if_none_idle(&self);
-}
-
-thread_local! {
-    /// The pool of the reader that this thread is.
-    static CURRENT: RefCell<Option<Weak<dyn Spares>>> = const { RefCell::new(None) };
-}
-
-/// Shows that slow work is going on; see [`blocking_section`].
-#[derive(Debug)]
-#[must_use = "the section lasts as long as the guard"]
-pub struct BlockingSection(PhantomData<*const ()>);
-
-/// To be called by a method of the file system before work that may take long
-/// (a large copy, fsync, waiting for a lock): if no other reader is free, one
-/// is added, so that other requests are served meanwhile. Without
-/// effect on threads that are no readers.
-pub fn blocking_section() -> BlockingSection {
-    before_blocking();
-    BlockingSection(PhantomData)
-}
-
-/// [`blocking_section`] as a plain function, to be handed to code that should
-/// know nothing of this library: `fn()`.
-pub fn before_blocking() {
-    let pool = CURRENT.with_borrow(|current| current.as_ref().and_then(Weak::upgrade));
-    if let Some(pool) = pool {
-        pool.start_if_none_idle();
-    }
-}
-
 impl<F: FileSystem> Pool<F> {
     /// `normal`: readers at work at once under load; `max`: with those whose
     /// requests take long.
     pub(crate) fn new(
-        dispatcher: Dispatcher<F>,
+        dispatcher: Arc<Dispatcher<F>>,
         devices: Vec<Arc<Device>>,
         eager: Option<Arc<Device>>,
         normal: usize,
@@ -133,15 +101,22 @@ impl<F: FileSystem> Pool<F> {
             idle: AtomicUsize::new(0),
             received: AtomicU64::new(0),
             watch: Watch::default(),
+            alone: AtomicBool::new(false),
             readers: Mutex::new(Readers::default()),
             changed: Condvar::new(),
         })
     }
 
-    /// Starts the first reader, and the watch.
-    pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<()> {
+    /// Starts the first reader, and the watch. `alone`: requests come another
+    /// way; what is left, FORGET and INTERRUPT, is for one reader, and nobody
+    /// waits for it.
+    pub(crate) fn start(self: &Arc<Self>, alone: bool) -> std::io::Result<()> {
+        self.alone.store(alone, Ordering::Relaxed);
         self.idle.fetch_add(1, Ordering::AcqRel);
         self.spawn()?;
+        if alone {
+            return Ok(());
+        }
         let pool = Arc::clone(self);
         let watch = std::thread::Builder::new().name("fuse-watch".to_owned());
         if let Err(error) = watch.spawn(move || pool.watch.run(|| pool.is_stalled(), &*pool)) {
@@ -188,8 +163,7 @@ impl<F: FileSystem> Pool<F> {
         let leaving = Leaving(Arc::clone(self));
         std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let pool = &leaving.0;
-            let spares: Weak<dyn Spares> = pool.myself.clone();
-            CURRENT.set(Some(spares));
+            spares::serve_for(pool.myself.clone());
             if let Err(errno) = pool.read_requests(&device, buffers) {
                 tracing::error!(%errno, "reading /dev/fuse");
                 pool.readers.lock().error.get_or_insert(errno);
@@ -245,7 +219,8 @@ impl<F: FileSystem> Pool<F> {
         request: &mut [u8],
         asked: Instant,
     ) -> (Result<usize, Errno>, &'a Device) {
-        if let Some(eager) = self.eager.as_deref() {
+        let alone = self.alone.load(Ordering::Relaxed);
+        if let Some(eager) = self.eager.as_deref().filter(|_| !alone) {
             loop {
                 match rustix::io::read(eager.as_fd(), &mut *request) {
                     Err(Errno::AGAIN) if asked.elapsed() < LINGER => rustix::thread::sched_yield(),
@@ -276,6 +251,9 @@ impl<F: FileSystem> Pool<F> {
     /// Calls a parked reader or starts one, unless one is idle or `limit`
     /// readers are at work.
     fn add_reader(&self, limit: usize) {
+        if self.alone.load(Ordering::Relaxed) {
+            return;
+        }
         // Counting it as idle at once keeps a second caller from adding
         // another before this one has begun.
         if self.idle.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -365,7 +343,7 @@ fn write(device: &Device, bytes: &[u8]) -> Result<(), Errno> {
 }
 
 impl<F: FileSystem> Spares for Pool<F> {
-    fn start_if_none_idle(&self) {
+    fn announce(&self) {
         self.add_reader(self.max);
     }
 }

@@ -11,12 +11,14 @@ use crate::buffer::Buffers;
 use crate::device::Device;
 use crate::dispatch::Dispatcher;
 use crate::error::{MountError, SessionError};
-use crate::init::{Config, Negotiated, negotiate};
+use crate::init::{Config, InitFlags, Negotiated, negotiate, offered};
 use crate::mount::{Mount, MountPoint};
 use crate::notify::Notifier;
 use crate::pool::Pool;
 use crate::server::FileSystem;
 use crate::signals::SignalsBlocked;
+use crate::transport::{NoRing, Transport, TransportChoice};
+use crate::uring::{Prepared, Uring};
 use crate::wire;
 
 /// A mounted file system and its server.
@@ -28,7 +30,11 @@ pub struct Session<F: FileSystem> {
     fs: Arc<F>,
     mount: Mount,
     pool: Arc<Pool<F>>,
+    dispatcher: Arc<Dispatcher<F>>,
     negotiated: Negotiated,
+    transport: Transport,
+    rings: Option<Prepared>,
+    spares: usize,
 }
 
 impl<F: FileSystem> Session<F> {
@@ -40,21 +46,31 @@ impl<F: FileSystem> Session<F> {
     pub fn new(mount: Mount, fs: Arc<F>, config: &Config) -> Result<Session<F>, SessionError> {
         let device = Arc::clone(mount.device());
         let notifier = Notifier::new(Arc::clone(&device));
-        let negotiated = handshake(&device, &*fs, config, &notifier)?;
+        let (negotiated, rings) = handshake(&device, &*fs, config, &notifier)?;
+        let (transport, rings) = match rings {
+            Ok(rings) => (Transport::Uring, Some(rings)),
+            Err(why) => (Transport::Classic(why), None),
+        };
         let normal = match config.threads {
             0 => std::thread::available_parallelism().map_or(2, |n| n.get()).max(2),
             n => n,
         };
-        let dispatcher = Dispatcher::new(Arc::clone(&fs), negotiated.clone());
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&fs), negotiated.clone()));
         let devices = reader_devices(&device, normal, config.clone_fd);
         let eager = eager_device(&device, config.clone_fd);
-        let pool = Pool::new(dispatcher, devices, eager, normal, config.max_threads);
-        Ok(Session { fs, mount, pool, negotiated })
+        let pool = Pool::new(Arc::clone(&dispatcher), devices, eager, normal, config.max_threads);
+        let spares = config.max_threads;
+        Ok(Session { fs, mount, pool, dispatcher, negotiated, transport, rings, spares })
     }
 
     /// What was agreed upon with the kernel.
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated
+    }
+
+    /// How requests come.
+    pub fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Sends notifications on this session.
@@ -81,15 +97,34 @@ impl<F: FileSystem> Session<F> {
     /// it is over. Then calls [`FileSystem::destroy`].
     ///
     /// The calling thread only waits; it keeps its signals.
-    pub fn run(self) -> Result<(), SessionError> {
-        {
+    pub fn run(mut self) -> Result<(), SessionError> {
+        let rings = {
             let _blocked = SignalsBlocked::enter();
-            self.pool.start().map_err(SessionError::Thread)?;
+            let rings = self.start_rings();
+            self.pool.start(rings.is_some()).map_err(SessionError::Thread)?;
+            rings
+        };
+        let ended = self.pool.wait();
+        if let Some(rings) = rings {
+            rings.wait();
         }
-        match self.pool.wait() {
+        match ended {
             None => Ok(()),
             Some(errno) => Err(SessionError::Device(errno)),
         }
+    }
+
+    /// Starts the rings' threads, if rings were agreed upon. Where that fails,
+    /// the kernel keeps to the classic transport.
+    fn start_rings(&mut self) -> Option<Arc<Uring<F>>> {
+        let prepared = self.rings.take()?;
+        Uring::start(prepared, Arc::clone(&self.dispatcher), &self.mount, self.spares)
+            .inspect_err(|&errno| {
+                let why = NoRing::Refused(errno);
+                tracing::warn!("{why}; going on without");
+                self.transport = Transport::Classic(why);
+            })
+            .ok()
     }
 }
 
@@ -168,7 +203,7 @@ fn handshake<F: FileSystem>(
     fs: &F,
     config: &Config,
     notifier: &Notifier,
-) -> Result<Negotiated, SessionError> {
+) -> Result<(Negotiated, Result<Prepared, NoRing>), SessionError> {
     let mut buffers = Buffers::new(0).map_err(SessionError::Thread)?;
     loop {
         let (request, _) = buffers.split();
@@ -193,15 +228,32 @@ fn handshake<F: FileSystem>(
             answer(device, header.unique, -libc::EPROTO, &[])?;
             return Err(SessionError::Version { major: init.major, minor: init.minor });
         }
-        let (negotiated, out) = negotiate(config, &init);
+        let rings = prepare_rings(config.transport, offered(&init));
+        if let (TransportChoice::Uring, Err(why)) = (config.transport, &rings) {
+            answer(device, header.unique, -libc::EOPNOTSUPP, &[])?;
+            return Err(SessionError::NoRing(*why));
+        }
+        let (negotiated, out) = negotiate(config, &init, rings.is_ok());
         if let Err(errno) = fs.init(&negotiated, notifier) {
             answer(device, header.unique, -errno.raw_os_error(), &[])?;
             return Err(SessionError::Init(errno));
         }
         tracing::debug!(?negotiated, "FUSE connection");
         answer(device, header.unique, 0, wire::bytes_of(&out))?;
-        return Ok(negotiated);
+        return Ok((negotiated, rings));
     }
+}
+
+/// Makes rings if they are wanted and offered: what is promised to the kernel
+/// must then be kept.
+fn prepare_rings(wanted: TransportChoice, offered: InitFlags) -> Result<Prepared, NoRing> {
+    if wanted == TransportChoice::Classic {
+        return Err(NoRing::NotWanted);
+    }
+    if !offered.contains(InitFlags::OVER_IO_URING) {
+        return Err(NoRing::not_offered());
+    }
+    Prepared::new()
 }
 
 /// An INIT request; what an old kernel does not send is zero.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::pool::Spares;
+use crate::spares::Spares;
 
 /// A request that takes longer than this is not waited for.
 const TICK: Duration = Duration::from_millis(5);
@@ -54,7 +54,7 @@ impl Watch {
             if received != before {
                 quiet = 0;
             } else if stalled {
-                parking_lot::MutexGuard::unlocked(&mut ended, || readers.start_if_none_idle());
+                parking_lot::MutexGuard::unlocked(&mut ended, || readers.announce());
             } else {
                 quiet += 1;
             }

@@ -1,7 +1,7 @@
 //! A file system mounted for real. Without `/dev/fuse` or the right to mount,
 //! the tests say so and pass.
 
-mod common;
+pub(crate) mod common;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};

@@ -16,6 +16,7 @@ mod mount_helper;
 mod mountinfo;
 mod options;
 mod registry;
+mod report;
 mod request;
 mod serve;
 

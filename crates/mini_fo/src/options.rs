@@ -43,6 +43,8 @@ pub enum Opt {
     LiveBase,
     /// Data of storage files is read and written by the kernel itself.
     Passthrough(bool),
+    /// How requests come from the kernel.
+    Transport,
     /// Write the log to this file.
     Log,
     /// How owners are translated.
@@ -154,6 +156,14 @@ pub const SPECS: &[Spec] = &[
         Opt::Passthrough(true),
         "let the kernel read and write storage files itself where it can \
          (the default; needs root and Linux 6.9)",
+    ),
+    spec(
+        "transport",
+        Some("auto|classic|uring"),
+        Opt::Transport,
+        "how requests come from the kernel: through io_uring if it can be had (the default), \
+         through /dev/fuse, or through io_uring or not at all; needs Linux 6.14 with io_uring \
+         switched on in its fuse module",
     ),
     spec("nopassthrough", None, Opt::Passthrough(false), "all data goes through the daemon"),
     spec(

@@ -16,6 +16,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::process::Pid;
 
 use crate::mountinfo::{self, Mount};
+use crate::report::Report;
 
 /// A live mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Record {
     pub writable: bool,
     /// When it was mounted, in seconds since 1970.
     pub since: u64,
+    /// What it got from the system.
+    pub report: Report,
 }
 
 impl Record {
@@ -60,6 +63,10 @@ impl Record {
         field("storage_id", format!("{}:{}", self.storage_id.0, self.storage_id.1).as_bytes());
         field("writable", &number(self.writable.into()));
         field("since", &number(self.since));
+        field("transport", self.report.transport.as_bytes());
+        field("data", self.report.data.as_bytes());
+        field("capabilities", self.report.capabilities.as_bytes());
+        field("advice", self.report.advice.as_bytes());
         out
     }
 
@@ -83,6 +90,10 @@ impl Record {
                 b"storage_id" => record.storage_id = pair(&value)?,
                 b"writable" => record.writable = number()? != 0,
                 b"since" => record.since = number()?,
+                b"transport" => record.report.transport = text_of(&value),
+                b"data" => record.report.data = text_of(&value),
+                b"capabilities" => record.report.capabilities = text_of(&value),
+                b"advice" => record.report.advice = text_of(&value),
                 _ => {}
             }
         }
@@ -105,6 +116,10 @@ impl Record {
         let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
         self.is_alive().then_some(fd)
     }
+}
+
+fn text_of(value: &OsStr) -> String {
+    value.to_string_lossy().into_owned()
 }
 
 fn pair(text: &OsStr) -> Option<(u64, u64)> {
@@ -264,6 +279,7 @@ mod tests {
             storage_id: (5, u64::MAX),
             writable: true,
             since: 1_700_000_000,
+            report: Report { advice: "a = b\n".into(), ..Report::default() },
         }
     }
 

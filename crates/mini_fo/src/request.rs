@@ -1,10 +1,11 @@
 //! From what was typed to what it means.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fuse_server::TransportChoice;
 use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
@@ -31,6 +32,8 @@ pub struct Typed {
     pub read_only: bool,
     /// `--accept-base`.
     pub accept_base: bool,
+    /// `--enable-uring`.
+    pub enable_uring: bool,
     /// `--foreground`.
     pub foreground: bool,
     /// `--log`.
@@ -79,6 +82,10 @@ pub struct MountRequest {
     pub passthrough: bool,
     /// How owners are shown and set.
     pub ids: Ids,
+    /// How requests are to come.
+    pub transport: TransportChoice,
+    /// Let the kernel's fuse module use io_uring.
+    pub enable_uring: bool,
     /// Stay in the foreground.
     pub foreground: bool,
     /// Log file, instead of the system log.
@@ -134,6 +141,8 @@ impl Typed {
             live_base: None,
             passthrough: true,
             ids: Ids::default(),
+            transport: TransportChoice::Auto,
+            enable_uring: self.enable_uring,
             foreground: self.foreground,
             log: None,
             verbose: self.verbose,
@@ -154,6 +163,7 @@ impl Typed {
                 Opt::LiveBase => request.live_base = Some(live_base(item)?),
                 Opt::Passthrough(on) => request.passthrough = on,
                 Opt::Ids(opt) => ids.take(opt, item.value.as_deref())?,
+                Opt::Transport => request.transport = transport(item),
                 _ => {}
             }
         }
@@ -177,6 +187,14 @@ impl Typed {
         request.log = log.map(|log| absolute(Path::new(&log)));
         request.source = self.source.unwrap_or_else(|| request.base.clone().into());
         Ok(request)
+    }
+}
+
+fn transport(item: &Item) -> TransportChoice {
+    match item.value.as_deref().and_then(OsStr::to_str) {
+        Some("classic") => TransportChoice::Classic,
+        Some("uring") => TransportChoice::Uring,
+        _ => TransportChoice::Auto,
     }
 }
 
@@ -258,8 +276,6 @@ fn bits(flag: Flag) -> MountFlags {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
-
     use super::*;
     use crate::options;
 
@@ -291,12 +307,15 @@ mod tests {
         assert_eq!(request.source, "none");
         assert!(request.flags.is_empty());
         assert!(request.default_permissions && request.passthrough);
+        assert_eq!(request.transport, TransportChoice::Auto);
     }
 
     #[test]
     fn later_options_win() {
         let flags = mount("base=/b,sto=/s,ro,user,exec,noatime,relatime,rw,nodev,dev").flags;
         assert_eq!(flags, MountFlags::NOSUID | MountFlags::RELATIME);
+        let last = mount("base=/b,sto=/s,transport=uring,transport=classic").transport;
+        assert_eq!(last, TransportChoice::Classic);
         assert!(mount("user,ro,sync,base=/b,sto=/s,defaults").flags.is_empty());
     }
 

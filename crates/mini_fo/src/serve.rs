@@ -17,6 +17,7 @@ use crate::exit::{Failure, code};
 use crate::log::{self, Sink};
 use crate::mountinfo;
 use crate::registry::{self, Record, Registry};
+use crate::report::{self, Report};
 use crate::request::{MountRequest, Order, RemountRequest};
 
 /// How long a daemon whose mount is gone may still hold the storage before
@@ -54,7 +55,8 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     }
     let listing = Listing::prepare(request, &overlay);
     let session = connect(request, &overlay)?;
-    let entered = listing.and_then(|listing| listing.enter(session.mount()));
+    let report = Report::of(&session, request);
+    let entered = listing.and_then(|listing| listing.enter(session.mount(), &report));
     // Only root may; others keep the kernel's 128 KiB.
     if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
         tracing::debug!("read-ahead: {error}");
@@ -66,6 +68,15 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
         request.mountpoint.display(),
         request.storage.display()
     );
+    tracing::info!(
+        "requests by {}, data {}, {}",
+        report.transport,
+        report.data,
+        report.capabilities
+    );
+    if !report.advice.is_empty() {
+        tracing::info!("not in use: {}", report.advice);
+    }
     ready.tell();
     let result = session.run();
     // Before another mount may have the storage; threads that are about to end
@@ -169,6 +180,7 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
                 false => InitFlags::empty(),
             },
         ),
+        transport: request.transport,
         max_stack_depth: if request.passthrough && root { stack_depth(request) } else { 0 },
         ..Config::default()
     };
@@ -182,6 +194,9 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
         default_permissions: request.default_permissions,
         ..MountOptions::default()
     };
+    if request.enable_uring {
+        report::enable_uring()?;
+    }
     let mount = Mount::new(&request.mountpoint, &options)
         .map_err(|error| Failure::new(code::MOUNT, error))?;
     let adapter = Arc::new(Adapter::new(Arc::clone(overlay), request.ids.clone()));
@@ -235,13 +250,15 @@ impl Listing {
             storage_id: (storage.st_dev, storage.st_ino),
             writable: !overlay.is_read_only(),
             since: registry::now(),
+            report: Report::default(),
         };
         Some(Listing { registry, record })
     }
 
-    fn enter(self, mount: &Mount) -> Option<registry::Entered> {
+    fn enter(self, mount: &Mount, report: &Report) -> Option<registry::Entered> {
         let mountpoint = mount.point().to_owned();
-        let record = Record { dev: mount.device_number()?, mountpoint, ..self.record };
+        let (dev, report) = (mount.device_number()?, report.clone());
+        let record = Record { dev, mountpoint, report, ..self.record };
         self.registry
             .enter(&record)
             .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))

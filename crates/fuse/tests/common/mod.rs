@@ -1,7 +1,10 @@
 //! A file system in memory with most operations, and a mount of it that
 //! cleans up after itself.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 mod memfs;
+pub mod rings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::thread::JoinHandle;
 
 use fuse_server::{
     Config, Mount, MountError, MountOptions, Negotiated, Notifier, Session, SessionError,
-    StopHandle,
+    StopHandle, Transport, TransportChoice,
 };
 
 pub use memfs::MemFs;
@@ -20,13 +23,22 @@ pub struct Mounted {
     pub negotiated: Negotiated,
     pub notifier: Notifier,
     pub stop: StopHandle,
+    pub transport: Transport,
     server: Option<JoinHandle<Result<(), SessionError>>>,
+    _rings: Option<rings::Allowed>,
     dir: tempfile::TempDir,
 }
 
 impl Mounted {
     /// `None`, with the reason printed, where this machine cannot mount.
     pub fn new(config: &Config, options: &MountOptions) -> Option<Mounted> {
+        let mut config = config.clone();
+        let mut allowed = None;
+        // The tests of mounts are built twice: for both transports.
+        if env!("CARGO_CRATE_NAME") == "uring" && config.transport == TransportChoice::Auto {
+            allowed = Some(rings::Allowed::new()?);
+            config.transport = TransportChoice::Uring;
+        }
         let dir = tempfile::tempdir().unwrap();
         let mount = match Mount::new(dir.path(), options) {
             Ok(mount) => mount,
@@ -44,12 +56,14 @@ impl Mounted {
             Err(error) => panic!("{error}"),
         };
         let fs = Arc::new(MemFs::new());
-        let session = Session::new(mount, Arc::clone(&fs), config).unwrap();
+        let session = Session::new(mount, Arc::clone(&fs), &config).unwrap();
         Some(Mounted {
             fs,
             negotiated: session.negotiated().clone(),
             notifier: session.notifier(),
             stop: session.stop_handle(),
+            transport: session.transport(),
+            _rings: allowed,
             server: Some(std::thread::spawn(|| session.run())),
             dir,
         })

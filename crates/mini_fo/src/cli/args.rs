@@ -79,6 +79,13 @@ pub struct MountArgs {
     #[arg(long)]
     pub accept_base: bool,
 
+    /// Let the kernel's fuse module use io_uring, for all mounts from now on
+    ///
+    /// Writes Y to /sys/module/fuse/parameters/enable_uring, which root may,
+    /// on Linux 6.14 or later. Without this option nothing is switched.
+    #[arg(long)]
+    pub enable_uring: bool,
+
     /// Stay in the foreground and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
@@ -110,6 +117,10 @@ pub struct ListArgs {
     /// Print a JSON array instead of a table
     #[arg(long)]
     pub json: bool,
+
+    /// Show how requests and data go, and what would make it faster
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// `mini_fo check`.

@@ -10,6 +10,7 @@ use crate::exit::{Failure, code};
 use crate::log::utc;
 use crate::mountinfo::{self, Mount};
 use crate::registry::{Record, Registry};
+use crate::report::Report;
 
 /// Prints the live mounts.
 ///
@@ -19,7 +20,7 @@ pub fn run(args: &ListArgs) -> Result<(), Failure> {
     let mounts = mountinfo::read()
         .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
     let rows = rows(&mounts);
-    let text = if args.json { json(&rows) } else { table(&rows) };
+    let text = if args.json { json(&rows) } else { table(&rows, args.verbose) };
     // A reader that has seen enough is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
@@ -67,7 +68,7 @@ fn shown(path: &Path) -> String {
     })
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row], verbose: bool) -> String {
     let mut out = String::new();
     for row in rows {
         let mode = if row.read_only { "read-only" } else { "read-write" };
@@ -84,8 +85,24 @@ fn table(rows: &[Row]) -> String {
             ),
             None => writeln!(out, "{}\n  {mode}, mounted by another user", row.mountpoint),
         };
+        if let Some(record) = row.record.as_ref().filter(|_| verbose) {
+            out += &details(&record.report);
+        }
     }
     out
+}
+
+/// What the mount got from the system. A daemon of an older version did not
+/// write it down.
+fn details(report: &Report) -> String {
+    let lines = [
+        ("requests", &report.transport),
+        ("data", &report.data),
+        ("features", &report.capabilities),
+        ("unused", &report.advice),
+    ];
+    let known = lines.into_iter().filter(|(_, value)| !value.is_empty());
+    known.fold(String::new(), |out, (name, value)| out + &format!("  {name:<8} {value}\n"))
 }
 
 fn json(rows: &[Row]) -> String {
@@ -102,6 +119,15 @@ fn json(rows: &[Row]) -> String {
                 quoted(&record.storage.to_string_lossy()),
                 record.pid,
                 quoted(&utc(record.since)),
+            );
+            let report = &record.report;
+            let _ = write!(
+                item,
+                ",\"transport\":{},\"data\":{},\"features\":{},\"unused\":{}",
+                quoted(&report.transport),
+                quoted(&report.data),
+                quoted(&report.capabilities),
+                quoted(&report.advice),
             );
         }
         items.push(item + "}");
@@ -132,6 +158,7 @@ mod tests {
             base: "/b".into(),
             storage: "/s".into(),
             since: 0,
+            report: Report { transport: "io_uring".into(), ..Report::default() },
             ..Record::default()
         };
         Row { mountpoint: "/m \"x\"\n".into(), record: Some(record), read_only: false }
@@ -143,7 +170,8 @@ mod tests {
         assert_eq!(
             json(&rows),
             "[{\"mountpoint\":\"/m \\\"x\\\"\\u000a\",\"read_only\":false,\"base\":\"/b\",\
-             \"storage\":\"/s\",\"pid\":12,\"since\":\"1970-01-01T00:00:00Z\"},\
+             \"storage\":\"/s\",\"pid\":12,\"since\":\"1970-01-01T00:00:00Z\",\
+             \"transport\":\"io_uring\",\"data\":\"\",\"features\":\"\",\"unused\":\"\"},\
              {\"mountpoint\":\"/n\",\"read_only\":true}]\n"
         );
         assert_eq!(json(&[]), "[]\n");
@@ -152,6 +180,8 @@ mod tests {
     #[test]
     fn paths_cannot_forge_lines() {
         assert_eq!(shown(Path::new("/a\nb")), "/a\\012b");
-        assert!(table(&[row()]).contains("  storage  /s\n"));
+        let told = "1970-01-01T00:00:00Z\n  requests io_uring\n";
+        assert!(table(&[row()], true).ends_with(told));
+        assert!(table(&[row()], false).contains("  storage  /s\n"));
     }
 }

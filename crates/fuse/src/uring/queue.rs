@@ -1,0 +1,58 @@
+//! What is known of one queue of the kernel.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+
+/// The requests of one CPU.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Places that wait for a request, as far as is known here.
+    idle: AtomicIsize,
+    /// Another thread was asked for.
+    asked: AtomicBool,
+    /// No place waited at some time: requests may have had to since.
+    behind: AtomicBool,
+}
+
+impl Queue {
+    /// A place waits for a request.
+    pub(super) fn waits(&self) {
+        self.idle.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One got a request, or is gone. Returns how many still wait.
+    pub(super) fn taken(&self) -> isize {
+        let idle = self.idle.fetch_sub(1, Ordering::AcqRel) - 1;
+        if idle <= 0 {
+            self.behind.store(true, Ordering::Release);
+        }
+        idle
+    }
+
+    /// Whether requests may have to wait in the kernel, even if places are
+    /// free by now.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
+    }
+
+    /// An answer was handed over, and no request came out in exchange.
+    pub(super) fn caught_up(&self) {
+        self.behind.store(false, Ordering::Release);
+    }
+
+    /// How many wait.
+    pub(super) fn idle(&self) -> isize {
+        self.idle.load(Ordering::Acquire)
+    }
+
+    /// `true`: nobody has asked for another thread yet.
+    pub(super) fn ask(&self) -> bool {
+        !self.asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// What was asked for is being done.
+    pub(super) fn granted(&self) {
+        self.asked.store(false, Ordering::Release);
+    }
+}
