@@ -78,15 +78,10 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         let path = options.storage.clone();
         return Err(OpenError::OtherBase { path, recorded: recorded.clone() });
     }
-    if own == Ok(false) && is_replaced(&root.index, &origin) {
+    if is_replaced(&root.index, &origin) {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
-    let mut read_only = options.read_only;
-    for word in root.index.features().filter(|word| !KNOWN_FEATURES.contains(word)) {
-        let word = String::from_utf8_lossy(word).into_owned();
-        warnings.push(Warning::UnknownFeature { word });
-        read_only = true;
-    }
+    let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
     let scanned = scan::scan(&storage, &base, &storage_path, false, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
@@ -118,6 +113,16 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
     Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
+}
+
+/// Reports what this version does not know; whether there is any.
+fn unknown_features(index: &meta::Index, warnings: &mut Vec<Warning>) -> bool {
+    let before = warnings.len();
+    for word in index.features().filter(|word| !KNOWN_FEATURES.contains(word)) {
+        let word = String::from_utf8_lossy(word).into_owned();
+        warnings.push(Warning::UnknownFeature { word });
+    }
+    warnings.len() > before
 }
 
 /// Looks for damage in a storage that is not mounted, and compares it with a

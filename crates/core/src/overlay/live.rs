@@ -46,6 +46,13 @@ pub struct Version {
     ctime: Timestamp,
 }
 
+/// A base directory that was just opened.
+struct Now {
+    fd: OwnedFd,
+    stat: Statx,
+    realm: Realm,
+}
+
 impl Live {
     pub fn new(time: Duration) -> Live {
         let swept = AtomicU64::new(0);
@@ -145,24 +152,9 @@ impl Overlay {
         // own time.
         let checked = parent.any_base().map_or(0, |base| base.checked.load(Ordering::Relaxed));
         let checked = if parent.node == NodeId::ROOT { live.now() } else { checked.max(1) };
-        let base = match &place.base {
-            BaseRef::None => None,
-            BaseRef::SameName => match parent.base() {
-                Some(base) => gone(self.open_base_dir(base.as_fd(), &link.name))?,
-                None => None,
-            },
-            BaseRef::Path(path) => self.open_base_path(path)?,
-        };
+        let found = self.base_dir_now(parent, &link.name, &place.base)?;
         let shows_base = place.base != BaseRef::None;
-        let found = match &base {
-            Some(fd) => {
-                let stat = sys::stat_fd(fd)?;
-                let realm = self.realms.of(&stat, Spot::Fd(fd.as_fd()))?;
-                Some((stat, realm))
-            }
-            None => None,
-        };
-        let own = |(stat, realm): &(Statx, Realm)| realm.number(stat.stx_ino) == node.ino;
+        let own = |now: &Now| now.realm.number(now.stat.stx_ino) == node.ino;
         if !in_storage && !found.as_ref().is_some_and(own) {
             drop(place);
             return match self.lose_name(node, &link) {
@@ -173,8 +165,7 @@ impl Overlay {
         }
         if let Some(dir) = self.dirs.get(node.id) {
             if let Some(known) = dir.any_base() {
-                let now = base.as_ref().zip(found.as_ref());
-                refresh(known, now, checked)?;
+                refresh(known, found.as_ref(), checked)?;
             }
             return Ok(Some(dir));
         }
@@ -182,11 +173,11 @@ impl Overlay {
             Some(dir) if in_storage => Some(sys::open_dir(dir, &link.name)?),
             _ => None,
         };
-        let base = match (base, found) {
-            (Some(fd), Some((_, realm))) => Some(BaseDir::new(fd, realm)),
+        let base = match found {
+            Some(now) => Some(BaseDir::new(now.fd, now.realm)),
             // It may come (back).
-            _ if shows_base => Some(BaseDir::absent(&self.base)?),
-            _ => None,
+            None if shows_base => Some(BaseDir::absent(&self.base)?),
+            None => None,
         };
         if let Some(base) = &base {
             base.checked.store(checked, Ordering::Relaxed);
@@ -194,8 +185,24 @@ impl Overlay {
         Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage)?)))
     }
 
-    /// Runs `f` on the base object of a node, whose name leads to `spot`. The
-    /// node's `place` is held. ESTALE: the name leads elsewhere now.
+    /// The base directory that an entry of a directory shows at present.
+    fn base_dir_now(&self, parent: &Dir, name: &[u8], base: &BaseRef) -> Result<Option<Now>> {
+        let opened = match base {
+            BaseRef::None => None,
+            BaseRef::SameName => match parent.base() {
+                Some(base) => gone(self.open_base_dir(base.as_fd(), name))?,
+                None => None,
+            },
+            BaseRef::Path(path) => self.open_base_path(path)?,
+        };
+        let Some(fd) = opened else { return Ok(None) };
+        let stat = sys::stat_fd(&fd)?;
+        let realm = self.realms.of(&stat, Spot::Fd(fd.as_fd()))?;
+        Ok(Some(Now { fd, stat, realm }))
+    }
+
+    /// The base object of a node whose name leads to `spot`. The node's
+    /// `place` is held. ESTALE: the name leads elsewhere now.
     pub(super) fn live_object(&self, node: &Node, spot: Spot<'_>) -> Result<OwnedFd> {
         let Some(fd) = gone(sys::hold(spot))? else { return Err(Errno::STALE) };
         let stat = sys::stat_fd(&fd)?;
@@ -296,13 +303,13 @@ impl Overlay {
 }
 
 /// Makes the cached base directory of a node the one that is there now.
-fn refresh(known: &BaseDir, now: Option<(&OwnedFd, &(Statx, Realm))>, checked: u64) -> Result<()> {
+fn refresh(known: &BaseDir, now: Option<&Now>, checked: u64) -> Result<()> {
     let was = match known.is_absent() {
         true => None,
         false => Some(identity(&sys::stat_fd(known)?)),
     };
-    if was != now.map(|(_, (stat, _))| identity(stat)) {
-        known.replace(now.map(|(fd, (_, realm))| (fd, *realm)))?;
+    if was != now.map(|now| identity(&now.stat)) {
+        known.replace(now.map(|now| (&now.fd, now.realm)))?;
     }
     known.checked.store(checked, Ordering::Relaxed);
     Ok(())

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ const REMEMBERED: usize = 64 * 1024;
 /// cached. Empty without the option.
 #[derive(Default)]
 pub struct Watched {
+    /// There was one, ever: spares everybody else the locks.
+    any: AtomicBool,
     open: Mutex<HashMap<u64, Arc<OpenFile>>>,
     versions: Mutex<HashMap<u64, Version>>,
 }
@@ -27,6 +30,7 @@ impl Watched {
     /// of it is still right.
     pub fn opened(&self, overlay: &Overlay, fh: u64, file: &Arc<OpenFile>) -> bool {
         let Some(version) = overlay.version(file) else { return true };
+        self.any.store(true, Ordering::Relaxed);
         self.open.lock().insert(fh, Arc::clone(file));
         let mut versions = self.versions.lock();
         if versions.len() >= REMEMBERED {
@@ -38,12 +42,17 @@ impl Watched {
 
     /// The kernel has let go of a file.
     pub fn released(&self, fh: u64) {
-        drop(self.open.lock().remove(&fh));
+        if self.any.load(Ordering::Relaxed) {
+            let closed = self.open.lock().remove(&fh);
+            drop(closed);
+        }
     }
 
     /// The kernel has forgotten a node.
     pub fn forgotten(&self, node: u64) {
-        self.versions.lock().remove(&node);
+        if self.any.load(Ordering::Relaxed) {
+            self.versions.lock().remove(&node);
+        }
     }
 
     /// Looks at all open base files and tells the kernel of those that have
