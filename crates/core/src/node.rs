@@ -199,3 +199,16 @@ impl Node {
         self.place.read().names.first().map(|link| Arc::clone(&link.parent))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What docs/ARCHITECTURE.md says of memory per node.
+    #[test]
+    fn nodes_are_small() {
+        // Two reference counts go with each in an `Arc`.
+        assert_eq!(size_of::<Node>() + 16, 120);
+        assert_eq!(size_of::<Link>() + 16, 40);
+    }
+}
