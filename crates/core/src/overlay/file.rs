@@ -88,11 +88,6 @@ impl OpenFile {
     pub fn is_generated(&self) -> bool {
         self.opened.read().generated
     }
-
-    /// The data of the file lies in the storage and will not move any more.
-    pub fn is_settled(&self) -> bool {
-        self.node.in_storage()
-    }
 }
 
 impl Overlay {
@@ -178,10 +173,17 @@ impl Overlay {
         Ok(fresh)
     }
 
-    /// A descriptor of the storage file, opened for reading, for a server that
-    /// hands I/O past itself. `None`: the data lies in the base and may move.
+    /// The data of a file will not move any more: it lies in the storage, or in
+    /// the base of a tree that nobody can change.
+    pub fn is_settled(&self, file: &OpenFile) -> bool {
+        let fixed = self.read_only && self.live.is_none() && !file.is_generated();
+        file.node.in_storage() || fixed
+    }
+
+    /// A descriptor of the file that holds the data, opened for reading, for a
+    /// server that hands I/O past itself. `None`: the data may move.
     pub fn backing(&self, file: &OpenFile) -> Option<OwnedFd> {
-        if !file.node.in_storage() {
+        if !self.is_settled(file) {
             return None;
         }
         self.at(&file.node, |spot, _| sys::open_untraced(spot, OFlags::RDONLY | OFlags::NONBLOCK))

@@ -118,7 +118,8 @@ impl Files {
     ) -> OpenReply {
         let node = file.node_id().0;
         let connection = self.connection.get();
-        let backed = connection.is_some_and(|c| c.backing().is_some()) && file.is_settled();
+        let passes = connection.is_some_and(|c| c.backing().is_some());
+        let backed = passes && overlay.is_settled(&file);
         let want = Want {
             backed,
             avoid: backed && convert::writes(flags) && has_id_bits(overlay, node, created),
