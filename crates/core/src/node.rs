@@ -13,7 +13,9 @@ use crate::types::{NodeId, Timestamp};
 ///
 /// Lock order, for the whole crate: `copy_up` of a node, then the rename lock
 /// of the overlay, then `mutate` of directories (by node number; rmdir, which
-/// needs a parent before its child, only tries the second), then `place` of nodes (by number), then the table (a leaf).
+/// needs a parent before its child, only tries the second; a rename onto a
+/// directory takes that one last, and relies on its caller to keep other changes
+/// of its parent away), then `place` of nodes (by number), then the table (a leaf).
 pub(crate) struct Node {
     /// Its id for the kernel: the number, unless another node has that one.
     pub id: NodeId,

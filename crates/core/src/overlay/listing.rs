@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::numbers::{Realm, storage_ino};
+use super::numbers::{Realm, device, storage_ino};
 use crate::dirs::{BaseDir, Dir};
 use crate::name::is_reserved;
 use crate::node::Node;
@@ -157,12 +157,13 @@ impl Overlay {
         mut take: impl FnMut(&RawEntry<'_>, Number) -> bool,
     ) -> Result<()> {
         let realm = dir.base().map_or(Realm::default(), BaseDir::realm);
+        let hidden = if in_storage { None } else { self.hidden_in(fd)? };
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
         read_entries(fd.as_fd(), |entry| {
             let name = entry.name;
             let shown = is_dot(name)
                 || !is_reserved(name)
-                    && (in_storage || !dir.hides(name) && !self.is_hidden(&entry));
+                    && (in_storage || !dir.hides(name) && hidden != Some(entry.ino));
             if !shown {
                 return true;
             }
@@ -200,10 +201,11 @@ impl Overlay {
         recorded.unwrap_or_else(own)
     }
 
-    /// The storage lies inside the base. Entries of one base directory share
-    /// its device, so the number decides.
-    fn is_hidden(&self, entry: &RawEntry<'_>) -> bool {
-        self.hidden.is_some_and(|(_, ino)| ino == entry.ino)
+    /// The number of the storage, if it lies on the file system of this base
+    /// directory: its entry there is not shown.
+    fn hidden_in(&self, base: impl AsFd) -> Result<Option<u64>> {
+        let Some((hidden, ino)) = self.hidden else { return Ok(None) };
+        Ok((device(&sys::stat_fd(base)?) == hidden).then_some(ino))
     }
 
     /// Hands a directory and its META to the device.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
-use rustix::fs::Statx;
+use rustix::fs::{AtFlags, FileType, Mode, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -17,10 +17,10 @@ use super::numbers::storage_ino;
 use super::remove::{remove_reserved, still_there};
 use crate::dirs::{Dir, Mark, with_access};
 use crate::meta::Record;
-use crate::name::Name;
+use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::sys::{self, Result, Spot};
-use crate::types::{Caller, NodeId, RenameMode};
+use crate::types::{NodeId, RenameMode};
 
 /// One end of a rename: a name in a directory, and what is there.
 pub(super) struct End<'a> {
@@ -83,13 +83,28 @@ impl Overlay {
             self.check_not_below(target, &from.parent)?;
             return self.exchange(&from, &to, &source, target);
         }
-        self.replace(&from, &to, &source, target.as_deref())?;
         if mode == RenameMode::Whiteout {
-            let caller = Caller { uid: 0, gid: 0, umask: 0 };
-            let made = self.mknod(&caller, from.parent.id, from.name, libc::S_IFCHR, 0)?;
-            self.forget(made.node, 1);
+            return self
+                .replace_by_device(&from, || self.replace(&from, &to, &source, target.as_deref()));
         }
-        Ok(())
+        self.replace(&from, &to, &source, target.as_deref())
+    }
+
+    /// Runs a rename that leaves a device 0:0 under the old name. It is made
+    /// first: what may fail must not come after the rename.
+    fn replace_by_device(&self, from: &End<'_>, rename: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (storage, temp) = (from.dir.writable()?, temp_name());
+        let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
+        rustix::fs::mknodat(storage, &*temp, kind, mode, 0)?;
+        let renamed = rename();
+        let _lock = from.dir.mutate.lock();
+        if renamed.is_err() {
+            // A leftover has a reserved name, and goes at the next mount.
+            let _ = rustix::fs::unlinkat(storage, &*temp, AtFlags::empty());
+            return renamed;
+        }
+        self.drop_kept(&from.dir, from.name)?;
+        rustix::fs::renameat(storage, &*temp, storage, from.name)
     }
 
     /// EINVAL if `node` is `dir` or lies above it.

@@ -147,9 +147,10 @@ impl Overlay {
         stored: &mut Stored,
         entries: &mut Packed,
     ) -> Result<()> {
+        let hidden = self.hidden_in(base)?;
         each_entry(base.as_fd(), |entry| {
             let name = entry.name;
-            if is_dot(name) || is_reserved(name) || dir.hides(name) || self.is_hidden(&entry) {
+            if is_dot(name) || is_reserved(name) || dir.hides(name) || hidden == Some(entry.ino) {
                 return true;
             }
             match stored.get(name) {
