@@ -70,6 +70,7 @@ pub struct Overlay {
     shared: shared::SharedIndex,
     accesses: access::Accesses,
     realms: numbers::Realms,
+    freed: numbers::Freed,
     /// Mounts below the base are shown.
     submounts: bool,
     /// Others change the base.
@@ -130,6 +131,7 @@ impl Overlay {
             accesses: access::Accesses::new(options.access_times, &shared.accesses()),
             shared,
             realms,
+            freed: numbers::Freed::default(),
             submounts: options.submounts,
             live: options.live_base.map(live::Live::new),
             root,

@@ -145,7 +145,7 @@ impl Overlay {
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?.stat;
         let held = Some(Held::new(sys::hold(spot)?));
         let place = Place { names: Names::None, base: BaseRef::None, held };
-        let ino = storage_ino(&stat);
+        let ino = self.freed.number(&stat);
         let node = self.enter(Node::new(node_id(ino), ino, libc::S_IFREG, true, place));
         let mut attr = crate::types::Attr::from(&stat);
         attr.ino = ino;
@@ -236,7 +236,11 @@ impl Overlay {
     ) -> Result<(Arc<Node>, Entry)> {
         let stat = stat?;
         dir.seen();
-        let ino = storage_ino(&stat);
+        let ino = self.freed.number(&stat);
+        if ino != storage_ino(&stat) {
+            let storage_ino = stat.stx_ino;
+            dir.append(&[Record::Identity { ino, storage_ino, name: name.into() }])?;
+        }
         let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
         let found =
             Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false, device };

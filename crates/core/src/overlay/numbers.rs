@@ -1,7 +1,10 @@
 //! The numbers that objects show (docs/FORMAT.md, section 5), and node ids.
 
-use hashbrown::HashMap;
-use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Mutex, RwLock};
 use rustix::fd::AsFd;
 use rustix::fs::{Statx, StatxFlags};
 
@@ -65,6 +68,48 @@ impl Realm {
             0 => (ino ^ (ino >> 62)) & (STORAGE_BIT - 1),
             upper => with_upper(ino, upper ^ spread(ino >> INO_BITS)),
         }
+    }
+}
+
+/// How long the number of a removed object could come again: a storage with a
+/// coarse clock gives what it makes within one tick (at most 10 ms) the same
+/// time of birth.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Numbers of storage objects that were removed a moment ago.
+#[derive(Default)]
+pub(super) struct Freed(Mutex<Recent>);
+
+#[derive(Default)]
+struct Recent {
+    numbers: HashSet<u64>,
+    order: VecDeque<(Instant, u64)>,
+}
+
+impl Freed {
+    /// An object with this number has lost its last name.
+    pub fn note(&self, number: u64) {
+        if number & STORAGE_BIT == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut recent = self.0.lock();
+        while let Some((_, old)) = recent.order.front().filter(|(at, _)| now - *at > AGAIN) {
+            let old = *old;
+            recent.numbers.remove(&old);
+            recent.order.pop_front();
+        }
+        if recent.numbers.insert(number) {
+            recent.order.push_back((now, number));
+        }
+    }
+
+    /// The number for a new object: its own, unless that was just given up.
+    pub fn number(&self, stat: &Statx) -> u64 {
+        let own = storage_ino(stat);
+        let recent = self.0.lock();
+        let others = (1..1 << (62 - INO_BITS)).map(|other| own ^ other << INO_BITS);
+        std::iter::once(own).chain(others).find(|n| !recent.numbers.contains(n)).unwrap_or(own)
     }
 }
 

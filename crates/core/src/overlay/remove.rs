@@ -64,6 +64,7 @@ impl Overlay {
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
             place.held = Some(held);
+            self.freed.note(node.ino);
         }
         if node.shared {
             self.shared_name_removed(&node, &mut place, stored);
@@ -113,6 +114,7 @@ impl Overlay {
         place.names = Names::None;
         place.base = BaseRef::None;
         place.held = Some(held);
+        self.freed.note(node.ino);
         self.dirs.remove(node.id);
     }
 

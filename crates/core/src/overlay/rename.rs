@@ -289,6 +289,7 @@ impl Overlay {
         self.table.remove_name(to.parent.id, to.name);
         if place.names.first().is_none() {
             place.held = Some(held);
+            self.freed.note(target.ino);
         }
     }
 }
