@@ -137,12 +137,9 @@ impl Overlay {
         if !node.is_root() && (changes.uid.or(changes.gid).is_some() || changes.mode.is_some()) {
             self.set_owner_and_mode(&node, changes)?;
         }
-        self.at(&node, |spot, _| {
-            if changes.atime.is_some() || changes.mtime.is_some() {
-                sys::set_times(spot, changes.atime, changes.mtime)?;
-            }
-            Ok(())
-        })?;
+        if changes.atime.is_some() || changes.mtime.is_some() {
+            self.at(&node, |spot, _| sys::set_times(spot, changes.atime, changes.mtime))?;
+        }
         self.attr_of(&node)
     }
 

@@ -37,6 +37,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// An object of the base with one name.
+    fn in_base(stat: Statx, ino: u64, base: BaseRef) -> Found {
+        Found { stat, ino, in_storage: false, base, shared: false, device: None }
+    }
+
     fn kind(&self) -> u32 {
         self.device.unwrap_or_else(|| kind(&self.stat))
     }
@@ -217,14 +222,7 @@ impl Overlay {
             if let Some(fd) = self.open_base_path(&path)? {
                 let (stat, base) = (sys::stat_fd(&fd)?, BaseRef::Path(path));
                 let ino = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
-                return Ok(Some(Found {
-                    stat,
-                    ino,
-                    in_storage: false,
-                    base,
-                    shared: false,
-                    device: None,
-                }));
+                return Ok(Some(Found::in_base(stat, ino, base)));
             }
         }
         let Some((stat, ino)) = self.base_entry(dir, name)? else {
@@ -232,24 +230,15 @@ impl Overlay {
         };
         let base = BaseRef::SameName;
         if !is_shared(&stat) {
-            return Ok(Some(Found {
-                stat,
-                ino,
-                in_storage: false,
-                base,
-                shared: false,
-                device: None,
-            }));
+            return Ok(Some(Found::in_base(stat, ino, base)));
         }
         Ok(Some(match self.indexed(&stat, ino)? {
             Indexed::As(stat) => {
                 let (stat, device) = (*stat, self.index_device(ino));
                 Found { stat, ino, in_storage: true, base, shared: true, device }
             }
-            Indexed::No => Found { stat, ino, in_storage: false, base, shared: true, device: None },
-            Indexed::Another => {
-                Found { stat, ino, in_storage: false, base, shared: false, device: None }
-            }
+            Indexed::No => Found { shared: true, ..Found::in_base(stat, ino, base) },
+            Indexed::Another => Found::in_base(stat, ino, base),
         }))
     }
 
