@@ -23,8 +23,11 @@ use crate::sys::{self, Spot};
 /// Feature: there is an index of objects by number.
 pub(crate) const FEATURE_INDEX: &[u8] = b"index";
 
+/// Feature: there are partial files.
+pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
+
 /// Features that this version knows.
-const KNOWN_FEATURES: [&[u8]; 1] = [FEATURE_INDEX];
+const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
 
 type Result<T> = std::result::Result<T, OpenError>;
 

@@ -14,5 +14,5 @@ mod tests;
 pub use index::{Index, Said};
 pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
 pub use kept::Kept;
-pub use parse::{Line, parse_line};
-pub use record::{Record, SharedRecord};
+pub use parse::{Line, parse_line, parse_time};
+pub use record::{Record, SharedRecord, time_text};

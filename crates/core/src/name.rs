@@ -56,6 +56,12 @@ pub fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(META_NAME.as_bytes())
 }
 
+/// An extended attribute that belongs to mini_fo and is never shown.
+#[must_use]
+pub fn is_reserved_xattr(name: &[u8]) -> bool {
+    name.starts_with(b"user.mini_fo.")
+}
+
 /// A reserved name that nothing else uses: process, time and a counter.
 #[must_use]
 pub fn temp_name() -> Vec<u8> {

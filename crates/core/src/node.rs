@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub shared: bool,
     /// It was copied up and lies in the index, under its number.
     indexed: AtomicBool,
+    /// Whether its storage file holds all of its data, as far as known.
+    contents: AtomicU8,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
     /// Names whose parent this is; changed under the table's lock only.
@@ -39,6 +41,18 @@ pub(crate) struct Node {
     /// Where it is. Held for writing over the system calls that move or
     /// remove this one object, for reading over those that use its name.
     pub place: RwLock<Place>,
+}
+
+/// Whether a storage file holds all data of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Contents {
+    /// Nobody has looked.
+    Unknown,
+    /// It does, for good.
+    Whole,
+    /// The base has what is missing.
+    Partial,
 }
 
 /// Where a node is found in the layers.
@@ -162,6 +176,7 @@ impl Node {
             in_storage: AtomicBool::new(in_storage),
             shared: false,
             indexed: AtomicBool::new(false),
+            contents: AtomicU8::new(Contents::Unknown as u8),
             lookups: AtomicU64::new(0),
             children: AtomicU64::new(0),
             copy_up: Mutex::new(()),
@@ -184,6 +199,18 @@ impl Node {
     /// From here on the storage counts. Call it with `place` held for writing.
     pub fn set_in_storage(&self) {
         self.in_storage.store(true, Ordering::Release);
+    }
+
+    pub fn contents(&self) -> Contents {
+        match self.contents.load(Ordering::Acquire) {
+            1 => Contents::Whole,
+            2 => Contents::Partial,
+            _ => Contents::Unknown,
+        }
+    }
+
+    pub fn set_contents(&self, contents: Contents) {
+        self.contents.store(contents as u8, Ordering::Release);
     }
 
     /// It is reached through the index, whatever its names are.
@@ -210,7 +237,7 @@ mod tests {
     #[test]
     fn nodes_are_small() {
         // Two reference counts go with each in an `Arc`.
-        assert_eq!(size_of::<Node>() + 16, 120);
+        assert_eq!(size_of::<Node>() + 16, 128);
         assert_eq!(size_of::<Link>() + 16, 40);
     }
 }

@@ -41,6 +41,11 @@ pub struct OpenOptions {
     /// Others may change the base; what they do shows within this time.
     /// `None`: the base stays as it is.
     pub live_base: Option<Duration>,
+    /// Files are copied up as a whole: none is left with data in the base.
+    pub whole_copies: bool,
+    /// Files of at least so many bytes that are opened for writing are copied
+    /// up block by block; `None`: from a size where that pays.
+    pub blocks_from: Option<u64>,
     /// Copied data is not handed to the device before it gets its name.
     pub volatile: bool,
 }

@@ -6,6 +6,7 @@ mod attr;
 mod copy_data;
 mod copy_up;
 mod create;
+mod data;
 mod exchange;
 mod export;
 mod file;
@@ -16,6 +17,7 @@ mod link;
 mod listing;
 mod live;
 mod numbers;
+mod partial;
 mod reach;
 mod remove;
 mod rename;
@@ -68,6 +70,7 @@ pub struct Overlay {
     dirs: DirCache,
     trail: export::Trail,
     shared: shared::SharedIndex,
+    partials: partial::Partials,
     accesses: access::Accesses,
     realms: numbers::Realms,
     freed: numbers::Freed,
@@ -117,6 +120,10 @@ impl Overlay {
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
         )?);
         let shared = shared::SharedIndex::open(storage.as_fd())?;
+        let partials = {
+            let meta = root_dir.meta.read();
+            partial::Partials::new(&storage, &meta, options)
+        };
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
         let overlay = Overlay {
@@ -130,6 +137,7 @@ impl Overlay {
             trail: export::Trail::new(),
             accesses: access::Accesses::new(options.access_times, &shared.accesses()),
             shared,
+            partials,
             realms,
             freed: numbers::Freed::default(),
             submounts: options.submounts,

@@ -4,6 +4,7 @@
 //! calls used there. Everything above speaks of a [`Spot`]: an entry of a held
 //! directory, or an object whose name is gone.
 
+mod data;
 mod list;
 mod raw;
 mod xattr;
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::types::{Attr, SetTime, Timestamp};
 
+pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
 pub(crate) use list::{RawEntry, each_entry, read_entries};
 pub(crate) use raw::{
     clone_with_access_times, flush_range, get_fsxattr, has_writers, replace_fd, seal_tree,

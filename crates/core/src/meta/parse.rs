@@ -156,6 +156,12 @@ fn narrow(number: u64) -> Parsed<u32> {
     u32::try_from(number).map_err(|_| "a number is too large")
 }
 
+/// Reads a time. `None`: it is malformed.
+#[must_use]
+pub fn parse_time(field: &[u8]) -> Option<Timestamp> {
+    timestamp(field).ok()
+}
+
 fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
     let malformed = "a time is malformed";
     let text = std::str::from_utf8(field).map_err(|_| malformed)?;

@@ -156,7 +156,11 @@ impl Record {
                 line(out, &format!("i {ino} {storage_ino}"), &[&escape(name)]);
             }
             Record::Ctime { name, shown, real } => {
-                line(out, &format!("c {} {}", time(*shown), time(*real)), &[&escape(name)]);
+                line(
+                    out,
+                    &format!("c {} {}", time_text(*shown), time_text(*real)),
+                    &[&escape(name)],
+                );
             }
             Record::Owner { mode, uid, gid, name } => {
                 line(out, &format!("o {mode:04o} {uid} {gid}"), &[&escape(name)]);
@@ -175,11 +179,11 @@ impl Record {
             Record::Unkept { name } => line(out, "u", &[&escape(name)]),
             Record::Shared { number, record } => {
                 let SharedRecord { left, nlink, size, mtime, ctime } = record;
-                let (mtime, ctime) = (time(*mtime), time(*ctime));
+                let (mtime, ctime) = (time_text(*mtime), time_text(*ctime));
                 line(out, &format!("l {number} {left} {nlink} {size} {mtime} {ctime}"), &[]);
             }
             Record::Access { number, at } => {
-                line(out, &format!("a {number} {}", time(*at)), &[]);
+                line(out, &format!("a {number} {}", time_text(*at)), &[]);
             }
             Record::Origin { fsid, ino, path } => {
                 line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
@@ -202,7 +206,9 @@ fn line(out: &mut Vec<u8>, start: &str, fields: &[&[u8]]) {
     out.push(b'\n');
 }
 
-fn time(at: Timestamp) -> String {
+/// A time as META writes it: seconds, a dot, nine digits.
+#[must_use]
+pub fn time_text(at: Timestamp) -> String {
     format!("{}.{:09}", at.sec, at.nsec)
 }
 

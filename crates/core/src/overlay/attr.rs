@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::file::OpenFile;
 use super::kept::cannot_hold;
+use super::partial::Need;
 use super::{Overlay, find};
 use crate::dirs::Dir;
 use crate::meta::Record;
@@ -73,6 +74,7 @@ impl Overlay {
                 // The base still has its name; the merged tree does not.
                 attr.nlink = 0;
             }
+            self.show_blocks(node, &mut attr)?;
             if let Some(held) = held.filter(|_| !node.in_storage()) {
                 attr.ctime = attr.ctime.max(held.since);
             }
@@ -129,7 +131,11 @@ impl Overlay {
         if node.is_root() {
             self.set_root_owner(changes)?;
         } else {
-            self.copy_up(&node, changes.size == Some(0))?;
+            let need = match changes.size {
+                Some(0) => Need::NoData,
+                _ => Need::Attributes,
+            };
+            self.copy_up(&node, need)?;
         }
         if let Some(size) = changes.size {
             self.resize(&node, size, changes.kill_suid_sgid, handle)?;
@@ -193,6 +199,9 @@ impl Overlay {
     ) -> Result<()> {
         if kill {
             self.drop_suid_sgid(node)?;
+        }
+        if self.is_partial(node)? {
+            return self.resize_partial(node, size);
         }
         if let Some(file) = handle.filter(|file| file.writes()) {
             return rustix::fs::ftruncate(self.current(file)?.fd(), size);

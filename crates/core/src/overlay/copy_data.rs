@@ -3,30 +3,30 @@
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use crate::sys::Result;
+use crate::sys::{self, Result};
 
 /// Largest piece that one call copies, so that a signal can end it.
 const PIECE: u64 = 1 << 30;
 
-/// Copies what is data and leaves holes as they are.
-pub(super) fn copy_extents(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
+/// Copies what is data of `start..end` and leaves holes as they are.
+pub(super) fn copy_extents(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
     use rustix::fs::{SeekFrom, seek};
-    rustix::fs::ftruncate(to, size)?;
-    let mut at = 0;
-    while at < size {
-        let start = match seek(from, SeekFrom::Data(at)) {
-            Ok(start) => start,
+    let mut at = start;
+    while at < end {
+        let data = match seek(from, SeekFrom::Data(at)) {
+            Ok(data) if data >= end => return Ok(()),
+            Ok(data) => data,
             Err(Errno::NXIO) => return Ok(()),
             // A file system that knows no holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
             Err(errno) => return Err(errno),
         };
-        let end = match seek(from, SeekFrom::Hole(start)) {
-            Ok(end) => end.min(size),
-            Err(_) => size,
+        let hole = match seek(from, SeekFrom::Hole(data)) {
+            Ok(hole) => hole.min(end),
+            Err(_) => end,
         };
-        copy_range(from, to, start, end)?;
-        at = end.max(start + 1);
+        copy_range(from, to, data, hole)?;
+        at = hole.max(data + 1);
     }
     Ok(())
 }
@@ -52,23 +52,17 @@ pub(super) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64)
     let len = usize::try_from((end - at).min(1 << 20)).unwrap_or(1 << 20);
     let mut buf = vec![0; len];
     while at < end {
-        let got = match rustix::io::pread(from, &mut buf, at) {
-            Ok(0) => return Ok(()),
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        let mut rest = buf.get(..got).unwrap_or_default();
-        while !rest.is_empty() {
-            match rustix::io::pwrite(to, rest, at) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(put) => {
-                    at += put as u64;
-                    rest = rest.get(put..).unwrap_or_default();
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
+        let want = usize::try_from(end - at).unwrap_or(len).min(len);
+        let part = buf.get_mut(..want).ok_or(Errno::IO)?;
+        let got = sys::retry_interrupted(|| rustix::io::pread(from, &mut *part, at))?;
+        if got == 0 {
+            return Ok(());
         }
+        let data = part.get(..got).unwrap_or_default();
+        if sys::write_at(to, data, at)? < got {
+            return Err(Errno::NOSPC);
+        }
+        at += got as u64;
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use rustix::io::Errno;
 
 use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::{can_be_kept, cannot_hold};
+use super::partial::{MARK, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{self, Kept, Record};
-use crate::name::{META_NAME, temp_name};
+use crate::name::{META_NAME, is_reserved_xattr, temp_name};
 use crate::node::{BaseRef, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
@@ -53,24 +54,24 @@ impl Ordering {
 
 impl Overlay {
     /// Makes sure that a node lies in the storage, with all directories above
-    /// it. `truncate`: its data is not wanted.
+    /// it, and as much of its data as `need` asks for.
     ///
     /// No `mutate` or `place` may be held. Nothing is done where it lies there.
-    pub(super) fn copy_up(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
+    pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
-            return Ok(());
+            return if need == Need::Attributes { Ok(()) } else { self.fill(node, need) };
         }
         flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
-        self.copy_up_chain(node, truncate)
+        self.copy_up_chain(node, need)
     }
 
     /// As [`Overlay::copy_up`], of an object whose flags protect it from
     /// changes, to change these.
     pub(super) fn copy_up_protected(&self, node: &Arc<Node>) -> Result<()> {
-        if node.in_storage() { Ok(()) } else { self.copy_up_chain(node, false) }
+        if node.in_storage() { Ok(()) } else { self.copy_up_chain(node, Need::Attributes) }
     }
 
-    fn copy_up_chain(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
+    fn copy_up_chain(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         // From the top down; a loop, because trees may be thousands deep.
         let mut chain = vec![Arc::clone(node)];
         while let Some(parent) = chain.last().and_then(|node| node.parent()) {
@@ -85,31 +86,32 @@ impl Overlay {
             let unseen = self.fine_clock || !chain.is_empty();
             let _lock = node.copy_up.lock();
             if !node.in_storage() {
-                self.copy_up_one(&node, truncate, unseen)?;
+                self.copy_up_one(&node, need, unseen)?;
             }
         }
         Ok(())
     }
 
     /// `unseen`: the ctime shown stays that of the base object.
-    fn copy_up_one(&self, node: &Arc<Node>, truncate: bool, unseen: bool) -> Result<()> {
+    fn copy_up_one(&self, node: &Arc<Node>, need: Need, unseen: bool) -> Result<()> {
         self.check_writable()?;
         let link = node.place.read().names.first().cloned();
         if node.shared && (link.is_some() || self.has_base_names(node)) {
-            return self.copy_up_shared(node, truncate, unseen);
+            return self.copy_up_shared(node, need, unseen);
         }
         let Some(link) = link else {
-            return self.copy_up_nameless(node, truncate);
+            return self.copy_up_nameless(node, need);
         };
         let parent = self.dir(&link.parent)?;
         let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
+        let plan = self.plan(node, &stat, need)?;
         let dir = parent.writable()?;
         // Data is copied before any lock is taken.
         let unnamed = if node.kind == libc::S_IFREG {
-            self.unnamed_copy(from, dir, &stat, truncate)?
+            self.unnamed_copy(from, dir, &stat, &plan)?
         } else {
             None
         };
@@ -126,7 +128,7 @@ impl Overlay {
         let made = parent.unseen(
             |dir| match &unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| None),
-                None => self.named_copy((from, &stat), dir, &link.name, truncate, &keep).map(Some),
+                None => self.named_copy((from, &stat), dir, &link.name, &plan, &keep).map(Some),
             },
             |made| match made.as_ref().or(unnamed.as_ref()).map_or(Err(Errno::IO), sys::stat_fd) {
                 Ok(real) if unseen && !node.is_dir() => {
@@ -166,7 +168,7 @@ impl Overlay {
         from: Spot<'_>,
         dir: BorrowedFd<'_>,
         stat: &Statx,
-        truncate: bool,
+        plan: &Plan,
     ) -> Result<Option<(OwnedFd, Kept)>> {
         let made = match sys::create_unnamed(dir, 0o600) {
             // Closed by its owner, or immutable: only its name has to go there.
@@ -181,21 +183,23 @@ impl Overlay {
             Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let kept = self.fill_file(from, &fd, stat, truncate)?;
+        let kept = self.fill_file(from, &fd, stat, plan)?;
         Ok(Some((fd, kept)))
     }
 
-    fn fill_file(
-        &self,
-        from: Spot<'_>,
-        fd: &OwnedFd,
-        stat: &Statx,
-        truncate: bool,
-    ) -> Result<Kept> {
-        if !truncate {
-            self.copy_data(from, fd, stat)?;
+    fn fill_file(&self, from: Spot<'_>, fd: &OwnedFd, stat: &Statx, plan: &Plan) -> Result<Kept> {
+        let to = Spot::Fd(fd.as_fd());
+        match plan {
+            Plan::Empty => {}
+            Plan::Copy => self.copy_data(from, fd, stat)?,
+            Plan::Leave(_) if self.partials.clones() && clone_data(from, fd)? => {}
+            Plan::Leave(mark) => match sys::set_xattr(to, MARK, &mark.encode(), 0) {
+                Ok(()) => rustix::fs::ftruncate(fd, stat.stx_size)?,
+                // No room for it: the data takes its own.
+                Err(_) => self.copy_data(from, fd, stat)?,
+            },
         }
-        copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
+        copy_attributes(from, to, stat)
     }
 
     /// A copy of anything, made under a reserved name and moved to its own,
@@ -206,13 +210,13 @@ impl Overlay {
         (from, stat): (Spot<'_>, &Statx),
         dir: BorrowedFd<'_>,
         name: &[u8],
-        truncate: bool,
+        plan: &Plan,
         keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
         let temp = temp_name();
         let made = match find::kind(stat) {
             libc::S_IFREG => sys::create(dir, &temp, OFlags::RDWR, 0o600)
-                .and_then(|fd| self.fill_file(from, &fd, stat, truncate)),
+                .and_then(|fd| self.fill_file(from, &fd, stat, plan)),
             libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
             _ => copy_special(from, dir, &temp, stat),
         };
@@ -223,7 +227,7 @@ impl Overlay {
     }
 
     /// An open file whose name is gone gets a storage file without one.
-    fn copy_up_nameless(&self, node: &Arc<Node>, truncate: bool) -> Result<()> {
+    fn copy_up_nameless(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.kind != libc::S_IFREG {
             return Err(Errno::STALE);
         }
@@ -231,7 +235,8 @@ impl Overlay {
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
         // Without a name there is nothing by which META could keep anything.
-        let copy = self.unnamed_copy(from, self.anywhere(), &stat, truncate)?;
+        let plan = if need == Need::NoData { Plan::Empty } else { Plan::Copy };
+        let copy = self.unnamed_copy(from, self.anywhere(), &stat, &plan)?;
         let (fd, _) = copy.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
         place.held = Some(Held::new(fd));
@@ -247,14 +252,21 @@ impl Overlay {
         if self.submounts && sys::is_generated(&source) {
             return copy_buffered(&source, to, 0, u64::MAX);
         }
-        if rustix::fs::ioctl_ficlone(to, &source).is_ok() {
+        if self.partials.clones() && rustix::fs::ioctl_ficlone(to, &source).is_ok() {
             return Ok(());
         }
         let _slow = self.slow_if(stat.stx_size);
-        copy_extents(&source, to, stat.stx_size)?;
+        rustix::fs::ftruncate(to, stat.stx_size)?;
+        copy_extents(&source, to, 0, stat.stx_size)?;
         // The name must not reach the disk before the data does.
         self.ordering.write_out(|| Ok(to))
     }
+}
+
+/// Shares the data of a file with its copy, where their file system can.
+fn clone_data(from: Spot<'_>, to: &OwnedFd) -> Result<bool> {
+    let source = sys::open_untraced(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    Ok(rustix::fs::ioctl_ficlone(to, &source).is_ok())
 }
 
 fn ctime_record(name: &[u8], shown: Timestamp, real: Timestamp) -> Record {
@@ -324,16 +336,11 @@ fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<Kept> {
         other => other?,
     }
     // Before the mode: a user cannot give attributes to what is write-protected.
-    sys::copy_xattrs(
-        from,
-        to,
-        |_| false,
-        |name, value| {
-            if can_be_kept(name) {
-                kept.xattrs.insert(name.into(), value.into());
-            }
-        },
-    )?;
+    sys::copy_xattrs(from, to, is_reserved_xattr, |name, value| {
+        if can_be_kept(name) {
+            kept.xattrs.insert(name.into(), value.into());
+        }
+    })?;
     if find::kind(stat) != libc::S_IFLNK {
         sys::set_mode(to, mode)?;
     }

@@ -11,10 +11,11 @@ use super::file::OpenFile;
 use super::find::Found;
 use super::kept::cannot_hold;
 use super::numbers::{node_id, storage_ino};
+use super::partial::Need;
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::name::Name;
-use crate::node::{BaseRef, Held, Names, Node, Place};
+use crate::node::{BaseRef, Contents, Held, Names, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{Caller, Entry, NodeId, OpenMode};
 
@@ -157,7 +158,7 @@ impl Overlay {
     pub(super) fn writable_dir(&self, id: NodeId) -> Result<(Arc<Node>, Arc<Dir>)> {
         self.check_writable()?;
         let node = self.dir_node(id)?;
-        self.copy_up(&node, false)?;
+        self.copy_up(&node, Need::Attributes)?;
         let dir = self.dir(&node)?;
         Ok((node, dir))
     }
@@ -245,6 +246,7 @@ impl Overlay {
         let found =
             Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false, device };
         let node = self.adopt(parent, name, found);
+        node.set_contents(Contents::Whole);
         let attr = self.show(&node, &stat, dir, name)?;
         let known = Arc::clone(&node);
         Ok((known, Entry { node: node.into_kernel(), attr }))

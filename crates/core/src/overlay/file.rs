@@ -1,14 +1,15 @@
-//! Open files: their data in whichever layer it lies.
+//! Open files: descriptors in whichever layer the data lies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::Overlay;
+use super::partial::{Need, PartialFile};
 use crate::node::Node;
 use crate::sys::{self, Result};
 use crate::types::{NodeId, OpenMode};
@@ -30,13 +31,24 @@ pub struct OpenFile {
 pub(super) struct Opened {
     fd: OwnedFd,
     in_storage: bool,
+    /// The base has what the storage file lacks.
+    partial: Option<Arc<PartialFile>>,
     /// See [`OpenFile::is_generated`].
     generated: bool,
 }
 
 impl Opened {
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub fn in_storage(&self) -> bool {
+        self.in_storage
+    }
+
+    /// Where the data is that is missing; `None`: all is there.
+    pub fn partial(&self) -> Option<&Arc<PartialFile>> {
+        self.partial.as_ref().filter(|partial| !partial.is_whole())
     }
 }
 
@@ -48,7 +60,8 @@ impl OpenFile {
         fd: OwnedFd,
         in_storage: bool,
     ) -> Arc<OpenFile> {
-        let opened = RwLock::new(Arc::new(Opened { fd, in_storage, generated: false }));
+        let opened = Opened { fd, in_storage, partial: None, generated: false };
+        let opened = RwLock::new(Arc::new(opened));
         Arc::new(OpenFile { node, mode, number, opened, access_due: AtomicBool::new(false) })
     }
 
@@ -57,8 +70,17 @@ impl OpenFile {
         self.node.id
     }
 
-    pub(super) fn node(&self) -> &Node {
+    pub(super) fn node(&self) -> &Arc<Node> {
         &self.node
+    }
+
+    pub(super) fn mode(&self) -> OpenMode {
+        self.mode
+    }
+
+    /// The base has data that the storage file lacks, at last sight.
+    pub(super) fn partial(&self) -> Option<Arc<PartialFile>> {
+        self.opened.read().partial().cloned()
     }
 
     /// The next reading moves the time of access: what is cached must not be
@@ -106,7 +128,13 @@ impl Overlay {
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
-            self.copy_up(&node, mode.truncate)?;
+            let at_end = mode.append || mode.at_end;
+            let need = if mode.truncate { Need::NoData } else { Need::Writing { at_end } };
+            self.copy_up(&node, need)?;
+        }
+        if mode.truncate && self.is_partial(&node)? {
+            // First, for nobody asks whether the base still has the data.
+            self.resize_partial(&node, 0)?;
         }
         let opened = self.open_now(&node, mode)?;
         if mode.truncate {
@@ -138,7 +166,7 @@ impl Overlay {
         let mut flags = if mode.write { OFlags::RDWR } else { OFlags::RDONLY };
         flags.set(OFlags::DIRECT, mode.direct);
         flags.set(OFlags::NOATIME, mode.no_access_time);
-        self.at(node, |spot, in_storage| {
+        let mut opened = self.at(node, |spot, in_storage| {
             let fd = if in_storage {
                 match sys::open(spot, flags) {
                     Err(Errno::PERM) if mode.no_access_time => {
@@ -158,8 +186,12 @@ impl Overlay {
                 sys::open_untraced(spot, flags)
             }?;
             let generated = self.submounts && !in_storage && sys::is_generated(&fd);
-            Ok(Opened { fd, in_storage, generated })
-        })
+            Ok(Opened { fd, in_storage, partial: None, generated })
+        })?;
+        if opened.in_storage {
+            opened.partial = self.partial_file(node, &opened.fd)?;
+        }
+        Ok(opened)
     }
 
     /// The descriptor that holds the data now.
@@ -173,11 +205,14 @@ impl Overlay {
         Ok(fresh)
     }
 
-    /// The data of a file will not move any more: it lies in the storage, or in
-    /// the base of a tree that nobody can change.
+    /// The data of a file will not move any more: all of it lies in the storage,
+    /// or in the base of a tree that nobody can change.
     pub fn is_settled(&self, file: &OpenFile) -> bool {
         let fixed = self.read_only && self.live.is_none() && !file.is_generated();
-        file.node.in_storage() || fixed
+        if file.node.in_storage() {
+            return self.current(file).is_ok_and(|opened| opened.partial().is_none());
+        }
+        fixed
     }
 
     /// A descriptor of the file that holds the data, opened for reading, for a
@@ -202,153 +237,5 @@ impl Overlay {
             })
         });
         opened.map_or(true, |fd| fd.is_some_and(sys::has_writers))
-    }
-
-    /// Reads at an offset; less than asked for only at the end of the file.
-    ///
-    /// # Errors
-    /// EBADF: opened for writing only; as `pread(2)`.
-    pub fn read(&self, file: &OpenFile, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let opened = self.current(file)?;
-        self.note_reading(file);
-        let mut done = 0;
-        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match rustix::io::pread(&opened.fd, rest, offset + done as u64) {
-                Ok(0) => break,
-                Ok(got) => done += got,
-                Err(Errno::INTR) => {}
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
-    }
-
-    /// Writes at an offset (at the end for an appending handle).
-    ///
-    /// `kill_suid_sgid`: the writer lacks `CAP_FSETID`.
-    ///
-    /// # Errors
-    /// EBADF: opened for reading; ENOSPC, EFBIG, EIO as `pwrite(2)`.
-    pub fn write(
-        &self,
-        file: &OpenFile,
-        data: &[u8],
-        offset: u64,
-        kill_suid_sgid: bool,
-    ) -> Result<usize> {
-        if !file.mode.write {
-            return Err(Errno::BADF);
-        }
-        if kill_suid_sgid {
-            self.drop_suid_sgid(&file.node)?;
-        }
-        let opened = self.current(file)?;
-        let mut done = 0;
-        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
-            let put = if file.mode.append {
-                let rest = [std::io::IoSlice::new(rest)];
-                rustix::io::pwritev2(&opened.fd, &rest, 0, ReadWriteFlags::APPEND)
-            } else {
-                rustix::io::pwrite(&opened.fd, rest, offset + done as u64)
-            };
-            match put {
-                Ok(0) => break,
-                Ok(put) => done += put,
-                Err(Errno::INTR) => {}
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
-    }
-
-    /// Hands a file to the device, and what META says of its name.
-    ///
-    /// # Errors
-    /// EIO, ENOSPC as `fsync(2)`.
-    pub fn fsync(&self, file: &OpenFile, datasync: bool) -> Result<()> {
-        let opened = self.current(file)?;
-        if !opened.in_storage {
-            return Ok(());
-        }
-        let _slow = self.slow_section();
-        let parent = file.node.parent();
-        if let Some(parent) = parent
-            && let Some(dir) = sys::absent(self.dir(&parent))?
-        {
-            dir.sync_meta()?;
-        }
-        if file.node.is_indexed() {
-            self.shared.dir()?.sync_meta()?;
-        }
-        if datasync { rustix::fs::fdatasync(&opened.fd) } else { rustix::fs::fsync(&opened.fd) }
-    }
-
-    /// Allocates or frees space of a file. `mode`: `FALLOC_FL_*`.
-    /// `kill_suid_sgid`: the caller lacks `CAP_FSETID`.
-    ///
-    /// # Errors
-    /// As `fallocate(2)`.
-    pub fn fallocate(
-        &self,
-        file: &OpenFile,
-        mode: u32,
-        offset: u64,
-        len: u64,
-        kill_suid_sgid: bool,
-    ) -> Result<()> {
-        if !file.mode.write {
-            return Err(Errno::BADF);
-        }
-        if kill_suid_sgid {
-            self.drop_suid_sgid(&file.node)?;
-        }
-        let opened = self.current(file)?;
-        let _slow = self.slow_if(len);
-        rustix::fs::fallocate(&opened.fd, FallocateFlags::from_bits_retain(mode), offset, len)
-    }
-
-    /// Finds the next data or hole. `whence`: `SEEK_DATA` or `SEEK_HOLE`.
-    ///
-    /// # Errors
-    /// ENXIO: none from there on; EINVAL: another `whence`.
-    pub fn seek(&self, file: &OpenFile, offset: u64, whence: i32) -> Result<u64> {
-        let to = match whence {
-            libc::SEEK_DATA => SeekFrom::Data(offset),
-            libc::SEEK_HOLE => SeekFrom::Hole(offset),
-            _ => return Err(Errno::INVAL),
-        };
-        rustix::fs::seek(&self.current(file)?.fd, to)
-    }
-
-    /// Copies between two open files, each from a position on, inside the
-    /// kernel. `kill_suid_sgid`: the caller lacks `CAP_FSETID`.
-    ///
-    /// # Errors
-    /// As `copy_file_range(2)`.
-    pub fn copy_range(
-        &self,
-        (from, from_offset): (&OpenFile, u64),
-        (to, to_offset): (&OpenFile, u64),
-        len: usize,
-        kill_suid_sgid: bool,
-    ) -> Result<usize> {
-        if !to.mode.write {
-            return Err(Errno::BADF);
-        }
-        if kill_suid_sgid {
-            self.drop_suid_sgid(&to.node)?;
-        }
-        let (source, target) = (self.current(from)?, self.current(to)?);
-        let _slow = self.slow_if(len as u64);
-        let (mut source_at, mut target_at) = (from_offset, to_offset);
-        rustix::fs::copy_file_range(
-            &source.fd,
-            Some(&mut source_at),
-            &target.fd,
-            Some(&mut target_at),
-            len,
-        )
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn show(attr: &mut Attr, kept: &Kept) {
 
 impl Overlay {
     /// The entries by which META speaks of a storage object.
-    fn spoken_of(&self, node: &Arc<Node>) -> Result<Vec<Spoken>> {
+    pub(super) fn spoken_of(&self, node: &Arc<Node>) -> Result<Vec<Spoken>> {
         if node.is_indexed() {
             let name = index_name(node.ino).into_bytes().into();
             return Ok(vec![(self.shared.dir()?, name)]);

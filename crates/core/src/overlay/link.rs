@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::Overlay;
 use super::create::new_name;
 use super::numbers::storage_ino;
+use super::partial::Need;
 use crate::meta::Record;
 use crate::node::{Link, Node};
 use crate::sys::{self, Result, Spot};
@@ -24,7 +25,7 @@ impl Overlay {
             return Err(Errno::PERM);
         }
         let name = new_name(new_name_)?;
-        self.copy_up(&node, false)?;
+        self.copy_up(&node, Need::Attributes)?;
         let (parent, dir) = self.writable_dir(new_parent)?;
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;

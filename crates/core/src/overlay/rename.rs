@@ -14,6 +14,7 @@ use super::create::new_name;
 use super::flags::check_unprotected;
 use super::link::identity;
 use super::numbers::storage_ino;
+use super::partial::Need;
 use super::remove::{remove_reserved, still_there};
 use crate::dirs::{Dir, Mark, with_access};
 use crate::meta::Record;
@@ -71,9 +72,9 @@ impl Overlay {
             (_, Some(target)) if Arc::ptr_eq(target, &source) => return Ok(()),
             _ => {}
         }
-        self.copy_up(&source, false)?;
+        self.copy_up(&source, Need::Attributes)?;
         if let Some(target) = target.as_ref().filter(|_| mode == RenameMode::Exchange) {
-            self.copy_up(target, false)?;
+            self.copy_up(target, Need::Attributes)?;
         }
         let moves_dir = source.is_dir() || target.as_ref().is_some_and(|node| node.is_dir());
         let _topology = moves_dir.then(|| self.rename_lock.lock());
@@ -288,6 +289,7 @@ impl Overlay {
         place.names.remove(to.parent.id, to.name);
         self.table.remove_name(to.parent.id, to.name);
         if place.names.first().is_none() {
+            self.forget_partial(target, &held.fd);
             place.held = Some(held);
             self.freed.note(target.ino);
         }

@@ -13,6 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, Statx};
 use rustix::io::Errno;
 
+use super::partial::Need;
 use super::{Overlay, find};
 use crate::check::FEATURE_INDEX;
 use crate::dirs::Dir;
@@ -98,12 +99,7 @@ impl Overlay {
         }
         let storage = self.storage.as_fd();
         // Those who do not know the index must not write from now on.
-        let mut words: Vec<Box<[u8]>> =
-            self.root_dir.meta.read().features().map(Into::into).collect();
-        if !words.iter().any(|word| **word == *FEATURE_INDEX) {
-            words.push(FEATURE_INDEX.into());
-            self.root_dir.append(&[Record::Features { words }])?;
-        }
+        self.add_feature(FEATURE_INDEX)?;
         self.root_dir.unseen(
             |dir| match rustix::fs::mkdirat(dir, INDEX_NAME, Mode::RWXU) {
                 Err(Errno::EXIST) => Ok(()),
@@ -178,20 +174,16 @@ impl Overlay {
 
     /// Copies a shared object up into the index. Its `copy_up` lock is held.
     /// `unseen`: the ctime shown stays that of the base object.
-    pub(super) fn copy_up_shared(
-        &self,
-        node: &Arc<Node>,
-        truncate: bool,
-        unseen: bool,
-    ) -> Result<()> {
+    pub(super) fn copy_up_shared(&self, node: &Arc<Node>, need: Need, unseen: bool) -> Result<()> {
         let dir = self.prepare_index()?;
         let index = dir.writable()?;
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
         let shown = self.shared_ctime(node, stat.stx_ctime.into());
+        let plan = self.plan(node, &stat, need)?;
         let unnamed = match node.kind {
-            libc::S_IFREG => self.unnamed_copy(from, index, &stat, truncate)?,
+            libc::S_IFREG => self.unnamed_copy(from, index, &stat, &plan)?,
             _ => None,
         };
         let (unnamed, kept) = unnamed.unzip();
@@ -210,7 +202,7 @@ impl Overlay {
                 Some(fd) => sys::link_fd(fd.as_fd(), index, name.as_bytes())?,
                 None => {
                     let from = (from, &stat);
-                    self.named_copy(from, index, name.as_bytes(), truncate, &keep)?;
+                    self.named_copy(from, index, name.as_bytes(), &plan, &keep)?;
                 }
             }
             place.held = None;
@@ -293,6 +285,9 @@ impl Overlay {
         }
         place.held = Some(Held::new(sys::hold(spot)?));
         rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
+        if let Some(held) = &place.held {
+            self.forget_partial(node, &held.fd);
+        }
         node.set_indexed(false);
         Ok(())
     }

@@ -6,7 +6,9 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::kept::{can_be_kept, cannot_hold};
+use super::partial::Need;
 use crate::meta::Record;
+use crate::name::is_reserved_xattr;
 use crate::node::Node;
 use crate::sys::{self, Result};
 use crate::types::NodeId;
@@ -17,6 +19,9 @@ impl Overlay {
     /// # Errors
     /// ENODATA: there is none; ERANGE: the buffer is too small; EOPNOTSUPP.
     pub fn getxattr(&self, node: NodeId, name: &[u8], buf: &mut [u8]) -> Result<usize> {
+        if is_reserved_xattr(name) {
+            return Err(Errno::NODATA);
+        }
         let node = self.node(node)?;
         if node.is_root() && name == b"system.posix_acl_access" {
             // It would speak of the storage directory's own mode.
@@ -56,11 +61,8 @@ impl Overlay {
             return Ok(0);
         }
         let mut names = self.list_with(&node, kept.keys())?;
-        let is_trusted = |name: &&[u8]| name.starts_with(b"trusted.");
-        let split = || names.split_inclusive(|byte| *byte == 0);
-        if split().any(|name| is_trusted(&name)) && !trusted() {
-            names = split().filter(|name| !is_trusted(name)).collect::<Vec<_>>().concat();
-        }
+        drop_names(&mut names, is_reserved_xattr, || true);
+        drop_names(&mut names, |name| name.starts_with(b"trusted."), || !trusted());
         give(&names, buf)
     }
 
@@ -91,15 +93,19 @@ impl Overlay {
     /// `XATTR_CREATE`, `XATTR_REPLACE`.
     ///
     /// # Errors
-    /// EOPNOTSUPP for the access ACL of the root; as `setxattr(2)`.
+    /// EOPNOTSUPP for the access ACL of the root; EPERM: the name is reserved;
+    /// as `setxattr(2)`.
     pub fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         self.check_writable()?;
+        if is_reserved_xattr(name) {
+            return Err(Errno::PERM);
+        }
         let node = self.node(node)?;
         if node.is_root() && name == b"system.posix_acl_access" {
             // It would open or close the storage directory itself.
             return Err(Errno::OPNOTSUPP);
         }
-        self.copy_up(&node, false)?;
+        self.copy_up(&node, Need::Attributes)?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
             match self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags)) {
                 Err(errno)
@@ -125,12 +131,15 @@ impl Overlay {
     /// ENODATA: there is none; as `removexattr(2)`.
     pub fn removexattr(&self, node: NodeId, name: &[u8]) -> Result<()> {
         self.check_writable()?;
+        if is_reserved_xattr(name) {
+            return Err(Errno::NODATA);
+        }
         let node = self.node(node)?;
         if !node.in_storage() {
             // What is not there need not be copied up to stay away.
             self.at(&node, |spot, _| sys::get_xattr(spot, name, &mut []))?;
         }
-        self.copy_up(&node, false)?;
+        self.copy_up(&node, Need::Attributes)?;
         if self.kept(&node)?.xattrs.contains_key(name) {
             let attribute = Box::<[u8]>::from(name);
             return self.keep(&node, |name| {
@@ -139,6 +148,15 @@ impl Overlay {
             });
         }
         self.at(&node, |spot, _| sys::remove_xattr(spot, name))
+    }
+}
+
+/// Takes the names that match out of a list, if `wanted`, asked where there are
+/// any, says so.
+fn drop_names(names: &mut Vec<u8>, matches: impl Fn(&[u8]) -> bool, wanted: impl FnOnce() -> bool) {
+    let split = || names.split_inclusive(|byte| *byte == 0);
+    if split().any(&matches) && wanted() {
+        *names = split().filter(|name| !matches(name)).collect::<Vec<_>>().concat();
     }
 }
 

@@ -1,0 +1,343 @@
+//! Partial files: storage files whose data is, as a whole or in part, still in
+//! the base (docs/FORMAT.md, section 6).
+//!
+//! A copy-up for new attributes or a new name copies no data, one for a write
+//! to a large file only the blocks that are written. A mark on the storage file
+//! itself says where the rest is: it comes and goes with the inode, so renames
+//! and hard links need not know of it.
+
+mod file;
+mod map;
+mod mark;
+mod whole;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FsWord, OFlags, Statx};
+use rustix::io::Errno;
+
+use super::Overlay;
+use crate::check::FEATURE_PARTIAL;
+use crate::meta::{Index, Record};
+use crate::node::{Contents, Node};
+use crate::options::OpenOptions;
+use crate::sys::{self, Result, Spot};
+use crate::types::{Attr, NodeId};
+
+pub(super) use file::PartialFile;
+pub(super) use mark::{MARK, Mark};
+
+// File systems that keep extended attributes with the inode, know holes, and
+// after a power cut have an extent only where its data was written: `f_type` of
+// statfs(2).
+const TMPFS: FsWord = 0x0102_1994;
+const EXT4: FsWord = 0xef53;
+const XFS: FsWord = 0x5846_5342;
+const BTRFS: FsWord = 0x9123_683e;
+
+/// Longest mark in bytes. ext4 has room for one block of attributes.
+const MARK_MAX: usize = 3500;
+
+/// Size in bytes from which a file that is opened for writing is copied block
+/// by block, unless the user says otherwise. Below, copying it at once costs
+/// less than serving its writes through the daemon (docs/BENCHMARKS.md,
+/// "Copy-up").
+const BLOCKS_FROM: u64 = 128 << 20;
+
+/// Up to so many bytes a rest is fetched without recording each piece.
+const SMALL_REST: u64 = 128 << 20;
+
+/// So many missing bytes are fetched once nobody writes the file any more.
+const WORTH_FETCHING: u64 = 1 << 20;
+
+/// What a copy-up is for, which decides what of the data is copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Need {
+    /// The data is about to be cut to nothing.
+    NoData,
+    /// Only attributes or names change.
+    Attributes,
+    /// Something is written. `at_end`: to the end of the file.
+    Writing { at_end: bool },
+}
+
+/// What happens to the data of one object in a copy-up.
+pub(super) enum Plan {
+    /// It is copied.
+    Copy,
+    /// There will be none.
+    Empty,
+    /// It stays in the base.
+    Leave(Mark),
+}
+
+/// Partial files of an overlay.
+pub(super) struct Partials {
+    /// New ones may be made: the storage's file system and the user allow it.
+    allowed: bool,
+    /// The storage's file system shares data between files (reflinks).
+    clones: bool,
+    /// See [`BLOCKS_FROM`].
+    blocks_from: u64,
+    /// There may be some. What is made first is this feature in META.
+    exist: AtomicBool,
+    /// Those that are open.
+    open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
+}
+
+impl Partials {
+    /// As the user wants it in a storage whose root META is `root`.
+    pub fn new(storage: &OwnedFd, root: &Index, options: &OpenOptions) -> Partials {
+        let kind = rustix::fs::fstatfs(storage).map(|stat| stat.f_type);
+        let exist = root.features().any(|word| word == FEATURE_PARTIAL);
+        Partials {
+            allowed: !options.whole_copies && matches!(kind, Ok(TMPFS | EXT4 | XFS | BTRFS)),
+            clones: matches!(kind, Ok(XFS | BTRFS)),
+            blocks_from: options.blocks_from.unwrap_or(BLOCKS_FROM),
+            exist: AtomicBool::new(exist),
+            open: Mutex::default(),
+        }
+    }
+
+    /// A copy of a file's data may cost nothing at all.
+    pub fn clones(&self) -> bool {
+        self.clones
+    }
+
+    fn exist(&self) -> bool {
+        self.exist.load(Ordering::Acquire)
+    }
+
+    /// The one of a node, if somebody has it open.
+    fn open(&self, node: NodeId) -> Option<Arc<PartialFile>> {
+        self.open.lock().get(&node).and_then(Weak::upgrade)
+    }
+}
+
+impl Overlay {
+    /// What a copy-up of an object with these attributes does with its data.
+    /// No `mutate` or `place` may be held.
+    pub(super) fn plan(&self, node: &Arc<Node>, stat: &Statx, need: Need) -> Result<Plan> {
+        if need == Need::NoData {
+            return Ok(Plan::Empty);
+        }
+        let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > 0;
+        if !leave || !self.partials.allowed || node.kind != libc::S_IFREG || self.live.is_some() {
+            return Ok(Plan::Copy);
+        }
+        if self.submounts && self.at(node, |spot, _| Ok(is_made_up(spot)))? {
+            return Ok(Plan::Copy);
+        }
+        let Some(path) = self.base_path(node) else { return Ok(Plan::Copy) };
+        let mark = Mark {
+            map: random(),
+            size: stat.stx_size,
+            mtime: stat.stx_mtime.into(),
+            blocks: stat.stx_blocks,
+            path,
+        };
+        if mark.encode().len() > MARK_MAX {
+            return Ok(Plan::Copy);
+        }
+        self.announce_partials()?;
+        Ok(Plan::Leave(mark))
+    }
+
+    /// The data of a file of this size is worth having in the storage at once.
+    fn wants_all(&self, need: Need, size: u64) -> bool {
+        match need {
+            Need::NoData | Need::Attributes => false,
+            Need::Writing { at_end } => !at_end && size < self.partials.blocks_from,
+        }
+    }
+
+    /// Those who do not know partial files must not write from now on.
+    fn announce_partials(&self) -> Result<()> {
+        if self.partials.exist() {
+            return Ok(());
+        }
+        let _lock = self.root_dir.mutate.lock();
+        self.add_feature(FEATURE_PARTIAL)?;
+        self.ordering.write_out(|| self.root_dir.journal_file())?;
+        self.partials.exist.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Adds a feature to the root META, unless it is there. `mutate` of the
+    /// root is held.
+    pub(super) fn add_feature(&self, word: &[u8]) -> Result<()> {
+        let mut words: Vec<Box<[u8]>> =
+            self.root_dir.meta.read().features().map(Into::into).collect();
+        if words.iter().any(|known| **known == *word) {
+            return Ok(());
+        }
+        words.push(word.into());
+        self.root_dir.append(&[Record::Features { words }])
+    }
+
+    /// The mark of a storage file. EIO: it cannot be read.
+    pub(super) fn mark(&self, spot: Spot<'_>) -> Result<Option<Mark>> {
+        let mut value = [0; MARK_MAX];
+        let len = match sys::get_xattr(spot, MARK, &mut value) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            other => other?,
+        };
+        let mark = Mark::parse(value.get(..len).unwrap_or_default());
+        if mark.is_none() {
+            tracing::error!("a file in the storage has a damaged mark of its data");
+        }
+        mark.map(Some).ok_or(Errno::IO)
+    }
+
+    /// The base has data that the storage file of this node lacks.
+    pub(super) fn is_partial(&self, node: &Arc<Node>) -> Result<bool> {
+        if !node.in_storage() || node.kind != libc::S_IFREG || !self.partials.exist() {
+            return Ok(false);
+        }
+        match node.contents() {
+            Contents::Whole => Ok(false),
+            Contents::Partial => Ok(true),
+            Contents::Unknown => {
+                let partial = self.at(node, |spot, _| self.mark(spot))?.is_some();
+                node.set_contents(if partial { Contents::Partial } else { Contents::Whole });
+                Ok(partial)
+            }
+        }
+    }
+
+    /// Lets a partial file show the space that its base file occupies: programs
+    /// take few blocks for holes.
+    pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) -> Result<()> {
+        if self.is_partial(node)?
+            && let Some(mark) = self.at(node, |spot, _| self.mark(spot))?
+        {
+            attr.blocks = attr.blocks.max(mark.blocks.min(attr.size.div_ceil(512)));
+        }
+        Ok(())
+    }
+
+    /// The shared state of a partial file; `None`: it is whole. `storage`: its
+    /// storage file, opened.
+    ///
+    /// # Errors
+    /// EIO: the base does not have (this version of) the data any more, or the
+    /// map is damaged.
+    pub(super) fn partial_file(
+        &self,
+        node: &Arc<Node>,
+        storage: &OwnedFd,
+    ) -> Result<Option<Arc<PartialFile>>> {
+        if !self.is_partial(node)? {
+            return Ok(None);
+        }
+        if let Some(known) = self.partials.open(node.id) {
+            return Ok(Some(known).filter(|known| !known.is_whole()));
+        }
+        let Some(mark) = self.mark(Spot::Fd(storage.as_fd()))? else {
+            node.set_contents(Contents::Whole);
+            return Ok(None);
+        };
+        let (base, map) = (self.open_marked(&mark)?, self.open_map(&mark)?);
+        let fresh = Arc::new(PartialFile::new(mark, base, storage, map)?);
+        let mut open = self.partials.open.lock();
+        if let Some(known) = open.get(&node.id).and_then(Weak::upgrade) {
+            return Ok(Some(known));
+        }
+        open.retain(|_, file| file.strong_count() > 0);
+        open.insert(node.id, Arc::downgrade(&fresh));
+        Ok(Some(fresh))
+    }
+
+    /// Opens the base file that a mark names.
+    fn open_marked(&self, mark: &Mark) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let (dir, name) = match mark.path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => mark.path.split_at(slash),
+            None => (&b""[..], &mark.path[..]),
+        };
+        let name = name.strip_prefix(b"/").unwrap_or(name);
+        let opened = self.open_base_path(dir)?.ok_or(Errno::NOENT).and_then(|dir| {
+            let spot = if self.submounts {
+                Spot::Across(dir.as_fd(), name)
+            } else {
+                Spot::At(dir.as_fd(), name)
+            };
+            let fd = sys::open_untraced(spot, flags)?;
+            let stat = sys::stat_fd(&fd)?;
+            let same = stat.stx_size == mark.size && mark.mtime == stat.stx_mtime.into();
+            if same { Ok(fd) } else { Err(Errno::STALE) }
+        });
+        opened.map_err(|errno| {
+            let path = String::from_utf8_lossy(&mark.path);
+            tracing::error!(
+                "the data of base file /{path} is needed, which is gone or was changed since its \
+                 attributes were: {errno}"
+            );
+            Errno::IO
+        })
+    }
+
+    fn open_map(&self, mark: &Mark) -> Result<Option<OwnedFd>> {
+        let Ok(index) = self.shared.dir() else { return Ok(None) };
+        let mode = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let spot = Spot::At(index.writable()?, &map_name(mark.map));
+        sys::absent(sys::open(spot, mode))
+    }
+
+    /// Makes sure that changes of a partial file can be recorded. Its `writing`
+    /// is held.
+    pub(super) fn prepare_map(&self, partial: &PartialFile) -> Result<()> {
+        if partial.is_recorded() {
+            return Ok(());
+        }
+        let index = self.prepare_index()?;
+        // What a power cut left of one counts as nothing.
+        self.drop_map(partial.mark.map);
+        let name = map_name(partial.mark.map);
+        partial.record_in(sys::create(index.writable()?, &name, OFlags::RDWR, 0o600)?)
+    }
+
+    /// Removes a map; one that stays costs only its space.
+    fn drop_map(&self, map: u64) {
+        if let Ok(index) = self.shared.dir()
+            && let Ok(dir) = index.writable()
+        {
+            let _ = rustix::fs::unlinkat(dir, &*map_name(map), AtFlags::empty());
+        }
+    }
+
+    /// The last name of a storage file is gone: nobody else needs its map.
+    /// `object`: the file. A map that stays costs only its space.
+    pub(super) fn forget_partial(&self, node: &Node, object: &OwnedFd) {
+        if node.contents() == Contents::Whole || !self.partials.exist() {
+            return;
+        }
+        if sys::stat_fd(object).is_ok_and(|stat| stat.stx_nlink == 0)
+            && let Ok(Some(mark)) = self.mark(Spot::Fd(object.as_fd()))
+        {
+            self.drop_map(mark.map);
+        }
+    }
+}
+
+/// The content of a file is made up when it is read (proc, sysfs).
+fn is_made_up(spot: Spot<'_>) -> bool {
+    let opened = sys::open_untraced(spot, OFlags::RDONLY | OFlags::NONBLOCK);
+    opened.is_ok_and(sys::is_generated)
+}
+
+/// Name of a map in the index.
+fn map_name(map: u64) -> Vec<u8> {
+    format!("p{map:016x}").into_bytes()
+}
+
+/// A number that nobody else has.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // Keyed anew from the system's randomness for each.
+    RandomState::new().build_hasher().finish()
+}

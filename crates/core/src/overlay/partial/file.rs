@@ -1,0 +1,240 @@
+//! The data of one partial file, in both layers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use super::map::Map;
+use super::mark::Mark;
+use crate::overlay::copy_data::{copy_buffered, copy_extents};
+use crate::overlay::copy_up;
+use crate::sys::{self, Result};
+
+/// Bytes that are copied under one lock.
+const PIECE: u64 = 1 << 20;
+
+/// A partial file that somebody has open: all its handles share one.
+///
+/// Locks: `writing` comes after `copy_up` of the node and before every
+/// `mutate`; `map` is a leaf.
+pub(in crate::overlay) struct PartialFile {
+    pub mark: Mark,
+    /// The base file, opened for reading.
+    base: OwnedFd,
+    /// Which blocks are in the storage. No data is read or written under it.
+    map: RwLock<Map>,
+    /// Held by whoever brings blocks into the storage.
+    pub writing: Mutex<()>,
+    /// All of the data is in the storage.
+    whole: AtomicBool,
+}
+
+impl PartialFile {
+    /// `map_file`: what is recorded, if anything is. `storage`: its storage
+    /// file.
+    ///
+    /// # Errors
+    /// EIO: the map is damaged.
+    pub fn new(
+        mark: Mark,
+        base: OwnedFd,
+        storage: &OwnedFd,
+        map_file: Option<OwnedFd>,
+    ) -> Result<PartialFile> {
+        let mut map = match map_file {
+            Some(file) => Map::load(file, mark.size, storage)?,
+            None => Map::empty(mark.size),
+        };
+        // Cut off, and a crash came before that was recorded; where nothing may
+        // be written, it is enough to know.
+        let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
+        let (map, whole) = (RwLock::new(map), AtomicBool::new(false));
+        Ok(PartialFile { mark, base, map, writing: Mutex::new(()), whole })
+    }
+
+    /// Nothing is missing in the storage any more.
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire)
+    }
+
+    /// `writing` is held, and the mark is gone.
+    pub fn set_whole(&self) {
+        self.whole.store(true, Ordering::Release);
+    }
+
+    /// Bytes that are not in the storage.
+    pub fn missing(&self) -> u64 {
+        if self.is_whole() { 0 } else { self.map.read().missing() }
+    }
+
+    /// Nothing has been written into what the base has, and nothing cut off.
+    pub fn is_untouched(&self) -> bool {
+        let map = self.map.read();
+        !self.is_whole() && map.limit() == self.mark.size && !map.is_recorded()
+    }
+
+    /// The base file.
+    pub fn base(&self) -> &OwnedFd {
+        &self.base
+    }
+
+    /// A descriptor of the file in which the map is recorded.
+    pub fn map_file(&self) -> Result<Option<OwnedFd>> {
+        self.map.read().file()
+    }
+
+    /// There is a map on the device.
+    pub fn is_recorded(&self) -> bool {
+        self.map.read().is_recorded()
+    }
+
+    /// A change of `start..end` needs the map.
+    pub fn concerns(&self, start: u64, end: u64) -> bool {
+        let map = self.map.read();
+        let end = end.min(map.limit());
+        if self.is_whole() || start >= end {
+            return false;
+        }
+        let (stored, to) = map.run(start, end);
+        !stored || to < end
+    }
+
+    /// Takes a file to record the map in.
+    pub fn record_in(&self, file: OwnedFd) -> Result<()> {
+        self.map.write().record_in(file)
+    }
+
+    /// Reads from whichever layer has the data. Less than asked for only at
+    /// the end of the file.
+    ///
+    /// # Errors
+    /// EIO: the base file has become shorter; as `pread(2)`.
+    pub fn read(&self, storage: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let end = offset.saturating_add(buf.len() as u64);
+        let mut done = 0;
+        loop {
+            let at = offset + done as u64;
+            let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) else {
+                return Ok(done);
+            };
+            let (stored, to) =
+                if self.is_whole() { (true, end) } else { self.map.read().run(at, end) };
+            let len = usize::try_from(to - at).unwrap_or(usize::MAX);
+            let part = rest.get_mut(..len).ok_or(Errno::IO)?;
+            let got = if stored {
+                sys::read_at(storage, part, at)
+            } else {
+                touch(storage, at);
+                sys::read_at(&self.base, part, at)
+                    .and_then(|got| if got < part.len() { Err(Errno::IO) } else { Ok(got) })
+            };
+            match got {
+                Ok(got) if got == len => done += got,
+                Ok(got) => return Ok(done + got),
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => return Ok(done),
+            }
+        }
+    }
+
+    /// Prepares a write of `start..end` to the storage: what the touched
+    /// blocks keep of the base is copied. `writing` is held.
+    pub fn before_write(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
+        let (block, limit) = {
+            let map = self.map.read();
+            (map.block(), map.limit())
+        };
+        if start >= limit || start >= end {
+            return Ok(());
+        }
+        let first = start / block * block;
+        let last = (end - 1) / block * block;
+        if start > first || end < (first + block).min(limit) {
+            self.fetch(target, first, first + block)?;
+        }
+        if last != first && end < (last + block).min(limit) {
+            self.fetch(target, last, last + block)?;
+        }
+        Ok(())
+    }
+
+    /// Of a write of `start..end` all up to `done` was written, and is in the
+    /// storage from now on. `writing` is held.
+    pub fn written(&self, start: u64, done: u64, end: u64) -> Result<()> {
+        let mut map = self.map.write();
+        // Of a block that was not filled the rest is still the base's.
+        let done = if done < end { done / map.block() * map.block() } else { done };
+        map.set(start, done)
+    }
+
+    /// Copies what is missing of `start..end` from the base. `writing` is held.
+    fn fetch(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
+        let mut at = start;
+        let end = end.min(self.map.read().limit());
+        while at < end {
+            let (stored, to) = self.map.read().run(at, end);
+            if !stored {
+                // With its holes filled: see `Map::load`.
+                copy_buffered(&self.base, target, at, to)?;
+                self.written(at, to, to)?;
+            }
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Copies what is missing of one piece from byte `from` on. The result is
+    /// where the next piece begins; `None`: nothing is left.
+    ///
+    /// `writing` is held; where it is not recorded, until the mark is gone: all
+    /// that was copied counts as missing until then.
+    pub fn fetch_piece(&self, target: &OwnedFd, from: u64, record: bool) -> Result<Option<u64>> {
+        let end = from.saturating_add(PIECE).min(self.limit());
+        if record {
+            self.fetch(target, from, end)?;
+        } else {
+            let mut at = from;
+            while at < end {
+                let (stored, to) = self.map.read().run(at, end);
+                if !stored {
+                    copy_extents(&self.base, target, at, to)?;
+                }
+                at = to;
+            }
+        }
+        Ok((end < self.limit()).then_some(end))
+    }
+
+    /// Data beyond `size` was cut off in the storage: what comes there later
+    /// is not the base's. `writing` is held.
+    pub fn cut(&self, size: u64) -> Result<()> {
+        self.map.write().end_at(size)
+    }
+
+    /// From where on the data is the storage's.
+    pub fn limit(&self) -> u64 {
+        self.map.read().limit()
+    }
+
+    /// Hands the data to the device and then records what that makes firm.
+    /// `sync`: the record reaches the device, too.
+    pub fn make_firm(&self, storage: &OwnedFd, order: copy_up::Ordering, sync: bool) -> Result<()> {
+        let (seen, file) = {
+            let map = self.map.read();
+            (map.states(), map.file()?)
+        };
+        let Some(file) = file else { return Ok(()) };
+        order.write_out(|| Ok(storage))?;
+        self.map.write().make_firm(&seen)?;
+        if sync && order != copy_up::Ordering::None { rustix::fs::fdatasync(file) } else { Ok(()) }
+    }
+}
+
+/// Reading moves the time of access of the storage file, whichever layer has
+/// the data.
+fn touch(storage: &OwnedFd, at: u64) {
+    // A handle that passes the page cache by may refuse one byte: then not.
+    let _ = rustix::io::pread(storage, &mut [0], at);
+}

@@ -1,0 +1,62 @@
+//! The mark of a partial file: an extended attribute of its storage file.
+
+use crate::meta;
+use crate::types::Timestamp;
+
+/// The attribute. It belongs to mini_fo and is never shown.
+pub(in crate::overlay) const MARK: &[u8] = b"user.mini_fo.partial";
+
+/// Where the data is that a storage file has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::overlay) struct Mark {
+    /// Names its map; any number that no other has.
+    pub map: u64,
+    /// Size of the base file in bytes. This and its time of modification tell
+    /// it from what a base that was made anew has in its place.
+    pub size: u64,
+    /// See above.
+    pub mtime: Timestamp,
+    /// 512-byte units that it occupies, which the mount goes on to show.
+    pub blocks: u64,
+    /// Its path in the base, without a leading slash.
+    pub path: Vec<u8>,
+}
+
+impl Mark {
+    /// The value of the attribute.
+    pub fn encode(&self) -> Vec<u8> {
+        let Mark { map, size, mtime, blocks, path } = self;
+        let start = format!("1 {map:016x} {size} {} {blocks} /", meta::time_text(*mtime));
+        [start.as_bytes(), path].concat()
+    }
+
+    /// `None`: it is damaged, or of a later version.
+    pub fn parse(value: &[u8]) -> Option<Mark> {
+        let mut fields = value.splitn(6, |byte| *byte == b' ');
+        let mut field = || std::str::from_utf8(fields.next()?).ok();
+        if field()? != "1" {
+            return None;
+        }
+        let (map, size) = (u64::from_str_radix(field()?, 16).ok()?, field()?.parse().ok()?);
+        let (mtime, blocks) = (meta::parse_time(field()?.as_bytes())?, field()?.parse().ok()?);
+        let path = fields.next()?.strip_prefix(b"/")?.to_vec();
+        Some(Mark { map, size, mtime, blocks, path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_as_it_was_written() {
+        let mtime = Timestamp { sec: -5, nsec: 7 };
+        for path in [&b"a"[..], b"dir/with space/\xff\n\\x", b"x"] {
+            let mark = Mark { map: 0xfeed, size: 1 << 40, mtime, blocks: 12, path: path.into() };
+            assert_eq!(Mark::parse(&mark.encode()), Some(mark));
+        }
+        for bad in [&b""[..], b"1", b"2 0 0 0.000000000 0 /a", b"1 0 0 0.000000000 0 a", b"1 x"] {
+            assert_eq!(Mark::parse(bad), None);
+        }
+    }
+}

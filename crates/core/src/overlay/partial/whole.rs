@@ -1,0 +1,203 @@
+//! From partial to whole: fetching what is missing, cutting, settling.
+
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::{MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING};
+use crate::meta::Record;
+use crate::node::{Contents, Node};
+use crate::overlay::file::OpenFile;
+use crate::overlay::{Overlay, copy_up};
+use crate::sys::{self, Result, Spot};
+use crate::types::SetTime;
+
+impl Overlay {
+    /// Brings all data of a partial file into the storage, or as much as is to
+    /// be there for `need`.
+    pub(in crate::overlay) fn fill(&self, node: &Arc<Node>, need: Need) -> Result<()> {
+        if !self.is_partial(node)? {
+            return Ok(());
+        }
+        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        let target = self.at(node, |spot, _| sys::open(spot, flags))?;
+        let Some(partial) = self.partial_file(node, &target)? else { return Ok(()) };
+        if !self.wants_all(need, partial.mark.size) {
+            return Ok(());
+        }
+        self.make_whole(node, &partial, &target)
+    }
+
+    /// Brings all data of a partial file into the storage.
+    pub(in crate::overlay) fn make_whole(
+        &self,
+        node: &Arc<Node>,
+        partial: &PartialFile,
+        target: &OwnedFd,
+    ) -> Result<()> {
+        let missing = partial.missing();
+        let _slow = self.slow_if(missing);
+        let mut next = Some(0).filter(|_| missing > SMALL_REST);
+        // A large rest in recorded pieces, so that others can write meanwhile.
+        while let Some(at) = next {
+            let _lock = partial.writing.lock();
+            self.prepare_map(partial)?;
+            let piece = || partial.fetch_piece(target, at, true);
+            next = self.unseen_in_file(node, target, piece)?;
+        }
+        let _lock = partial.writing.lock();
+        if partial.is_whole() {
+            return Ok(());
+        }
+        let mut next = Some(0);
+        while let Some(at) = next {
+            let piece = || partial.fetch_piece(target, at, false);
+            next = self.unseen_in_file(node, target, piece)?;
+        }
+        if sys::stat_fd(partial.base())?.stx_size != partial.mark.size {
+            return Err(Errno::IO);
+        }
+        self.ordering.write_out(|| Ok(target))?;
+        self.unmark(node, partial, target)
+    }
+
+    /// Everything is in the storage: takes the mark away. `writing` is held.
+    fn unmark(&self, node: &Arc<Node>, partial: &PartialFile, target: &OwnedFd) -> Result<()> {
+        let removed = self.unseen_in_file(node, target, || {
+            match sys::remove_xattr(Spot::Fd(target.as_fd()), MARK) {
+                Err(Errno::NODATA) => Ok(()),
+                other => other,
+            }
+        });
+        match removed {
+            // Its owner has closed the file to himself: the map tells it.
+            Err(Errno::ACCESS | Errno::PERM) => {
+                self.prepare_map(partial)?;
+                partial.cut(0)?;
+            }
+            other => {
+                other?;
+                self.drop_map(partial.mark.map);
+            }
+        }
+        partial.set_whole();
+        node.set_contents(Contents::Whole);
+        Ok(())
+    }
+
+    /// Cuts or extends a partial file.
+    pub(in crate::overlay) fn resize_partial(&self, node: &Arc<Node>, size: u64) -> Result<()> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        let target = self.at(node, |spot, _| sys::open(spot, flags))?;
+        if size == 0 {
+            return self.empty_partial(node, &target);
+        }
+        let Some(partial) = self.partial_file(node, &target)? else {
+            return rustix::fs::ftruncate(target, size);
+        };
+        let _lock = partial.writing.lock();
+        if partial.is_whole() || size >= partial.limit() {
+            return rustix::fs::ftruncate(target, size);
+        }
+        let _slow = self.slow_section();
+        self.prepare_map(&partial)?;
+        rustix::fs::ftruncate(&target, size)?;
+        // The map must not say so before it is true, nor too late: what comes
+        // behind the cut would show what the base has there.
+        self.sync_now(&target)?;
+        partial.cut(size)?;
+        partial.map_file()?.map_or(Ok(()), |file| self.sync_now(&file))
+    }
+
+    fn sync_now(&self, file: &OwnedFd) -> Result<()> {
+        match self.ordering {
+            copy_up::Ordering::None => Ok(()),
+            _ => rustix::fs::fdatasync(file),
+        }
+    }
+
+    /// Cuts a partial file to nothing; what the base has does not matter.
+    fn empty_partial(&self, node: &Arc<Node>, target: &OwnedFd) -> Result<()> {
+        if let Some(partial) = self.partials.open(node.id) {
+            let _lock = partial.writing.lock();
+            rustix::fs::ftruncate(target, 0)?;
+            return if partial.is_whole() { Ok(()) } else { self.unmark(node, &partial, target) };
+        }
+        rustix::fs::ftruncate(target, 0)?;
+        let mark = self.mark(Spot::Fd(target.as_fd())).unwrap_or_default();
+        match sys::remove_xattr(Spot::Fd(target.as_fd()), MARK) {
+            Ok(()) | Err(Errno::NODATA) => {
+                if let Some(mark) = mark {
+                    self.drop_map(mark.map);
+                }
+                node.set_contents(Contents::Whole);
+                Ok(())
+            }
+            // An empty file must not get back what the base has when it grows:
+            // the map will tell.
+            Err(Errno::ACCESS | Errno::PERM) => match self.partial_file(node, target)? {
+                Some(partial) => {
+                    let _lock = partial.writing.lock();
+                    self.unmark(node, &partial, target)
+                }
+                None => Ok(()),
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Runs a change of a storage file that programs must not see in its times.
+    /// Its `writing` is held.
+    fn unseen_in_file<T>(
+        &self,
+        node: &Arc<Node>,
+        file: &OwnedFd,
+        change: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let entries = self.spoken_of(node).unwrap_or_default();
+        let (value, before, after) = {
+            // Nobody else sets times meanwhile.
+            let _place = node.place.write();
+            let before = sys::stat_fd(file)?;
+            let value = change()?;
+            let mtime = SetTime::At(before.stx_mtime.into());
+            sys::set_times(Spot::Fd(file.as_fd()), None, Some(mtime))?;
+            (value, before, sys::stat_fd(file)?)
+        };
+        let real = after.stx_ctime.into();
+        for (dir, name) in entries {
+            let _lock = dir.mutate.lock();
+            let shown = dir.shown_ctime(&name, before.stx_ctime.into());
+            if let Err(errno) = dir.append(&[Record::Ctime { name, shown, real }]) {
+                tracing::warn!("a copy of data shows in the change time of its file: {errno}");
+            }
+        }
+        Ok(value)
+    }
+
+    /// Whether [`Overlay::settle`] has anything to do once a handle is closed.
+    pub fn is_unsettled(&self, file: &OpenFile) -> bool {
+        file.writes() && !self.read_only && file.partial().is_some_and(|file| !file.is_whole())
+    }
+
+    /// Brings what was written to a partial file onto the device, and fetches
+    /// the rest of its data if that is little. To be called, by a thread that
+    /// has time, after a file was closed.
+    ///
+    /// # Errors
+    /// ENOSPC, EIO as `pwrite(2)` and `fsync(2)`: the file stays as it is.
+    pub fn settle(&self, file: &OpenFile) -> Result<()> {
+        let Some(partial) = file.partial() else { return Ok(()) };
+        let missing = partial.missing();
+        let node = file.node();
+        if missing <= WORTH_FETCHING || missing <= partial.mark.size / 4 {
+            let flags = OFlags::RDWR | OFlags::NONBLOCK;
+            let target = self.at(node, |spot, _| sys::open(spot, flags))?;
+            return self.make_whole(node, &partial, &target);
+        }
+        let opened = self.current(file)?;
+        partial.make_firm(opened.fd(), self.ordering, false)
+    }
+}
