@@ -210,9 +210,10 @@ impl Overlay {
         rustix::fs::syncfs(&self.storage)
     }
 
-    /// Writes what is kept back for a better moment: times of access. To be
-    /// called at the end.
+    /// Writes what is kept back for a better moment: times of access, and what
+    /// is recorded of partial files. To be called at the end.
     pub fn finish(&self) {
+        self.settle_at_the_end();
         self.save_accesses();
     }
 

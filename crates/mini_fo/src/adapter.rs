@@ -242,7 +242,7 @@ impl FileSystem for Adapter {
     }
 
     fn release(&self, _req: &Request, args: &ReleaseArgs) -> Result<()> {
-        self.files.released(args.fh);
+        self.files.released(&self.overlay, args.fh);
         Ok(())
     }
 

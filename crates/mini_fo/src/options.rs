@@ -41,6 +41,10 @@ pub enum Opt {
     AcceptBase,
     /// Syncs by programs are not waited for.
     Volatile,
+    /// From which size on files are copied block by block.
+    BlocksFrom,
+    /// Files are copied as a whole.
+    WholeCopies,
     /// Mounts below the base are part of it.
     Submounts,
     /// Others change the base.
@@ -137,6 +141,19 @@ pub const SPECS: &[Spec] = &[
         Opt::Volatile,
         "do not bring the copy of a file to the disk before it takes the file's place: \
          faster, but a power cut may lose what was copied",
+    ),
+    spec(
+        "blocks_from",
+        Some("SIZE"),
+        Opt::BlocksFrom,
+        "files of at least SIZE (bytes, or with K, M, G; 128M if not given) that are opened for \
+         writing are copied block by block, as they are written; smaller ones at once",
+    ),
+    spec(
+        "whole_copies",
+        None,
+        Opt::WholeCopies,
+        "every file that is changed in any way is copied as a whole, at once",
     ),
     spec(
         "submounts",

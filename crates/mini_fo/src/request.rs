@@ -74,6 +74,10 @@ pub struct MountRequest {
     pub accept_base: bool,
     /// Copies are not brought to the disk before they count.
     pub volatile: bool,
+    /// Files are copied up as a whole.
+    pub whole_copies: bool,
+    /// From how many bytes on files are copied up block by block.
+    pub blocks_from: Option<u64>,
     /// Mounts below the base are shown.
     pub submounts: bool,
     /// Others change the base; how soon it is to be seen.
@@ -137,6 +141,8 @@ impl Typed {
             damaged_rw: false,
             accept_base: self.accept_base,
             volatile: false,
+            whole_copies: false,
+            blocks_from: None,
             submounts: false,
             live_base: None,
             passthrough: true,
@@ -159,6 +165,8 @@ impl Typed {
                 Opt::Damaged => request.damaged_rw = item.value.as_deref() == Some("rw".as_ref()),
                 Opt::AcceptBase => request.accept_base = true,
                 Opt::Volatile => request.volatile = true,
+                Opt::WholeCopies => request.whole_copies = true,
+                Opt::BlocksFrom => request.blocks_from = Some(size(item)?),
                 Opt::Submounts => request.submounts = true,
                 Opt::LiveBase => request.live_base = Some(live_base(item)?),
                 Opt::Passthrough(on) => request.passthrough = on,
@@ -225,6 +233,22 @@ fn live_base(item: &Item) -> Result<Duration, Failure> {
             Err(OptionError::BadValue { name: "live_base", value, known }.into())
         }
     }
+}
+
+/// The value of `blocks_from`: bytes, or with a suffix.
+fn size(item: &Item) -> Result<u64, Failure> {
+    let value = item.value.as_ref().map(|value| value.to_string_lossy()).unwrap_or_default();
+    let (number, shift) = match value.as_bytes().last() {
+        Some(b'K' | b'k') => (value.get(..value.len() - 1), 10),
+        Some(b'M' | b'm') => (value.get(..value.len() - 1), 20),
+        Some(b'G' | b'g') => (value.get(..value.len() - 1), 30),
+        _ => (Some(&*value), 0),
+    };
+    let number = number.and_then(|text| text.parse::<u64>().ok());
+    number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| {
+        let (value, known) = (value.into_owned(), "a number of bytes, also with K, M or G");
+        OptionError::BadValue { name: "blocks_from", value, known }.into()
+    })
 }
 
 /// The path from the root, symlinks followed as far as the path exists.

@@ -110,6 +110,8 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
         accept_other_base: request.accept_base,
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
+        whole_copies: request.whole_copies,
+        blocks_from: request.blocks_from,
         submounts: request.submounts,
         live_base: request.live_base,
         access_times: access_times(request.flags),

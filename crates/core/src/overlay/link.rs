@@ -25,7 +25,9 @@ impl Overlay {
             return Err(Errno::PERM);
         }
         let name = new_name(new_name_)?;
-        self.copy_up(&node, Need::Attributes)?;
+        // Once it has several names, not all of which may be known, filling it
+        // could not be kept out of the change time that they show.
+        self.copy_up(&node, Need::Writing { at_end: false })?;
         let (parent, dir) = self.writable_dir(new_parent)?;
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;

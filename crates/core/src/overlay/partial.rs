@@ -21,6 +21,7 @@ use rustix::fs::{AtFlags, FsWord, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
+use super::file::OpenFile;
 use crate::check::FEATURE_PARTIAL;
 use crate::meta::{Index, Record};
 use crate::node::{Contents, Node};
@@ -87,6 +88,15 @@ pub(super) struct Partials {
     exist: AtomicBool,
     /// Those that are open.
     open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
+    closed: Mutex<Closed>,
+}
+
+/// Files that were written and closed, and are to be settled.
+#[derive(Default)]
+struct Closed {
+    files: Vec<Arc<OpenFile>>,
+    /// A thread is at it.
+    served: bool,
 }
 
 impl Partials {
@@ -100,6 +110,7 @@ impl Partials {
             blocks_from: options.blocks_from.unwrap_or(BLOCKS_FROM),
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
+            closed: Mutex::default(),
         }
     }
 

@@ -257,12 +257,16 @@ impl Driver {
 pub fn mount(base: &FsPath, storage: &FsPath) -> Arc<Overlay> {
     static MOUNTS: AtomicU32 = AtomicU32::new(0);
     // A base that could change, and does not, shows the same.
-    let live = MOUNTS.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+    let count = MOUNTS.fetch_add(1, Ordering::Relaxed);
+    let live = count % 4 == 1;
     let options = OpenOptions {
         live_base: live.then_some(Duration::ZERO),
         base: base.to_owned(),
         storage: storage.to_owned(),
         volatile: true,
+        // How much of a file is copied must not show.
+        whole_copies: count % 4 == 2,
+        blocks_from: (count % 4 == 3).then_some(0),
         ..OpenOptions::default()
     };
     let overlay = Overlay::assemble(&options).unwrap();

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const RESERVED: &[u8] = b"META_dAfFgHE39ktF3HD2sr";
+const MARK: &str = "user.mini_fo.partial";
 const CREATED: u64 = 1 << 62;
 
 /// What is shown at one path.
@@ -86,7 +87,7 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
         let Some((place, stat)) = shown else { continue };
         let mut full = path.to_vec();
         full.extend_from_slice(name);
-        let mut object = object(place, stat);
+        let mut object = object(place, stat, dirs);
         object.ino = number(&meta, name, stored.as_ref(), below.as_ref());
         found.insert(full.clone(), object);
         if stat.is_dir() {
@@ -123,9 +124,9 @@ fn created_number(stat: &std::fs::Metadata) -> u64 {
     CREATED | mixed << 40 | stat.ino() & ((1 << 40) - 1)
 }
 
-fn object(path: &Path, stat: &std::fs::Metadata) -> Object {
+fn object(path: &Path, stat: &std::fs::Metadata, dirs: &Dirs<'_>) -> Object {
     let content = if stat.is_file() {
-        std::fs::read(path).unwrap()
+        content(path, dirs)
     } else if stat.is_symlink() {
         std::fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec()
     } else {
@@ -143,12 +144,44 @@ fn object(path: &Path, stat: &std::fs::Metadata) -> Object {
     }
 }
 
+/// The bytes of a file; of a partial one those that the base has, too.
+fn content(path: &Path, dirs: &Dirs<'_>) -> Vec<u8> {
+    let mut content = std::fs::read(path).unwrap();
+    let mut mark = vec![0u8; 4096];
+    let Ok(len) = rustix::fs::lgetxattr(path, MARK, &mut mark[..]) else { return content };
+    let fields: Vec<&[u8]> = mark[..len].splitn(6, |byte| *byte == b' ').collect();
+    let [b"1", id, size, _, _, source] = fields[..] else { panic!("{path:?}: {mark:?}") };
+    let source = OsStr::from_bytes(source.strip_prefix(b"/").unwrap());
+    let base = std::fs::read(dirs.top.join(source)).unwrap();
+    assert_eq!(base.len() as u64, decimal(size));
+    let (mut block, mut limit, mut states) = (4096, base.len(), Vec::new());
+    let map = dirs.index.join(format!("p{}", std::str::from_utf8(id).unwrap()));
+    if let Ok(map) = std::fs::read(map) {
+        let line = map.split(|byte| *byte == b'\n').next().unwrap();
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let [b"mini_fo", b"map", b"1", size, end] = fields[..] else { panic!("{line:?}") };
+        block = decimal(size) as usize;
+        limit = decimal(end) as usize;
+        states = map[4096..].to_vec();
+    }
+    for at in (0..limit.min(content.len())).step_by(block) {
+        let stored =
+            states.get(at / block / 4).is_some_and(|byte| byte >> (at / block % 4 * 2) & 3 > 0);
+        let end = (at + block).min(limit).min(content.len());
+        if !stored {
+            content[at..end].copy_from_slice(&base[at..end]);
+        }
+    }
+    content
+}
+
 /// Extended attributes that the model knows of.
 pub fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut list = vec![0u8; 4096];
     let len = rustix::fs::llistxattr(path, &mut list[..]).unwrap();
     list[..len]
         .split(|byte| *byte == 0)
+        .filter(|name| *name != MARK.as_bytes())
         .filter(|name| name.starts_with(b"user.") || name.starts_with(b"trusted."))
         .map(|name| {
             let mut value = vec![0u8; 4096];
@@ -180,7 +213,7 @@ fn read_meta(dir: &Path) -> Meta {
                 meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
             }
             (b'l', [_, _, _, _, _, _])
-            | (b'f', [_])
+            | (b'f', [_] | [_, _])
             | (b'a', [_, _])
             | (b'c', [_, _, _])
             | (b'o', [_, _, _, _])

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fuse_server::{
     BackingId, BackingRegistry, InitFlags, Negotiated, Notifier, OpenFlags, OpenReply,
@@ -21,6 +22,9 @@ const SHARDS: usize = 16;
 /// Backing files kept for the next open, in each shard. Each pins an inode of
 /// the storage, but no descriptor of ours.
 const KEEP_IDLE: usize = 32;
+
+/// How long after a close a file is settled.
+const SETTLE_AFTER: Duration = Duration::from_millis(100);
 
 /// An open file.
 pub struct File {
@@ -184,8 +188,11 @@ impl Files {
     }
 
     /// The kernel has let go of a file.
-    pub fn released(&self, fh: u64) {
+    pub fn released(&self, overlay: &Arc<Overlay>, fh: u64) {
         if let Some(file) = self.handles.remove(fh) {
+            if overlay.closed(&file.file) {
+                settle_later(overlay);
+            }
             self.watched.released(fh);
             let unused = self.modes(file.node).lock().close(file.node, file.grant);
             drop(unused);
@@ -214,6 +221,20 @@ impl Files {
         {
             self.modes(node).lock().settle(node, left);
         }
+    }
+}
+
+/// Settles closed files in a thread of its own, a moment later: the next
+/// program may want them first.
+fn settle_later(overlay: &Arc<Overlay>) {
+    let later = Arc::clone(overlay);
+    let settle = move || {
+        std::thread::sleep(SETTLE_AFTER);
+        later.settle_closed();
+    };
+    let thread = std::thread::Builder::new().name("settle".to_owned()).spawn(settle);
+    if thread.is_err() {
+        overlay.settle_closed();
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::map::Map;
@@ -205,6 +206,20 @@ impl PartialFile {
             }
         }
         Ok((end < self.limit()).then_some(end))
+    }
+
+    /// Gives the space back that unrecorded pieces have. `writing` is held.
+    pub fn drop_unrecorded(&self, target: &OwnedFd) -> Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let (mut at, limit) = (0, self.limit());
+        while at < limit {
+            let (stored, to) = self.map.read().run(at, limit);
+            if !stored {
+                rustix::fs::fallocate(target, flags, at, to - at)?;
+            }
+            at = to;
+        }
+        Ok(())
     }
 
     /// Data beyond `size` was cut off in the storage: what comes there later

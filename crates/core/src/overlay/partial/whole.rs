@@ -24,10 +24,14 @@ impl Overlay {
         let flags = OFlags::RDWR | OFlags::NONBLOCK;
         let target = self.at(node, |spot, _| sys::open(spot, flags))?;
         let Some(partial) = self.partial_file(node, &target)? else { return Ok(()) };
-        if !self.wants_all(need, partial.mark.size) {
+        if !self.wants_all(need, partial.mark.size) || !has_one_name(&target) {
             return Ok(());
         }
-        self.make_whole(node, &partial, &target)
+        match self.make_whole(node, &partial, &target) {
+            // It stays partial: what will be written may still have room.
+            Err(Errno::NOSPC | Errno::DQUOT) => Ok(()),
+            other => other,
+        }
     }
 
     /// Brings all data of a partial file into the storage.
@@ -54,7 +58,9 @@ impl Overlay {
         let mut next = Some(0);
         while let Some(at) = next {
             let piece = || partial.fetch_piece(target, at, false);
-            next = self.unseen_in_file(node, target, piece)?;
+            next = self.unseen_in_file(node, target, piece).inspect_err(|_| {
+                let _ = self.unseen_in_file(node, target, || partial.drop_unrecorded(target));
+            })?;
         }
         if sys::stat_fd(partial.base())?.stx_size != partial.mark.size {
             return Err(Errno::IO);
@@ -161,7 +167,8 @@ impl Overlay {
             // Nobody else sets times meanwhile.
             let _place = node.place.write();
             let before = sys::stat_fd(file)?;
-            let value = change()?;
+            // Also where it fails: it may have left traces.
+            let value = change();
             let mtime = SetTime::At(before.stx_mtime.into());
             sys::set_times(Spot::Fd(file.as_fd()), None, Some(mtime))?;
             (value, before, sys::stat_fd(file)?)
@@ -174,30 +181,66 @@ impl Overlay {
                 tracing::warn!("a copy of data shows in the change time of its file: {errno}");
             }
         }
-        Ok(value)
+        value
     }
 
-    /// Whether [`Overlay::settle`] has anything to do once a handle is closed.
-    pub fn is_unsettled(&self, file: &OpenFile) -> bool {
-        file.writes() && !self.read_only && file.partial().is_some_and(|file| !file.is_whole())
+    /// A file was closed. The result tells that [`Overlay::settle_closed`] is
+    /// to be called, by a thread that has time.
+    pub fn closed(&self, file: &Arc<OpenFile>) -> bool {
+        if !file.writes() || self.read_only || file.partial().is_none() {
+            return false;
+        }
+        let mut closed = self.partials.closed.lock();
+        closed.files.push(Arc::clone(file));
+        !std::mem::replace(&mut closed.served, true)
     }
 
-    /// Brings what was written to a partial file onto the device, and fetches
-    /// the rest of its data if that is little. To be called, by a thread that
-    /// has time, after a file was closed.
-    ///
-    /// # Errors
-    /// ENOSPC, EIO as `pwrite(2)` and `fsync(2)`: the file stays as it is.
-    pub fn settle(&self, file: &OpenFile) -> Result<()> {
+    /// Brings what was written to closed partial files onto the device, and
+    /// fetches the rest of their data where that is little.
+    pub fn settle_closed(&self) {
+        loop {
+            let files = {
+                let mut closed = self.partials.closed.lock();
+                closed.served = !closed.files.is_empty();
+                std::mem::take(&mut closed.files)
+            };
+            if files.is_empty() {
+                return;
+            }
+            for file in files {
+                self.settled(&file, true);
+            }
+        }
+    }
+
+    /// The same in a hurry: nothing is fetched.
+    pub(in crate::overlay) fn settle_at_the_end(&self) {
+        let files = std::mem::take(&mut self.partials.closed.lock().files);
+        files.iter().for_each(|file| self.settled(file, false));
+    }
+
+    fn settled(&self, file: &OpenFile, fetch: bool) {
+        if let Err(errno) = self.settle(file, fetch) {
+            // It stays partial, and what was synced is as safe as before.
+            tracing::warn!("a file stays in part in the base: {errno}");
+        }
+    }
+
+    fn settle(&self, file: &OpenFile, fetch: bool) -> Result<()> {
         let Some(partial) = file.partial() else { return Ok(()) };
         let missing = partial.missing();
-        let node = file.node();
-        if missing <= WORTH_FETCHING || missing <= partial.mark.size / 4 {
+        if fetch && (missing <= WORTH_FETCHING || missing <= partial.mark.size / 4) {
             let flags = OFlags::RDWR | OFlags::NONBLOCK;
-            let target = self.at(node, |spot, _| sys::open(spot, flags))?;
-            return self.make_whole(node, &partial, &target);
+            let target = self.at(file.node(), |spot, _| sys::open(spot, flags))?;
+            if has_one_name(&target) {
+                return self.make_whole(file.node(), &partial, &target);
+            }
         }
-        let opened = self.current(file)?;
-        partial.make_firm(opened.fd(), self.ordering, false)
+        partial.make_firm(self.current(file)?.fd(), self.ordering, false)
     }
+}
+
+/// Filling a file shows in its change time, unless META speaks of each name.
+fn has_one_name(file: &OwnedFd) -> bool {
+    sys::stat_fd(file).is_ok_and(|stat| stat.stx_nlink == 1)
 }
