@@ -26,6 +26,10 @@ pub(crate) const FEATURE_INDEX: &[u8] = b"index";
 /// Feature: there are partial files.
 pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 
+/// An extended attribute of the storage itself, where there are partial files:
+/// a copy of the storage without it has lost theirs.
+pub(crate) const STORAGE_MARK: &[u8] = b"user.mini_fo.storage";
+
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
 
@@ -84,6 +88,9 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if is_replaced(&root.index, &origin) {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
+    if !options.write_despite_damage {
+        check_attributes(&options.storage, &storage, &root.index)?;
+    }
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
     let scanned = scan::scan(&storage, &base, &storage_path, false, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
@@ -116,6 +123,20 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
     Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
+}
+
+/// Partial files are told by extended attributes. What has lost them would show
+/// as zeros.
+fn check_attributes(path: &Path, storage: &OwnedFd, root: &meta::Index) -> Result<()> {
+    if !root.features().any(|word| word == FEATURE_PARTIAL) {
+        return Ok(());
+    }
+    match sys::get_xattr(Spot::Fd(storage.as_fd()), STORAGE_MARK, &mut []) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => {
+            Err(OpenError::AttributesLost { path: path.to_path_buf() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reports what this version does not know; whether there is any.
@@ -157,6 +178,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         }
         Ok(_) => {}
     }
+    check_attributes(&options.storage, &storage, &root.index)?;
     let scanned = scan::scan(&storage, &base, &storage_path, true, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);

@@ -84,6 +84,12 @@ pub enum OpenError {
         /// The base it was made for.
         recorded: PathBuf,
     },
+    /// The storage is a copy that lacks what its files need.
+    #[error("storage {}: it was copied without extended attributes, which tell where data of some of its files is: these would show as zeros; copy it again with attributes (cp -a, rsync -aHX, tar --xattrs), or take it as it is with -o damaged=rw", path.display())]
+    AttributesLost {
+        /// The storage as given.
+        path: PathBuf,
+    },
     /// Base and storage are one directory.
     #[error("base and storage are the same directory, {}: the base would be written; choose an empty directory as storage", path.display())]
     SameDirectory {
@@ -154,7 +160,8 @@ impl OpenError {
             OpenError::StorageMissing { .. }
             | OpenError::StorageNotDirectory { .. }
             | OpenError::StorageNotWritable { .. }
-            | OpenError::StorageReadOnly { .. } => ErrorClass::Storage,
+            | OpenError::StorageReadOnly { .. }
+            | OpenError::AttributesLost { .. } => ErrorClass::Storage,
             OpenError::StorageInUse { .. } => ErrorClass::InUse,
             OpenError::OtherBase { .. } => ErrorClass::OtherBase,
             OpenError::SameDirectory { .. }
@@ -287,6 +294,14 @@ pub enum Warning {
     NoLock {
         /// The storage.
         path: PathBuf,
+    },
+    /// A file has lost data that the base had.
+    #[error("{}: its data is in the base file /{}, which is gone or was changed; without it the file cannot be read", path.display(), source_path.display())]
+    DataLost {
+        /// The file in the storage.
+        path: PathBuf,
+        /// The base file.
+        source_path: PathBuf,
     },
     /// A part of the storage could not be looked at.
     #[error("{}: cannot be checked: {errno}", path.display())]

@@ -62,6 +62,17 @@ pub fn is_reserved_xattr(name: &[u8]) -> bool {
     name.starts_with(b"user.mini_fo.")
 }
 
+/// The directory of a path without a leading slash; empty for the root.
+pub(crate) fn parent(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    slash.and_then(|slash| path.get(..slash)).unwrap_or_default()
+}
+
+/// The last component of a path.
+pub(crate) fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
 /// A reserved name that nothing else uses: process, time and a counter.
 #[must_use]
 pub fn temp_name() -> Vec<u8> {

@@ -42,6 +42,7 @@ use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo};
 
 pub(crate) use numbers::Realm;
+pub(crate) use partial::read_mark;
 
 pub use file::OpenFile;
 pub use flags::FSXATTR_LEN;

@@ -9,6 +9,8 @@ use rustix::io::Errno;
 
 use crate::error::Warning;
 use crate::meta::Index;
+use crate::name::{file_name, parent};
+use crate::overlay::read_mark;
 use crate::sys::{self, Spot};
 
 /// Redirects that lead nowhere are listed up to this number also where only a
@@ -147,6 +149,26 @@ impl<'a> Lost<'a> {
                 let path = dir.join(OsStr::from_bytes(name));
                 self.found(warnings, Warning::WhiteoutLost { path });
             }
+        }
+    }
+
+    /// Looks whether the base still has the data that a storage file lacks.
+    pub fn data(
+        &mut self,
+        storage: BorrowedFd<'_>,
+        name: &[u8],
+        dir: &Path,
+        warnings: &mut Vec<Warning>,
+    ) {
+        let Ok(Some(mark)) = read_mark(Spot::At(storage, name)) else { return };
+        let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
+            let stat = sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path)))?;
+            Ok(stat.stx_size == mark.size && mark.mtime == stat.stx_mtime.into())
+        });
+        if there != Ok(true) {
+            let path = dir.join(OsStr::from_bytes(name));
+            let source_path = PathBuf::from(OsStr::from_bytes(&mark.path));
+            self.found(warnings, Warning::DataLost { path, source_path });
         }
     }
 

@@ -211,7 +211,7 @@ impl Scan<'_> {
                     *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
                         subdirs.push(name.to_vec());
-                    } else if self.lost.list && base.fd().is_some() {
+                    } else if self.lost.list {
                         others.push((name.to_vec(), entry.kind));
                     }
                 }
@@ -229,8 +229,13 @@ impl Scan<'_> {
             }
         }
         let index = &loaded.index;
+        let path = self.full_path(above, name);
+        for (name, kind) in &others {
+            if matches!(*kind, 0 | libc::S_IFREG) {
+                self.lost.data(dir, name, &path, self.warnings);
+            }
+        }
         if let Some(base) = base.fd().filter(|_| self.task == Task::Look) {
-            let path = self.full_path(above, name);
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
             for (name, kind) in others.iter().map(|(name, kind)| (name, *kind)).chain(dirs) {
                 if !index.hides(name) && index.redirect(name).is_none() && !is_reserved(name) {

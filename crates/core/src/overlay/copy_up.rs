@@ -59,7 +59,8 @@ impl Overlay {
     /// No `mutate` or `place` may be held. Nothing is done where it lies there.
     pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
-            return if need == Need::Attributes { Ok(()) } else { self.fill(node, need) };
+            let writing = matches!(need, Need::Writing { .. });
+            return if writing { self.fill(node, need) } else { Ok(()) };
         }
         flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
         self.copy_up_chain(node, need)

@@ -22,15 +22,17 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::file::OpenFile;
-use crate::check::FEATURE_PARTIAL;
+use crate::check::{FEATURE_PARTIAL, STORAGE_MARK};
 use crate::meta::{Index, Record};
+use crate::name::{file_name, parent};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, NodeId};
 
 pub(super) use file::PartialFile;
-pub(super) use mark::{MARK, Mark};
+pub(super) use mark::MARK;
+pub(crate) use mark::Mark;
 
 // File systems that keep extended attributes with the inode, know holes, and
 // after a power cut have an extent only where its data was written: `f_type` of
@@ -154,8 +156,13 @@ impl Overlay {
         if mark.encode().len() > MARK_MAX {
             return Ok(Plan::Copy);
         }
-        self.announce_partials()?;
-        Ok(Plan::Leave(mark))
+        match self.announce_partials() {
+            Ok(()) => Ok(Plan::Leave(mark)),
+            Err(errno) => {
+                tracing::debug!("no partial files: {errno}");
+                Ok(Plan::Copy)
+            }
+        }
     }
 
     /// The data of a file of this size is worth having in the storage at once.
@@ -172,6 +179,7 @@ impl Overlay {
             return Ok(());
         }
         let _lock = self.root_dir.mutate.lock();
+        sys::set_xattr(Spot::Fd(self.storage.as_fd()), STORAGE_MARK, b"1", 0)?;
         self.add_feature(FEATURE_PARTIAL)?;
         self.ordering.write_out(|| self.root_dir.journal_file())?;
         self.partials.exist.store(true, Ordering::Release);
@@ -190,20 +198,6 @@ impl Overlay {
         self.root_dir.append(&[Record::Features { words }])
     }
 
-    /// The mark of a storage file. EIO: it cannot be read.
-    pub(super) fn mark(&self, spot: Spot<'_>) -> Result<Option<Mark>> {
-        let mut value = [0; MARK_MAX];
-        let len = match sys::get_xattr(spot, MARK, &mut value) {
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
-            other => other?,
-        };
-        let mark = Mark::parse(value.get(..len).unwrap_or_default());
-        if mark.is_none() {
-            tracing::error!("a file in the storage has a damaged mark of its data");
-        }
-        mark.map(Some).ok_or(Errno::IO)
-    }
-
     /// The base has data that the storage file of this node lacks.
     pub(super) fn is_partial(&self, node: &Arc<Node>) -> Result<bool> {
         if !node.in_storage() || node.kind != libc::S_IFREG || !self.partials.exist() {
@@ -213,7 +207,7 @@ impl Overlay {
             Contents::Whole => Ok(false),
             Contents::Partial => Ok(true),
             Contents::Unknown => {
-                let partial = self.at(node, |spot, _| self.mark(spot))?.is_some();
+                let partial = self.at(node, |spot, _| read_mark(spot))?.is_some();
                 node.set_contents(if partial { Contents::Partial } else { Contents::Whole });
                 Ok(partial)
             }
@@ -224,7 +218,7 @@ impl Overlay {
     /// take few blocks for holes.
     pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) -> Result<()> {
         if self.is_partial(node)?
-            && let Some(mark) = self.at(node, |spot, _| self.mark(spot))?
+            && let Some(mark) = self.at(node, |spot, _| read_mark(spot))?
         {
             attr.blocks = attr.blocks.max(mark.blocks.min(attr.size.div_ceil(512)));
         }
@@ -248,7 +242,7 @@ impl Overlay {
         if let Some(known) = self.partials.open(node.id) {
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
-        let Some(mark) = self.mark(Spot::Fd(storage.as_fd()))? else {
+        let Some(mark) = read_mark(Spot::Fd(storage.as_fd()))? else {
             node.set_contents(Contents::Whole);
             return Ok(None);
         };
@@ -266,11 +260,7 @@ impl Overlay {
     /// Opens the base file that a mark names.
     fn open_marked(&self, mark: &Mark) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let (dir, name) = match mark.path.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => mark.path.split_at(slash),
-            None => (&b""[..], &mark.path[..]),
-        };
-        let name = name.strip_prefix(b"/").unwrap_or(name);
+        let (dir, name) = (parent(&mark.path), file_name(&mark.path));
         let opened = self.open_base_path(dir)?.ok_or(Errno::NOENT).and_then(|dir| {
             let spot = if self.submounts {
                 Spot::Across(dir.as_fd(), name)
@@ -328,11 +318,25 @@ impl Overlay {
             return;
         }
         if sys::stat_fd(object).is_ok_and(|stat| stat.stx_nlink == 0)
-            && let Ok(Some(mark)) = self.mark(Spot::Fd(object.as_fd()))
+            && let Ok(Some(mark)) = read_mark(Spot::Fd(object.as_fd()))
         {
             self.drop_map(mark.map);
         }
     }
+}
+
+/// The mark of a storage file. EIO: it cannot be read.
+pub(crate) fn read_mark(spot: Spot<'_>) -> Result<Option<Mark>> {
+    let mut value = [0; MARK_MAX];
+    let len = match sys::get_xattr(spot, MARK, &mut value) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+        other => other?,
+    };
+    let mark = Mark::parse(value.get(..len).unwrap_or_default());
+    if mark.is_none() {
+        tracing::error!("a file in the storage has a damaged mark of its data");
+    }
+    mark.map(Some).ok_or(Errno::IO)
 }
 
 /// The content of a file is made up when it is read (proc, sysfs).

@@ -20,6 +20,7 @@ mod layers;
 mod live;
 mod load;
 mod options;
+mod partial;
 mod programs;
 mod recipes;
 mod submounts;

@@ -4,11 +4,11 @@ use crate::meta;
 use crate::types::Timestamp;
 
 /// The attribute. It belongs to mini_fo and is never shown.
-pub(in crate::overlay) const MARK: &[u8] = b"user.mini_fo.partial";
+pub(crate) const MARK: &[u8] = b"user.mini_fo.partial";
 
 /// Where the data is that a storage file has not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::overlay) struct Mark {
+pub(crate) struct Mark {
     /// Names its map; any number that no other has.
     pub map: u64,
     /// Size of the base file in bytes. This and its time of modification tell

@@ -6,7 +6,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING};
+use super::{MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
 use crate::meta::Record;
 use crate::node::{Contents, Node};
 use crate::overlay::file::OpenFile;
@@ -132,7 +132,7 @@ impl Overlay {
             return if partial.is_whole() { Ok(()) } else { self.unmark(node, &partial, target) };
         }
         rustix::fs::ftruncate(target, 0)?;
-        let mark = self.mark(Spot::Fd(target.as_fd())).unwrap_or_default();
+        let mark = read_mark(Spot::Fd(target.as_fd())).unwrap_or_default();
         match sys::remove_xattr(Spot::Fd(target.as_fd()), MARK) {
             Ok(()) | Err(Errno::NODATA) => {
                 if let Some(mark) = mark {
@@ -208,28 +208,29 @@ impl Overlay {
                 return;
             }
             for file in files {
-                self.settled(&file, true);
+                let quarter = file.partial().map_or(0, |partial| partial.mark.size / 4);
+                self.settled(&file, WORTH_FETCHING.max(quarter));
             }
         }
     }
 
-    /// The same in a hurry: nothing is fetched.
+    /// The same in a hurry: little is fetched.
     pub(in crate::overlay) fn settle_at_the_end(&self) {
         let files = std::mem::take(&mut self.partials.closed.lock().files);
-        files.iter().for_each(|file| self.settled(file, false));
+        files.iter().for_each(|file| self.settled(file, WORTH_FETCHING));
     }
 
-    fn settled(&self, file: &OpenFile, fetch: bool) {
+    fn settled(&self, file: &OpenFile, fetch: u64) {
         if let Err(errno) = self.settle(file, fetch) {
             // It stays partial, and what was synced is as safe as before.
             tracing::warn!("a file stays in part in the base: {errno}");
         }
     }
 
-    fn settle(&self, file: &OpenFile, fetch: bool) -> Result<()> {
+    /// `fetch`: so many missing bytes at most.
+    fn settle(&self, file: &OpenFile, fetch: u64) -> Result<()> {
         let Some(partial) = file.partial() else { return Ok(()) };
-        let missing = partial.missing();
-        if fetch && (missing <= WORTH_FETCHING || missing <= partial.mark.size / 4) {
+        if partial.missing() <= fetch {
             let flags = OFlags::RDWR | OFlags::NONBLOCK;
             let target = self.at(file.node(), |spot, _| sys::open(spot, flags))?;
             if has_one_name(&target) {
