@@ -144,6 +144,8 @@ pub struct OpenMode {
     /// The caller writes at the end of the file only, where that is at the
     /// time. Matters for files that may not be written otherwise.
     pub at_end: bool,
+    /// Opened as touch(1) does (`O_WRONLY | O_NONBLOCK`): it will hardly write.
+    pub idle: bool,
     /// Reading does not move the time of access (`O_NOATIME`).
     pub no_access_time: bool,
     /// Page cache of the layers is passed by (`O_DIRECT`).

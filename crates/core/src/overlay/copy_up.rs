@@ -12,7 +12,7 @@ use super::partial::{MARK, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{self, Kept, Record};
 use crate::name::{META_NAME, is_reserved_xattr, temp_name};
-use crate::node::{BaseRef, Held, Node, Place};
+use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
 
@@ -50,6 +50,14 @@ impl Ordering {
             Ordering::Sync => rustix::fs::fdatasync(file()?),
         }
     }
+}
+
+/// What is copied, and how.
+pub(super) struct Source<'a> {
+    pub node: &'a Node,
+    pub at: Spot<'a>,
+    pub stat: &'a Statx,
+    pub plan: Plan,
 }
 
 impl Overlay {
@@ -108,14 +116,11 @@ impl Overlay {
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
-        let plan = self.plan(node, &stat, need)?;
+        let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
         let dir = parent.writable()?;
         // Data is copied before any lock is taken.
-        let unnamed = if node.kind == libc::S_IFREG {
-            self.unnamed_copy(from, dir, &stat, &plan)?
-        } else {
-            None
-        };
+        let unnamed =
+            if node.kind == libc::S_IFREG { self.unnamed_copy(source, dir)? } else { None };
         let (unnamed, kept) = unnamed.unzip();
         let lock = parent.mutate.lock();
         let mut place = node.place.write();
@@ -129,7 +134,7 @@ impl Overlay {
         let made = parent.unseen(
             |dir| match &unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| None),
-                None => self.named_copy((from, &stat), dir, &link.name, &plan, &keep).map(Some),
+                None => self.named_copy(source, dir, &link.name, &keep).map(Some),
             },
             |made| match made.as_ref().or(unnamed.as_ref()).map_or(Err(Errno::IO), sys::stat_fd) {
                 Ok(real) if unseen && !node.is_dir() => {
@@ -166,10 +171,8 @@ impl Overlay {
     /// file system has no unnamed files.
     pub(super) fn unnamed_copy(
         &self,
-        from: Spot<'_>,
+        source: &Source<'_>,
         dir: BorrowedFd<'_>,
-        stat: &Statx,
-        plan: &Plan,
     ) -> Result<Option<(OwnedFd, Kept)>> {
         let made = match sys::create_unnamed(dir, 0o600) {
             // Closed by its owner, or immutable: only its name has to go there.
@@ -184,23 +187,28 @@ impl Overlay {
             Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let kept = self.fill_file(from, &fd, stat, plan)?;
+        let kept = self.fill_file(source, &fd)?;
         Ok(Some((fd, kept)))
     }
 
-    fn fill_file(&self, from: Spot<'_>, fd: &OwnedFd, stat: &Statx, plan: &Plan) -> Result<Kept> {
-        let to = Spot::Fd(fd.as_fd());
-        match plan {
+    fn fill_file(&self, source: &Source<'_>, fd: &OwnedFd) -> Result<Kept> {
+        let (to, size) = (Spot::Fd(fd.as_fd()), source.stat.stx_size);
+        let mut contents = Contents::Whole;
+        match &source.plan {
             Plan::Empty => {}
-            Plan::Copy => self.copy_data(from, fd, stat)?,
-            Plan::Leave(_) if self.partials.clones() && clone_data(from, fd)? => {}
+            Plan::Copy => self.copy_data(source.at, fd, source.stat)?,
+            Plan::Leave(_) if self.partials.clones() && clone_data(source.at, fd)? => {}
             Plan::Leave(mark) => match sys::set_xattr(to, MARK, &mark.encode(), 0) {
-                Ok(()) => rustix::fs::ftruncate(fd, stat.stx_size)?,
+                Ok(()) => {
+                    contents = Contents::Partial;
+                    rustix::fs::ftruncate(fd, size)?;
+                }
                 // No room for it: the data takes its own.
-                Err(_) => self.copy_data(from, fd, stat)?,
+                Err(_) => self.copy_data(source.at, fd, source.stat)?,
             },
         }
-        copy_attributes(from, to, stat)
+        source.node.set_contents(contents);
+        copy_attributes(source.at, to, source.stat)
     }
 
     /// A copy of anything, made under a reserved name and moved to its own,
@@ -208,16 +216,16 @@ impl Overlay {
     /// directory's `mutate` held, for its times are put back.
     pub(super) fn named_copy(
         &self,
-        (from, stat): (Spot<'_>, &Statx),
+        source: &Source<'_>,
         dir: BorrowedFd<'_>,
         name: &[u8],
-        plan: &Plan,
         keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
+        let (from, stat) = (source.at, source.stat);
         let temp = temp_name();
         let made = match find::kind(stat) {
             libc::S_IFREG => sys::create(dir, &temp, OFlags::RDWR, 0o600)
-                .and_then(|fd| self.fill_file(from, &fd, stat, plan)),
+                .and_then(|fd| self.fill_file(source, &fd)),
             libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
             _ => copy_special(from, dir, &temp, stat),
         };
@@ -237,7 +245,8 @@ impl Overlay {
         let stat = self.stat_for_copy(node, from)?;
         // Without a name there is nothing by which META could keep anything.
         let plan = if need == Need::NoData { Plan::Empty } else { Plan::Copy };
-        let copy = self.unnamed_copy(from, self.anywhere(), &stat, &plan)?;
+        let source = &Source { node, at: from, stat: &stat, plan };
+        let copy = self.unnamed_copy(source, self.anywhere())?;
         let (fd, _) = copy.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
         place.held = Some(Held::new(fd));

@@ -1,5 +1,7 @@
 //! The data of open files: read, write, sync, and what else moves bytes.
 
+use std::sync::atomic::Ordering;
+
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -63,6 +65,7 @@ impl Overlay {
         offset: u64,
     ) -> Result<usize> {
         let _lock = partial.writing.lock();
+        partial.changed.store(true, Ordering::Relaxed);
         let at_end = file.mode().append;
         let start = if at_end { sys::stat_fd(opened.fd())?.stx_size } else { offset };
         let end = start.saturating_add(data.len() as u64);

@@ -128,8 +128,8 @@ impl Overlay {
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
-            let at_end = mode.append || mode.at_end;
-            let need = if mode.truncate { Need::NoData } else { Need::Writing { at_end } };
+            let little = mode.append || mode.at_end || mode.idle;
+            let need = if mode.truncate { Need::NoData } else { Need::Writing { little } };
             self.copy_up(&node, need)?;
         }
         if mode.truncate && self.is_partial(&node)? {

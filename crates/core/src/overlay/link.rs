@@ -27,7 +27,7 @@ impl Overlay {
         let name = new_name(new_name_)?;
         // Once it has several names, not all of which may be known, filling it
         // could not be kept out of the change time that they show.
-        self.copy_up(&node, Need::Writing { at_end: false })?;
+        self.copy_up(&node, Need::Writing { little: false })?;
         let (parent, dir) = self.writable_dir(new_parent)?;
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;

@@ -64,8 +64,8 @@ pub(super) enum Need {
     NoData,
     /// Only attributes or names change.
     Attributes,
-    /// Something is written. `at_end`: to the end of the file.
-    Writing { at_end: bool },
+    /// Something is written. `little`: to the end of the file, or hardly.
+    Writing { little: bool },
 }
 
 /// What happens to the data of one object in a copy-up.
@@ -169,7 +169,7 @@ impl Overlay {
     fn wants_all(&self, need: Need, size: u64) -> bool {
         match need {
             Need::NoData | Need::Attributes => false,
-            Need::Writing { at_end } => !at_end && size < self.partials.blocks_from,
+            Need::Writing { little } => !little && size < self.partials.blocks_from,
         }
     }
 
@@ -179,7 +179,8 @@ impl Overlay {
             return Ok(());
         }
         let _lock = self.root_dir.mutate.lock();
-        sys::set_xattr(Spot::Fd(self.storage.as_fd()), STORAGE_MARK, b"1", 0)?;
+        let mark = |dir| sys::set_xattr(Spot::Fd(dir), STORAGE_MARK, b"1", 0);
+        self.root_dir.unseen(mark, |()| Vec::new())?;
         self.add_feature(FEATURE_PARTIAL)?;
         self.ordering.write_out(|| self.root_dir.journal_file())?;
         self.partials.exist.store(true, Ordering::Release);

@@ -13,6 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, Statx};
 use rustix::io::Errno;
 
+use super::copy_up::Source;
 use super::partial::Need;
 use super::{Overlay, find};
 use crate::check::FEATURE_INDEX;
@@ -181,9 +182,9 @@ impl Overlay {
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
         let shown = self.shared_ctime(node, stat.stx_ctime.into());
-        let plan = self.plan(node, &stat, need)?;
+        let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
         let unnamed = match node.kind {
-            libc::S_IFREG => self.unnamed_copy(from, index, &stat, &plan)?,
+            libc::S_IFREG => self.unnamed_copy(source, index)?,
             _ => None,
         };
         let (unnamed, kept) = unnamed.unzip();
@@ -201,8 +202,7 @@ impl Overlay {
             match unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), index, name.as_bytes())?,
                 None => {
-                    let from = (from, &stat);
-                    self.named_copy(from, index, name.as_bytes(), &plan, &keep)?;
+                    self.named_copy(source, index, name.as_bytes(), &keep)?;
                 }
             }
             place.held = None;

@@ -61,12 +61,14 @@ pub fn caller(req: &fuse::Request, umask: u32) -> core::Caller {
 /// The kernel works out where an append goes, and direct I/O that reaches the
 /// daemon has no aligned buffer; so neither is asked of the layers.
 pub fn open_mode(flags: u32, kill_suidgid: bool) -> core::OpenMode {
+    let touching = (libc::O_WRONLY | libc::O_NONBLOCK) as u32;
     core::OpenMode {
         write: writes(flags),
         truncate: flags & libc::O_TRUNC as u32 != 0,
         append: false,
         no_access_time: flags & libc::O_NOATIME as u32 != 0,
         at_end: flags & libc::O_APPEND as u32 != 0,
+        idle: flags & touching == touching,
         direct: false,
         kill_suid_sgid: kill_suidgid,
     }

@@ -30,6 +30,8 @@ pub(in crate::overlay) struct PartialFile {
     pub writing: Mutex<()>,
     /// All of the data is in the storage.
     whole: AtomicBool,
+    /// Something was written since it was opened.
+    pub changed: AtomicBool,
 }
 
 impl PartialFile {
@@ -51,8 +53,14 @@ impl PartialFile {
         // Cut off, and a crash came before that was recorded; where nothing may
         // be written, it is enough to know.
         let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
-        let (map, whole) = (RwLock::new(map), AtomicBool::new(false));
-        Ok(PartialFile { mark, base, map, writing: Mutex::new(()), whole })
+        Ok(PartialFile {
+            mark,
+            base,
+            map: RwLock::new(map),
+            writing: Mutex::new(()),
+            whole: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+        })
     }
 
     /// Nothing is missing in the storage any more.

@@ -1,6 +1,7 @@
 //! From partial to whole: fetching what is missing, cutting, settling.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -187,7 +188,8 @@ impl Overlay {
     /// A file was closed. The result tells that [`Overlay::settle_closed`] is
     /// to be called, by a thread that has time.
     pub fn closed(&self, file: &Arc<OpenFile>) -> bool {
-        if !file.writes() || self.read_only || file.partial().is_none() {
+        let changed = |partial: Arc<PartialFile>| partial.changed.load(Ordering::Relaxed);
+        if !file.writes() || !file.partial().is_some_and(changed) {
             return false;
         }
         let mut closed = self.partials.closed.lock();
