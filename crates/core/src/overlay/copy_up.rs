@@ -67,7 +67,7 @@ impl Overlay {
     /// No `mutate` or `place` may be held. Nothing is done where it lies there.
     pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
-            let writing = matches!(need, Need::Writing { .. });
+            let writing = matches!(need, Need::Writing { .. } | Need::Data);
             return if writing { self.fill(node, need) } else { Ok(()) };
         }
         flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FsWord, OFlags, Statx};
 use rustix::io::Errno;
 
@@ -60,6 +60,8 @@ const WORTH_FETCHING: u64 = 1 << 20;
 /// What a copy-up is for, which decides what of the data is copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Need {
+    /// All of the data, because it could not be found from now on.
+    Data,
     /// The data is about to be cut to nothing.
     NoData,
     /// Only attributes or names change.
@@ -82,6 +84,9 @@ pub(super) enum Plan {
 pub(super) struct Partials {
     /// New ones may be made: the storage's file system and the user allow it.
     allowed: bool,
+    /// Permission bits without which this process cannot read and change the
+    /// mark of a file of its own.
+    needed_mode: u32,
     /// The storage's file system shares data between files (reflinks).
     clones: bool,
     /// See [`BLOCKS_FROM`].
@@ -108,6 +113,7 @@ impl Partials {
         let exist = root.features().any(|word| word == FEATURE_PARTIAL);
         Partials {
             allowed: !options.whole_copies && matches!(kind, Ok(TMPFS | EXT4 | XFS | BTRFS)),
+            needed_mode: if rustix::process::geteuid().is_root() { 0 } else { 0o600 },
             clones: matches!(kind, Ok(XFS | BTRFS)),
             blocks_from: options.blocks_from.unwrap_or(BLOCKS_FROM),
             exist: AtomicBool::new(exist),
@@ -119,6 +125,11 @@ impl Partials {
     /// A copy of a file's data may cost nothing at all.
     pub fn clones(&self) -> bool {
         self.clones
+    }
+
+    /// A partial file may have this mode.
+    pub fn may_have(&self, mode: u32) -> bool {
+        mode & self.needed_mode == self.needed_mode
     }
 
     fn exist(&self) -> bool {
@@ -139,6 +150,7 @@ impl Overlay {
             return Ok(Plan::Empty);
         }
         let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > 0;
+        let leave = leave && self.partials.may_have(stat.stx_mode.into());
         if !leave || !self.partials.allowed || node.kind != libc::S_IFREG || self.live.is_some() {
             return Ok(Plan::Copy);
         }
@@ -168,6 +180,7 @@ impl Overlay {
     /// The data of a file of this size is worth having in the storage at once.
     fn wants_all(&self, need: Need, size: u64) -> bool {
         match need {
+            Need::Data => true,
             Need::NoData | Need::Attributes => false,
             Need::Writing { little } => !little && size < self.partials.blocks_from,
         }
@@ -179,7 +192,7 @@ impl Overlay {
             return Ok(());
         }
         let _lock = self.root_dir.mutate.lock();
-        let mark = |dir| sys::set_xattr(Spot::Fd(dir), STORAGE_MARK, b"1", 0);
+        let mark = |dir: BorrowedFd<'_>| sys::set_xattr(Spot::Fd(dir), STORAGE_MARK, b"1", 0);
         self.root_dir.unseen(mark, |()| Vec::new())?;
         self.add_feature(FEATURE_PARTIAL)?;
         self.ordering.write_out(|| self.root_dir.journal_file())?;
@@ -312,8 +325,9 @@ impl Overlay {
         }
     }
 
-    /// The last name of a storage file is gone: nobody else needs its map.
-    /// `object`: the file. A map that stays costs only its space.
+    /// The kernel has forgotten an object whose last known name is gone
+    /// (`object`): if it was the last one, nobody needs its map. A map that stays
+    /// costs only its space.
     pub(super) fn forget_partial(&self, node: &Node, object: &OwnedFd) {
         if node.contents() == Contents::Whole || !self.partials.exist() {
             return;

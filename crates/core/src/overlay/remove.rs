@@ -54,7 +54,6 @@ impl Overlay {
         if stored {
             rustix::fs::unlinkat(storage, name, AtFlags::empty())?;
             self.drop_identity(&dir, name);
-            self.forget_partial(&node, &held.fd);
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }

@@ -289,7 +289,6 @@ impl Overlay {
         place.names.remove(to.parent.id, to.name);
         self.table.remove_name(to.parent.id, to.name);
         if place.names.first().is_none() {
-            self.forget_partial(target, &held.fd);
             place.held = Some(held);
             self.freed.note(target.ino);
         }

@@ -285,9 +285,6 @@ impl Overlay {
         }
         place.held = Some(Held::new(sys::hold(spot)?));
         rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
-        if let Some(held) = &place.held {
-            self.forget_partial(node, &held.fd);
-        }
         node.set_indexed(false);
         Ok(())
     }

@@ -36,6 +36,8 @@ const WORK: &str = "
     $MINI_FO list | grep -q $HOME/mnt
     $MINI_FO umount mnt
     $MINI_FO mount base mnt --storage storage
+    chmod 0 mnt/e; chmod 0 mnt/f; test $(stat -c %a:%s mnt/f) = 0:8; chmod 600 mnt/f; chmod 700 mnt/e
+    test $(cat mnt/f) = content
     test $(cat mnt/n2) = x; test ! -e mnt/e/one; test -d mnt/e; test $(stat -c %a mnt/f) = 600
     $MINI_FO umount mnt; test -e mnt; test -z \"$(ls mnt)\"; echo done";
 

@@ -241,15 +241,18 @@ impl PartialFile {
         self.map.read().limit()
     }
 
-    /// Hands the data to the device and then records what that makes firm.
-    /// `sync`: the record reaches the device, too.
+    /// Hands the data to the device, with what says where it is there, and then
+    /// records what that makes firm. `sync`: the record reaches the device, too.
     pub fn make_firm(&self, storage: &OwnedFd, order: copy_up::Ordering, sync: bool) -> Result<()> {
         let (seen, file) = {
             let map = self.map.read();
             (map.states(), map.file()?)
         };
         let Some(file) = file else { return Ok(()) };
-        order.write_out(|| Ok(storage))?;
+        if order != copy_up::Ordering::None {
+            // The record may overtake the journal, so its order is not enough.
+            rustix::fs::fdatasync(storage)?;
+        }
         self.map.write().make_firm(&seen)?;
         if sync && order != copy_up::Ordering::None { rustix::fs::fdatasync(file) } else { Ok(()) }
     }

@@ -22,10 +22,13 @@ impl Overlay {
         if !self.is_partial(node)? {
             return Ok(());
         }
-        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
         let target = self.at(node, |spot, _| sys::open(spot, flags))?;
         let Some(partial) = self.partial_file(node, &target)? else { return Ok(()) };
-        if !self.wants_all(need, partial.mark.size) || !has_one_name(&target) {
+        if !self.wants_all(need, partial.mark.size) {
+            return Ok(());
+        }
+        if need != Need::Data && !has_one_name(&target) {
             return Ok(());
         }
         match self.make_whole(node, &partial, &target) {
@@ -96,7 +99,7 @@ impl Overlay {
 
     /// Cuts or extends a partial file.
     pub(in crate::overlay) fn resize_partial(&self, node: &Arc<Node>, size: u64) -> Result<()> {
-        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
         let target = self.at(node, |spot, _| sys::open(spot, flags))?;
         if size == 0 {
             return self.empty_partial(node, &target);
@@ -233,7 +236,7 @@ impl Overlay {
     fn settle(&self, file: &OpenFile, fetch: u64) -> Result<()> {
         let Some(partial) = file.partial() else { return Ok(()) };
         if partial.missing() <= fetch {
-            let flags = OFlags::RDWR | OFlags::NONBLOCK;
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK;
             let target = self.at(file.node(), |spot, _| sys::open(spot, flags))?;
             if has_one_name(&target) {
                 return self.make_whole(file.node(), &partial, &target);
