@@ -186,7 +186,7 @@ impl<'a> Case<'a> {
             Op::Chmod { mode, .. } => {
                 let mode = MODES[mode as usize];
                 at("chmod", fs::set_permissions(&path, fs::Permissions::from_mode(mode)))?;
-                self.model.inodes[inode].mode = mode;
+                self.chmodded(inode, mode);
             }
             Op::Chown { owner, .. } => {
                 at("chown", lchown(&path, Some(u32::from(owner)), None))?;
@@ -213,6 +213,11 @@ impl<'a> Case<'a> {
             }
         }
         Ok(())
+    }
+
+    pub fn chmodded(&mut self, inode: usize, mode: u32) {
+        let file = &mut self.model.inodes[inode];
+        (file.mode, file.bits_may_go) = (mode, false);
     }
 
     pub fn mapped_for_writing(&self, inode: usize) -> bool {

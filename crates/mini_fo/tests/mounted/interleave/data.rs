@@ -219,7 +219,8 @@ impl Case<'_> {
     fn fchmod(&mut self, fd: u8, mode: u32) -> Step {
         let Some(fd) = self.fds.get(&fd) else { return Ok(()) };
         at("fchmod", fd.file.set_permissions(std::fs::Permissions::from_mode(mode)))?;
-        self.model.inodes[fd.inode].mode = mode;
+        let inode = fd.inode;
+        self.chmodded(inode, mode);
         Ok(())
     }
 

@@ -11,6 +11,9 @@ pub struct Inode {
     /// Seconds, where they were set and nothing has changed the data since.
     pub mtime: Option<i64>,
     pub xattr: Option<u8>,
+    /// A write may have taken setuid and setgid bits away, though the writer is
+    /// root: under passthrough the kernel writes without the right to keep them.
+    pub bits_may_go: bool,
     /// `st_ino`, once seen.
     pub number: Option<u64>,
     /// Where it was last changed: compared most often.
@@ -19,12 +22,13 @@ pub struct Inode {
 
 impl Inode {
     pub fn new(data: Vec<u8>, mode: u32, mtime: Option<i64>) -> Inode {
-        Inode { data, mode, owner: 0, mtime, xattr: None, number: None, hot: 0 }
+        Inode { data, mode, owner: 0, mtime, xattr: None, bits_may_go: false, number: None, hot: 0 }
     }
 
     fn touch(&mut self, at: usize) {
         self.hot = at;
         self.mtime = None;
+        self.bits_may_go = self.mode & 0o6000 != 0;
     }
 
     pub fn write(&mut self, at: usize, bytes: &[u8]) {
@@ -58,13 +62,16 @@ impl Inode {
         self.touch(end);
     }
 
+    /// What a write takes away.
+    pub fn without_bits(&self) -> u32 {
+        let group = if self.mode & 0o010 != 0 { 0o2000 } else { 0 };
+        self.mode & !(0o4000 | group)
+    }
+
     /// What chown(2) does to the bits, whoever calls it.
     pub fn chown(&mut self, owner: u32) {
         self.owner = owner;
-        self.mode &= !0o4000;
-        if self.mode & 0o010 != 0 {
-            self.mode &= !0o2000;
-        }
+        self.mode = self.without_bits();
     }
 }
 
