@@ -12,6 +12,7 @@ mod every;
 mod maps;
 mod model;
 mod ops;
+mod rings;
 mod stage;
 
 use std::cell::RefCell;
@@ -26,7 +27,7 @@ use stage::{RICH, Stage};
 
 /// Options of the mounts that everything is tried on, each with everything
 /// that the kernel allows and without.
-const MOUNTS: &[&str] = &["", "nopassthrough"];
+const MOUNTS: &[&str] = &["", "nopassthrough", "transport=uring"];
 
 /// Directories for cases in one base.
 const CASES_PER_BASE: usize = 12;

@@ -10,6 +10,7 @@ use super::case::{Case, Step, at, bytes};
 use super::check::same;
 use super::model::{Inode, Model};
 use super::ops::{Op, Sequence};
+use super::rings::Rings;
 use crate::cli::daemon;
 use crate::common::sys::Errno;
 use crate::common::{BaseKind, Scene, StorageKind, mini_fo, run, sys};
@@ -118,6 +119,8 @@ pub struct Stage {
     options: String,
     next: usize,
     cases: usize,
+    /// Goes last, after the mount.
+    _rings: Option<Rings>,
 }
 
 impl Stage {
@@ -133,9 +136,13 @@ impl Stage {
                 layout.fill(&base.join(directory(case)));
             }
         };
+        let rings = match options.contains("transport=uring") {
+            true => Some(Rings::new()?),
+            false => None,
+        };
         let scene = Scene::unmounted(BaseKind::Tmpfs, storage, fill)?;
         let options = options.to_owned();
-        let mut stage = Stage { scene, layout, options, next: 0, cases };
+        let mut stage = Stage { scene, layout, options, next: 0, cases, _rings: rings };
         stage.mount();
         Some(stage)
     }
