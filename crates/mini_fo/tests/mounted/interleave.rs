@@ -9,6 +9,7 @@ mod case;
 mod check;
 mod data;
 mod every;
+mod killed;
 mod maps;
 mod model;
 mod ops;
@@ -17,6 +18,7 @@ mod stage;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -51,8 +53,19 @@ fn random(
     cases: usize,
     strategy: impl Strategy<Value = Sequence>,
 ) {
+    random_with(options, storage, cases, strategy, |stage, sequence| stage.run(sequence));
+}
+
+/// As `random`, with `run` to run a case.
+fn random_with<S: std::fmt::Debug>(
+    options: &str,
+    storage: StorageKind,
+    cases: usize,
+    strategy: impl Strategy<Value = S>,
+    run: impl Fn(&mut Stage, &S) -> Result<(), String>,
+) {
     let stage: RefCell<Option<Stage>> = RefCell::new(None);
-    let once = |sequence: Sequence| {
+    let once = |sequence: S| {
         let mut held = stage.borrow_mut();
         if held.as_ref().is_some_and(Stage::used_up) {
             *held = None;
@@ -61,7 +74,7 @@ fn random(
             *held = Stage::new(&RICH, options, storage, CASES_PER_BASE);
         }
         let Some(stage) = held.as_mut() else { return Ok(()) };
-        let result = catch_unwind(AssertUnwindSafe(|| stage.run(&sequence)));
+        let result = catch_unwind(AssertUnwindSafe(|| run(stage, &sequence)));
         let result = result.unwrap_or_else(|_| Err("a panic".to_owned()));
         result.map_err(|what| {
             // The mount may be in any state: the next case gets a new one.
@@ -135,5 +148,17 @@ fn every_interleaving_read_only() {
 fn every_interleaving_and_a_killed_daemon() {
     if !left_out() {
         random(MOUNTS[0], StorageKind::Tmpfs, setting("MINI_FO_CASES", 24) / 2, with_crashes());
+    }
+}
+
+#[test]
+fn a_daemon_killed_in_the_midst_of_a_step() {
+    if !left_out() {
+        let moment = (any::<prop::sample::Index>(), 0..3000u64);
+        let cases = setting("MINI_FO_CASES", 24) / 2;
+        random_with("", StorageKind::Tmpfs, cases, (all(), moment), |stage, (sequence, moment)| {
+            let from = moment.0.index(sequence.ops.len());
+            stage.run_killed(&sequence.ops, from, Duration::from_micros(moment.1))
+        });
     }
 }

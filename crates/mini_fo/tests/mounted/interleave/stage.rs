@@ -117,7 +117,7 @@ pub struct Stage {
     pub scene: Scene,
     layout: &'static Layout,
     options: String,
-    next: usize,
+    pub next: usize,
     cases: usize,
     /// Goes last, after the mount.
     _rings: Option<Rings>,
@@ -185,6 +185,11 @@ impl Stage {
         let pid = rustix::process::Pid::from_raw(pid).ok_or("no daemon")?;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)
             .map_err(|errno| format!("kill: {errno}"))?;
+        self.mount_again(case)
+    }
+
+    /// Mounts anew after the daemon was killed.
+    pub fn mount_again(&mut self, case: &mut Case<'_>) -> Step {
         let start = Instant::now();
         while rustix::fs::statfs(&self.scene.mnt).err() != Some(Errno::NOTCONN) {
             if start.elapsed().as_secs() > 10 {
