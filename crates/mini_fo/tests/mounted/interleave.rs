@@ -29,7 +29,8 @@ use stage::{RICH, Stage};
 
 /// Options of the mounts that everything is tried on, each with everything
 /// that the kernel allows and without.
-const MOUNTS: &[&str] = &["", "nopassthrough", "transport=uring"];
+const MOUNTS: &[&str] =
+    &["", "nopassthrough", "transport=uring", "blocks_from=64K", "blocks_from=64K,nopassthrough"];
 
 /// Directories for cases in one base.
 const CASES_PER_BASE: usize = 12;

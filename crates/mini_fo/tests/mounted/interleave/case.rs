@@ -218,6 +218,7 @@ impl<'a> Case<'a> {
     pub fn chmodded(&mut self, inode: usize, mode: u32) {
         let file = &mut self.model.inodes[inode];
         (file.mode, file.bits_may_go) = (mode, false);
+        file.had_bits |= mode & 0o6000 != 0;
     }
 
     pub fn mapped_for_writing(&self, inode: usize) -> bool {

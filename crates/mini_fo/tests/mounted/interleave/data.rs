@@ -99,6 +99,10 @@ impl Case<'_> {
         if kind == MapKind::SharedWrite && !fd.how.writes() {
             return Ok(());
         }
+        let others = self.maps.values().any(|map| map.inode == fd.inode);
+        if others && self.model.inodes[fd.inode].had_bits {
+            return Ok(());
+        }
         let pages = self.model.inodes[fd.inode].data.len() / PAGE + 2;
         let start = page % pages * PAGE;
         let map = at("mmap", Map::new(&fd.file, fd.inode, kind, start))?;

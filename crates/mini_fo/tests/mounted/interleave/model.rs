@@ -14,6 +14,9 @@ pub struct Inode {
     /// A write may have taken setuid and setgid bits away, though the writer is
     /// root: under passthrough the kernel writes without the right to keep them.
     pub bits_may_go: bool,
+    /// It has had setuid or setgid bits: passthrough is avoided then, and
+    /// mappings of both ways show each other's changes late.
+    pub had_bits: bool,
     /// `st_ino`, once seen.
     pub number: Option<u64>,
     /// Where it was last changed: compared most often.
@@ -22,7 +25,18 @@ pub struct Inode {
 
 impl Inode {
     pub fn new(data: Vec<u8>, mode: u32, mtime: Option<i64>) -> Inode {
-        Inode { data, mode, owner: 0, mtime, xattr: None, bits_may_go: false, number: None, hot: 0 }
+        let had_bits = mode & 0o6000 != 0;
+        Inode {
+            data,
+            mode,
+            owner: 0,
+            mtime,
+            xattr: None,
+            bits_may_go: false,
+            had_bits,
+            number: None,
+            hot: 0,
+        }
     }
 
     fn touch(&mut self, at: usize) {
