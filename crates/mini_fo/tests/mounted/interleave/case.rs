@@ -124,7 +124,7 @@ impl<'a> Case<'a> {
 
     fn create(&mut self, fd: u8, name: u8) -> Step {
         self.fds.remove(&fd);
-        let exclusive = if self.steps % 2 == 0 { libc::O_EXCL } else { 0 };
+        let exclusive = if self.steps.is_multiple_of(2) { libc::O_EXCL } else { 0 };
         let result = open(&self.path(name), libc::O_CREAT | libc::O_RDWR | exclusive);
         let inode = match (self.named(name), exclusive) {
             (Some(_), libc::O_EXCL) => {

@@ -242,7 +242,7 @@ impl Case<'_> {
                 got => done += got,
             }
             // What follows an unaligned end is nothing.
-            if fd.how.direct() && done % PAGE != 0 {
+            if fd.how.direct() && !done.is_multiple_of(PAGE) {
                 break;
             }
         }

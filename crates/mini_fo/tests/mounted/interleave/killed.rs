@@ -50,8 +50,12 @@ impl Doubtful {
 /// The kernel says that there is no daemon any more (ECANCELED: io_uring does).
 fn is_end(what: &str, op: &Op) -> bool {
     let reading = matches!(op, Op::Look { .. } | Op::Exec { .. } | Op::Map { .. });
-    let gone = ["os error 107", "os error 103", "os error 125", "code: 107", "code: 103"];
-    gone.iter().any(|error| what.contains(error)) || reading && what.contains("os error 5")
+    let said = |number: i32| {
+        let texts = [format!("os error {number})"), format!("code: {number},")];
+        texts.iter().any(|text| what.contains(text))
+    };
+    [libc::ENOTCONN, libc::ECONNABORTED, libc::ECANCELED].into_iter().any(said)
+        || reading && said(libc::EIO)
 }
 
 impl Stage {
