@@ -15,6 +15,7 @@ mod format2005;
 mod identity;
 mod ids;
 mod install;
+mod interleave;
 mod kept;
 mod layers;
 mod live;
