@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
+use triomphe::ThinArc;
 
 use crate::types::{NodeId, Timestamp};
 
@@ -16,25 +17,24 @@ use crate::types::{NodeId, Timestamp};
 /// needs a parent before its child, only tries the second; a rename onto a
 /// directory takes that one last, and relies on its caller to keep other changes
 /// of its parent away), then `place` of nodes (by number), then the table (a leaf).
+///
+/// There may be millions of them: `tests/memory.rs` sees to it that they stay
+/// small.
 pub(crate) struct Node {
     /// Its id for the kernel: the number, unless another node has that one.
     pub id: NodeId,
     /// The number that programs see; constant.
     pub ino: u64,
-    /// Type bits of `st_mode`.
-    pub kind: u32,
-    /// Data and attributes lie in the storage. Never goes back to false.
-    in_storage: AtomicBool,
+    /// Type bits of `st_mode`, without the lower ones.
+    kind: u8,
     /// It is a base object that had several names there.
     pub shared: bool,
-    /// It was copied up and lies in the index, under its number.
-    indexed: AtomicBool,
-    /// Whether its storage file holds all of its data, as far as known.
-    contents: AtomicU8,
+    /// [`IN_STORAGE`], [`INDEXED`] and the [`Contents`].
+    state: AtomicU8,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
     /// Names whose parent this is; changed under the table's lock only.
-    pub children: AtomicU64,
+    pub children: AtomicU32,
     /// Held while the object is copied up, also over the copying of data:
     /// only requests that need the copy wait for it.
     pub copy_up: Mutex<()>,
@@ -55,6 +55,19 @@ pub(crate) enum Contents {
     Partial,
 }
 
+/// Data and attributes of a node lie in the storage. Never goes back.
+const IN_STORAGE: u8 = 1;
+
+/// A shared node was copied up and lies in the index, under its number.
+const INDEXED: u8 = 2;
+
+/// Above these: [`Contents`], whether the storage file holds all of the data,
+/// as far as known.
+const CONTENTS_SHIFT: u32 = 2;
+
+/// Bits of `st_mode` below the type.
+const KIND_SHIFT: u32 = 12;
+
 /// Where a node is found in the layers.
 pub(crate) struct Place {
     /// Its names; the first one is used to reach it. Empty for the root and
@@ -62,8 +75,31 @@ pub(crate) struct Place {
     pub names: Names,
     /// What it shows of the base. Of non-directories only used until copy-up.
     pub base: BaseRef,
-    /// The object itself, once it has no known name.
-    pub held: Option<Arc<Held>>,
+}
+
+impl Place {
+    /// The object itself, if it has no known name and was held at the loss of
+    /// the last one.
+    pub fn held(&self) -> Option<&Arc<Held>> {
+        match &self.names {
+            Names::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// Keeps an object that has no known name; nothing happens to one that has.
+    pub fn hold(&mut self, held: Arc<Held>) {
+        if self.names.first().is_none() {
+            self.names = Names::Held(held);
+        }
+    }
+
+    /// It is reached otherwise from here on.
+    pub fn let_go(&mut self) {
+        if self.held().is_some() {
+            self.names = Names::None;
+        }
+    }
 }
 
 /// An object that lost its last known name.
@@ -84,27 +120,43 @@ impl Held {
 pub(crate) enum Names {
     /// None.
     None,
+    /// None any more, and by this the object is reached.
+    Held(Arc<Held>),
     /// One, the common case.
-    One(Arc<Link>),
-    /// Hard links; at least two.
-    Many(Vec<Arc<Link>>),
+    One(Link),
+    /// Hard links; at least two. In a box, so that other nodes are not larger
+    /// for it.
+    #[allow(clippy::box_collection)]
+    Many(Box<Vec<Link>>),
 }
 
-/// One name of a node. Never changes: a rename makes a new one.
-pub(crate) struct Link {
-    /// The directory that holds it.
-    pub parent: Arc<Node>,
-    /// The name there.
-    pub name: Box<[u8]>,
-}
+/// One name of a node. Never changes: a rename makes a new one. Directory, name
+/// and the count of references lie in one piece of memory.
+#[derive(Clone)]
+pub(crate) struct Link(ThinArc<Arc<Node>, u8>);
 
 impl Link {
-    pub fn new(parent: &Arc<Node>, name: &[u8]) -> Arc<Link> {
-        Arc::new(Link { parent: Arc::clone(parent), name: name.into() })
+    pub fn new(parent: &Arc<Node>, name: &[u8]) -> Link {
+        Link(ThinArc::from_header_and_slice(Arc::clone(parent), name))
+    }
+
+    /// The directory that holds it.
+    pub fn parent(&self) -> &Arc<Node> {
+        &self.0.header.header
+    }
+
+    /// The name there.
+    pub fn name(&self) -> &[u8] {
+        &self.0.slice
     }
 
     pub fn is(&self, parent: NodeId, name: &[u8]) -> bool {
-        self.parent.id == parent && *self.name == *name
+        self.parent().id == parent && *self.name() == *name
+    }
+
+    /// It is this very one, not one that says the same.
+    pub fn is_same(&self, other: &Link) -> bool {
+        self.0.ptr() == other.0.ptr()
     }
 }
 
@@ -115,31 +167,33 @@ pub(crate) enum BaseRef {
     None,
     /// The entry of the same name in the parent's base directory.
     SameName,
-    /// The directory of this path, by a redirect.
-    Path(Arc<[u8]>),
+    /// The directory of this path, by a redirect. Rare: the box makes it small
+    /// in all the others.
+    #[allow(clippy::redundant_allocation)]
+    Path(Arc<Box<[u8]>>),
 }
 
 impl Names {
-    pub fn first(&self) -> Option<&Arc<Link>> {
+    pub fn first(&self) -> Option<&Link> {
         match self {
-            Names::None => None,
+            Names::None | Names::Held(_) => None,
             Names::One(link) => Some(link),
             Names::Many(links) => links.first(),
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Link> {
         match self {
-            Names::None => [].iter(),
+            Names::None | Names::Held(_) => [].iter(),
             Names::One(link) => std::slice::from_ref(link).iter(),
             Names::Many(links) => links.iter(),
         }
     }
 
-    pub fn add(&mut self, link: Arc<Link>) {
+    pub fn add(&mut self, link: Link) {
         *self = match std::mem::replace(self, Names::None) {
-            Names::None => Names::One(link),
-            Names::One(first) => Names::Many(vec![first, link]),
+            Names::None | Names::Held(_) => Names::One(link),
+            Names::One(first) => Names::Many(Box::new(vec![first, link])),
             Names::Many(mut links) => {
                 links.push(link);
                 Names::Many(links)
@@ -149,7 +203,7 @@ impl Names {
 
     /// Takes a name away. The result tells whether it was there.
     pub fn remove(&mut self, parent: NodeId, name: &[u8]) -> bool {
-        let matches = |link: &Arc<Link>| link.is(parent, name);
+        let matches = |link: &Link| link.is(parent, name);
         match self {
             Names::One(link) if matches(link) => *self = Names::None,
             Names::Many(links) => {
@@ -172,20 +226,23 @@ impl Node {
         Node {
             id,
             ino,
-            kind,
-            in_storage: AtomicBool::new(in_storage),
+            kind: (kind >> KIND_SHIFT) as u8,
             shared: false,
-            indexed: AtomicBool::new(false),
-            contents: AtomicU8::new(Contents::Unknown as u8),
+            state: AtomicU8::new(if in_storage { IN_STORAGE } else { 0 }),
             lookups: AtomicU64::new(0),
-            children: AtomicU64::new(0),
+            children: AtomicU32::new(0),
             copy_up: Mutex::new(()),
             place: RwLock::new(place),
         }
     }
 
+    /// Type bits of `st_mode`.
+    pub fn kind(&self) -> u32 {
+        u32::from(self.kind) << KIND_SHIFT
+    }
+
     pub fn is_dir(&self) -> bool {
-        self.kind == libc::S_IFDIR
+        self.kind() == libc::S_IFDIR
     }
 
     pub fn is_root(&self) -> bool {
@@ -193,16 +250,16 @@ impl Node {
     }
 
     pub fn in_storage(&self) -> bool {
-        self.in_storage.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & IN_STORAGE != 0
     }
 
     /// From here on the storage counts. Call it with `place` held for writing.
     pub fn set_in_storage(&self) {
-        self.in_storage.store(true, Ordering::Release);
+        self.state.fetch_or(IN_STORAGE, Ordering::Release);
     }
 
     pub fn contents(&self) -> Contents {
-        match self.contents.load(Ordering::Acquire) {
+        match self.state.load(Ordering::Acquire) >> CONTENTS_SHIFT {
             1 => Contents::Whole,
             2 => Contents::Partial,
             _ => Contents::Unknown,
@@ -210,34 +267,28 @@ impl Node {
     }
 
     pub fn set_contents(&self, contents: Contents) {
-        self.contents.store(contents as u8, Ordering::Release);
+        let others = IN_STORAGE | INDEXED;
+        let with = |state| Some(state & others | (contents as u8) << CONTENTS_SHIFT);
+        // It cannot fail: there is always a next state.
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, with);
     }
 
     /// It is reached through the index, whatever its names are.
     pub fn is_indexed(&self) -> bool {
-        self.indexed.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & INDEXED != 0
     }
 
     /// Call it with `place` held for writing.
     pub fn set_indexed(&self, indexed: bool) {
-        self.indexed.store(indexed, Ordering::Release);
+        if indexed {
+            self.state.fetch_or(INDEXED, Ordering::Release);
+        } else {
+            self.state.fetch_and(!INDEXED, Ordering::Release);
+        }
     }
 
     /// The directory that holds the first name. `None`: the root, or gone.
     pub fn parent(&self) -> Option<Arc<Node>> {
-        self.place.read().names.first().map(|link| Arc::clone(&link.parent))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What docs/ARCHITECTURE.md says of memory per node.
-    #[test]
-    fn nodes_are_small() {
-        // Two reference counts go with each in an `Arc`.
-        assert_eq!(size_of::<Node>() + 16, 128);
-        assert_eq!(size_of::<Link>() + 16, 40);
+        self.place.read().names.first().map(|link| Arc::clone(link.parent()))
     }
 }

@@ -111,7 +111,7 @@ impl Overlay {
     fn build(layers: Layers, options: &OpenOptions) -> Result<Overlay> {
         let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
-        let place = Place { names: Names::None, base: BaseRef::SameName, held: None };
+        let place = Place { names: Names::None, base: BaseRef::SameName };
         let realms = numbers::Realms::new(&root_stat);
         let ino = Realm::default().number(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));

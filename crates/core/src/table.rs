@@ -1,12 +1,16 @@
 //! The table of known nodes, by number and by (directory, name).
+//!
+//! It is cut into shards: a table that grows moves all its entries at once, and
+//! looks at each node for that, which must not hold up anybody for long however
+//! many there are.
 #![forbid(unsafe_code)]
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use parking_lot::RwLock;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::node::{Link, Node};
 use crate::types::NodeId;
@@ -14,6 +18,9 @@ use crate::types::NodeId;
 /// Marks node ids that are not the number of their object, because that one is
 /// taken.
 const COUNTED: u64 = 1 << 63;
+
+/// Shards by number, and as many by name.
+const SHARDS: usize = 256;
 
 /// What became of a new node.
 pub(crate) enum Inserted {
@@ -24,35 +31,64 @@ pub(crate) enum Inserted {
     Taken(Box<Node>),
 }
 
-/// Known nodes. Its lock is a leaf: nothing else is taken and no system call
-/// made under it.
+/// Known nodes.
+///
+/// Its locks are leaves: nothing else is taken and no system call made under
+/// them. Among themselves: names before numbers, names in the order of shards,
+/// one shard of numbers at a time.
 pub(crate) struct Table {
-    inner: RwLock<Inner>,
+    ids: Box<[RwLock<HashTable<Arc<Node>>>]>,
+    names: Box<[RwLock<HashTable<Entry>>]>,
+    len: AtomicUsize,
     next: AtomicU64,
     hasher: DefaultHashBuilder,
 }
 
-#[derive(Default)]
-struct Inner {
-    by_id: HashMap<u64, Arc<Node>>,
-    by_name: HashTable<NameEntry>,
+struct Entry {
+    link: Link,
+    node: Arc<Node>,
 }
 
-struct NameEntry {
-    hash: u64,
-    link: Arc<Link>,
-    node: Arc<Node>,
+type Ids = HashTable<Arc<Node>>;
+type Names = HashTable<Entry>;
+
+/// The number of the shard for a hash, of which it takes bits that the tables
+/// do not use.
+///
+/// The last shard gets twice as much as the first: a table that has doubled is
+/// half empty, and this way they double one after the other, so that what is
+/// empty of all together is always the same (the average) part. To be exact it
+/// were log2(1 + u); this is within a hundredth of it.
+fn shard_number(hash: u64) -> usize {
+    let u = hash >> 32 & 0xffff;
+    let bent = u + ((u * (0x1_0000 - u)) >> 16) * 344 / 1000;
+    ((bent as usize * SHARDS) >> 16).min(SHARDS - 1)
+}
+
+fn shard<T>(shards: &[RwLock<T>], hash: u64) -> &RwLock<T> {
+    &shards[shard_number(hash)]
+}
+
+fn find<'a>(names: &'a Names, hash: u64, parent: NodeId, name: &[u8]) -> Option<&'a Arc<Node>> {
+    names.find(hash, |entry| entry.link.is(parent, name)).map(|entry| &entry.node)
+}
+
+fn leave(names: &mut Names, hash: u64, parent: NodeId, name: &[u8]) -> Option<Link> {
+    let entry = names.find_entry(hash, |entry| entry.link.is(parent, name)).ok()?;
+    Some(entry.remove().0.link)
 }
 
 impl Table {
     pub fn new(root: Arc<Node>) -> Table {
-        let mut inner = Inner::default();
-        inner.by_id.insert(root.id.0, root);
-        Table {
-            inner: RwLock::new(inner),
+        let table = Table {
+            ids: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            names: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            len: AtomicUsize::new(0),
             next: AtomicU64::new(COUNTED),
             hasher: DefaultHashBuilder::default(),
-        }
+        };
+        table.enter_id(&mut table.ids(root.id), &root);
+        table
     }
 
     /// An id that no object has by its number, and no node had before.
@@ -61,31 +97,46 @@ impl Table {
     }
 
     pub fn get(&self, id: NodeId) -> Option<Arc<Node>> {
-        self.inner.read().by_id.get(&id.0).cloned()
+        let hash = self.id_hash(id);
+        let ids = shard(&self.ids, hash).read();
+        ids.find(hash, |node| node.id == id).cloned()
     }
 
     /// Number of known nodes, the root included.
     pub fn len(&self) -> usize {
-        self.inner.read().by_id.len()
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn id_hash(&self, id: NodeId) -> u64 {
+        self.hasher.hash_one(id.0)
     }
 
     fn hash(&self, parent: NodeId, name: &[u8]) -> u64 {
         self.hasher.hash_one((parent.0, name))
     }
 
+    fn link_hash(&self, link: &Link) -> u64 {
+        self.hash(link.parent().id, link.name())
+    }
+
+    fn ids(&self, id: NodeId) -> RwLockWriteGuard<'_, Ids> {
+        shard(&self.ids, self.id_hash(id)).write()
+    }
+
     /// The known node of a name, with one reference more.
     pub fn child(&self, parent: NodeId, name: &[u8]) -> Option<Arc<Node>> {
         let hash = self.hash(parent, name);
-        let inner = self.inner.read();
-        let node = inner.find(hash, parent, name)?;
+        let names = shard(&self.names, hash).read();
+        let node = find(&names, hash, parent, name)?;
         node.lookups.fetch_add(1, Ordering::Relaxed);
         Some(Arc::clone(node))
     }
 
     /// The known node of an id, with one reference more.
     pub fn referenced(&self, id: NodeId) -> Option<Arc<Node>> {
-        let inner = self.inner.read();
-        let node = inner.by_id.get(&id.0)?;
+        let hash = self.id_hash(id);
+        let ids = shard(&self.ids, hash).read();
+        let node = ids.find(hash, |node| node.id == id)?;
         node.lookups.fetch_add(1, Ordering::Relaxed);
         Some(Arc::clone(node))
     }
@@ -93,45 +144,64 @@ impl Table {
     /// The number that the known object of a name shows.
     pub fn number(&self, parent: NodeId, name: &[u8]) -> Option<u64> {
         let hash = self.hash(parent, name);
-        self.inner.read().find(hash, parent, name).map(|node| node.ino)
+        let names = shard(&self.names, hash).read();
+        find(&names, hash, parent, name).map(|node| node.ino)
     }
 
     /// Enters a node under its first name, with one reference.
     pub fn insert(&self, node: Node) -> Inserted {
         let link = node.place.read().names.first().cloned();
-        let mut inner = self.inner.write();
-        let hash = link.as_ref().map(|link| self.hash(link.parent.id, &link.name));
-        if let (Some(link), Some(hash)) = (&link, hash)
-            && let Some(known) = inner.find(hash, link.parent.id, &link.name)
-        {
+        let Some(link) = link else {
+            return self.insert_id(node, |_| {});
+        };
+        let hash = self.link_hash(&link);
+        let mut names = shard(&self.names, hash).write();
+        if let Some(known) = find(&names, hash, link.parent().id, link.name()) {
             known.lookups.fetch_add(1, Ordering::Relaxed);
             return Inserted::Known(Arc::clone(known));
         }
-        if inner.by_id.contains_key(&node.id.0) {
+        self.insert_id(node, |node| self.enter(&mut names, hash, link, node))
+    }
+
+    /// Enters a node under its id, if that is free, and its name by `enter`.
+    fn insert_id(&self, node: Node, enter: impl FnOnce(&Arc<Node>)) -> Inserted {
+        let hash = self.id_hash(node.id);
+        let mut ids = shard(&self.ids, hash).write();
+        if ids.find(hash, |known| known.id == node.id).is_some() {
             return Inserted::Taken(Box::new(node));
         }
         let node = Arc::new(node);
-        if let (Some(link), Some(hash)) = (link, hash) {
-            inner.enter(hash, link, &node);
-        }
         node.lookups.fetch_add(1, Ordering::Relaxed);
-        inner.by_id.insert(node.id.0, Arc::clone(&node));
+        enter(&node);
+        self.enter_id(&mut ids, &node);
         Inserted::Known(node)
     }
 
+    fn enter_id(&self, ids: &mut Ids, node: &Arc<Node>) {
+        let hash = self.id_hash(node.id);
+        ids.insert_unique(hash, Arc::clone(node), |node| self.id_hash(node.id));
+        self.len.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, names: &mut Names, hash: u64, link: Link, node: &Arc<Node>) {
+        link.parent().children.fetch_add(1, Ordering::SeqCst);
+        let entry = Entry { link, node: Arc::clone(node) };
+        names.insert_unique(hash, entry, |entry| self.link_hash(&entry.link));
+    }
+
     /// Enters one more name. The caller changes the node's `place` with it.
-    pub fn add_name(&self, node: &Arc<Node>, link: Arc<Link>) {
-        let hash = self.hash(link.parent.id, &link.name);
-        let mut inner = self.inner.write();
-        inner.enter(hash, link, node);
+    pub fn add_name(&self, node: &Arc<Node>, link: Link) {
+        let hash = self.link_hash(&link);
+        let mut names = shard(&self.names, hash).write();
+        self.enter(&mut names, hash, link, node);
     }
 
     /// Takes a name away. The caller changes the node's `place` with it.
     pub fn remove_name(&self, parent: NodeId, name: &[u8]) {
         let hash = self.hash(parent, name);
-        let mut inner = self.inner.write();
-        if let Some(link) = inner.leave(hash, parent, name) {
-            link.parent.children.fetch_sub(1, Ordering::Relaxed);
+        let gone = leave(&mut shard(&self.names, hash).write(), hash, parent, name);
+        if let Some(link) = gone {
+            link.parent().children.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
@@ -141,7 +211,7 @@ impl Table {
     pub fn forget(&self, node: &Arc<Node>, count: u64) -> Vec<Arc<Node>> {
         let left = node
             .lookups
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| Some(n.saturating_sub(count)));
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| Some(n.saturating_sub(count)));
         let mut gone = Vec::new();
         if left.is_ok_and(|before| before > count) {
             return gone;
@@ -157,42 +227,53 @@ impl Table {
 
     /// Takes a node out if nothing refers to it. Its parents may be next.
     fn drop_unused(&self, node: &Arc<Node>, parents: &mut Vec<Arc<Node>>) -> bool {
-        // `place` is read first, as the order of locks wants it.
-        let place = node.place.read();
-        let mut inner = self.inner.write();
-        let used =
-            node.lookups.load(Ordering::Acquire) > 0 || node.children.load(Ordering::Acquire) > 0;
-        if used || node.is_root() || inner.by_id.remove(&node.id.0).is_none() {
+        if is_used(node) {
             return false;
         }
-        for link in place.names.iter() {
-            let hash = self.hash(link.parent.id, &link.name);
-            if inner.leave(hash, link.parent.id, &link.name).is_some()
-                && link.parent.children.fetch_sub(1, Ordering::AcqRel) == 1
-                && link.parent.lookups.load(Ordering::Acquire) == 0
+        // `place` is read first, as the order of locks wants it.
+        let place = node.place.read();
+        // Whoever finds the node by name or number refers to it under one of
+        // these locks, so with all of them held its use is settled.
+        let mut links: Vec<(u64, &Link)> =
+            place.names.iter().map(|link| (self.link_hash(link), link)).collect();
+        links.sort_unstable_by_key(|(hash, _)| shard_number(*hash));
+        let mut locked: Vec<(usize, RwLockWriteGuard<'_, Names>)> = Vec::with_capacity(links.len());
+        for (hash, _) in &links {
+            if locked.last().is_none_or(|(last, _)| *last != shard_number(*hash)) {
+                locked.push((shard_number(*hash), shard(&self.names, *hash).write()));
+            }
+        }
+        let mut ids = self.ids(node.id);
+        if is_used(node) || node.is_root() {
+            return false;
+        }
+        let Ok(entry) = ids.find_entry(self.id_hash(node.id), |known| Arc::ptr_eq(known, node))
+        else {
+            return false;
+        };
+        entry.remove();
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        for (hash, link) in links {
+            let Some((_, names)) = locked.iter_mut().find(|(at, _)| *at == shard_number(hash))
+            else {
+                continue;
+            };
+            let parent = link.parent();
+            if leave(names, hash, parent.id, link.name()).is_some()
+                && parent.children.fetch_sub(1, Ordering::SeqCst) == 1
+                && parent.lookups.load(Ordering::SeqCst) == 0
             {
-                parents.push(Arc::clone(&link.parent));
+                parents.push(Arc::clone(parent));
             }
         }
         true
     }
 }
 
-impl Inner {
-    fn find(&self, hash: u64, parent: NodeId, name: &[u8]) -> Option<&Arc<Node>> {
-        let entry = self.by_name.find(hash, |e| e.hash == hash && e.link.is(parent, name))?;
-        Some(&entry.node)
-    }
-
-    fn enter(&mut self, hash: u64, link: Arc<Link>, node: &Arc<Node>) {
-        link.parent.children.fetch_add(1, Ordering::AcqRel);
-        let entry = NameEntry { hash, link, node: Arc::clone(node) };
-        self.by_name.insert_unique(hash, entry, |entry| entry.hash);
-    }
-
-    fn leave(&mut self, hash: u64, parent: NodeId, name: &[u8]) -> Option<Arc<Link>> {
-        let entry =
-            self.by_name.find_entry(hash, |e| e.hash == hash && e.link.is(parent, name)).ok()?;
-        Some(entry.remove().0.link)
-    }
+/// The kernel, an operation or a name below refers to it.
+///
+/// Two threads may take the last two of these away, each under another lock: as
+/// all of it is `SeqCst`, at least one of them sees that nothing is left.
+fn is_used(node: &Node) -> bool {
+    node.lookups.load(Ordering::SeqCst) > 0 || node.children.load(Ordering::SeqCst) > 0
 }

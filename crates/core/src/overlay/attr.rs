@@ -60,7 +60,7 @@ impl Overlay {
         let stat = self.at(node, |spot, _| sys::stat(spot))?;
         let (link, held) = {
             let place = node.place.read();
-            (place.names.first().cloned(), place.held.clone())
+            (place.names.first().cloned(), place.held().cloned())
         };
         let Some(link) = link else {
             let mut attr = Attr::from(&stat);
@@ -80,8 +80,8 @@ impl Overlay {
             }
             return Ok(attr);
         };
-        let dir = self.dir(&link.parent)?;
-        self.show(node, &stat, &dir, &link.name)
+        let dir = self.dir(link.parent())?;
+        self.show(node, &stat, &dir, link.name())
     }
 
     fn root_attr(&self) -> Result<Attr> {
@@ -163,7 +163,7 @@ impl Overlay {
         match set {
             Err(errno) if !cannot_hold(errno) || self.is_protected(node) => Err(errno),
             Ok(()) if !kept => Ok(()),
-            Err(Errno::OPNOTSUPP) if node.kind == libc::S_IFLNK && !kept => set,
+            Err(Errno::OPNOTSUPP) if node.kind() == libc::S_IFLNK && !kept => set,
             _ => self.keep_owner(node, &before, changes),
         }
     }
@@ -242,7 +242,7 @@ impl Overlay {
     /// EINVAL: it is none.
     pub fn readlink(&self, node: NodeId) -> Result<Vec<u8>> {
         let node = self.node(node)?;
-        if node.kind != libc::S_IFLNK {
+        if node.kind() != libc::S_IFLNK {
             return Err(Errno::INVAL);
         }
         if !node.in_storage() {

@@ -111,7 +111,7 @@ impl Overlay {
         let Some(link) = link else {
             return self.copy_up_nameless(node, need);
         };
-        let parent = self.dir(&link.parent)?;
+        let parent = self.dir(link.parent())?;
         let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
         let source = self.at(node, |spot, _| sys::hold(spot))?;
         let from = Spot::Fd(source.as_fd());
@@ -120,25 +120,25 @@ impl Overlay {
         let dir = parent.writable()?;
         // Data is copied before any lock is taken.
         let unnamed =
-            if node.kind == libc::S_IFREG { self.unnamed_copy(source, dir)? } else { None };
+            if node.kind() == libc::S_IFREG { self.unnamed_copy(source, dir)? } else { None };
         let (unnamed, kept) = unnamed.unzip();
         let lock = parent.mutate.lock();
         let mut place = node.place.write();
-        if !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link)) {
+        if !place.names.first().is_some_and(|now| now.is_same(&link)) {
             return moved_meanwhile(node, &mut place, unnamed);
         }
-        self.drop_kept(&parent, &link.name)?;
-        let keep = |kept: &Kept| parent.append(&kept.records(&link.name));
+        self.drop_kept(&parent, link.name())?;
+        let keep = |kept: &Kept| parent.append(&kept.records(link.name()));
         kept.as_ref().map_or(Ok(()), keep)?;
         let shown = stat.stx_ctime.into();
         let made = parent.unseen(
             |dir| match &unnamed {
-                Some(fd) => sys::link_fd(fd.as_fd(), dir, &link.name).map(|()| None),
-                None => self.named_copy(source, dir, &link.name, &keep).map(Some),
+                Some(fd) => sys::link_fd(fd.as_fd(), dir, link.name()).map(|()| None),
+                None => self.named_copy(source, dir, link.name(), &keep).map(Some),
             },
             |made| match made.as_ref().or(unnamed.as_ref()).map_or(Err(Errno::IO), sys::stat_fd) {
                 Ok(real) if unseen && !node.is_dir() => {
-                    vec![ctime_record(&link.name, shown, real.stx_ctime.into())]
+                    vec![ctime_record(link.name(), shown, real.stx_ctime.into())]
                 }
                 _ => Vec::new(),
             },
@@ -237,7 +237,7 @@ impl Overlay {
 
     /// An open file whose name is gone gets a storage file without one.
     fn copy_up_nameless(&self, node: &Arc<Node>, need: Need) -> Result<()> {
-        if node.kind != libc::S_IFREG {
+        if node.kind() != libc::S_IFREG {
             return Err(Errno::STALE);
         }
         let source = self.at(node, |spot, _| sys::hold(spot))?;
@@ -249,7 +249,7 @@ impl Overlay {
         let copy = self.unnamed_copy(source, self.anywhere())?;
         let (fd, _) = copy.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
-        place.held = Some(Held::new(fd));
+        place.hold(Held::new(fd));
         node.set_in_storage();
         Ok(())
     }
@@ -288,7 +288,7 @@ fn ctime_record(name: &[u8], shown: Timestamp, real: Timestamp) -> Record {
 fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> Result<()> {
     match unnamed {
         Some(fd) if place.names.first().is_none() => {
-            place.held = Some(Held::new(fd));
+            place.hold(Held::new(fd));
             node.set_in_storage();
             Ok(())
         }

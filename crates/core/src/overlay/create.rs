@@ -144,8 +144,8 @@ impl Overlay {
         let spot = Spot::Fd(fd.as_fd());
         // Without a name there is nothing by which an owner could be kept.
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?.stat;
-        let held = Some(Held::new(sys::hold(spot)?));
-        let place = Place { names: Names::None, base: BaseRef::None, held };
+        let held = Held::new(sys::hold(spot)?);
+        let place = Place { names: Names::Held(held), base: BaseRef::None };
         let ino = self.freed.number(&stat);
         let node = self.enter(Node::new(node_id(ino), ino, libc::S_IFREG, true, place));
         let mut attr = crate::types::Attr::from(&stat);

@@ -49,7 +49,7 @@ impl Trail {
         if self.used.load(Ordering::Relaxed)
             && let Some(link) = node.place.read().names.first()
         {
-            self.note(node.id, link.parent.id, &link.name);
+            self.note(node.id, link.parent().id, link.name());
         }
     }
 

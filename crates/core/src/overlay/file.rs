@@ -120,7 +120,7 @@ impl Overlay {
     /// sockets and devices itself); EROFS; as `open(2)`.
     pub fn open(&self, node: NodeId, mode: OpenMode) -> Result<Arc<OpenFile>> {
         let node = self.node(node)?;
-        match node.kind {
+        match node.kind() {
             libc::S_IFREG => {}
             libc::S_IFDIR => return Err(Errno::ISDIR),
             libc::S_IFLNK => return Err(Errno::LOOP),

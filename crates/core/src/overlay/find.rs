@@ -156,8 +156,7 @@ impl Overlay {
         let kind = found.kind();
         let linked = found.shared || kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
         let link = Link::new(parent, name);
-        let place =
-            Place { names: Names::One(Arc::clone(&link)), base: found.base.clone(), held: None };
+        let place = Place { names: Names::One(link.clone()), base: found.base.clone() };
         let mut node = Node::new(node_id(found.ino), found.ino, kind, found.in_storage, place);
         node.shared = found.shared;
         node.set_indexed(found.shared && found.in_storage);
@@ -166,9 +165,8 @@ impl Overlay {
             if linked && let Some(known) = self.named_before(&found) {
                 let mut place = known.place.write();
                 if !place.names.iter().any(|known| known.is(parent.id, name)) {
-                    self.table.add_name(&known, Arc::clone(&link));
-                    place.names.add(Arc::clone(&link));
-                    place.held = None;
+                    self.table.add_name(&known, link.clone());
+                    place.names.add(link.clone());
                 }
                 drop(place);
                 return known;
@@ -220,7 +218,9 @@ impl Overlay {
         {
             return self.resolve_stored(dir, name, stat).map(Some);
         }
-        if let Some(path) = dir.meta.read().redirect(name).map(Arc::<[u8]>::from) {
+        if let Some(path) =
+            dir.meta.read().redirect(name).map(|path| Arc::new(Box::<[u8]>::from(path)))
+        {
             // A crash came before the skeleton.
             if let Some(fd) = self.open_base_path(&path)? {
                 let (stat, base) = (sys::stat_fd(&fd)?, BaseRef::Path(path));
@@ -251,7 +251,9 @@ impl Overlay {
             let meta = dir.meta.read();
             (
                 meta.identity(name, stat.stx_ino),
-                meta.redirect(name).filter(|_| is_dir).map(Arc::<[u8]>::from),
+                meta.redirect(name)
+                    .filter(|_| is_dir)
+                    .map(|path| Arc::new(Box::<[u8]>::from(path))),
                 meta.kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind),
             )
         };

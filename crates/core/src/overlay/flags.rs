@@ -63,7 +63,7 @@ impl Overlay {
     }
 
     fn for_flags(&self, node: &Arc<Node>) -> Result<OwnedFd> {
-        if !matches!(node.kind, libc::S_IFREG | libc::S_IFDIR) {
+        if !matches!(node.kind(), libc::S_IFREG | libc::S_IFDIR) {
             return Err(Errno::NOTTY);
         }
         self.at(node, |spot, _| {

@@ -48,7 +48,7 @@ impl Overlay {
             return Ok(vec![(self.shared.dir()?, name)]);
         }
         let links: Vec<_> = node.place.read().names.iter().cloned().collect();
-        let entry = |link: Arc<crate::node::Link>| Ok((self.dir(&link.parent)?, link.name.clone()));
+        let entry = |link: crate::node::Link| Ok((self.dir(link.parent())?, link.name().into()));
         links.into_iter().map(entry).collect()
     }
 
@@ -63,7 +63,7 @@ impl Overlay {
         }
         let link = node.place.read().names.first().cloned();
         match link {
-            Some(link) => Ok(of(&*self.dir(&link.parent)?, &link.name)),
+            Some(link) => Ok(of(&*self.dir(link.parent())?, link.name())),
             None => Ok(Kept::default()),
         }
     }

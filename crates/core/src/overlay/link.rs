@@ -49,9 +49,8 @@ impl Overlay {
         let link = Link::new(&parent, name);
         {
             let mut place = node.place.write();
-            self.table.add_name(&node, Arc::clone(&link));
+            self.table.add_name(&node, link.clone());
             place.names.add(link);
-            place.held = None;
         }
         let attr = self.attr_of(&node)?;
         let node = self.reference_more(&node);

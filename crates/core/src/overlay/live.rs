@@ -144,15 +144,15 @@ impl Overlay {
         node: &Arc<Node>,
     ) -> Result<Option<Arc<Dir>>> {
         let place = node.place.read();
-        let Some(link) = place.names.first().filter(|link| link.parent.id == parent.node) else {
+        let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
         };
-        let (link, in_storage) = (Arc::clone(link), node.in_storage());
+        let (link, in_storage) = (link.clone(), node.in_storage());
         // No newer than what it was found by: else every level would add its
         // own time.
         let checked = parent.any_base().map_or(0, |base| base.checked.load(Ordering::Relaxed));
         let checked = if parent.node == NodeId::ROOT { live.now() } else { checked.max(1) };
-        let found = self.base_dir_now(parent, &link.name, &place.base)?;
+        let found = self.base_dir_now(parent, link.name(), &place.base)?;
         let shows_base = place.base != BaseRef::None;
         let own = |now: &Now| now.realm.number(now.stat.stx_ino) == node.ino;
         if !in_storage && !found.as_ref().is_some_and(own) {
@@ -170,7 +170,7 @@ impl Overlay {
             return Ok(Some(dir));
         }
         let storage = match parent.storage() {
-            Some(dir) if in_storage => Some(sys::open_dir(dir, &link.name)?),
+            Some(dir) if in_storage => Some(sys::open_dir(dir, link.name())?),
             _ => None,
         };
         let base = match found {
@@ -207,7 +207,7 @@ impl Overlay {
         let Some(fd) = gone(sys::hold(spot))? else { return Err(Errno::STALE) };
         let stat = sys::stat_fd(&fd)?;
         let number = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
-        if number == node.ino && kind(&stat) == node.kind { Ok(fd) } else { Err(Errno::STALE) }
+        if number == node.ino && kind(&stat) == node.kind() { Ok(fd) } else { Err(Errno::STALE) }
     }
 
     /// Another way to the object of a node whose name `link` does not lead
@@ -215,7 +215,7 @@ impl Overlay {
     pub(super) fn live_elsewhere(
         &self,
         node: &Arc<Node>,
-        link: &Arc<Link>,
+        link: &Link,
         errno: Errno,
     ) -> Result<Option<OwnedFd>> {
         let Some(live) = self.live.as_ref().filter(|_| !node.in_storage()) else {
@@ -248,7 +248,7 @@ impl Overlay {
             return Ok(Some((node, stat)));
         }
         let found = self.resolve(dir, name)?;
-        let same = |found: &Found| found.ino == node.ino && kind(&found.stat) == node.kind;
+        let same = |found: &Found| found.ino == node.ino && kind(&found.stat) == node.kind();
         match found.filter(same) {
             Some(found) if found.in_storage == node.in_storage() => Ok(Some((node, found.stat))),
             // Copied up meanwhile; or the storage's object counts.
@@ -283,18 +283,21 @@ impl Overlay {
 
     /// Takes a name from a node, as an unlink by others. `false`: it lies in
     /// the storage (by now), and so does the name.
-    fn lose_name(&self, node: &Arc<Node>, link: &Arc<Link>) -> bool {
+    fn lose_name(&self, node: &Arc<Node>, link: &Link) -> bool {
         let object = self.live.as_ref().and_then(|live| self.still_open(live, node));
         let mut place = node.place.write();
         if node.in_storage() && !node.is_indexed() {
             return false;
         }
-        if place.names.remove(link.parent.id, &link.name) {
-            self.table.remove_name(link.parent.id, &link.name);
+        if place.names.remove(link.parent().id, link.name()) {
+            self.table.remove_name(link.parent().id, link.name());
         }
         if place.names.first().is_none() {
-            if place.held.is_none() && !node.is_indexed() {
-                place.held = object.map(Held::new);
+            if place.held().is_none()
+                && !node.is_indexed()
+                && let Some(object) = object
+            {
+                place.hold(Held::new(object));
             }
             self.dirs.remove(node.id);
         }

@@ -151,7 +151,7 @@ impl Overlay {
         }
         let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > 0;
         let leave = leave && self.partials.may_have(stat.stx_mode.into());
-        if !leave || !self.partials.allowed || node.kind != libc::S_IFREG || self.live.is_some() {
+        if !leave || !self.partials.allowed || node.kind() != libc::S_IFREG || self.live.is_some() {
             return Ok(Plan::Copy);
         }
         if self.submounts && self.at(node, |spot, _| Ok(is_made_up(spot)))? {
@@ -214,7 +214,7 @@ impl Overlay {
 
     /// The base has data that the storage file of this node lacks.
     pub(super) fn is_partial(&self, node: &Arc<Node>) -> Result<bool> {
-        if !node.in_storage() || node.kind != libc::S_IFREG || !self.partials.exist() {
+        if !node.in_storage() || node.kind() != libc::S_IFREG || !self.partials.exist() {
             return Ok(false);
         }
         match node.contents() {

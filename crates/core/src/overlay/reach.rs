@@ -74,17 +74,17 @@ impl Overlay {
             return self.live_dir_below(live, parent, node);
         }
         let place = node.place.read();
-        let Some(link) = place.names.first().filter(|link| link.parent.id == parent.node) else {
+        let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
         };
         let storage = match parent.storage() {
-            Some(dir) if node.in_storage() => Some(sys::open_dir(dir, &link.name)?),
+            Some(dir) if node.in_storage() => Some(sys::open_dir(dir, link.name())?),
             _ => None,
         };
         let base = match &place.base {
             BaseRef::None => None,
             BaseRef::SameName => match parent.base() {
-                Some(base) => submount_as_empty(self.open_base_dir(base.as_fd(), &link.name))?,
+                Some(base) => submount_as_empty(self.open_base_dir(base.as_fd(), link.name()))?,
                 None => None,
             },
             BaseRef::Path(path) => self.open_base_path(path)?,
@@ -131,15 +131,15 @@ impl Overlay {
             match &place.base {
                 BaseRef::None => return None,
                 BaseRef::Path(path) => {
-                    names.push(path.as_ref().into());
+                    names.push(path.as_ref().clone());
                     break;
                 }
                 BaseRef::SameName => {}
             }
-            let link = Arc::clone(place.names.first()?);
+            let link = place.names.first()?.clone();
             drop(place);
-            names.push(link.name.clone());
-            node = Arc::clone(&link.parent);
+            names.push(link.name().into());
+            node = Arc::clone(link.parent());
         }
         names.reverse();
         Some(names.join(&b'/'))
@@ -166,13 +166,13 @@ impl Overlay {
             }
             let (link, held) = {
                 let place = node.place.read();
-                (place.names.first().cloned(), place.held.clone())
+                (place.names.first().cloned(), place.held().cloned())
             };
             let Some(link) = link else {
                 let held = held.ok_or(Errno::STALE)?;
                 return f(Spot::Fd(held.fd.as_fd()), node.in_storage());
             };
-            let dir = match self.try_dir(&link.parent) {
+            let dir = match self.try_dir(link.parent()) {
                 Ok(Some(dir)) => dir,
                 Ok(None) => continue,
                 Err(errno) => match self.live_elsewhere(node, &link, errno)? {
@@ -181,12 +181,11 @@ impl Overlay {
                 },
             };
             let place = node.place.read();
-            if node.is_indexed() || !place.names.first().is_some_and(|now| Arc::ptr_eq(now, &link))
-            {
+            if node.is_indexed() || !place.names.first().is_some_and(|now| now.is_same(&link)) {
                 continue;
             }
             if node.in_storage() {
-                return f(Spot::At(dir.writable()?, &link.name), true);
+                return f(Spot::At(dir.writable()?, link.name()), true);
             }
             if let BaseRef::Path(path) = &place.base {
                 // Only after a crash: a redirect whose skeleton is missing.
@@ -195,9 +194,9 @@ impl Overlay {
             }
             let base = dir.base().ok_or(Errno::STALE);
             if self.live.is_none() {
-                return f(base?.spot(&link.name), false);
+                return f(base?.spot(link.name()), false);
             }
-            match base.and_then(|base| self.live_object(node, base.spot(&link.name))) {
+            match base.and_then(|base| self.live_object(node, base.spot(link.name()))) {
                 Ok(fd) => return f(Spot::Fd(fd.as_fd()), false),
                 Err(errno) => {
                     drop(place);

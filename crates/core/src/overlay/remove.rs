@@ -61,7 +61,7 @@ impl Overlay {
         place.names.remove(parent.id, name);
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
-            place.held = Some(held);
+            place.hold(held);
             self.freed.note(node.ino);
         }
         if node.shared {
@@ -107,11 +107,11 @@ impl Overlay {
     /// A removed directory keeps nothing but a descriptor for whoever is in it.
     pub(super) fn detach_dir(&self, node: &Arc<Node>, place: &mut Place, held: Arc<Held>) {
         if let Some(link) = place.names.first() {
-            self.table.remove_name(link.parent.id, &link.name);
+            self.table.remove_name(link.parent().id, link.name());
         }
         place.names = Names::None;
         place.base = BaseRef::None;
-        place.held = Some(held);
+        place.hold(held);
         self.freed.note(node.ino);
         self.dirs.remove(node.id);
     }

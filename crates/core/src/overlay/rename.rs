@@ -323,11 +323,11 @@ pub(super) fn relink(
     from: &End<'_>,
     to: &End<'_>,
     base: Option<Vec<u8>>,
-) -> Arc<Link> {
+) -> Link {
     let link = Link::new(&to.parent, to.name);
     place.names.remove(from.parent.id, from.name);
-    place.names.add(Arc::clone(&link));
-    place.base = base.map_or(BaseRef::None, |path| BaseRef::Path(path.into()));
+    place.names.add(link.clone());
+    place.base = base.map_or(BaseRef::None, |path| BaseRef::Path(Arc::new(path.into())));
     link
 }
 

@@ -183,7 +183,7 @@ impl Overlay {
         let stat = self.stat_for_copy(node, from)?;
         let shown = self.shared_ctime(node, stat.stx_ctime.into());
         let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
-        let unnamed = match node.kind {
+        let unnamed = match node.kind() {
             libc::S_IFREG => self.unnamed_copy(source, index)?,
             _ => None,
         };
@@ -205,7 +205,7 @@ impl Overlay {
                     self.named_copy(source, index, name.as_bytes(), &keep)?;
                 }
             }
-            place.held = None;
+            place.let_go();
             node.set_indexed(true);
             node.set_in_storage();
         }
@@ -213,11 +213,11 @@ impl Overlay {
         drop(place);
         // By the old rules the change is seen under this name, at least.
         if let Some(link) = link
-            && let Ok(parent) = self.dir(&link.parent)
+            && let Ok(parent) = self.dir(link.parent())
         {
             let _lock = parent.mutate.lock();
-            let there = node.place.read().names.iter().any(|now| Arc::ptr_eq(now, &link));
-            if there && let Err(errno) = self.materialise(&parent, &link.name, node) {
+            let there = node.place.read().names.iter().any(|now| now.is_same(&link));
+            if there && let Err(errno) = self.materialise(&parent, link.name(), node) {
                 tracing::debug!("a shared object has no entry under its name: {errno}");
             }
         }
@@ -283,7 +283,7 @@ impl Overlay {
         if sys::stat(spot)?.stx_nlink > 1 {
             return Ok(());
         }
-        place.held = Some(Held::new(sys::hold(spot)?));
+        place.hold(Held::new(sys::hold(spot)?));
         rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
         node.set_indexed(false);
         Ok(())
