@@ -154,6 +154,12 @@ impl Dir {
         let _ = self.storage.set(fd);
     }
 
+    /// Bytes of memory that its records take, about. 0 while they change: it is
+    /// in use then.
+    pub fn weight(&self) -> usize {
+        self.meta.try_read().map_or(0, |meta| meta.weight())
+    }
+
     pub fn hides(&self, name: &[u8]) -> bool {
         self.meta.read().hides(name)
     }

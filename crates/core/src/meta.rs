@@ -11,7 +11,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use index::{Index, Said};
+pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
 pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
 pub use kept::Kept;
 pub use parse::{Line, parse_line, parse_time};

@@ -136,7 +136,7 @@ impl Overlay {
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(dir_limit()),
             trail: export::Trail::new(),
-            accesses: access::Accesses::new(options.access_times, &shared.accesses()),
+            accesses: access::Accesses::new(options.access_times, shared.accesses()),
             shared,
             partials,
             realms,
@@ -180,6 +180,12 @@ impl Overlay {
     /// Number of known nodes, the root included.
     pub fn known_nodes(&self) -> usize {
         self.table.len()
+    }
+
+    /// Known nodes that could be forgotten as far as the overlay is concerned,
+    /// part by part from 0 on; `None`: there is no such part.
+    pub fn leaf_nodes(&self, part: usize) -> Option<Vec<NodeId>> {
+        self.table.leaves(part)
     }
 
     /// Space and limits of the storage.

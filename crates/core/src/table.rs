@@ -107,6 +107,15 @@ impl Table {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// Known nodes of one part of the table that have no known names below
+    /// them, the root left out. `None`: there is no such part.
+    pub fn leaves(&self, part: usize) -> Option<Vec<NodeId>> {
+        let ids = self.ids.get(part)?.read();
+        let leaf =
+            |node: &&Arc<Node>| node.children.load(Ordering::Relaxed) == 0 && !node.is_root();
+        Some(ids.iter().filter(leaf).map(|node| node.id).collect())
+    }
+
     fn id_hash(&self, id: NodeId) -> u64 {
         self.hasher.hash_one(id.0)
     }

@@ -43,6 +43,19 @@ impl Timestamp {
         let nsec = u32::try_from(now.tv_nsec).unwrap_or(0);
         Timestamp { sec: now.tv_sec, nsec }
     }
+
+    /// Nanoseconds since 1970, as far as they fit (292 years either way).
+    #[must_use]
+    pub fn to_nanoseconds(self) -> i64 {
+        self.sec.saturating_mul(1_000_000_000).saturating_add(self.nsec.into())
+    }
+
+    /// The time so many nanoseconds after 1970.
+    #[must_use]
+    pub fn from_nanoseconds(nanoseconds: i64) -> Timestamp {
+        let nsec = u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0);
+        Timestamp { sec: nanoseconds.div_euclid(1_000_000_000), nsec }
+    }
 }
 
 /// Attributes of an object, as `stat` shows them.

@@ -10,7 +10,18 @@ use parking_lot::RwLock;
 use super::Dir;
 use crate::types::NodeId;
 
-/// Cache of [`Dir`]s, bounded in number: each holds up to three descriptors.
+/// Bytes of META records in cached directories from which on those that were
+/// not used lately are given up: some four million whiteouts.
+const RECORD_BYTES: usize = 256 << 20;
+
+/// How many directories are entered between two looks at that.
+const WEIGHED_EVERY: u32 = 32;
+
+/// A directory with so many bytes of records is weighed at once.
+const HEAVY: usize = 1 << 20;
+
+/// Cache of [`Dir`]s, bounded in number, as each holds up to three descriptors,
+/// and in what their META says.
 ///
 /// What somebody uses is never dropped, so the bound may be passed while many
 /// operations run at once.
@@ -24,6 +35,8 @@ struct Inner {
     slots: HashMap<u64, Slot>,
     /// Order in which slots are looked at for eviction (the clock algorithm).
     clock: VecDeque<u64>,
+    /// Directories entered since the last weighing.
+    unweighed: u32,
 }
 
 struct Slot {
@@ -48,6 +61,7 @@ impl DirCache {
         let mut evicted = Vec::new();
         let mut inner = self.inner.write();
         let id = dir.node.0;
+        let heavy = dir.weight() >= HEAVY;
         if let Some(slot) = inner.slots.get(&id) {
             return Arc::clone(&slot.dir);
         }
@@ -55,7 +69,16 @@ impl DirCache {
         let slot = Slot { dir: Arc::clone(&dir), used: AtomicBool::new(true) };
         inner.slots.insert(id, slot);
         inner.clock.push_back(id);
+        if inner.clock.len() > 4 * self.limit {
+            // Removed directories leave their turns behind.
+            inner.clock = inner.slots.keys().copied().collect();
+        }
         inner.evict(self.limit, &mut evicted);
+        inner.unweighed += 1;
+        if heavy || inner.unweighed >= WEIGHED_EVERY {
+            inner.unweighed = 0;
+            inner.lighten(RECORD_BYTES, &mut evicted);
+        }
         drop(inner);
         // Closing descriptors is a system call: not under the lock.
         drop(evicted);
@@ -78,6 +101,28 @@ impl DirCache {
 }
 
 impl Inner {
+    /// Gives up heavy directories that were not used since the last time this
+    /// was necessary, until the others weigh no more than allowed.
+    fn lighten(&mut self, allowed: usize, evicted: &mut Vec<Slot>) {
+        let mut total: usize = self.slots.values().map(|slot| slot.dir.weight()).sum();
+        if total <= allowed {
+            return;
+        }
+        for _ in 0..self.clock.len() {
+            let Some(id) = self.clock.pop_front() else { return };
+            let Some(slot) = self.slots.get(&id) else { continue };
+            let weight = slot.dir.weight();
+            let busy = Arc::strong_count(&slot.dir) > 1;
+            let used = slot.used.swap(false, Ordering::Relaxed);
+            if total <= allowed || used || busy || weight < allowed / 1024 {
+                self.clock.push_back(id);
+            } else if let Some(slot) = self.slots.remove(&id) {
+                total = total.saturating_sub(weight);
+                evicted.push(slot);
+            }
+        }
+    }
+
     fn evict(&mut self, limit: usize, evicted: &mut Vec<Slot>) {
         let mut looks = 2 * self.clock.len();
         while self.slots.len() > limit && looks > 0 {

@@ -1,12 +1,25 @@
 //! What META of one directory says, for quick answers.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
+use parking_lot::RwLock;
 
 use super::{Kept, Record, SharedRecord};
 use crate::types::Timestamp;
 
 /// Records below which a rewrite is never worth it.
 const WASTE_FLOOR: usize = 4096;
+
+/// Times of access of base objects by number, in nanoseconds since 1970.
+pub type AccessTable = RwLock<HashMap<u64, i64>>;
+
+/// Times of access that are kept at most; each takes up to 40 bytes.
+pub const MOST_ACCESSES: usize = 1 << 20;
+
+/// Bytes that a name takes in a table, about: its piece of memory, and its
+/// share of the table.
+const NAME_BYTES: usize = 72;
 
 /// What is said of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +39,15 @@ pub struct Index {
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
     kept: HashMap<Box<[u8]>, Kept>,
     shared: HashMap<u64, SharedRecord>,
-    accesses: HashMap<u64, Timestamp>,
+    accesses: Option<Arc<AccessTable>>,
+    /// Whoever appends records of times has them in the table already, and
+    /// maybe later ones.
+    accesses_kept: bool,
     origin: Option<Record>,
     features: Vec<Box<[u8]>>,
     lines: usize,
+    /// Records of all `kept` together.
+    kept_records: usize,
 }
 
 impl Index {
@@ -90,10 +108,18 @@ impl Index {
 
     fn keep(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Kept)) {
         let kept = self.kept.entry(name.clone()).or_default();
+        let before = kept.records_len();
         change(kept);
-        if kept.is_empty() {
+        let after = kept.records_len();
+        if after == 0 {
             self.kept.remove(&name);
         }
+        self.kept_records = (self.kept_records + after).saturating_sub(before);
+    }
+
+    fn unkeep(&mut self, name: &[u8]) {
+        let gone = self.kept.remove(name).map_or(0, |kept| kept.records_len());
+        self.kept_records = self.kept_records.saturating_sub(gone);
     }
 
     /// What is known of the base object of this number, which has several
@@ -103,9 +129,26 @@ impl Index {
         self.shared.get(&number).copied()
     }
 
-    /// Times of access of base objects, by number.
-    pub fn accesses(&self) -> impl Iterator<Item = (u64, Timestamp)> {
-        self.accesses.iter().map(|(number, at)| (*number, *at))
+    /// Times of access of base objects: the table, and not a copy, so that they
+    /// are in memory once. From here on the caller keeps it up to date.
+    pub fn keep_accesses(&mut self) -> Arc<AccessTable> {
+        self.accesses_kept = true;
+        Arc::clone(self.accesses.get_or_insert_default())
+    }
+
+    /// Times of access are kept in this table from here on.
+    pub fn set_accesses(&mut self, accesses: Arc<AccessTable>) {
+        self.accesses_kept = true;
+        self.accesses = Some(accesses);
+    }
+
+    /// Bytes of memory that the records take, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let names = self.hidden.len() + self.identities.len() + self.ctimes.len();
+        let wide = self.identities.len() + self.ctimes.len() + self.shared.len();
+        let rich = self.redirects.len() + self.kept_records;
+        NAME_BYTES * (names + wide) + 3 * NAME_BYTES * rich
     }
 
     /// The base that the storage was made for ([`Record::Origin`]).
@@ -126,8 +169,13 @@ impl Index {
 
     /// Takes a record in.
     pub fn apply(&mut self, record: &Record) {
+        self.take(record.clone());
+    }
+
+    /// The same, of a record that nobody else needs.
+    pub fn take(&mut self, record: Record) {
         self.lines += 1;
-        match record.clone() {
+        match record {
             Record::Hide { name } => {
                 self.hidden.insert(name);
             }
@@ -155,14 +203,18 @@ impl Index {
                     None => kept.xattrs.remove(&attribute),
                 };
             }),
-            Record::Unkept { name } => {
-                self.kept.remove(&name);
-            }
+            Record::Unkept { name } => self.unkeep(&name),
             Record::Shared { number, record } => {
                 self.shared.insert(number, record);
             }
             Record::Access { number, at } => {
-                self.accesses.insert(number, at);
+                if self.accesses_kept {
+                    return;
+                }
+                let mut accesses = self.accesses.get_or_insert_default().write();
+                if accesses.len() < MOST_ACCESSES || accesses.contains_key(&number) {
+                    accesses.insert(number, at.to_nanoseconds());
+                }
             }
             origin @ Record::Origin { .. } => self.origin = Some(origin),
             Record::Features { words } => self.features = words,
@@ -185,8 +237,9 @@ impl Index {
         self.hidden.remove(name);
         self.redirects.remove(name);
         self.identities.remove(name);
-        self.kept.remove(name);
+        self.unkeep(name);
         if let Some(kept) = said.kept {
+            self.kept_records += kept.records_len();
             self.kept.insert(name.into(), kept);
         }
         if said.hidden {
@@ -213,9 +266,9 @@ impl Index {
             + self.redirects.len()
             + self.identities.len()
             + self.ctimes.len()
-            + self.kept.values().map(Kept::records_len).sum::<usize>()
+            + self.kept_records
             + self.shared.len()
-            + self.accesses.len()
+            + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
             + usize::from(!self.features.is_empty())
     }
@@ -257,8 +310,10 @@ impl Index {
         for (number, record) in &self.shared {
             each(&Record::Shared { number: *number, record: *record });
         }
-        for (number, at) in &self.accesses {
-            each(&Record::Access { number: *number, at: *at });
+        if let Some(accesses) = &self.accesses {
+            for (number, at) in &*accesses.read() {
+                each(&Record::Access { number: *number, at: Timestamp::from_nanoseconds(*at) });
+            }
         }
         if let Some(origin) = &self.origin {
             each(origin);

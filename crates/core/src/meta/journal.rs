@@ -102,7 +102,7 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
         };
         at += line.len() as u64;
         match parse_line(text) {
-            Line::Record(record) => loaded.index.apply(&record),
+            Line::Record(record) => loaded.index.take(record),
             Line::Damaged(reason) => damaged(reason),
             Line::Unknown | Line::Empty => {}
         }

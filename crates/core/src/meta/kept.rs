@@ -19,11 +19,6 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// There is nothing to keep.
-    pub fn is_empty(&self) -> bool {
-        self.records_len() == 0
-    }
-
     /// Number of records that say it.
     pub fn records_len(&self) -> usize {
         usize::from(self.owner.is_some()) + usize::from(self.device.is_some()) + self.xattrs.len()

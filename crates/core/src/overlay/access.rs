@@ -5,14 +5,14 @@
 //! here, by number, and go to META of the index now and then: like a disk
 //! file system's they may be a little behind after a crash.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rustix::fs::Statx;
 
 use super::{OpenFile, Overlay};
-use crate::meta::Record;
+use crate::meta::{AccessTable, MOST_ACCESSES, Record};
 use crate::node::Node;
 use crate::options::AccessTimes;
 use crate::sys::{self, Result};
@@ -24,40 +24,24 @@ const DAY: i64 = 24 * 60 * 60;
 /// New times of access that are collected before they are written.
 const BATCH: usize = 1024;
 
-/// Times of access that are kept at most; each takes about 24 bytes.
-const MOST: usize = 1 << 20;
-
 /// Times of access of base objects.
 pub(super) struct Accesses {
     policy: AccessTimes,
     /// Whether there is any, to spare everybody the lock.
     any: AtomicBool,
-    /// By number, in nanoseconds since 1970.
-    times: RwLock<HashMap<u64, i64>>,
+    /// The table of the index's META, of which there is no second one.
+    times: Arc<AccessTable>,
     /// Those that are not written yet.
     unsaved: Mutex<Vec<u64>>,
 }
 
-fn nanoseconds(at: Timestamp) -> i64 {
-    at.sec.saturating_mul(1_000_000_000).saturating_add(at.nsec.into())
-}
-
-fn timestamp(nanoseconds: i64) -> Timestamp {
-    let nsec = nanoseconds.rem_euclid(1_000_000_000);
-    Timestamp { sec: nanoseconds.div_euclid(1_000_000_000), nsec: u32::try_from(nsec).unwrap_or(0) }
-}
-
 impl Accesses {
-    /// `recorded`: what META of the index says.
-    pub fn new(policy: AccessTimes, recorded: &[(u64, Timestamp)]) -> Accesses {
-        let times: HashMap<u64, i64> =
-            recorded.iter().map(|(number, at)| (*number, nanoseconds(*at))).collect();
-        Accesses {
-            policy,
-            any: AtomicBool::new(!times.is_empty()),
-            times: RwLock::new(times),
-            unsaved: Mutex::default(),
-        }
+    /// `times`: those that META of the index says; see [`SharedIndex`].
+    ///
+    /// [`SharedIndex`]: super::shared::SharedIndex
+    pub fn new(policy: AccessTimes, times: Arc<AccessTable>) -> Accesses {
+        let any = AtomicBool::new(!times.read().is_empty());
+        Accesses { policy, any, times, unsaved: Mutex::default() }
     }
 
     /// The time of access that a base object shows.
@@ -65,7 +49,7 @@ impl Accesses {
         if !self.any.load(Ordering::Relaxed) {
             return base;
         }
-        self.times.read().get(&number).map_or(base, |at| timestamp(*at))
+        self.times.read().get(&number).map_or(base, |at| Timestamp::from_nanoseconds(*at))
     }
 
     /// Whether an access moves the time, by the rules of mount(8).
@@ -86,10 +70,10 @@ impl Accesses {
     /// come together to be written.
     fn note(&self, number: u64) -> bool {
         let mut times = self.times.write();
-        if times.len() >= MOST && !times.contains_key(&number) {
+        if times.len() >= MOST_ACCESSES && !times.contains_key(&number) {
             return false;
         }
-        times.insert(number, nanoseconds(Timestamp::now()));
+        times.insert(number, Timestamp::now().to_nanoseconds());
         self.any.store(true, Ordering::Relaxed);
         drop(times);
         let mut unsaved = self.unsaved.lock();
@@ -141,7 +125,8 @@ impl Overlay {
         numbers.dedup();
         let records: Vec<Record> = {
             let times = self.accesses.times.read();
-            let time = |number| times.get(&number).map(|at| (number, timestamp(*at)));
+            let time =
+                |number| times.get(&number).map(|at| (number, Timestamp::from_nanoseconds(*at)));
             let records = numbers.into_iter().filter_map(time);
             records.map(|(number, at)| Record::Access { number, at }).collect()
         };

@@ -18,7 +18,7 @@ use super::partial::Need;
 use super::{Overlay, find};
 use crate::check::FEATURE_INDEX;
 use crate::dirs::Dir;
-use crate::meta::{Kept, Record, SharedRecord};
+use crate::meta::{AccessTable, Kept, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -27,7 +27,11 @@ use crate::types::{NodeId, SetTime, Timestamp};
 /// The index of copied-up shared objects, with a META of its own.
 ///
 /// Its `mutate` comes after every `place` in the order of locks.
-pub(super) struct SharedIndex(Mutex<Option<Arc<Dir>>>);
+pub(super) struct SharedIndex {
+    dir: Mutex<Option<Arc<Dir>>>,
+    /// Times of access, whether there is an index already or not.
+    accesses: Arc<AccessTable>,
+}
 
 /// What the index has of a base object with several names.
 pub(super) enum Indexed {
@@ -68,23 +72,23 @@ impl SharedIndex {
             Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd))?)),
             None => None,
         };
-        Ok(SharedIndex(Mutex::new(dir)))
+        let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
+        Ok(SharedIndex { dir: Mutex::new(dir), accesses })
     }
 
     /// The index; ENOENT: there is none.
     pub fn dir(&self) -> Result<Arc<Dir>> {
-        self.0.lock().clone().ok_or(Errno::NOENT)
+        self.dir.lock().clone().ok_or(Errno::NOENT)
     }
 
-    /// Recorded times of access.
-    pub fn accesses(&self) -> Vec<(u64, Timestamp)> {
-        let dir = self.0.lock().clone();
-        dir.map_or(Vec::new(), |dir| dir.meta.read().accesses().collect())
+    /// Times of access: recorded ones, and those that will be.
+    pub fn accesses(&self) -> Arc<AccessTable> {
+        Arc::clone(&self.accesses)
     }
 
     /// What is recorded of an object.
     pub fn record(&self, number: u64) -> Option<SharedRecord> {
-        self.0.lock().as_ref()?.meta.read().shared(number)
+        self.dir.lock().as_ref()?.meta.read().shared(number)
     }
 }
 
@@ -112,7 +116,8 @@ impl Overlay {
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
         let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd))?);
-        *self.shared.0.lock() = Some(Arc::clone(&dir));
+        dir.meta.write().set_accesses(self.shared.accesses());
+        *self.shared.dir.lock() = Some(Arc::clone(&dir));
         Ok(dir)
     }
 
