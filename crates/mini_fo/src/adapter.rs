@@ -2,6 +2,7 @@
 //! the overlay, and its result encoded. Nothing is decided here.
 #![forbid(unsafe_code)]
 
+mod bound;
 mod caller;
 mod convert;
 mod data;
@@ -32,13 +33,20 @@ pub struct Adapter {
     files: Files,
     dirs: Handles<OpenDir>,
     ids: Ids,
+    most_nodes: usize,
 }
 
 impl Adapter {
     /// Serves `overlay`, with its owners translated by `ids`.
     pub fn new(overlay: Arc<Overlay>, ids: Ids) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
-        Adapter { overlay, files: Files::new(), dirs: Handles::new(), ids }
+        let (files, dirs) = (Files::new(), Handles::new());
+        Adapter { overlay, files, dirs, ids, most_nodes: bound::MOST }
+    }
+
+    /// Other than the usual number of nodes may be known; `None`: the usual one.
+    pub fn with_most_nodes(self, most: Option<usize>) -> Adapter {
+        Adapter { most_nodes: most.unwrap_or(bound::MOST), ..self }
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {
@@ -119,6 +127,7 @@ impl FileSystem for Adapter {
         if let Some(time) = self.overlay.trust(None) {
             live::watch(self.files.watched(), &self.overlay, notifier, time);
         }
+        bound::watch(self.most_nodes, &self.overlay, notifier);
         Ok(())
     }
 

@@ -45,6 +45,8 @@ pub enum Opt {
     BlocksFrom,
     /// Files are copied as a whole.
     WholeCopies,
+    /// How many objects may be known.
+    MaxNodes,
     /// Mounts below the base are part of it.
     Submounts,
     /// Others change the base.
@@ -154,6 +156,14 @@ pub const SPECS: &[Spec] = &[
         None,
         Opt::WholeCopies,
         "every file that is changed in any way is copied as a whole, at once",
+    ),
+    spec(
+        "max_nodes",
+        Some("NUMBER"),
+        Opt::MaxNodes,
+        "of how many files and directories the daemon may have to know at a time (4194304 if not \
+         given; some 200 bytes each and the name): above that it asks the kernel to forget those \
+         that nobody uses; needs Linux 6.18",
     ),
     spec(
         "submounts",

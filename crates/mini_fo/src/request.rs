@@ -78,6 +78,8 @@ pub struct MountRequest {
     pub whole_copies: bool,
     /// From how many bytes on files are copied up block by block.
     pub blocks_from: Option<u64>,
+    /// How many nodes may be known; `None`: the usual number.
+    pub max_nodes: Option<usize>,
     /// Mounts below the base are shown.
     pub submounts: bool,
     /// Others change the base; how soon it is to be seen.
@@ -143,6 +145,7 @@ impl Typed {
             volatile: false,
             whole_copies: false,
             blocks_from: None,
+            max_nodes: None,
             submounts: false,
             live_base: None,
             passthrough: true,
@@ -167,6 +170,7 @@ impl Typed {
                 Opt::Volatile => request.volatile = true,
                 Opt::WholeCopies => request.whole_copies = true,
                 Opt::BlocksFrom => request.blocks_from = Some(size(item)?),
+                Opt::MaxNodes => request.max_nodes = Some(max_nodes(item)?),
                 Opt::Submounts => request.submounts = true,
                 Opt::LiveBase => request.live_base = Some(live_base(item)?),
                 Opt::Passthrough(on) => request.passthrough = on,
@@ -233,6 +237,15 @@ fn live_base(item: &Item) -> Result<Duration, Failure> {
             Err(OptionError::BadValue { name: "live_base", value, known }.into())
         }
     }
+}
+
+/// The value of `max_nodes`.
+fn max_nodes(item: &Item) -> Result<usize, Failure> {
+    let value = item.value.as_ref().map(|value| value.to_string_lossy()).unwrap_or_default();
+    value.parse().ok().filter(|number| *number > 0).ok_or_else(|| {
+        let (value, known) = (value.into_owned(), "a number from 1 on");
+        OptionError::BadValue { name: "max_nodes", value, known }.into()
+    })
 }
 
 /// The value of `blocks_from`: bytes, or with a suffix.
