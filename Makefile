@@ -6,6 +6,7 @@
 #   make uninstall
 #   make test | demo | bench | lint
 #   make realwork             real programs in the mount, for some ten minutes
+#   make scale                big directories; as root also big trees
 #   sudo make conformance     who keeps which promise: target/conformance.md
 #
 # mount(8) looks for its helpers in /sbin only, whatever the prefix: SBINDIR.
@@ -33,7 +34,7 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test realwork demo bench conformance lint clean
+.PHONY: all install uninstall test realwork demo bench scale conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -82,6 +83,12 @@ demo:
 bench: $(PROGRAM)
 	scripts/bench-setup.sh
 	MINI_FO=$(PROGRAM) $(CARGO) run --release -p mini_fo_bench
+
+# SCALE_DIR: where to make the files (some 6 GiB); SCALE_FILES: in the big tree.
+scale: $(PROGRAM)
+	$(CARGO) build --release -p mini_fo_core --example scale
+	MINI_FO=$(abspath $(PROGRAM)) SCALE=$(abspath $(TARGET))/release/examples/scale \
+		scripts/scale.sh
 
 conformance: $(PROGRAM)
 	scripts/bench-setup.sh

@@ -73,6 +73,61 @@ fn resident(pid: i32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Above the bound the kernel is asked to forget, and what it forgot is found
+/// again.
+#[test]
+fn the_number_of_known_nodes_has_a_bound() {
+    if !engine_is_product() {
+        return;
+    }
+    let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, |base| many(base, 10))
+    else {
+        return;
+    };
+    let log = s.work.0.join("log");
+    let options = format!("max_nodes=1000,log={}", log.display());
+    s.mount(&["--verbose", "-o", &options]);
+    let held = File::open(s.at("dir000/file000")).expect("open");
+    assert_eq!(sh(&s.mnt, "find . -printf '%s\\n' | wc -l").trim(), "5011");
+    let told = |log: &Path| {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let last = text.lines().rfind(|line| line.contains("nodes were known"))?;
+        last.rsplit(' ').next()?.parse::<u64>().ok()
+    };
+    let begun = Instant::now();
+    loop {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        if text.contains("the kernel keeps what it knows") {
+            return skip("the kernel cannot be asked to forget");
+        }
+        if told(&log).is_some_and(|now| now <= 1000) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // What is open stays, and everything is found again.
+    held.metadata().expect("stat of an open file");
+    assert_eq!(sh(&s.mnt, "find . -printf '%s\\n' | wc -l").trim(), "5011");
+    s.umount();
+    s.prove_base();
+}
+
+#[test]
+fn a_bound_of_nodes_is_a_number() {
+    if !engine_is_product() {
+        return;
+    }
+    let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, |base| many(base, 1))
+    else {
+        return;
+    };
+    for wrong in ["max_nodes=0", "max_nodes=many", "max_nodes=-1"] {
+        let refused = s.try_mount(&["-o", wrong]);
+        assert_ne!(refused.code, 0, "{wrong}");
+    }
+}
+
 /// Other requests go on while a large file is copied up.
 #[test]
 fn a_large_copy_up_stalls_nobody() {
