@@ -108,6 +108,7 @@ fn the_number_of_known_nodes_has_a_bound() {
     }
     // What is open stays, and everything is found again.
     held.metadata().expect("stat of an open file");
+    drop(held);
     assert_eq!(sh(&s.mnt, "find . -printf '%s\\n' | wc -l").trim(), "5011");
     s.umount();
     s.prove_base();
