@@ -289,7 +289,7 @@ impl Overlay {
         place.names.remove(to.parent.id, to.name);
         self.table.remove_name(to.parent.id, to.name);
         if place.names.first().is_none() {
-            place.held = Some(held);
+            place.hold(held);
             self.freed.note(target.ino);
         }
     }
