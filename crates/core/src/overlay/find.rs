@@ -110,7 +110,7 @@ impl Overlay {
     fn release(&self, node: &Arc<Node>, count: u64) {
         for gone in self.table.forget(node, count) {
             self.trail.remember(&gone);
-            if let Some(held) = &gone.place.read().held {
+            if let Some(held) = gone.place.read().held() {
                 self.forget_partial(&gone, &held.fd);
             }
             self.dirs.remove_unless(gone.id, || self.table.get(gone.id).is_some());
