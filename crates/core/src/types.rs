@@ -47,7 +47,8 @@ impl Timestamp {
     /// Nanoseconds since 1970, as far as they fit (292 years either way).
     #[must_use]
     pub fn to_nanoseconds(self) -> i64 {
-        self.sec.saturating_mul(1_000_000_000).saturating_add(self.nsec.into())
+        let exact = i128::from(self.sec) * 1_000_000_000 + i128::from(self.nsec);
+        exact.clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 
     /// The time so many nanoseconds after 1970.
