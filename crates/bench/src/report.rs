@@ -1,197 +1,196 @@
-//! The report: a table for people, JSON for programs.
+//! What was measured, and its forms: a table for people, JSON for programs, a
+//! picture, and whether the goals are met.
+
+mod goals;
+mod json;
+mod svg;
+mod text;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::rows::Plan;
+use crate::client::Outcome;
+use crate::rows::Size;
+use crate::stages::{Plan, Row};
 use crate::stats::Summary;
-use crate::systems::{Kind, Programs};
-use crate::tree::Size;
-
-/// What the numbers were measured with.
-#[derive(Default)]
-pub struct About {
-    rounds: usize,
-    files: usize,
-    big: usize,
-    binary_bytes: Option<u64>,
-}
-
-impl About {
-    /// Looks at the binary measured.
-    pub fn new(programs: &Programs, rounds: usize, size: Size) -> Self {
-        let binary_bytes = fs::metadata(&programs.mini_fo).ok().map(|meta| meta.len());
-        Self { rounds, files: size.files, big: size.big, binary_bytes }
-    }
-}
+use crate::systems::{Programs, SYSTEMS, System, Usage};
 
 /// Everything measured so far.
 pub struct Report {
-    kinds: Vec<Kind>,
-    rows: Vec<&'static str>,
-    /// Row, system, microseconds per operation of one round.
-    times: Vec<(&'static str, Kind, f64)>,
-    /// Resident memory of the mini_fo daemon just mounted, per round.
-    pub idle_kib: Vec<u64>,
-    /// The same after all rows.
-    pub busy_kib: Vec<u64>,
+    systems: Vec<&'static System>,
+    rows: Vec<Row>,
+    /// Row, system, microseconds of one round.
+    times: Vec<(Row, &'static System, f64)>,
+    /// Stage, system and what its daemon has used in one round.
+    pub usages: Vec<(usize, &'static System, Usage)>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
     /// What went wrong, and in which round of which system.
     pub failures: Vec<String>,
-    /// Filled in at the end.
-    pub about: About,
+    /// The machine and the sizes: names and values.
+    pub about: Value,
 }
 
 impl Report {
     /// An empty report on the plan's rows.
-    pub fn new(kinds: &[Kind], plan: &Plan) -> Self {
+    pub fn new(systems: &[&'static System], plan: &Plan) -> Self {
         Self {
-            kinds: kinds.to_vec(),
+            systems: systems.to_vec(),
             rows: plan.rows(),
             times: Vec::new(),
-            idle_kib: Vec::new(),
-            busy_kib: Vec::new(),
+            usages: Vec::new(),
+            notes: Vec::new(),
             failures: Vec::new(),
-            about: About::default(),
+            about: Value::Null,
         }
     }
 
     /// Adds one round of one system.
-    pub fn add(&mut self, kind: Kind, times: &[(&'static str, f64)]) {
-        self.times.extend(times.iter().map(|&(row, time)| (row, kind, time)));
+    pub fn add(&mut self, stage: usize, system: &'static System, outcome: &Outcome) {
+        for (name, micros) in &outcome.times {
+            // Rows that came along with others are not shown.
+            let row = self.rows.iter().find(|row| row.stage == stage && row.name == name);
+            if let Some(&row) = row {
+                self.times.push((row, system, *micros));
+            }
+        }
+        for skipped in &outcome.skipped {
+            let note = format!("{}: {skipped}", system.name);
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
     }
 
-    fn values(&self, row: &str, kind: Kind) -> Vec<f64> {
-        let of_row = self.times.iter().filter(|(r, k, _)| *r == row && *k == kind);
+    fn values(&self, row: Row, system: &System) -> Vec<f64> {
+        let of_row = self.times.iter().filter(|(r, s, _)| *r == row && *s == system);
         of_row.map(|&(_, _, time)| time).collect()
     }
 
-    fn summary(&self, row: &str, kind: Kind) -> Option<Summary> {
-        Summary::of(&self.values(row, kind))
+    fn summary(&self, row: Row, system: &System) -> Option<Summary> {
+        Summary::of(&self.values(row, system))
     }
 
-    /// Median of mini_fo over median of `other`.
-    fn ratio(&self, row: &str, other: Kind) -> Option<f64> {
-        let ours = self.summary(row, Kind::MiniFo)?.median;
-        Some(ours / self.summary(row, other)?.median)
+    /// The median in microseconds, by names.
+    fn median(&self, row: &str, system: &str) -> Option<f64> {
+        let row = self.rows.iter().find(|known| known.full() == row)?;
+        let system = self.systems.iter().find(|known| known.name == system)?;
+        Some(self.summary(*row, system)?.median)
     }
 
-    fn peers(&self) -> Vec<Kind> {
-        let ours = self.kinds.contains(&Kind::MiniFo);
-        self.kinds.iter().copied().filter(|&kind| ours && kind != Kind::MiniFo).collect()
+    /// What the daemon of `system` has used in the rounds of `stage`.
+    fn usage(&self, stage: usize, system: &System) -> Option<(Summary, Summary)> {
+        let of = |value: fn(&Usage) -> f64| {
+            let ours = self.usages.iter().filter(|(n, s, _)| *n == stage && *s == system);
+            Summary::of(&ours.map(|(_, _, usage)| value(usage)).collect::<Vec<_>>())
+        };
+        // KiB stay far below 2^52.
+        Some((of(|usage| usage.cpu)?, of(|usage| usage.peak_kib as f64)?))
     }
 
-    /// A Markdown table, its columns aligned, and what else there is to say.
+    /// A table of each stage, the daemons, what is missing, and the goals.
     pub fn text(&self) -> String {
-        let mut lines = vec![self.head()];
-        lines.extend(self.rows.iter().map(|row| self.line(row)));
-        let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns)
-            .map(|n| lines.iter().filter_map(|l| l.get(n)).map(|c| c.chars().count()).max())
-            .map(Option::unwrap_or_default)
-            .collect();
-        let rule = widths.iter().enumerate().map(|(n, &width)| match n {
-            0 => "-".repeat(width),
-            _ => format!("{}:", "-".repeat(width.saturating_sub(1))),
-        });
-        lines.insert(1, rule.collect());
-        let mut out = String::new();
-        for line in &lines {
-            for (n, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-                // Writing to a string does not fail.
-                let _ = match n {
-                    0 => write!(out, "| {cell:<width$} |"),
-                    _ => write!(out, " {cell:>width$} |"),
-                };
-            }
-            out.push('\n');
-        }
-        out + &self.remarks()
-    }
-
-    fn head(&self) -> Vec<String> {
-        let mut cells = vec!["µs per operation: median (min..max)".to_string()];
-        cells.extend(self.kinds.iter().map(|kind| kind.name().to_string()));
-        cells.extend(self.peers().iter().map(|kind| format!("mini_fo/{}", kind.name())));
-        cells
-    }
-
-    fn line(&self, row: &str) -> Vec<String> {
-        let mut cells = vec![row.to_string()];
-        cells.extend(self.kinds.iter().map(|&kind| match self.summary(row, kind) {
-            Some(s) => format!("{} ({}..{})", short(s.median), short(s.min), short(s.max)),
-            None => String::new(),
-        }));
-        cells.extend(self.peers().iter().map(|&kind| match self.ratio(row, kind) {
-            // A mark for what is slower than the peer that plays by the same rules.
-            Some(ratio) if kind == Kind::FuseOverlayfs && ratio >= 1.005 => {
-                format!("**{ratio:.2}**")
-            }
-            Some(ratio) => format!("{ratio:.2}"),
-            None => String::new(),
-        }));
-        cells
-    }
-
-    fn remarks(&self) -> String {
-        let About { rounds, files, big, binary_bytes } = self.about;
-        let mut out = format!(
-            "\n{rounds} rounds; {files} files per directory; large file {} MiB. \
-             In bold: slower than fuse-overlayfs.\n",
-            big >> 20
-        );
-        if let Some(bytes) = binary_bytes {
-            let _ = writeln!(out, "mini_fo: binary {} KiB", bytes >> 10);
-        }
-        for (what, values) in [("just mounted", &self.idle_kib), ("after all rows", &self.busy_kib)]
-        {
-            if let (Some(low), Some(high)) = (values.iter().min(), values.iter().max()) {
-                let _ = writeln!(out, "mini_fo: resident memory {what} {low}..{high} KiB");
-            }
-        }
-        for failure in &self.failures {
-            let _ = writeln!(out, "Not complete: {failure}");
-        }
-        out
+        text::text(self) + &goals::text(self)
     }
 
     /// Everything, with the single rounds.
     pub fn json(&self) -> String {
-        let rows: Vec<Value> = self.rows.iter().map(|row| self.json_row(row)).collect();
-        let all = json!({
-            "unit": "microseconds per operation",
-            "rounds": self.about.rounds,
-            "files": self.about.files,
-            "large_file_bytes": self.about.big,
-            "mini_fo_binary_bytes": self.about.binary_bytes,
-            "mini_fo_idle_kib": self.idle_kib,
-            "mini_fo_busy_kib": self.busy_kib,
-            "failures": self.failures,
-            "rows": rows,
-        });
-        format!("{all:#}\n")
+        format!("{:#}\n", json::json(self))
     }
 
-    fn json_row(&self, row: &str) -> Value {
-        let mut systems = serde_json::Map::new();
-        for &kind in &self.kinds {
-            let Some(s) = self.summary(row, kind) else { continue };
-            let item = json!({
-                "median": s.median, "min": s.min, "max": s.max, "rounds": self.values(row, kind),
-                "mini_fo_ratio": self.ratio(row, kind),
-            });
-            systems.insert(kind.name().to_string(), item);
-        }
-        json!({"row": row, "systems": systems})
+    /// A picture of the medians.
+    pub fn svg(&self) -> String {
+        svg::svg(self)
     }
 }
 
-/// A time with three digits or so.
-fn short(time: f64) -> String {
-    match time {
-        t if t < 10.0 => format!("{t:.2}"),
-        t if t < 100.0 => format!("{t:.1}"),
-        t => format!("{t:.0}"),
+/// The systems and rows there are, one a line.
+pub fn list() -> String {
+    let mut out = String::new();
+    for system in &SYSTEMS {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "system  {}", system.name);
+    }
+    for row in Plan::of(&[]).rows() {
+        let _ = writeln!(out, "row     {}", row.full());
+    }
+    out
+}
+
+/// What the numbers were measured with and on.
+pub fn about(rounds: usize, size: &Size, programs: &Programs, archive: Option<&Path>) -> Value {
+    let system = rustix::system::uname();
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = memory.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    json!({
+        "kernel": system.release().to_string_lossy(),
+        "machine": system.machine().to_string_lossy(),
+        "processor": cpu.map(str::trim),
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory_mib": kib.map(|kib| kib >> 10),
+        "seconds_since_1970": std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        "rounds": rounds,
+        "size": size.encode(),
+        "sources": archive.map_or("generated".into(), |file| file.display().to_string()),
+        "mini_fo_binary_bytes": fs::metadata(&programs.mini_fo).ok().map(|meta| meta.len()),
+    })
+}
+
+#[cfg(test)]
+fn example() -> Report {
+    let named = |name: &str| SYSTEMS.iter().find(|system| system.name == name).unwrap();
+    let names = ["native", "overlayfs", "fuse-overlayfs", "mini_fo-uring"];
+    let systems: Vec<_> = names.map(named).into();
+    let mut report = Report::new(&systems, &Plan::of(&["mkdir".into(), "grep".into()]));
+    for (system, time) in systems.iter().zip([1.0, 2.0, 8.0, 4.0]) {
+        for factor in [1.0, 0.5, 1.5] {
+            let times = [("mkdir", 10.0), ("grep -r, second pass", 1e6), ("unknown", 1.0)];
+            let times = times.map(|(row, micros)| (row.to_string(), micros * time * factor));
+            for stage in 0..crate::stages::STAGES.len() {
+                let outcome = Outcome { times: times.to_vec(), ..Outcome::default() };
+                report.add(stage, system, &outcome);
+            }
+        }
+    }
+    let usage = Usage { cpu: 1.5, peak_kib: 2048 };
+    report.usages.push((0, named("mini_fo-uring"), usage));
+    report.about = json!({"rounds": 3});
+    report.notes.push("fio <& co>: \"not\" installed".into());
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_found_by_names() {
+        let report = example();
+        assert_eq!(report.median("one client: mkdir", "overlayfs"), Some(20.0));
+        assert_eq!(report.median("trees: grep -r, second pass", "native"), Some(1e6));
+        assert_eq!(report.median("one client: rmdir", "native"), None);
+        assert_eq!(report.median("one client: mkdir", "unionfs-fuse"), None);
+    }
+
+    #[test]
+    fn what_is_skipped_is_noted_once() {
+        let mut report = example();
+        let outcome = Outcome { skipped: vec!["git: none".into()], ..Outcome::default() };
+        report.add(3, &SYSTEMS[0], &outcome);
+        report.add(3, &SYSTEMS[0], &outcome);
+        assert_eq!(report.notes.iter().filter(|note| *note == "native: git: none").count(), 1);
+    }
+
+    #[test]
+    fn the_list_names_everything() {
+        let list = list();
+        assert!(list.contains("mini_fo-classic-cached\n") && list.contains("fio: read 4 KiB"));
     }
 }

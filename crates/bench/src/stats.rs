@@ -21,6 +21,12 @@ impl Summary {
         let lower = *sorted.get((sorted.len() - 1) / 2)?;
         Some(Self { median: f64::midpoint(lower, upper), min, max })
     }
+
+    /// Half of what lies between the fastest and the slowest round, as a part
+    /// of the median.
+    pub fn spread(&self) -> f64 {
+        if self.median > 0.0 { (self.max - self.min) / 2.0 / self.median } else { 0.0 }
+    }
 }
 
 #[cfg(test)]
@@ -38,5 +44,12 @@ mod tests {
         assert_eq!(odd, Summary { median: 3.0, min: 1.0, max: 9.0 });
         let even = Summary::of(&[4.0, 1.0, 2.0, 9.0]).unwrap();
         assert_eq!(even, Summary { median: 3.0, min: 1.0, max: 9.0 });
+    }
+
+    #[test]
+    fn the_spread_is_a_part_of_the_median() {
+        assert_eq!(Summary::of(&[3.0, 2.0, 5.0]).unwrap().spread(), 0.5);
+        assert_eq!(Summary::of(&[4.0]).unwrap().spread(), 0.0);
+        assert_eq!(Summary::of(&[0.0, 0.0]).unwrap().spread(), 0.0);
     }
 }

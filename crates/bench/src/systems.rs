@@ -1,339 +1,216 @@
-//! The systems compared: how each is mounted and unmounted.
+//! The systems compared.
 
-use std::fs;
+mod daemon;
+mod mount;
+mod programs;
+
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use clap::ValueEnum;
-use rustix::fs::{FlockOperation, flock};
-use rustix::mount::{MountFlags, UnmountFlags, mount as mount_fs, unmount};
+pub use daemon::Usage;
+pub use mount::{command_as, detach, mount};
+pub use programs::{Programs, succeed, which};
 
-use crate::tree;
-
-/// How long a server may take to mount or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+/// What kind of program a system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
     /// A plain directory.
     Native,
     /// The kernel's.
     Overlayfs,
     /// The peer of containers.
     FuseOverlayfs,
+    /// The peer of live systems.
+    UnionfsFuse,
     /// This project.
-    #[value(name = "mini_fo")]
     MiniFo,
 }
 
-impl Kind {
-    /// Its name in the report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Overlayfs => "overlayfs",
-            Self::FuseOverlayfs => "fuse-overlayfs",
-            Self::MiniFo => "mini_fo",
+/// A system in one of its modes.
+#[derive(Debug)]
+pub struct System {
+    /// Its name in the report and on the command line.
+    pub name: &'static str,
+    /// Its name at the top of a column.
+    pub short: &'static str,
+    /// Whose.
+    pub family: Family,
+    /// Daemon and clients run as an ordinary user.
+    pub user: bool,
+    /// What is mounted with besides the directories.
+    options: &'static str,
+}
+
+impl System {
+    const fn new(
+        name: &'static str,
+        short: &'static str,
+        family: Family,
+        user: bool,
+        options: &'static str,
+    ) -> Self {
+        Self { name, short, family, user, options }
+    }
+
+    /// What it is, for people.
+    pub fn description(&self) -> String {
+        let mut text = match self.family {
+            Family::Native => "a plain directory".to_string(),
+            Family::Overlayfs => format!("the kernel's overlayfs{}", self.options),
+            Family::FuseOverlayfs => "fuse-overlayfs".into(),
+            Family::UnionfsFuse => "unionfs-fuse".into(),
+            Family::MiniFo => format!("mini_fo -o {}", self.options),
+        };
+        if self.user {
+            text.push_str(", all as an ordinary user");
         }
+        text
+    }
+
+    /// Requests come through io_uring.
+    pub fn rings(&self) -> bool {
+        self.options.contains("transport=uring")
+    }
+
+    /// A first write makes a copy of all the file's data, holes included.
+    pub fn copies_holes(&self) -> bool {
+        matches!(self.family, Family::FuseOverlayfs | Family::UnionfsFuse)
     }
 }
+
+impl PartialEq for System {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// All, in the order of the report.
+pub static SYSTEMS: [System; 13] = {
+    use Family::{FuseOverlayfs, MiniFo, Native, Overlayfs, UnionfsFuse};
+    [
+        System::new("native", "native", Native, false, ""),
+        System::new("overlayfs", "overlayfs", Overlayfs, false, ""),
+        System::new(
+            "overlayfs-fast",
+            "ovl-fast",
+            Overlayfs,
+            false,
+            ",volatile,metacopy=on,redirect_dir=on",
+        ),
+        System::new("fuse-overlayfs", "f-o", FuseOverlayfs, false, ""),
+        System::new("unionfs-fuse", "unionfs", UnionfsFuse, false, ""),
+        System::new("mini_fo-uring", "uring", MiniFo, false, "transport=uring"),
+        System::new("mini_fo-uring-cached", "uring-c", MiniFo, false, "transport=uring,nopassthrough"),
+        System::new("mini_fo-classic", "classic", MiniFo, false, "transport=classic"),
+        System::new("mini_fo-classic-cached", "classic-c", MiniFo, false, "transport=classic,nopassthrough"),
+        System::new("mini_fo-volatile", "volatile", MiniFo, false, "transport=uring,volatile"),
+        System::new("fuse-overlayfs-user", "f-o-user", FuseOverlayfs, true, ""),
+        System::new("mini_fo-user-uring", "uring-user", MiniFo, true, "transport=uring"),
+        System::new("mini_fo-user-classic", "classic-user", MiniFo, true, "transport=classic"),
+    ]
+};
 
 /// An error with what it is about.
 pub fn within(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// The programs measured.
-pub struct Programs {
-    /// `$MINI_FO`, or the release build.
-    pub mini_fo: PathBuf,
-    /// `$FUSE_OVERLAYFS`, or what `scripts/bench-setup.sh` installs.
-    pub fuse_overlayfs: PathBuf,
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
-impl Programs {
-    /// Where they should be.
-    pub fn find() -> Self {
-        let path = |variable: &str, default: &str| {
-            std::env::var_os(variable).map_or_else(|| default.into(), PathBuf::from)
-        };
-        Self {
-            mini_fo: path("MINI_FO", "target/release/mini_fo"),
-            fuse_overlayfs: path("FUSE_OVERLAYFS", "target/peers/bin/fuse-overlayfs"),
-        }
-    }
-}
-
-/// The systems asked for, or all, without those that cannot run here.
+/// The systems whose name is one of `asked` or begins with one and a dash (all
+/// if none is asked for), and why others of them are left out.
 ///
 /// # Errors
-/// None can.
-pub fn usable(asked: &[Kind], programs: &Programs) -> io::Result<Vec<Kind>> {
-    let all = Kind::value_variants();
-    let asked = if asked.is_empty() { all } else { asked };
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("not root: names that the kernel remembers are not dropped before a round");
-    }
-    let mut kinds = Vec::new();
-    for &kind in asked {
-        let lack = match kind {
-            Kind::Overlayfs if !root => Some("only root may mount it here".into()),
-            Kind::FuseOverlayfs => missing(&programs.fuse_overlayfs),
-            Kind::MiniFo => missing(&programs.mini_fo),
-            _ => None,
-        };
-        match lack {
-            Some(lack) => eprintln!("{} is left out: {lack}", kind.name()),
-            None if kinds.contains(&kind) => {}
-            None => kinds.push(kind),
+/// No system is called so; none can run here.
+pub fn usable(
+    asked: &[String],
+    programs: &Programs,
+) -> io::Result<(Vec<&'static System>, Vec<String>)> {
+    for text in asked {
+        if !SYSTEMS.iter().any(|system| is_meant(system, text)) {
+            let names: Vec<_> = SYSTEMS.iter().map(|system| system.name).collect();
+            let names = names.join(", ");
+            return Err(io::Error::other(format!("no system '{text}'; there are: {names}")));
         }
     }
-    if kinds.is_empty() { Err(io::Error::other("nothing to measure")) } else { Ok(kinds) }
+    let (mut chosen, mut notes) = (Vec::new(), Vec::new());
+    for system in &SYSTEMS {
+        if !asked.is_empty() && !asked.iter().any(|text| is_meant(system, text)) {
+            continue;
+        }
+        match lack(system, programs) {
+            Some(lack) => notes.push(format!("{} is left out: {lack}", system.name)),
+            None => chosen.push(system),
+        }
+    }
+    if chosen.is_empty() {
+        return Err(io::Error::other(format!("nothing to measure: {}", notes.join("; "))));
+    }
+    Ok((chosen, notes))
+}
+
+fn is_meant(system: &System, text: &str) -> bool {
+    let rest = system.name.strip_prefix(text);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Why `system` cannot run here.
+fn lack(system: &System, programs: &Programs) -> Option<String> {
+    if !is_root() && !system.user && system.family != Family::Native {
+        return Some("it is mounted by root".into());
+    }
+    if is_root() && system.user && programs.setpriv.is_none() {
+        return Some("there is no setpriv to become another user with".into());
+    }
+    if system.rings() && !rings_are_possible() {
+        return Some("this kernel's fuse module has no io_uring, or has it switched off".into());
+    }
+    match system.family {
+        Family::Native | Family::Overlayfs => None,
+        Family::FuseOverlayfs => missing(&programs.fuse_overlayfs),
+        Family::UnionfsFuse => missing(programs.unionfs.as_deref()?),
+        Family::MiniFo => missing(&programs.mini_fo),
+    }
+    .or_else(|| {
+        let absent = system.family == Family::UnionfsFuse && programs.unionfs.is_none();
+        absent.then(|| "the program unionfs-fuse is missing".into())
+    })
 }
 
 fn missing(program: &Path) -> Option<String> {
     (!program.is_file()).then(|| format!("{} is missing", program.display()))
 }
 
-/// The directory of all that is made here; removed when dropped.
-pub struct WorkDir {
-    path: PathBuf,
-    /// Locked as long as it is open.
-    _lock: fs::File,
-}
+/// Where the fuse module's switch for io_uring is.
+pub const ENABLE_URING: &str = "/sys/module/fuse/parameters/enable_uring";
 
-impl WorkDir {
-    /// Makes `mini_fo_bench` below `dir`, and clears what an interrupted run
-    /// has left there.
-    ///
-    /// # Errors
-    /// What the file system says; another run works there.
-    pub fn create(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir).map_err(|e| within(&dir.display().to_string(), &e))?;
-        let lock = fs::File::open(dir)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            io::Error::other(format!("{}: another comparison runs there", dir.display()))
-        })?;
-        let work = dir.canonicalize()?.join("mini_fo_bench");
-        for kind in Kind::value_variants() {
-            let _ = detach(&work.join(kind.name()).join("mnt"));
-        }
-        if work.exists() {
-            fs::remove_dir_all(&work)?;
-        }
-        fs::create_dir(&work)?;
-        Ok(Self { path: work, _lock: lock })
+fn rings_are_possible() -> bool {
+    match std::fs::read_to_string(ENABLE_URING) {
+        Ok(now) => is_root() || now.starts_with('Y'),
+        Err(_) => false,
     }
 }
 
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("mini_fo_bench: {}: {error}", self.path.display());
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The directories of one system.
-pub struct Places {
-    /// Never changed by a system that keeps its word.
-    pub base: PathBuf,
-    /// Fresh in every round.
-    pub storage: PathBuf,
-    /// Scratch space of those that ask for it.
-    pub scratch: PathBuf,
-    /// Where it is mounted; for a native directory, the copy itself.
-    pub mountpoint: PathBuf,
-    log: PathBuf,
-}
-
-impl Places {
-    /// Where `kind` works.
-    pub fn of(work: &WorkDir, kind: Kind) -> Self {
-        let at = |name: &str| work.path.join(kind.name()).join(name);
-        Self {
-            base: at("base"),
-            storage: at("storage"),
-            scratch: at("scratch"),
-            mountpoint: at("mnt"),
-            log: at("log"),
+    #[test]
+    fn names_are_unique() {
+        for (n, system) in SYSTEMS.iter().enumerate() {
+            assert!(SYSTEMS.iter().skip(n + 1).all(|other| other != system), "{}", system.name);
         }
     }
 
-    fn refresh(&self) -> io::Result<()> {
-        for dir in [&self.storage, &self.scratch, &self.mountpoint] {
-            if dir.exists() {
-                fs::remove_dir_all(dir)?;
-            }
-            fs::create_dir_all(dir)?;
-        }
-        Ok(())
+    #[test]
+    fn a_family_is_asked_for_by_its_name() {
+        let of = |text: &str| SYSTEMS.iter().filter(|system| is_meant(system, text)).count();
+        assert_eq!(of("overlayfs"), 2);
+        assert_eq!(of("mini_fo"), 7);
+        assert_eq!(of("mini_fo-uring"), 2);
+        assert_eq!(of("mini"), 0);
     }
-
-    fn overlay_options(&self) -> String {
-        let [base, storage, scratch] =
-            [&self.base, &self.storage, &self.scratch].map(|path| path.display());
-        format!("lowerdir={base},upperdir={storage},workdir={scratch}")
-    }
-}
-
-/// A mounted system; unmounted when dropped.
-pub struct Mounted {
-    kind: Kind,
-    mountpoint: PathBuf,
-    server: Option<Child>,
-    /// For `mini_fo umount`, which waits until the daemon has ended.
-    mini_fo: PathBuf,
-    live: bool,
-}
-
-/// Mounts `kind` over its base, with fresh storage.
-///
-/// # Errors
-/// It does not mount; with what its server wrote.
-pub fn mount(kind: Kind, places: &Places, programs: &Programs) -> io::Result<Mounted> {
-    places.refresh()?;
-    let mountpoint = places.mountpoint.clone();
-    let mini_fo = programs.mini_fo.clone();
-    // Not live before the mount is there: a drop must not unmount another.
-    let mut mounted = Mounted { kind, mountpoint, server: None, mini_fo, live: false };
-    match kind {
-        Kind::Native => tree::copy(&places.base, &places.mountpoint)?,
-        Kind::Overlayfs => {
-            let options = std::ffi::CString::new(places.overlay_options())?;
-            let flags = MountFlags::empty();
-            mount_fs("overlay", &places.mountpoint, "overlay", flags, Some(options.as_c_str()))?;
-        }
-        Kind::FuseOverlayfs => {
-            let server = Command::new(&programs.fuse_overlayfs)
-                .args(["-f", "-o", &places.overlay_options()])
-                .arg(&places.mountpoint)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(fs::File::create(&places.log)?)
-                .spawn()?;
-            mounted.server = Some(server);
-            mounted.wait_for_mount(places)?;
-        }
-        Kind::MiniFo => {
-            let mut command = Command::new(&programs.mini_fo);
-            command.arg("mount").arg(&places.base).arg(&places.mountpoint);
-            succeed(command.arg("--storage").arg(&places.storage))?;
-        }
-    }
-    mounted.live = kind != Kind::Native;
-    Ok(mounted)
-}
-
-/// Runs a program; its standard error becomes the error's text.
-fn succeed(command: &mut Command) -> io::Result<Vec<u8>> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(match said.trim() {
-        "" => format!("{}: {}", command.get_program().display(), output.status),
-        text => text.to_string(),
-    }))
-}
-
-fn detach(mountpoint: &Path) -> io::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(unmount(mountpoint, UnmountFlags::DETACH)?);
-    }
-    succeed(Command::new("fusermount3").args(["-u", "-z"]).arg(mountpoint)).map(drop)
-}
-
-impl Mounted {
-    fn wait_for_mount(&mut self, places: &Places) -> io::Result<()> {
-        let outside = fs::metadata(&places.storage)?.dev();
-        let start = Instant::now();
-        while fs::metadata(&self.mountpoint)?.dev() == outside {
-            let ended = self.server.as_mut().map(Child::try_wait).transpose()?.flatten();
-            if ended.is_some() || start.elapsed() > PATIENCE {
-                let log = fs::read_to_string(&places.log).unwrap_or_default();
-                return Err(io::Error::other(format!("does not mount: {}", log.trim())));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-
-    /// Unmounts, and waits until the server has ended; ends one that does not.
-    ///
-    /// # Errors
-    /// The mount is busy.
-    pub fn unmount(mut self) -> io::Result<()> {
-        self.end()
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        if self.live {
-            match self.kind {
-                Kind::Native => {}
-                Kind::Overlayfs => unmount(&self.mountpoint, UnmountFlags::empty())?,
-                Kind::FuseOverlayfs => detach(&self.mountpoint)?,
-                Kind::MiniFo => {
-                    drop(succeed(Command::new(&self.mini_fo).arg("umount").arg(&self.mountpoint))?)
-                }
-            }
-            self.live = false;
-        }
-        let start = Instant::now();
-        while let Some(server) = self.server.as_mut() {
-            if server.try_wait()?.is_some() {
-                self.server = None;
-            } else if start.elapsed() > PATIENCE {
-                server.kill()?;
-                server.wait()?;
-                self.server = None;
-                eprintln!("{}: had to be killed after unmounting", self.kind.name());
-            } else {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if !self.live && self.server.is_none() || self.live && self.end().is_ok() {
-            return;
-        }
-        let _ = detach(&self.mountpoint);
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-}
-
-/// Writes all back, and makes the kernel forget names and attributes (as root).
-///
-/// # Errors
-/// What the kernel says.
-pub fn forget_names(base: &Path) -> io::Result<()> {
-    rustix::fs::syncfs(fs::File::open(base)?)?;
-    if rustix::process::geteuid().is_root() {
-        fs::write("/proc/sys/vm/drop_caches", "2")?;
-    }
-    Ok(())
-}
-
-/// Resident memory of the mini_fo daemon behind `mountpoint`, in KiB.
-pub fn resident_kib(programs: &Programs, mountpoint: &Path) -> Option<u64> {
-    let list = succeed(Command::new(&programs.mini_fo).args(["list", "--json"])).ok()?;
-    let list: serde_json::Value = serde_json::from_slice(&list).ok()?;
-    let at = mountpoint.to_str()?;
-    let ours = list.as_array()?.iter().find(|item| item["mountpoint"] == at)?;
-    let status = fs::read_to_string(format!("/proc/{}/status", ours["pid"].as_u64()?)).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }

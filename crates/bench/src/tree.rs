@@ -1,17 +1,10 @@
-//! The tree that every system starts from.
+//! The tree that the latencies start from.
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// How large the tree is, and with it the rows.
-#[derive(Clone, Copy)]
-pub struct Size {
-    /// Files in each directory, and operations of most rows.
-    pub files: usize,
-    /// Bytes of the large file, a multiple of 1 MiB.
-    pub big: usize,
-}
+use crate::rows::Size;
 
 /// Bytes of a small file.
 pub const SMALL: usize = 4096;
@@ -30,7 +23,7 @@ pub const LISTS: [&str; 2] = ["list", "walk"];
 ///
 /// # Errors
 /// What the file system says.
-pub fn make(base: &Path, size: Size) -> io::Result<()> {
+pub fn make(base: &Path, size: &Size) -> io::Result<()> {
     for dir in DIRS {
         fs::create_dir_all(base.join(dir))?;
         for i in 0..size.files {
@@ -43,12 +36,17 @@ pub fn make(base: &Path, size: Size) -> io::Result<()> {
             fs::File::create(base.join(format!("{dir}/f{i}")))?;
         }
     }
-    let mut big = fs::File::create(base.join("big"))?;
+    fill(&base.join("big"), size.big)
+}
+
+/// Makes a file of `bytes` that holds no holes.
+///
+/// # Errors
+/// What the file system says.
+pub fn fill(path: &Path, bytes: usize) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
     let block = noise();
-    for _ in 0..size.big / block.len() {
-        big.write_all(&block)?;
-    }
-    Ok(())
+    (0..bytes / block.len()).try_for_each(|_| file.write_all(&block))
 }
 
 /// 1 MiB that no layer can compress or share (xorshift).
@@ -78,23 +76,6 @@ pub fn read(dir: &Path) -> io::Result<()> {
         }
         let mut file = fs::File::open(entry.path())?;
         while file.read(&mut buffer)? > 0 {}
-    }
-    Ok(())
-}
-
-/// Copies a tree of directories and regular files.
-///
-/// # Errors
-/// What the file system says.
-pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        match entry.file_type()?.is_dir() {
-            true => copy(&entry.path(), &target)?,
-            false => drop(fs::copy(entry.path(), target)?),
-        }
     }
     Ok(())
 }

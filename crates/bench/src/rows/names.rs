@@ -23,7 +23,7 @@ const RELISTED: usize = 48;
 pub fn stat(scene: &mut Scene) -> io::Result<()> {
     let paths = scene.paths("stat/f")?;
     for row in STAT {
-        scene.each(row, paths.iter(), |path| stat_path(path.as_c_str()).map(drop))?;
+        scene.each(row, &paths, |path, _| stat_path(path.as_c_str()).map(drop))?;
     }
     Ok(())
 }
@@ -31,7 +31,7 @@ pub fn stat(scene: &mut Scene) -> io::Result<()> {
 pub fn absent(scene: &mut Scene) -> io::Result<()> {
     let paths = scene.paths("stat/absent")?;
     for row in ABSENT {
-        scene.each(row, paths.iter(), |path| match stat_path(path.as_c_str()) {
+        scene.each(row, &paths, |path, _| match stat_path(path.as_c_str()) {
             Err(Errno::NOENT) => Ok(()),
             Ok(_) => Err(Errno::EXIST),
             Err(error) => Err(error),
@@ -43,7 +43,7 @@ pub fn absent(scene: &mut Scene) -> io::Result<()> {
 pub fn open(scene: &mut Scene) -> io::Result<()> {
     let paths = scene.paths("open/f")?;
     for row in OPEN {
-        scene.each(row, paths.iter(), |path| open_read_close(path))?;
+        scene.each(row, &paths, |path, _| open_read_close(path))?;
     }
     Ok(())
 }
@@ -80,10 +80,10 @@ fn lists(
     let paths =
         (0..LISTED).map(|n| scene.path(&format!("{prefix}{n}"))).collect::<io::Result<Vec<_>>>()?;
     // With "." and "..".
-    let expected = scene.size.files + 2;
-    scene.each(cold, paths.iter(), |path| op(path, expected))?;
+    let expected = scene.job.size.files + 2;
+    scene.each(cold, &paths, |path, _| op(path, expected))?;
     let again: Vec<_> = paths.iter().cycle().take(RELISTED).collect();
-    scene.each(warm, again.into_iter(), |path| op(path, expected))
+    scene.each(warm, &again, |path, _| op(path, expected))
 }
 
 fn list_one(path: &CStr, expected: usize) -> rustix::io::Result<()> {
