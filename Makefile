@@ -4,9 +4,10 @@
 #   sudo make install         to PREFIX (/usr/local); builds nothing
 #   make install DESTDIR=/tmp/package PREFIX=/usr
 #   make uninstall
-#   make test | demo | bench | lint
+#   make test | demo | lint
 #   make realwork             real programs in the mount, for some ten minutes
 #   make scale                big directories; as root also big trees
+#   sudo make bench           everybody compared, for some twenty minutes
 #   sudo make conformance     who keeps which promise: target/conformance.md
 #
 # mount(8) looks for its helpers in /sbin only, whatever the prefix: SBINDIR.
@@ -80,9 +81,11 @@ realwork: $(PROGRAM)
 demo:
 	scripts/demo.sh
 
+# BENCH="--quick", "--full", "--only trees --fs native,mini_fo": --help says more.
 bench: $(PROGRAM)
-	scripts/bench-setup.sh
-	MINI_FO=$(PROGRAM) $(CARGO) run --release -p mini_fo_bench
+	scripts/bench-setup.sh --bench $(BENCH)
+	MINI_FO=$(or $(MINI_FO),$(PROGRAM)) $(CARGO) run --release -p mini_fo_bench -- \
+		--json $(TARGET)/bench.json --svg $(TARGET)/bench.svg $(BENCH)
 
 # SCALE_DIR: where to make the files (some 6 GiB); SCALE_FILES: in the big tree.
 scale: $(PROGRAM)

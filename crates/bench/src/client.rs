@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_a_client_says_is_kept() {
-        let said = "{\"row\":\"stat\",\"us\":1.5}\n{\"skipped\":\"fio: none\"}\n{\"failure\":\"x\"}\n";
+        let said =
+            "{\"row\":\"stat\",\"us\":1.5}\n{\"skipped\":\"fio: none\"}\n{\"failure\":\"x\"}\n";
         let mut outcome = Outcome::default();
         follow(said.as_bytes(), Vec::new(), &job(), &mut outcome).unwrap();
         assert_eq!(outcome.times, [("stat".to_string(), 1.5)]);

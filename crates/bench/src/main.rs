@@ -19,6 +19,7 @@ mod workloads;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use clap::Parser;
 
@@ -48,7 +49,8 @@ struct Cli {
     /// The systems to compare; "mini_fo" means all its modes
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     fs: Vec<String>,
-    /// Small trees: does it run?
+    /// Small trees, one round, and only some modes if --fs does not name others:
+    /// does it run?
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// Large trees and files: takes more than an hour and 40 GiB
@@ -59,10 +61,10 @@ struct Cli {
     #[arg(long, value_name = "TAR")]
     sources: Option<PathBuf>,
     /// Write everything measured to FILE as JSON too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "json")]
     json: Option<PathBuf>,
     /// Draw the medians to FILE as an SVG picture
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "svg")]
     svg: Option<PathBuf>,
     /// List the systems and the rows, and do nothing
     #[arg(long)]
@@ -78,6 +80,14 @@ struct Cli {
 impl Cli {
     fn rounds(&self) -> usize {
         self.rounds.map_or(if self.quick { 1 } else { 3 }, |rounds| rounds as usize)
+    }
+
+    /// The names of the systems asked for; none: all.
+    fn systems(&self) -> Vec<String> {
+        match self.quick && self.fs.is_empty() {
+            true => systems::QUICK.iter().map(|name| name.to_string()).collect(),
+            false => self.fs.clone(),
+        }
     }
 
     fn size(&self) -> Size {
@@ -142,7 +152,7 @@ struct Run<'a> {
 
 fn compare(cli: &Cli, plan: &Plan, caged: bool) -> io::Result<()> {
     let mut programs = Programs::find()?;
-    let (systems, notes) = systems::usable(&cli.fs, &programs)?;
+    let (systems, notes) = systems::usable(&cli.systems(), &programs)?;
     for note in &notes {
         eprintln!("{note}");
     }
@@ -165,8 +175,10 @@ fn compare(cli: &Cli, plan: &Plan, caged: bool) -> io::Result<()> {
         for turn in 0..systems.len() {
             // Whoever comes first in a round is not always the same one.
             let Some(&system) = systems.get((round + turn) % systems.len()) else { continue };
-            eprintln!("round {} of {}: {}", round + 1, cli.rounds(), system.name);
+            let start = Instant::now();
             run.one(system, round, &mut report);
+            let (round, seconds) = (round + 1, start.elapsed().as_secs());
+            eprintln!("round {round} of {}: {}: {seconds} s", cli.rounds(), system.name);
         }
     }
     finish(cli, &report)

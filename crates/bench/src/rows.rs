@@ -171,8 +171,7 @@ impl Scene {
         let times: Vec<_> = match parts.as_slice() {
             [whole] => vec![one(whole)],
             parts => thread::scope(|scope| {
-                let clients: Vec<_> =
-                    parts.iter().map(|part| scope.spawn(|| one(part))).collect();
+                let clients: Vec<_> = parts.iter().map(|part| scope.spawn(|| one(part))).collect();
                 clients.into_iter().map(|client| client.join()).collect::<Result<_, _>>()
             })
             .map_err(|_| io::Error::other("a client fell over"))?,

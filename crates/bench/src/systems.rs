@@ -100,15 +100,41 @@ pub static SYSTEMS: [System; 13] = {
         System::new("fuse-overlayfs", "f-o", FuseOverlayfs, false, ""),
         System::new("unionfs-fuse", "unionfs", UnionfsFuse, false, ""),
         System::new("mini_fo-uring", "uring", MiniFo, false, "transport=uring"),
-        System::new("mini_fo-uring-cached", "uring-c", MiniFo, false, "transport=uring,nopassthrough"),
+        System::new(
+            "mini_fo-uring-cached",
+            "uring-c",
+            MiniFo,
+            false,
+            "transport=uring,nopassthrough",
+        ),
         System::new("mini_fo-classic", "classic", MiniFo, false, "transport=classic"),
-        System::new("mini_fo-classic-cached", "classic-c", MiniFo, false, "transport=classic,nopassthrough"),
+        System::new(
+            "mini_fo-classic-cached",
+            "classic-c",
+            MiniFo,
+            false,
+            "transport=classic,nopassthrough",
+        ),
         System::new("mini_fo-volatile", "volatile", MiniFo, false, "transport=uring,volatile"),
         System::new("fuse-overlayfs-user", "f-o-user", FuseOverlayfs, true, ""),
         System::new("mini_fo-user-uring", "uring-user", MiniFo, true, "transport=uring"),
         System::new("mini_fo-user-classic", "classic-user", MiniFo, true, "transport=classic"),
     ]
 };
+
+/// Those of a smoke run: of every program one, and every way that requests and
+/// data go.
+pub const QUICK: [&str; 9] = [
+    "=native",
+    "=overlayfs",
+    "=fuse-overlayfs",
+    "=unionfs-fuse",
+    "=mini_fo-uring",
+    "=mini_fo-classic",
+    "=mini_fo-classic-cached",
+    "=fuse-overlayfs-user",
+    "=mini_fo-user-uring",
+];
 
 /// An error with what it is about.
 pub fn within(what: &str, error: &io::Error) -> io::Error {
@@ -120,8 +146,9 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The systems whose name is one of `asked` or begins with one and a dash (all
-/// if none is asked for), and why others of them are left out.
+/// The systems whose name is one of `asked` or begins with one and a dash, and
+/// why others of them are left out. All if none is asked for; one alone if its
+/// name is written with an equals sign before it.
 ///
 /// # Errors
 /// No system is called so; none can run here.
@@ -153,6 +180,9 @@ pub fn usable(
 }
 
 fn is_meant(system: &System, text: &str) -> bool {
+    if let Some(name) = text.strip_prefix('=') {
+        return system.name == name;
+    }
     let rest = system.name.strip_prefix(text);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
@@ -212,5 +242,7 @@ mod tests {
         assert_eq!(of("mini_fo"), 7);
         assert_eq!(of("mini_fo-uring"), 2);
         assert_eq!(of("mini"), 0);
+        assert_eq!(of("=mini_fo"), 0);
+        assert!(QUICK.iter().all(|name| of(name) == 1));
     }
 }

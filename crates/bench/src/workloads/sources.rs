@@ -47,8 +47,18 @@ fn generate(to: &Path, files: usize) -> io::Result<()> {
 /// Between half a KiB and some hundred, most of them small, as sources are.
 fn source(numbers: &mut Numbers) -> String {
     const WORDS: [&str; 12] = [
-        "static", "int", "return", "struct", "inode", "buffer", "if (error)", "goto out;", "lock",
-        "page", "unsigned", "/* this */",
+        "static",
+        "int",
+        "return",
+        "struct",
+        "inode",
+        "buffer",
+        "if (error)",
+        "goto out;",
+        "lock",
+        "page",
+        "unsigned",
+        "/* this */",
     ];
     let bytes = 512 << numbers.below(4) << numbers.below(4) << numbers.below(2);
     let mut text = String::with_capacity(bytes + 80);
