@@ -29,6 +29,7 @@ use crate::rows::Size;
 use crate::stages::{Plan, STAGES, Stage};
 use crate::systems::{Programs, System, within};
 use crate::work::{NOBODY, Places, WorkDir, base_of, forget};
+use crate::workloads::trees;
 
 /// Compares mini_fo with a native directory and other union file systems.
 #[derive(Parser)]
@@ -38,7 +39,7 @@ struct Cli {
     #[arg(long, value_name = "DIR", default_value = "target/bench-work")]
     dir: PathBuf,
     /// How often everything is measured [default: 3; with --quick 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", overrides_with = "rounds", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Files per directory of the single operations, and operations per row
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -154,7 +155,7 @@ fn compare(cli: &Cli, plan: &Plan, caged: bool) -> io::Result<()> {
     let mut programs = Programs::find()?;
     let (systems, notes) = systems::usable(&cli.systems(), &programs)?;
     for note in &notes {
-        eprintln!("{note}");
+        eprintln!("left out: {note}");
     }
     let mut report = Report::new(&systems, plan);
     report.notes = notes;
@@ -200,6 +201,12 @@ fn finish(cli: &Cli, report: &Report) -> io::Result<()> {
 }
 
 impl Run<'_> {
+    /// For a whole copy of the huge file.
+    fn has_room(&self) -> bool {
+        let room = rustix::fs::statvfs(self.work.join("").as_path());
+        room.is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) > trees::HUGE_BYTES * 6 / 5)
+    }
+
     /// Makes the trees, for root and for the ordinary user.
     fn make_bases(&self, systems: &[&'static System]) -> io::Result<()> {
         let archive = self.cli.archive();
@@ -270,7 +277,7 @@ impl Run<'_> {
             shared: self.work.join(""),
             size: self.size,
             only: self.cli.only.clone(),
-            spare_huge: system.copies_holes() && !self.cli.full,
+            spare_huge: system.copies_holes() && !(self.cli.full && self.has_room()),
             toolchain: self.programs.toolchain.clone(),
         };
         let outcome = client::run(&job, system, &self.programs)?;

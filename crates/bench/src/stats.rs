@@ -9,6 +9,8 @@ pub struct Summary {
     pub min: f64,
     /// The slowest round.
     pub max: f64,
+    /// How many there were.
+    pub rounds: usize,
 }
 
 impl Summary {
@@ -19,7 +21,7 @@ impl Summary {
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let upper = *sorted.get(sorted.len() / 2)?;
         let lower = *sorted.get((sorted.len() - 1) / 2)?;
-        Some(Self { median: f64::midpoint(lower, upper), min, max })
+        Some(Self { median: f64::midpoint(lower, upper), min, max, rounds: sorted.len() })
     }
 
     /// Half of what lies between the fastest and the slowest round, as a part
@@ -41,9 +43,9 @@ mod tests {
     #[test]
     fn the_middle_does_not_depend_on_order() {
         let odd = Summary::of(&[3.0, 1.0, 9.0]).unwrap();
-        assert_eq!(odd, Summary { median: 3.0, min: 1.0, max: 9.0 });
+        assert_eq!(odd, Summary { median: 3.0, min: 1.0, max: 9.0, rounds: 3 });
         let even = Summary::of(&[4.0, 1.0, 2.0, 9.0]).unwrap();
-        assert_eq!(even, Summary { median: 3.0, min: 1.0, max: 9.0 });
+        assert_eq!(even, Summary { median: 3.0, min: 1.0, max: 9.0, rounds: 4 });
     }
 
     #[test]

@@ -169,7 +169,7 @@ pub fn usable(
             continue;
         }
         match lack(system, programs) {
-            Some(lack) => notes.push(format!("{} is left out: {lack}", system.name)),
+            Some(lack) => notes.push(format!("{}: {lack}", system.name)),
             None => chosen.push(system),
         }
     }
@@ -194,6 +194,9 @@ fn lack(system: &System, programs: &Programs) -> Option<String> {
     }
     if is_root() && system.user && programs.setpriv.is_none() {
         return Some("there is no setpriv to become another user with".into());
+    }
+    if !is_root() && system.user && std::fs::File::open("/dev/fuse").is_err() {
+        return Some("this user may not open /dev/fuse".into());
     }
     if system.rings() && !rings_are_possible() {
         return Some("this kernel's fuse module has no io_uring, or has it switched off".into());

@@ -88,7 +88,8 @@ pub fn svg(report: &Report) -> String {
     )
 }
 
-const TITLE: &str = "Time of each system over the time of the kernel's overlayfs: left is faster";
+const TITLE: &str = "Time of each system, as a multiple of the kernel's overlayfs (else of native): \
+                     left is faster";
 
 fn drawn(report: &Report, mark: &'static Mark) -> Option<(&'static Mark, &'static System)> {
     let system = SYSTEMS.iter().find(|system| system.name == mark.system)?;

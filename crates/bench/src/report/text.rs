@@ -48,7 +48,12 @@ fn line(report: &Report, stage: &Stage, row: Row) -> Vec<String> {
 }
 
 fn cell(summary: &Summary, factor: f64) -> String {
-    format!("{} ±{:.0}%", short(summary.median * factor), summary.spread() * 100.0)
+    let median = short(summary.median * factor);
+    match summary.rounds {
+        // One round says nothing of the spread.
+        1 => median,
+        _ => format!("{median} ±{:.0}%", summary.spread() * 100.0),
+    }
 }
 
 /// A number with three digits or so.
@@ -118,7 +123,9 @@ fn remarks(report: &Report) -> String {
     for system in report.systems.iter().filter(|system| system.short != system.name) {
         let _ = writeln!(out, "{}: {}", system.short, system.description());
     }
-    let _ = writeln!(out, "Measured with: {}", report.about);
+    for (name, value) in report.about.as_object().into_iter().flatten() {
+        let _ = writeln!(out, "{}: {value}", name.replace('_', " "));
+    }
     for note in &report.notes {
         let _ = writeln!(out, "Left out: {note}");
     }

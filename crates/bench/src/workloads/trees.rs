@@ -38,7 +38,7 @@ pub static GROUPS: [Group; 11] = [
 ];
 
 /// Bytes of the huge file, which is one hole.
-const HUGE_BYTES: u64 = 10 << 30;
+pub const HUGE_BYTES: u64 = 10 << 30;
 
 fn first<const N: usize>(rows: [&'static str; N]) -> &'static str {
     rows.first().copied().unwrap_or_default()
@@ -101,7 +101,10 @@ fn append(scene: &mut Scene) -> io::Result<()> {
 fn huge(scene: &mut Scene) -> io::Result<()> {
     let row = first(HUGE);
     if scene.job.spare_huge {
-        return client::skip(row, "this system copies every byte of it: only with --full");
+        return client::skip(
+            row,
+            "this system may fill 10 GiB with it: only with --full, and 12 GiB free",
+        );
     }
     let path = scene.at("huge");
     scene.once(row, || {
