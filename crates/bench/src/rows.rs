@@ -77,7 +77,7 @@ impl Size {
             part: 400,
             append: 128 << 20,
             repository: 2000,
-            modules: 12,
+            modules: 6,
             fio: 64 << 20,
         }
     }

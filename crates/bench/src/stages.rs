@@ -140,6 +140,8 @@ impl Plan {
     pub fn run(&self, stage: &Stage, scene: &mut Scene) -> io::Result<()> {
         for group in stage.groups {
             if group.rows.iter().any(|row| self.wants(stage, row)) {
+                // What the rows before have written is not written in these.
+                rustix::fs::syncfs(std::fs::File::open(&scene.job.home)?)?;
                 (group.run)(scene)?;
             }
         }

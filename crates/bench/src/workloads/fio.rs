@@ -30,8 +30,9 @@ pub static GROUPS: [Group; 2] = [
     Group { rows: &WRITE, run: |scene| series(scene, &WRITE, "write") },
 ];
 
-/// Of a file that is accessed at random, this part of it is.
-const SAMPLE: usize = 8;
+/// The file that is accessed at random is this part of the other one, so that
+/// every block of it is met in each job, and the second one finds them all.
+const PART: usize = 4;
 
 /// Makes the files.
 ///
@@ -39,7 +40,8 @@ const SAMPLE: usize = 8;
 /// What the file system says.
 pub fn make(base: &Path, size: &Size) -> io::Result<()> {
     std::fs::create_dir_all(base)?;
-    ["in-order", "random"].iter().try_for_each(|name| crate::tree::fill(&base.join(name), size.fio))
+    crate::tree::fill(&base.join("in-order"), size.fio)?;
+    crate::tree::fill(&base.join("random"), size.fio / PART)
 }
 
 /// Four jobs, one after the other, by one fio, which takes its time to begin:
@@ -54,14 +56,13 @@ fn series(scene: &mut Scene, rows: &[&'static str; 4], direction: &str) -> io::R
     // Threads need no shared memory; the daemon sees one client either way.
     fio.args(["--ioengine=psync", "--thread", "--output-format=json", "--invalidate=0"]);
     fio.args(["--fallocate=none", "--allow_file_create=0", "--randseed=7"]);
-    fio.arg(format!("--size={size}"));
     for (n, row) in rows.iter().enumerate() {
         let (file, prefix, block, part) =
-            if n < 2 { ("in-order", "", "128k", 1) } else { ("random", "rand", "4k", SAMPLE) };
+            if n < 2 { ("in-order", "", "128k", 1) } else { ("random", "rand", "4k", PART) };
         fio.arg(format!("--name={row}")).arg("--stonewall").arg(format!("--bs={block}"));
         fio.arg(format!("--rw={prefix}{direction}"));
         fio.arg(format!("--filename={}", scene.at(file).display()));
-        fio.arg(format!("--io_size={}", size / part));
+        fio.arg(format!("--size={}", size / part));
     }
     let said = succeed(fio.current_dir(&scene.job.home))?;
     for (n, row) in rows.iter().enumerate() {
