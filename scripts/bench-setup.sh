@@ -55,18 +55,26 @@ if [ -n "$bench" ]; then
     command -v fio >/dev/null 2>&1 || needed="$needed fio"
     command -v git >/dev/null 2>&1 || needed="$needed git"
     command -v unionfs-fuse >/dev/null 2>&1 || needed="$needed unionfs-fuse"
+    command -v xz >/dev/null 2>&1 || needed="$needed xz-utils"
 fi
 # shellcheck disable=SC2086  # a list of words on purpose
 [ -z "$needed" ] || packages $needed
 
-# Parts of Debian's kernel sources, as archives of about 4,000 and of about
-# 24,000 files. Without them the benchmark generates files.
+newest_sources() {
+    apt-cache depends linux-source 2>/dev/null |
+        sed -n 's/.*Depends: \(linux-source-[0-9.]*\)$/\1/p' | head -1
+}
+
+# Parts of Debian's kernel sources, as archives of about 4,000 files (70 MB)
+# and of about 23,000 (740 MB). Without them the benchmark generates files.
 sources() {
     local small=$peers/sources.tar large=$peers/sources-full.tar
     [ -e $small ] && { [ -z "$full" ] || [ -e $large ]; } && return
     command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return
     local package work
-    package=$(apt-cache depends linux-source 2>/dev/null | sed -n 's/.*Depends: \(linux-source-[0-9.]*\)$/\1/p' | head -1)
+    package=$(newest_sources)
+    # The lists of packages may never have been fetched.
+    [ -n "$package" ] || { packages xz-utils && package=$(newest_sources); }
     [ -n "$package" ] || { say "no package linux-source: files are generated"; return; }
     mkdir -p $peers
     work=$(mktemp -d "$PWD/$peers/sources.XXXXXX") || return
@@ -75,15 +83,18 @@ sources() {
         dpkg-deb --fsys-tarfile "$work"/*.deb |
         tar -x -C "$work" --wildcards --strip-components=3 '*.tar.xz'; then
         say "unpacking a part of it"
-        local directories="fs mm kernel lib block ipc init crypto"
-        [ -z "$full" ] || directories="$directories drivers net"
+        local few="fs mm kernel lib block ipc init crypto"
+        local many="$few net include drivers/gpu drivers/net"
+        local chosen=$few
+        [ -z "$full" ] || chosen=$many
         mkdir "$work/src"
         # shellcheck disable=SC2046,SC2086  # lists of words on purpose
-        tar -xf "$work"/*.tar.xz -C "$work/src" --strip-components=1 --wildcards \
-            $(printf '*/%s/* ' $directories) --no-wildcards-match-slash 2>/dev/null
-        (cd "$work/src" && tar -cf ../small.tar fs mm kernel lib block ipc init crypto) &&
-            mv "$work/small.tar" $small
-        [ -z "$full" ] || { tar -cf "$work/large.tar" -C "$work/src" . && mv "$work/large.tar" $large; }
+        tar -xf "$work"/*.tar.xz -C "$work/src" --strip-components=1 \
+            $(printf "$package/%s " $chosen)
+        # shellcheck disable=SC2086
+        tar -cf "$work/small.tar" -C "$work/src" $few && mv "$work/small.tar" $small
+        # shellcheck disable=SC2086
+        [ -z "$full" ] || { tar -cf "$work/large.tar" -C "$work/src" $many && mv "$work/large.tar" $large; }
     else
         say "$package cannot be fetched: files are generated"
     fi

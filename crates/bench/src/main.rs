@@ -54,7 +54,7 @@ struct Cli {
     /// does it run?
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Large trees and files: takes more than an hour and 40 GiB
+    /// Large trees and files: takes hours and 30 GiB
     #[arg(long)]
     full: bool,
     /// An archive of source code to work with, instead of generated files
