@@ -5,6 +5,7 @@
 #   make install DESTDIR=/tmp/package PREFIX=/usr
 #   make uninstall
 #   make test | demo | lint
+#   sudo make counts          requests and system calls of each operation
 #   make realwork             real programs in the mount, for some ten minutes
 #   make scale                big directories; as root also big trees
 #   sudo make bench           everybody compared, for some twenty minutes
@@ -35,7 +36,7 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test realwork demo bench scale conformance lint clean
+.PHONY: all install uninstall test realwork demo bench scale counts conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -92,6 +93,10 @@ scale: $(PROGRAM)
 	$(CARGO) build --release -p mini_fo_core --example scale
 	MINI_FO=$(abspath $(PROGRAM)) SCALE=$(abspath $(TARGET))/release/examples/scale \
 		scripts/scale.sh
+
+# DIR=/mnt/disk counts on another file system.
+counts: $(PROGRAM)
+	$(CARGO) run --quiet -p mini_fo --example counts -- $(PROGRAM) $(or $(DIR),$(TARGET))
 
 conformance: $(PROGRAM)
 	scripts/bench-setup.sh

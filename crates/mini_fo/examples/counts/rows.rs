@@ -234,7 +234,12 @@ pub fn all() -> Vec<Row> {
         row("absent name, again", files(), |d| (0..TIMES).try_for_each(|n| absent(d, n)), absent),
         row("open-read-close base, cold", files(), known, read),
         row("open-read-close base, warm", files(), read_all, read),
-        row("open-read-close storage", none(), |d| stored_files(d).and_then(|()| read_all(d)), read),
+        row(
+            "open-read-close storage",
+            none(),
+            |d| stored_files(d).and_then(|()| read_all(d)),
+            read,
+        ),
         row("readdir cold", dirs(), known, list),
         row("readdir warm", dirs(), list_all, list),
         row("readdir + lstat cold", dirs(), known, list_lstat),

@@ -14,6 +14,13 @@ pub struct Tally {
     pub transport: BTreeMap<String, u32>,
 }
 
+impl Tally {
+    /// Fewer requests first, then fewer calls.
+    pub fn weight(&self) -> (u32, u32) {
+        (self.requests.values().sum(), self.calls.values().sum())
+    }
+}
+
 /// Reads the traces in a directory. A call counts where it ended.
 pub fn read(dir: &Path, periods: &[(f64, f64)]) -> std::io::Result<Vec<Tally>> {
     let mut tallies: Vec<Tally> = periods.iter().map(|_| Tally::default()).collect();
@@ -57,6 +64,10 @@ impl Call<'_> {
             // Looking whether there is anything, and waiting.
             "read" if device && self.failed => {}
             "sched_yield" | "futex" | "clock_nanosleep" | "restart_syscall" => {}
+            // Memory and threads, now and then.
+            "mmap" | "munmap" | "mprotect" | "madvise" | "brk" | "clone3" | "rseq" | "gettid"
+            | "prctl" | "set_robust_list" | "sigaltstack" | "rt_sigprocmask" | "exit"
+            | "sched_getaffinity" | "umask" | "unshare" => {}
             "read" if device => {
                 count(&mut tally.transport, "read");
                 if let Some(name) = self.request() {
