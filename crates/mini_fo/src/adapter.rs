@@ -34,14 +34,16 @@ pub struct Adapter {
     dirs: Handles<OpenDir>,
     ids: Ids,
     most_nodes: usize,
+    /// STATX is answered.
+    birth_times: bool,
 }
 
 impl Adapter {
     /// Serves `overlay`, with its owners translated by `ids`.
-    pub fn new(overlay: Arc<Overlay>, ids: Ids) -> Adapter {
+    pub fn new(overlay: Arc<Overlay>, ids: Ids, birth_times: bool) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
         let (files, dirs) = (Files::new(), Handles::new());
-        Adapter { overlay, files, dirs, ids, most_nodes: bound::MOST }
+        Adapter { overlay, files, dirs, ids, most_nodes: bound::MOST, birth_times }
     }
 
     /// Other than the usual number of nodes may be known; `None`: the usual one.
@@ -377,6 +379,11 @@ impl FileSystem for Adapter {
     }
 
     fn statx(&self, req: &Request, _args: &StatxArgs) -> Result<StatxReply> {
+        if !self.birth_times {
+            // The kernel asks by GETATTR then, where what came with the name
+            // does not do.
+            return Err(Errno::NOSYS);
+        }
         let attr = self.overlay.getattr(NodeId(req.node))?;
         let btime = attr.btime.map(convert::timestamp);
         let AttrReply { attr, ttl } = self.attr_reply(req.node, &attr);

@@ -47,6 +47,8 @@ pub enum Opt {
     WholeCopies,
     /// How many objects may be known.
     MaxNodes,
+    /// Times of creation show.
+    BirthTimes,
     /// Mounts below the base are part of it.
     Submounts,
     /// Others change the base.
@@ -164,6 +166,14 @@ pub const SPECS: &[Spec] = &[
         "of how many files and directories the daemon may have to know at a time (4194304 if not \
          given; some 200 bytes each and the name): above that it asks the kernel to forget those \
          that nobody uses; needs Linux 6.18",
+    ),
+    spec(
+        "btime",
+        None,
+        Opt::BirthTimes,
+        "show times of creation (stat %w; that of a copied file is the time of its copy). \
+         Costs a second request for every file that a program asks for its time of creation, \
+         which programs in Rust always do",
     ),
     spec(
         "submounts",

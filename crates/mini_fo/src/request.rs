@@ -80,6 +80,8 @@ pub struct MountRequest {
     pub blocks_from: Option<u64>,
     /// How many nodes may be known; `None`: the usual number.
     pub max_nodes: Option<usize>,
+    /// Times of creation show.
+    pub birth_times: bool,
     /// Mounts below the base are shown.
     pub submounts: bool,
     /// Others change the base; how soon it is to be seen.
@@ -146,6 +148,7 @@ impl Typed {
             whole_copies: false,
             blocks_from: None,
             max_nodes: None,
+            birth_times: false,
             submounts: false,
             live_base: None,
             passthrough: true,
@@ -171,6 +174,7 @@ impl Typed {
                 Opt::WholeCopies => request.whole_copies = true,
                 Opt::BlocksFrom => request.blocks_from = Some(size(item)?),
                 Opt::MaxNodes => request.max_nodes = Some(max_nodes(item)?),
+                Opt::BirthTimes => request.birth_times = true,
                 Opt::Submounts => request.submounts = true,
                 Opt::LiveBase => request.live_base = Some(live_base(item)?),
                 Opt::Passthrough(on) => request.passthrough = on,

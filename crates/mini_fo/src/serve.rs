@@ -201,7 +201,7 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
     }
     let mount = Mount::new(&request.mountpoint, &options)
         .map_err(|error| Failure::new(code::MOUNT, error))?;
-    let adapter = Adapter::new(Arc::clone(overlay), request.ids.clone());
+    let adapter = Adapter::new(Arc::clone(overlay), request.ids.clone(), request.birth_times);
     let adapter = Arc::new(adapter.with_most_nodes(request.max_nodes));
     Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
 }

@@ -144,3 +144,22 @@ fn free_space_is_the_storage_s() {
     sh(&s.mnt, "dd if=/dev/zero of=new bs=1M count=8 status=none");
     assert_eq!(df(&s.mnt), df(&s.storage));
 }
+
+#[test]
+fn times_of_creation_show_if_asked_for() {
+    let Some(mut s) = unmounted() else { return };
+    for (options, shown) in [("rw", false), ("btime", true)] {
+        s.mount(&["-o", options]);
+        fs::write(s.at("made"), b"").expect("write");
+        let birth = |path: &Path| {
+            let stat = sh(Path::new("/"), &format!("stat -c %W {}", path.display()));
+            stat.trim().parse::<u64>().expect("seconds")
+        };
+        let real = birth(&s.storage.join("made"));
+        if real == 0 {
+            return skip("a storage without times of creation");
+        }
+        assert_eq!(birth(&s.at("made")), if shown { real } else { 0 });
+        s.umount();
+    }
+}
