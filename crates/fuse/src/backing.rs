@@ -1,10 +1,10 @@
 //! Files that the kernel reads and writes by itself (passthrough).
 
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use crate::device::Device;
 use crate::types::Result;
@@ -70,33 +70,39 @@ impl Drop for BackingId {
     }
 }
 
+thread_local! {
+    /// The capabilities of this thread: asking each time would double the
+    /// calls. Threads that serve requests keep theirs.
+    static HELD: Cell<Option<CapabilitySets>> = const { Cell::new(None) };
+}
+
 /// While it lives, the calling thread lacks `CAP_FSETID`.
 struct WithoutFsetid {
-    restore: bool,
+    restore: Option<CapabilitySets>,
 }
 
 impl WithoutFsetid {
     fn enter() -> Result<WithoutFsetid> {
-        let mut sets = capabilities(None)?;
-        if !sets.effective.contains(CapabilitySet::FSETID) {
-            return Ok(WithoutFsetid { restore: false });
+        let held = match HELD.get() {
+            Some(held) => held,
+            None => capabilities(None)?,
+        };
+        HELD.set(Some(held));
+        if !held.effective.contains(CapabilitySet::FSETID) {
+            return Ok(WithoutFsetid { restore: None });
         }
-        sets.effective.remove(CapabilitySet::FSETID);
-        set_capabilities(None, sets)?;
-        Ok(WithoutFsetid { restore: true })
-    }
-
-    fn leave() -> std::result::Result<(), Errno> {
-        let mut sets = capabilities(None)?;
-        sets.effective.insert(CapabilitySet::FSETID);
-        set_capabilities(None, sets)
+        let mut without = held;
+        without.effective.remove(CapabilitySet::FSETID);
+        // Refused if the thread has less by now.
+        set_capabilities(None, without).inspect_err(|_| HELD.set(None))?;
+        Ok(WithoutFsetid { restore: Some(held) })
     }
 }
 
 impl Drop for WithoutFsetid {
     fn drop(&mut self) {
-        if self.restore
-            && let Err(errno) = Self::leave()
+        if let Some(held) = self.restore
+            && let Err(errno) = set_capabilities(None, held)
         {
             tracing::error!(%errno, "cannot take CAP_FSETID back");
         }
