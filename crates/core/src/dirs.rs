@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::meta::{self, Index};
 use crate::overlay::Realm;
 use crate::sys::{self, Result, Spot};
-use crate::types::NodeId;
+use crate::types::{NodeId, Timestamp};
 
 pub(crate) use cache::DirCache;
 pub(crate) use changes::Mark;
@@ -41,6 +41,8 @@ pub(crate) struct Dir {
     unsynced: AtomicBool,
     /// How often META was written anew.
     rewrites: AtomicU64,
+    /// A recorded change time that the directory has left behind.
+    left_behind: Mutex<Option<Timestamp>>,
 }
 
 /// A base directory.
@@ -125,7 +127,30 @@ impl Dir {
             torn_at: Mutex::new(loaded.torn_at),
             unsynced: AtomicBool::new(true),
             rewrites: AtomicU64::new(0),
+            left_behind: Mutex::new(None),
         })
+    }
+
+    /// A storage directory that was made a moment ago, below no base. It has
+    /// no META yet.
+    pub fn made(node: NodeId, storage: OwnedFd) -> Dir {
+        Dir {
+            node,
+            base: None,
+            storage: OnceLock::from(storage),
+            meta: RwLock::default(),
+            mutate: Mutex::new(()),
+            journal: Mutex::new(None),
+            torn_at: Mutex::new(None),
+            unsynced: AtomicBool::new(true),
+            rewrites: AtomicU64::new(0),
+            left_behind: Mutex::new(None),
+        }
+    }
+
+    /// Nothing of the base shows in it, nor at a redirect.
+    pub fn shows_storage_only(&self) -> bool {
+        self.base.is_none() && self.meta.read().redirects().next().is_none()
     }
 
     /// The base directory it shows, if any.

@@ -13,6 +13,7 @@ mod file;
 mod find;
 mod flags;
 mod kept;
+mod lacks;
 mod link;
 mod listing;
 mod live;
@@ -75,6 +76,7 @@ pub struct Overlay {
     accesses: access::Accesses,
     realms: numbers::Realms,
     freed: numbers::Freed,
+    lacks: lacks::Lacks,
     /// Mounts below the base are shown.
     submounts: bool,
     /// Others change the base.
@@ -141,6 +143,7 @@ impl Overlay {
             partials,
             realms,
             freed: numbers::Freed::default(),
+            lacks: lacks::Lacks::new(),
             submounts: options.submounts,
             live: options.live_base.map(live::Live::new),
             root,

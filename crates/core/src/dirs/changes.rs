@@ -233,12 +233,15 @@ impl Dir {
     /// coarse its ctime may be the one of a change that they must not (tmpfs
     /// takes that of the removed entry at an unlink). `mutate` is held.
     pub fn seen(&self) {
-        if !self.meta.read().has_ctime(b".") {
+        let Some((shown, recorded)) = self.meta.read().ctime_record(b".") else { return };
+        // Time goes on: what differs once does not become equal again.
+        if shown == recorded || *self.left_behind.lock() == Some(recorded) {
             return;
         }
         let moved = self.writable().and_then(sys::stat_fd).and_then(|stat| {
             let real: Timestamp = stat.stx_ctime.into();
-            if self.shown_ctime(b".", real) == real {
+            if real != recorded {
+                *self.left_behind.lock() = Some(recorded);
                 return Ok(());
             }
             self.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown: real, real }])

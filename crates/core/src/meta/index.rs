@@ -88,10 +88,11 @@ impl Index {
         (recorded == real).then_some(shown)
     }
 
-    /// There is a record of the ctime of this name.
+    /// What is recorded of the ctime of this name: the one that shows, and
+    /// the real one for which it does.
     #[must_use]
-    pub fn has_ctime(&self, name: &[u8]) -> bool {
-        self.ctimes.contains_key(name)
+    pub fn ctime_record(&self, name: &[u8]) -> Option<(Timestamp, Timestamp)> {
+        self.ctimes.get(name).copied()
     }
 
     /// Mode, owner and group that an entry shows instead of its own.

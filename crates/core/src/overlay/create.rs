@@ -173,13 +173,10 @@ impl Overlay {
             return Err(Errno::EXIST);
         }
         self.drop_kept(dir, name)?;
-        let Some(spot) = dir.base_spot(name) else {
-            return Ok(());
-        };
-        match sys::absent(sys::stat(spot))? {
+        match self.base_stat(dir, name)? {
             None => Ok(()),
             // The storage's own place in the base is not to be had.
-            Some(stat) if self.is_storage_itself(&stat) => Err(Errno::PERM),
+            Some((stat, _)) if self.is_storage_itself(&stat) => Err(Errno::PERM),
             Some(_) => Err(Errno::EXIST),
         }
     }
@@ -247,6 +244,11 @@ impl Overlay {
             Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false, device };
         let node = self.adopt(parent, name, found);
         node.set_contents(Contents::Whole);
+        if node.is_dir() && self.live.is_none() {
+            // A new one has no META that would have to be looked for.
+            let fd = sys::open_dir(dir.writable()?, name)?;
+            self.dirs.insert(Dir::made(node.id, fd));
+        }
         let attr = self.show(&node, &stat, dir, name)?;
         let known = Arc::clone(&node);
         Ok((known, Entry { node: node.into_kernel(), attr }))

@@ -150,6 +150,25 @@ impl Overlay {
         Ok(Some((self.adopt(parent, name, found), stat)))
     }
 
+    /// As [`Overlay::find`], without attributes of what lies in the storage
+    /// and is known.
+    pub(super) fn find_node(
+        &self,
+        parent: &Arc<Node>,
+        dir: &Dir,
+        name: &[u8],
+    ) -> Result<Option<(NodeRef<'_>, Option<Statx>)>> {
+        if self.live.is_none()
+            && let Some(node) = self.table.child(parent.id, name)
+        {
+            let node = self.reference(node);
+            if node.in_storage() {
+                return Ok(Some((node, None)));
+            }
+        }
+        Ok(self.find(parent, dir, name)?.map(|(node, stat)| (node, Some(stat))))
+    }
+
     /// Makes a node of what was found, or takes the one that another name or
     /// another thread has made.
     pub(super) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
@@ -298,15 +317,32 @@ impl Overlay {
 
     /// Attributes and number of a base entry that is not hidden.
     fn base_entry(&self, dir: &Dir, name: &[u8]) -> Result<Option<(Statx, u64)>> {
-        let Some(spot) = dir.base_spot(name) else {
-            return Ok(None);
-        };
-        match sys::absent(sys::stat(spot))? {
-            Some(stat) if !self.is_storage_itself(&stat) => {
+        match self.base_stat(dir, name)? {
+            Some((stat, spot)) if !self.is_storage_itself(&stat) => {
                 Ok(Some((stat, self.realms.number(&stat, spot)?)))
             }
             _ => Ok(None),
         }
+    }
+
+    /// Attributes of a base entry that is not hidden, and where it is.
+    pub(super) fn base_stat<'a>(
+        &self,
+        dir: &'a Dir,
+        name: &'a [u8],
+    ) -> Result<Option<(Statx, Spot<'a>)>> {
+        let Some(spot) = dir.base_spot(name) else {
+            return Ok(None);
+        };
+        let fixed = self.live.is_none() && !self.submounts;
+        if fixed && self.lacks.knows(dir.node, name) {
+            return Ok(None);
+        }
+        let stat = sys::absent(sys::stat(spot))?;
+        if stat.is_none() && fixed {
+            self.lacks.note(dir.node, name);
+        }
+        Ok(stat.map(|stat| (stat, spot)))
     }
 
     /// A storage inside the base is not shown in the merged tree.

@@ -24,12 +24,12 @@ impl Overlay {
     /// ENOENT; EISDIR; EROFS; as `unlink(2)`.
     pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<()> {
         let (parent, dir) = self.dir_for_removal(parent, name)?;
-        let (node, stat) = self.find(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
+        let (node, stat) = self.find_node(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
         if node.is_dir() {
             return Err(Errno::ISDIR);
         }
-        if !node.in_storage() {
-            check_unprotected(&stat)?;
+        if let Some(stat) = stat.as_ref().filter(|_| !node.in_storage()) {
+            check_unprotected(stat)?;
         }
         if node.shared {
             self.prepare_index()?;
@@ -48,7 +48,7 @@ impl Overlay {
         let mark = if stored || !node.shared { None } else { Some(dir.mark(&[name])?) };
         self.hide(&dir, name)?;
         if let Some(mark) = mark {
-            let base = Some(&stat).filter(|_| !node.in_storage());
+            let base = stat.as_ref().filter(|_| !node.in_storage());
             self.lose_base_name(&node, base).inspect_err(|_| dir.roll_back(mark))?;
         }
         if stored {
@@ -76,16 +76,21 @@ impl Overlay {
     /// ENOENT; ENOTDIR; ENOTEMPTY; EROFS; as `rmdir(2)`.
     pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<()> {
         let (parent, dir) = self.dir_for_removal(parent, name)?;
-        let (node, stat) = self.find(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
+        let (node, stat) = self.find_node(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
         if !node.is_dir() {
             return Err(Errno::NOTDIR);
         }
-        if !node.in_storage() {
-            check_unprotected(&stat)?;
+        if let Some(stat) = stat.as_ref().filter(|_| !node.in_storage()) {
+            check_unprotected(stat)?;
         }
         let own = self.dir(&node)?;
         let (_lock, _own_lock) = lock_down(&dir, &own);
-        self.check_empty(&own)?;
+        // Of a directory that only the storage has, the storage tells.
+        let simple = node.in_storage() && own.shows_storage_only();
+        let simple = simple && self.base_stat(&dir, name)?.is_none();
+        if !simple {
+            self.check_empty(&own)?;
+        }
         let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
@@ -93,8 +98,17 @@ impl Overlay {
         dir.remove_redirect(name)?;
         let storage = dir.writable()?;
         if let Some(inner) = own.storage().filter(|_| node.in_storage()) {
-            with_access(inner, || remove_reserved(inner))?;
-            rustix::fs::unlinkat(storage, name, AtFlags::REMOVEDIR)?;
+            let remove = || rustix::fs::unlinkat(storage, name, AtFlags::REMOVEDIR);
+            match if simple { remove() } else { Err(Errno::NOTEMPTY) } {
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    if simple {
+                        self.check_empty(&own)?;
+                    }
+                    with_access(inner, || remove_reserved(inner))?;
+                    remove()?;
+                }
+                other => other?,
+            }
             self.drop_identity(&dir, name);
         } else {
             sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
@@ -142,10 +156,7 @@ impl Overlay {
 
     /// The record that hides a base entry; `None` where none shows.
     pub(super) fn whiteout(&self, dir: &Dir, name: &[u8]) -> Result<Option<Record>> {
-        let shows = match dir.base_spot(name) {
-            Some(spot) => sys::absent(sys::stat(spot))?.is_some(),
-            None => false,
-        };
+        let shows = self.base_stat(dir, name)?.is_some();
         Ok(shows.then(|| Record::Hide { name: name.into() }))
     }
 

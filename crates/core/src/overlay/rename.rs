@@ -53,10 +53,11 @@ impl Overlay {
         let (new_parent, new_dir) = self.writable_dir(new_parent)?;
         let from = End { parent, dir, name };
         let to = End { parent: new_parent, dir: new_dir, name: target_name };
-        let (source, _) = self.find(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
-        let target = match self.find(&to.parent, &to.dir, to.name)? {
+        let (source, _) =
+            self.find_node(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
+        let target = match self.find_node(&to.parent, &to.dir, to.name)? {
             Some((node, stat)) => {
-                if !node.in_storage() {
+                if let Some(stat) = stat.filter(|_| !node.in_storage()) {
                     check_unprotected(&stat)?;
                 }
                 Some(node)
@@ -256,7 +257,9 @@ impl Overlay {
         let stale = number.is_none() && to.dir.meta.read().has_identity(to.name);
         let mut arriving = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
         arriving.extend(number);
-        let marks = Marks::set(from, to)?;
+        // Where META has nothing to say there will be nothing to take back.
+        let says = whiteout.is_some() || !arriving.is_empty();
+        let marks = if says { Some(Marks::set(from, to)?) } else { None };
         let recorded = if Arc::ptr_eq(&from.dir, &to.dir) {
             let records: Vec<Record> = whiteout.into_iter().chain(arriving).collect();
             from.dir.append(&records)
@@ -266,7 +269,9 @@ impl Overlay {
         let moved = recorded
             .and_then(|()| rustix::fs::renameat(storage, from.name, to.dir.writable()?, to.name));
         if let Err(errno) = moved {
-            marks.roll_back(from, to);
+            if let Some(marks) = marks {
+                marks.roll_back(from, to);
+            }
             return Err(errno);
         }
         if let Err(errno) = self.hide(&to.dir, to.name) {
@@ -296,23 +301,23 @@ impl Overlay {
 }
 
 /// What META said of both ends of a rename.
-pub(super) struct Marks(Mark, Mark);
+pub(super) struct Marks(Mark, Option<Mark>);
 
 impl Marks {
     /// `mutate` of both directories is held, and stays so.
     pub fn set(from: &End<'_>, to: &End<'_>) -> Result<Marks> {
-        // The two may be one directory: each mark speaks of both names.
+        // The two may be one directory: one mark speaks of both names.
         let same = Arc::ptr_eq(&from.dir, &to.dir);
-        let (both, first, second) = ([from.name, to.name], [from.name], [to.name]);
+        let (both, first) = ([from.name, to.name], [from.name]);
         let from_names: &[&[u8]] = if same { &both } else { &first };
-        let to_names: &[&[u8]] = if same { &both } else { &second };
-        Ok(Marks(from.dir.mark(from_names)?, to.dir.mark(to_names)?))
+        let second = if same { None } else { Some(to.dir.mark(&[to.name])?) };
+        Ok(Marks(from.dir.mark(from_names)?, second))
     }
 
     pub fn roll_back(self, from: &End<'_>, to: &End<'_>) {
         from.dir.roll_back(self.0);
-        if !Arc::ptr_eq(&from.dir, &to.dir) {
-            to.dir.roll_back(self.1);
+        if let Some(second) = self.1 {
+            to.dir.roll_back(second);
         }
     }
 }
