@@ -67,6 +67,10 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+// Tests share files with those of the finished library.
+#[cfg(test)]
+extern crate self as fuse_server;
+
 mod args;
 mod backing;
 mod buffer;

@@ -267,8 +267,18 @@ impl<F: FileSystem> Uring<F> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Makes the next sessions of this thread offer places that are too small.
+    static TOO_SMALL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// What the kernel asks for: `max(FUSE_MIN_READ_BUFFER, max_write, max_pages)`.
 fn payload_size(negotiated: &Negotiated) -> usize {
+    #[cfg(test)]
+    if TOO_SMALL.get() {
+        return crate::abi::MIN_READ_BUFFER;
+    }
     let pages = usize::from(negotiated.max_pages) * rustix::param::page_size();
     pages.max(negotiated.max_write as usize).max(crate::abi::MIN_READ_BUFFER)
 }

@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::io_uring::{
@@ -220,6 +221,11 @@ impl Ring {
             match entered {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
+                // Short of memory. Somebody waits for an answer that is in
+                // the queue, so it is not for us to give up.
+                Err(Errno::AGAIN | Errno::BUSY | Errno::NOMEM) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 Err(errno) => return Err(errno),
             }
         }

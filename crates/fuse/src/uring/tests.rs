@@ -1,14 +1,24 @@
 //! Requests as the kernel puts them into a place, without a kernel.
 
+use std::time::Duration;
+
 use super::*;
 use crate::abi::opcode;
 use crate::init::{Config, InitFlags, negotiate};
-use crate::types::{Attr, Entry as Found, Request, Result as Done};
+use crate::types::{Attr, AttrReply, Entry as Found, Request, Result as Done};
 use crate::{ReadArgs, SetXattrArgs, WriteArgs, wire};
+
+#[path = "../../tests/common/rings.rs"]
+mod rings;
 
 struct Fake;
 
 impl FileSystem for Fake {
+    fn getattr(&self, _: &Request, _: Option<u64>) -> Done<AttrReply> {
+        let attr = Attr { ino: 1, mode: libc::S_IFDIR | 0o755, nlink: 1, ..Attr::default() };
+        Ok(AttrReply { attr, ttl: Duration::ZERO })
+    }
+
     fn lookup(&self, _: &Request, name: &[u8]) -> Done<Found> {
         match name {
             b"panic" => panic!("as asked for"),
@@ -97,4 +107,33 @@ fn large_data_either_way() {
     let payload = [&b"user.a\0"[..], &[6; 60_000]].concat();
     let done = serve(opcode::SETXATTR, &wire::bytes_of(&set)[..8], &payload, payload.len());
     assert_eq!((done.0, done.1), (0, 0));
+}
+
+/// The kernel refuses all places, after it was told that there would be some:
+/// everything comes through `/dev/fuse`, also what has waited.
+#[test]
+fn refused_after_init() {
+    use crate::{Mount, MountOptions, Session, TransportChoice};
+    let Some(_allowed) = rings::Allowed::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Ok(mount) = Mount::new(dir.path(), &MountOptions::default()) else { return };
+    let config = Config { transport: TransportChoice::Uring, ..Config::default() };
+    let session = Session::new(mount, Arc::new(Fake), &config).unwrap();
+    let stop = session.stop_handle();
+    let waits = std::thread::spawn({
+        let path = dir.path().join("gone");
+        move || std::fs::symlink_metadata(path).unwrap_err().kind()
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    let server = std::thread::spawn(move || {
+        super::super::TOO_SMALL.set(true);
+        session.run()
+    });
+    assert_eq!(waits.join().unwrap(), std::io::ErrorKind::NotFound);
+    let path = dir.path().join("gone");
+    for _ in 0..100 {
+        assert!(!path.exists());
+    }
+    stop.stop().unwrap();
+    server.join().unwrap().unwrap();
 }

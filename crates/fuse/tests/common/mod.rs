@@ -7,8 +7,9 @@ mod memfs;
 pub mod rings;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use fuse_server::{
     Config, Mount, MountError, MountOptions, Negotiated, Notifier, Session, SessionError,
@@ -16,6 +17,26 @@ use fuse_server::{
 };
 
 pub use memfs::MemFs;
+
+/// Time that a test may have its file system for: a request that is lost would
+/// hold it forever.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Breaks the connection of a test that takes too long, so that everybody who
+/// waits for an answer gets an error.
+fn watch(stop: StopHandle) -> mpsc::Sender<()> {
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("a test has taken more than {PATIENCE:?}: its connection is broken");
+            if let Err(error) = stop.abort() {
+                eprintln!("{error}");
+                std::process::abort();
+            }
+        }
+    });
+    done
+}
 
 /// A mounted [`MemFs`], unmounted when dropped, also by a failing test.
 pub struct Mounted {
@@ -25,6 +46,7 @@ pub struct Mounted {
     pub stop: StopHandle,
     pub transport: Transport,
     server: Option<JoinHandle<Result<(), SessionError>>>,
+    _watch: mpsc::Sender<()>,
     _rings: Option<rings::Allowed>,
     dir: tempfile::TempDir,
 }
@@ -62,6 +84,7 @@ impl Mounted {
             negotiated: session.negotiated().clone(),
             notifier: session.notifier(),
             stop: session.stop_handle(),
+            _watch: watch(session.stop_handle()),
             transport: session.transport(),
             _rings: allowed,
             server: Some(std::thread::spawn(|| session.run())),
