@@ -94,6 +94,13 @@ impl Overlay {
         stat.is_ok_and(|stat| self.access_moves(&node, &stat))
     }
 
+    /// The same of reading an open file.
+    pub fn reading_is_due(&self, file: &OpenFile) -> bool {
+        let (mode, node) = (file.mode(), file.node());
+        let reads = !mode.write && !mode.no_access_time && node.in_storage();
+        file.access_is_due() || reads && self.access_is_due(node.id)
+    }
+
     /// The same, of an object whose attributes are known.
     pub(super) fn access_moves(&self, node: &Node, stat: &Statx) -> bool {
         let real = stat.stx_atime.into();

@@ -152,7 +152,6 @@ impl Overlay {
 
     /// chown and chmod: in the storage, and in META where that cannot hold it.
     fn set_owner_and_mode(&self, node: &Arc<Node>, changes: &SetAttr) -> Result<()> {
-        let before = self.attr_of(node)?;
         let kept = self.kept(node)?.owner.is_some();
         let set = self.at(node, |spot, _| {
             if changes.uid.is_some() || changes.gid.is_some() {
@@ -164,7 +163,8 @@ impl Overlay {
             Err(errno) if !cannot_hold(errno) || self.is_protected(node) => Err(errno),
             Ok(()) if !kept => Ok(()),
             Err(Errno::OPNOTSUPP) if node.kind() == libc::S_IFLNK && !kept => set,
-            _ => self.keep_owner(node, &before, changes),
+            // What was changed before one call was refused is in `changes`.
+            _ => self.keep_owner(node, &self.attr_of(node)?, changes),
         }
     }
 

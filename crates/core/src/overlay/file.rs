@@ -83,9 +83,9 @@ impl OpenFile {
         self.opened.read().partial().cloned()
     }
 
-    /// The next reading moves the time of access: what is cached must not be
-    /// read unseen.
-    pub fn access_is_due(&self) -> bool {
+    /// It was opened on the base, and the next reading moves the time of
+    /// access: what is cached must not be read unseen.
+    pub(super) fn access_is_due(&self) -> bool {
         self.access_due.load(Ordering::Relaxed)
     }
 
@@ -143,8 +143,10 @@ impl Overlay {
             }
             self.truncate_opened(&node, &opened, mode)?;
         }
+        // Of storage files it is found out when somebody asks.
         let due = !mode.no_access_time
             && !mode.write
+            && !opened.in_storage
             && sys::stat_fd(&opened.fd).is_ok_and(|stat| self.access_moves(&node, &stat));
         let (number, opened) = (self.next_handle(), RwLock::new(Arc::new(opened)));
         let access_due = AtomicBool::new(due);

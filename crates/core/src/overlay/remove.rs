@@ -46,7 +46,13 @@ impl Overlay {
             true => sys::absent(sys::stat(Spot::At(storage, name)))?.is_some(),
         };
         let mark = if stored || !node.shared { None } else { Some(dir.mark(&[name])?) };
-        self.hide(&dir, name)?;
+        let plain = !node.shared && !node.in_storage() && place.base == BaseRef::SameName;
+        if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
+            // The base was seen to have it.
+            dir.append(&[Record::Hide { name: name.into() }])?;
+        } else {
+            self.hide(&dir, name)?;
+        }
         if let Some(mark) = mark {
             let base = stat.as_ref().filter(|_| !node.in_storage());
             self.lose_base_name(&node, base).inspect_err(|_| dir.roll_back(mark))?;

@@ -143,7 +143,7 @@ impl Files {
             Grant::Cached { .. } if file.is_generated() => OpenFlags::DIRECT_IO,
             Grant::Passthrough { .. } => OpenFlags::PASSTHROUGH,
             Grant::Cached { direct: true, .. } => OpenFlags::DIRECT_IO,
-            Grant::Cached { keep, .. } if keep && known && !file.access_is_due() => {
+            Grant::Cached { keep, .. } if keep && known && !overlay.reading_is_due(&file) => {
                 OpenFlags::KEEP_CACHE
             }
             Grant::Cached { .. } => OpenFlags::empty(),
