@@ -197,3 +197,40 @@ fn mounts_below_the_base_are_not_seen() {
     sh(&s.mnt, "touch empty/ours; ls empty | grep -q ours");
     sh(&s.base, "umount empty");
 }
+
+/// What `list -v` says of the mount, and the log.
+fn told(s: &mut Scene, options: &str) -> [String; 2] {
+    let log = s.mnt.with_extension("log");
+    let _ = fs::remove_file(&log);
+    s.mount(&["-o", &format!("{options},log={}", log.display())]);
+    let list = mini_fo(&["list", "-v"]).ok();
+    let at = list.find(s.mnt.to_str().expect("UTF-8")).expect("listed");
+    let own = list[at..].split("\n/").next().expect("its part").to_owned();
+    s.umount();
+    [own, fs::read_to_string(log).expect("the log")]
+}
+
+#[test]
+fn what_a_mount_got_is_told_and_how_to_get_more() {
+    let Some(mut s) = unmounted() else { return };
+    let [list, log] = told(&mut s, "transport=classic,nopassthrough");
+    for line in ["requests classic", "data     cached", "features "] {
+        assert!(list.contains(line), "{line} in {list}");
+    }
+    assert!(log.contains("requests by classic, data cached, "), "{log}");
+    let declined = "passthrough was declined (nopassthrough)";
+    for unused in ["io_uring was not asked for (transport=classic)", declined] {
+        assert!(list.contains(unused) && log.contains(unused), "{unused} in {list} and {log}");
+    }
+    // The defaults: whichever way requests come, the other one is explained.
+    let [list, log] = told(&mut s, "rw");
+    if list.contains("requests io_uring") {
+        assert!(log.contains("requests by io_uring") && !list.contains("io_uring was not"));
+    } else {
+        let reasons = ["--enable-uring", "Linux 6.14", "io_uring cannot be used", "CPUs"];
+        assert!(reasons.iter().any(|why| list.contains(why) && log.contains(why)), "{list}");
+    }
+    assert!(!list.contains(declined), "{list}");
+    let explained = list.contains("passthrough needs root") || list.contains("Linux 6.9");
+    assert!(list.contains("data     passthrough") != explained, "{list}");
+}
