@@ -325,26 +325,6 @@ impl Overlay {
         }
     }
 
-    /// Attributes of a base entry that is not hidden, and where it is.
-    pub(super) fn base_stat<'a>(
-        &self,
-        dir: &'a Dir,
-        name: &'a [u8],
-    ) -> Result<Option<(Statx, Spot<'a>)>> {
-        let Some(spot) = dir.base_spot(name) else {
-            return Ok(None);
-        };
-        let fixed = self.live.is_none() && !self.submounts;
-        if fixed && self.lacks.knows(dir.node, name) {
-            return Ok(None);
-        }
-        let stat = sys::absent(sys::stat(spot))?;
-        if stat.is_none() && fixed {
-            self.lacks.note(dir.node, name);
-        }
-        Ok(stat.map(|stat| (stat, spot)))
-    }
-
     /// A storage inside the base is not shown in the merged tree.
     pub(super) fn is_storage_itself(&self, stat: &Statx) -> bool {
         self.hidden == Some((device(stat), stat.stx_ino))

@@ -8,7 +8,11 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
+use rustix::fs::Statx;
 
+use super::Overlay;
+use crate::dirs::Dir;
+use crate::sys::{self, Result, Spot};
 use crate::types::NodeId;
 
 const SHARDS: usize = 16;
@@ -55,6 +59,28 @@ impl Lacks {
         let slots = shard.lock();
         let known = slots.get(at).and_then(Option::as_ref);
         known.is_some_and(|(node, known)| *node == dir && **known == *name)
+    }
+}
+
+impl Overlay {
+    /// Attributes of a base entry that is not hidden, and where it is.
+    pub(super) fn base_stat<'a>(
+        &self,
+        dir: &'a Dir,
+        name: &'a [u8],
+    ) -> Result<Option<(Statx, Spot<'a>)>> {
+        let Some(spot) = dir.base_spot(name) else {
+            return Ok(None);
+        };
+        let fixed = self.live.is_none() && !self.submounts;
+        if fixed && self.lacks.knows(dir.node, name) {
+            return Ok(None);
+        }
+        let stat = sys::absent(sys::stat(spot))?;
+        if stat.is_none() && fixed {
+            self.lacks.note(dir.node, name);
+        }
+        Ok(stat.map(|stat| (stat, spot)))
     }
 }
 
