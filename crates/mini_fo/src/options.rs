@@ -47,8 +47,8 @@ pub enum Opt {
     WholeCopies,
     /// How many objects may be known.
     MaxNodes,
-    /// Times of creation show.
-    BirthTimes,
+    /// Times of creation do not show.
+    NoBirthTimes,
     /// Mounts below the base are part of it.
     Submounts,
     /// Others change the base.
@@ -168,12 +168,11 @@ pub const SPECS: &[Spec] = &[
          that nobody uses; needs Linux 6.18",
     ),
     spec(
-        "btime",
+        "nobtime",
         None,
-        Opt::BirthTimes,
-        "show times of creation (stat %w; that of a copied file is the time of its copy). \
-         Costs a second request for every file that a program asks for its time of creation, \
-         which programs in Rust always do",
+        Opt::NoBirthTimes,
+        "show no times of creation (stat %w). Saves a second request for every file that a \
+         program asks for its time of creation, which programs in Rust always do",
     ),
     spec(
         "submounts",

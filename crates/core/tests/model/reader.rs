@@ -156,7 +156,9 @@ fn content(path: &Path, dirs: &Dirs<'_>) -> Vec<u8> {
     assert_eq!(base.len() as u64, decimal(size));
     let (mut block, mut limit, mut states) = (4096, base.len(), Vec::new());
     let map = dirs.index.join(format!("p{}", std::str::from_utf8(id).unwrap()));
-    if let Ok(map) = std::fs::read(map) {
+    let map = std::fs::read(map).unwrap_or_default();
+    // One that is empty, or was never written, says nothing.
+    if map.first().is_some_and(|byte| *byte != 0) {
         let line = map.split(|byte| *byte == b'\n').next().unwrap();
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let [b"mini_fo", b"map", b"1", size, end] = fields[..] else { panic!("{line:?}") };
