@@ -32,7 +32,7 @@ fn main() -> std::io::Result<()> {
         std::process::exit(2);
     };
     let dir = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let options = args.next().unwrap_or_else(|| "transport=classic".into());
+    let options = args.next().unwrap_or_else(|| "transport=classic,nobtime".into());
     let mut least = series(Path::new(&program), &dir, &options)?;
     for _ in 1..SERIES {
         let again = series(Path::new(&program), &dir, &options)?;
