@@ -36,9 +36,9 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> 
     while source < end {
         let want = usize::try_from((end - source).min(PIECE)).unwrap_or(usize::MAX);
         match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), want) {
-            Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            Ok(1..) | Err(Errno::INTR) => {}
+            // At the end, or so says a file system that cannot do it.
+            Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 return copy_buffered(from, to, source, end);
             }
             Err(errno) => return Err(errno),

@@ -75,8 +75,11 @@ impl Overlay {
         self.prepare_map(partial)?;
         partial.before_write(&buffered(file, opened)?, start, end)?;
         let written = put(file, opened, data, offset)?;
-        partial.written(start, start + written as u64, end)?;
-        Ok(written)
+        let counts = partial.written(start, start + written as u64, end)? - start;
+        match usize::try_from(counts).unwrap_or(written) {
+            0 if written > 0 => Err(Errno::NOSPC),
+            counts => Ok(counts),
+        }
     }
 
     /// Hands a file to the device, and what META says of its name.
@@ -99,7 +102,7 @@ impl Overlay {
             self.shared.dir()?.sync_meta()?;
         }
         if let Some(partial) = opened.partial() {
-            partial.make_firm(opened.fd(), self.ordering, true)?;
+            partial.make_firm(opened.fd(), true)?;
         }
         if datasync { rustix::fs::fdatasync(opened.fd()) } else { rustix::fs::fsync(opened.fd()) }
     }
@@ -125,6 +128,12 @@ impl Overlay {
         }
         let mode = FallocateFlags::from_bits_retain(mode);
         let opened = self.current(file)?;
+        if let Some(partial) = opened.partial()
+            && !partial.may_grow()
+        {
+            let _lock = partial.writing.lock();
+            self.prepare_map(partial)?;
+        }
         if let Some(partial) = opened.partial()
             && !FallocateFlags::KEEP_SIZE.contains(mode)
         {

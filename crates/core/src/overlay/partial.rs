@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FsWord, OFlags, Statx};
+use rustix::fs::{AtFlags, FsWord, OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -56,6 +56,9 @@ const SMALL_REST: u64 = 128 << 20;
 
 /// So many missing bytes are fetched once nobody writes the file any more.
 const WORTH_FETCHING: u64 = 1 << 20;
+
+/// So many closed files may wait to be settled.
+const CLOSED_MAX: usize = 64;
 
 /// What a copy-up is for, which decides what of the data is copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +112,10 @@ struct Closed {
 impl Partials {
     /// As the user wants it in a storage whose root META is `root`.
     pub fn new(storage: &OwnedFd, root: &Index, options: &OpenOptions) -> Partials {
-        let kind = rustix::fs::fstatfs(storage).map(|stat| stat.f_type);
+        let stat = rustix::fs::fstatfs(storage);
+        // A larger block may be there without all that the map says of it.
+        let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= map::BLOCK_MIN;
+        let kind = stat.map(|stat| if small(&stat) { stat.f_type } else { 0 });
         let exist = root.features().any(|word| word == FEATURE_PARTIAL);
         Partials {
             allowed: !options.whole_copies && matches!(kind, Ok(TMPFS | EXT4 | XFS | BTRFS)),
@@ -256,16 +262,28 @@ impl Overlay {
         if let Some(known) = self.partials.open(node.id) {
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
+        let _lock = node.copy_up.lock();
+        self.make_partial_file(node, storage)
+    }
+
+    /// Makes the shared state of a partial file, unless somebody has. The lock
+    /// `copy_up` of the node is held: the mark goes away only by this state, or
+    /// under the same lock where there is none.
+    fn make_partial_file(
+        &self,
+        node: &Arc<Node>,
+        storage: &OwnedFd,
+    ) -> Result<Option<Arc<PartialFile>>> {
+        if let Some(known) = self.partials.open(node.id) {
+            return Ok(Some(known).filter(|known| !known.is_whole()));
+        }
         let Some(mark) = read_mark(Spot::Fd(storage.as_fd()))? else {
             node.set_contents(Contents::Whole);
             return Ok(None);
         };
         let (base, map) = (self.open_marked(&mark)?, self.open_map(&mark)?);
-        let fresh = Arc::new(PartialFile::new(mark, base, storage, map)?);
+        let fresh = Arc::new(PartialFile::new(mark, base, storage, map, self.ordering)?);
         let mut open = self.partials.open.lock();
-        if let Some(known) = open.get(&node.id).and_then(Weak::upgrade) {
-            return Ok(Some(known));
-        }
         open.retain(|_, file| file.strong_count() > 0);
         open.insert(node.id, Arc::downgrade(&fresh));
         Ok(Some(fresh))
@@ -307,7 +325,7 @@ impl Overlay {
     /// is held.
     pub(super) fn prepare_map(&self, partial: &PartialFile) -> Result<()> {
         if partial.is_recorded() {
-            return Ok(());
+            return partial.record_limit();
         }
         let index = self.prepare_index()?;
         // What a power cut left of one counts as nothing.

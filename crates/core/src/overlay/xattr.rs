@@ -105,7 +105,9 @@ impl Overlay {
             // It would open or close the storage directory itself.
             return Err(Errno::OPNOTSUPP);
         }
-        self.copy_up(&node, Need::Attributes)?;
+        // An ACL changes the mode.
+        let closes = name == b"system.posix_acl_access" && !self.partials.may_have(0);
+        self.copy_up(&node, if closes { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
             match self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags)) {
                 Err(errno)

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::map::Map;
@@ -32,6 +32,8 @@ pub(in crate::overlay) struct PartialFile {
     whole: AtomicBool,
     /// Something was written since it was opened.
     pub changed: AtomicBool,
+    /// How data is made to reach the device.
+    order: copy_up::Ordering,
 }
 
 impl PartialFile {
@@ -45,13 +47,14 @@ impl PartialFile {
         base: OwnedFd,
         storage: &OwnedFd,
         map_file: Option<OwnedFd>,
+        order: copy_up::Ordering,
     ) -> Result<PartialFile> {
         let mut map = match map_file {
             Some(file) => Map::load(file, mark.size, storage)?,
             None => Map::empty(mark.size),
         };
-        // Cut off, and a crash came before that was recorded; where nothing may
-        // be written, it is enough to know.
+        // Cut off, and a crash came before that was recorded, which is made up
+        // for before the file can grow.
         let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
         Ok(PartialFile {
             mark,
@@ -60,6 +63,7 @@ impl PartialFile {
             writing: Mutex::new(()),
             whole: AtomicBool::new(false),
             changed: AtomicBool::new(false),
+            order,
         })
     }
 
@@ -102,12 +106,26 @@ impl PartialFile {
     /// A change of `start..end` needs the map.
     pub fn concerns(&self, start: u64, end: u64) -> bool {
         let map = self.map.read();
+        if !map.limit_is_recorded() && !self.is_whole() {
+            return true;
+        }
         let end = end.min(map.limit());
         if self.is_whole() || start >= end {
             return false;
         }
         let (stored, to) = map.run(start, end);
         !stored || to < end
+    }
+
+    /// The file may grow: whoever loads the map would not show what the base
+    /// has in place of what was cut off.
+    pub fn may_grow(&self) -> bool {
+        self.is_whole() || self.map.read().limit_is_recorded()
+    }
+
+    /// Records from where on the data is the storage's, unless it is.
+    pub fn record_limit(&self) -> Result<()> {
+        self.map.write().record_limit()
     }
 
     /// Takes a file to record the map in.
@@ -166,16 +184,33 @@ impl PartialFile {
         if last != first && end < (last + block).min(limit) {
             self.fetch(target, last, last + block)?;
         }
-        Ok(())
+        let tail = limit / block * block;
+        if end > tail && self.shares_tail(target)? {
+            self.fetch(target, tail, limit)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Of a write of `start..end` all up to `done` was written, and is in the
-    /// storage from now on. `writing` is held.
-    pub fn written(&self, start: u64, done: u64, end: u64) -> Result<()> {
+    /// What is behind the limit may be in one block of the file system with the
+    /// last that is before: that there is no hole says nothing then.
+    fn shares_tail(&self, target: &OwnedFd) -> Result<bool> {
+        let (limit, block, stored) = {
+            let map = self.map.read();
+            (map.limit(), map.block(), map.has(map.limit().saturating_sub(1)))
+        };
+        Ok(!stored && limit % block != 0 && sys::stat_fd(target)?.stx_size > limit)
+    }
+
+    /// Of a write of `start..end` all up to `done` was written. The result is up
+    /// to where it is in the storage from now on. `writing` is held.
+    pub fn written(&self, start: u64, done: u64, end: u64) -> Result<u64> {
         let mut map = self.map.write();
-        // Of a block that was not filled the rest is still the base's.
-        let done = if done < end { done / map.block() * map.block() } else { done };
-        map.set(start, done)
+        // Of a block that was not filled the rest is still the base's, so none
+        // of it counts.
+        let cut = done < end && !map.has(done);
+        let done = if cut { (done / map.block() * map.block()).max(start) } else { done };
+        map.set(start, done).map(|()| done)
     }
 
     /// Copies what is missing of `start..end` from the base. `writing` is held.
@@ -187,6 +222,13 @@ impl PartialFile {
             if !stored {
                 // With its holes filled: see `Map::load`.
                 copy_buffered(&self.base, target, at, to)?;
+                if sys::stat_fd(&self.base)?.stx_size < to {
+                    return Err(Errno::IO);
+                }
+                let tail = to == self.limit() && self.shares_tail(target)?;
+                if tail && self.order != copy_up::Ordering::None {
+                    rustix::fs::fdatasync(target)?;
+                }
                 self.written(at, to, to)?;
             }
             at = to;
@@ -207,8 +249,10 @@ impl PartialFile {
             let mut at = from;
             while at < end {
                 let (stored, to) = self.map.read().run(at, end);
-                if !stored {
+                if !stored && clear(target, at, to)? {
                     copy_extents(&self.base, target, at, to)?;
+                } else if !stored {
+                    copy_buffered(&self.base, target, at, to)?;
                 }
                 at = to;
             }
@@ -243,7 +287,8 @@ impl PartialFile {
 
     /// Hands the data to the device, with what says where it is there, and then
     /// records what that makes firm. `sync`: the record reaches the device, too.
-    pub fn make_firm(&self, storage: &OwnedFd, order: copy_up::Ordering, sync: bool) -> Result<()> {
+    pub fn make_firm(&self, storage: &OwnedFd, sync: bool) -> Result<()> {
+        let order = self.order;
         let (seen, file) = {
             let map = self.map.read();
             (map.states(), map.file()?)
@@ -258,9 +303,28 @@ impl PartialFile {
     }
 }
 
+/// Frees what is data of `start..end`: writes that failed may have left it, and
+/// it would show where the base has holes. `false`: the file system cannot.
+fn clear(target: &OwnedFd, start: u64, end: u64) -> Result<bool> {
+    match rustix::fs::seek(target, SeekFrom::Data(start)) {
+        Ok(data) if data >= end => return Ok(true),
+        Err(Errno::NXIO) => return Ok(true),
+        Ok(_) | Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(target, flags, start, end - start) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
 /// Reading moves the time of access of the storage file, whichever layer has
 /// the data.
 fn touch(storage: &OwnedFd, at: u64) {
     // A handle that passes the page cache by may refuse one byte: then not.
     let _ = rustix::io::pread(storage, &mut [0], at);
 }
+
+#[cfg(test)]
+mod tests;

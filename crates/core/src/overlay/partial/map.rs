@@ -11,7 +11,7 @@ use crate::sys::{self, Result};
 const HEADER: usize = 4096;
 
 /// Smallest block, in bytes: the one of most file systems and of a page.
-const BLOCK_MIN: u64 = 4096;
+pub(super) const BLOCK_MIN: u64 = 4096;
 
 /// Most blocks of a file; larger files have larger blocks. A map is a quarter
 /// of this many bytes in memory.
@@ -30,6 +30,8 @@ pub(super) struct Map {
     block: u64,
     /// From this byte on everything is in the storage.
     limit: u64,
+    /// The limit has still to be recorded.
+    unsaid: bool,
     /// Two bits for each block, the lowest first.
     states: Vec<u8>,
     /// Where this is recorded; `None` as long as there is nothing to record.
@@ -44,7 +46,7 @@ impl Map {
             block *= 2;
         }
         let bytes = usize::try_from(size.div_ceil(block).div_ceil(4)).unwrap_or(usize::MAX);
-        Map { block, limit: size, states: vec![0; bytes], file: None }
+        Map { block, limit: size, unsaid: false, states: vec![0; bytes], file: None }
     }
 
     /// As recorded in `file`, for a file whose base object has `size` bytes
@@ -64,8 +66,10 @@ impl Map {
             }
             map.limit = limit;
             read_fully(&file, &mut map.states, HEADER as u64)?;
-            map.drop_holes(storage)?;
             map.file = Some(file);
+            // First, lest the end of the file be taken for a hole in its last block.
+            let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
+            map.drop_holes(storage)?;
         }
         Ok(map)
     }
@@ -107,9 +111,26 @@ impl Map {
         if size >= self.limit {
             return Ok(());
         }
-        self.limit = size;
-        let file = self.file.as_ref().ok_or(Errno::BADF)?;
-        write_fully(file, &header(self.block, size), 0)
+        (self.limit, self.unsaid) = (size, true);
+        self.record_limit()
+    }
+
+    /// Records the limit, if it is not what the file says.
+    ///
+    /// # Errors
+    /// As `pwrite(2)`; EBADF: there is no file to record in.
+    pub fn record_limit(&mut self) -> Result<()> {
+        if self.unsaid {
+            let file = self.file.as_ref().ok_or(Errno::BADF)?;
+            write_fully(file, &header(self.block, self.limit), 0)?;
+            self.unsaid = false;
+        }
+        Ok(())
+    }
+
+    /// Whoever loads this would find the limit.
+    pub fn limit_is_recorded(&self) -> bool {
+        !self.unsaid
     }
 
     /// From this byte on everything is in the storage.
@@ -170,7 +191,7 @@ impl Map {
     pub fn record_in(&mut self, file: OwnedFd) -> Result<()> {
         write_fully(&file, &header(self.block, self.limit), 0)?;
         rustix::fs::ftruncate(&file, (HEADER + self.states.len()) as u64)?;
-        self.file = Some(file);
+        (self.file, self.unsaid) = (Some(file), false);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
+use super::{CLOSED_MAX, MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
 use crate::meta::Record;
 use crate::node::{Contents, Node};
 use crate::overlay::file::OpenFile;
@@ -19,7 +19,8 @@ impl Overlay {
     /// Brings all data of a partial file into the storage, or as much as is to
     /// be there for `need`.
     pub(in crate::overlay) fn fill(&self, node: &Arc<Node>, need: Need) -> Result<()> {
-        if !self.is_partial(node)? {
+        // Opening it may be refused where only appending to it is allowed.
+        if !self.wants_all(need, 0) || !self.is_partial(node)? {
             return Ok(());
         }
         let flags = OFlags::WRONLY | OFlags::NONBLOCK;
@@ -33,7 +34,7 @@ impl Overlay {
         }
         match self.make_whole(node, &partial, &target) {
             // It stays partial: what will be written may still have room.
-            Err(Errno::NOSPC | Errno::DQUOT) => Ok(()),
+            Err(Errno::NOSPC | Errno::DQUOT) if need != Need::Data => Ok(()),
             other => other,
         }
     }
@@ -85,16 +86,27 @@ impl Overlay {
             // Its owner has closed the file to himself: the map tells it.
             Err(Errno::ACCESS | Errno::PERM) => {
                 self.prepare_map(partial)?;
+                // The record may overtake the journal.
+                self.sync_now(target)?;
                 partial.cut(0)?;
             }
             other => {
                 other?;
-                self.drop_map(partial.mark.map);
+                self.drop_unneeded_map(target, partial.mark.map);
             }
         }
         partial.set_whole();
         node.set_contents(Contents::Whole);
         Ok(())
+    }
+
+    /// Removes the map of a file whose mark was taken away. It must not be gone
+    /// as long as a power cut could bring the mark back.
+    fn drop_unneeded_map(&self, file: &OwnedFd, map: u64) {
+        let ordered = self.ordering != copy_up::Ordering::Sync;
+        if ordered || rustix::fs::fsync(file).is_ok() {
+            self.drop_map(map);
+        }
     }
 
     /// Cuts or extends a partial file.
@@ -109,6 +121,9 @@ impl Overlay {
         };
         let _lock = partial.writing.lock();
         if partial.is_whole() || size >= partial.limit() {
+            if !partial.may_grow() {
+                self.prepare_map(&partial)?;
+            }
             return rustix::fs::ftruncate(target, size);
         }
         let _slow = self.slow_section();
@@ -130,6 +145,8 @@ impl Overlay {
 
     /// Cuts a partial file to nothing; what the base has does not matter.
     fn empty_partial(&self, node: &Arc<Node>, target: &OwnedFd) -> Result<()> {
+        // Nobody may believe in the mark meanwhile.
+        let _making = node.copy_up.lock();
         if let Some(partial) = self.partials.open(node.id) {
             let _lock = partial.writing.lock();
             rustix::fs::ftruncate(target, 0)?;
@@ -140,14 +157,14 @@ impl Overlay {
         match sys::remove_xattr(Spot::Fd(target.as_fd()), MARK) {
             Ok(()) | Err(Errno::NODATA) => {
                 if let Some(mark) = mark {
-                    self.drop_map(mark.map);
+                    self.drop_unneeded_map(target, mark.map);
                 }
                 node.set_contents(Contents::Whole);
                 Ok(())
             }
             // An empty file must not get back what the base has when it grows:
             // the map will tell.
-            Err(Errno::ACCESS | Errno::PERM) => match self.partial_file(node, target)? {
+            Err(Errno::ACCESS | Errno::PERM) => match self.make_partial_file(node, target)? {
                 Some(partial) => {
                     let _lock = partial.writing.lock();
                     self.unmark(node, &partial, target)
@@ -196,6 +213,12 @@ impl Overlay {
             return false;
         }
         let mut closed = self.partials.closed.lock();
+        if closed.files.len() >= CLOSED_MAX {
+            // Each has descriptors, of which there are not many.
+            drop(closed);
+            self.settle_one(file);
+            return false;
+        }
         closed.files.push(Arc::clone(file));
         !std::mem::replace(&mut closed.served, true)
     }
@@ -212,11 +235,13 @@ impl Overlay {
             if files.is_empty() {
                 return;
             }
-            for file in files {
-                let quarter = file.partial().map_or(0, |partial| partial.mark.size / 4);
-                self.settled(&file, WORTH_FETCHING.max(quarter));
-            }
+            files.iter().for_each(|file| self.settle_one(file));
         }
+    }
+
+    fn settle_one(&self, file: &OpenFile) {
+        let quarter = file.partial().map_or(0, |partial| partial.mark.size / 4);
+        self.settled(file, WORTH_FETCHING.max(quarter));
     }
 
     /// The same in a hurry: little is fetched.
@@ -242,7 +267,7 @@ impl Overlay {
                 return self.make_whole(file.node(), &partial, &target);
             }
         }
-        partial.make_firm(self.current(file)?.fd(), self.ordering, false)
+        partial.make_firm(self.current(file)?.fd(), false)
     }
 }
 
