@@ -354,7 +354,7 @@ impl Overlay {
         if node.is_indexed() {
             let (index, name) = (self.shared.dir()?, index_name(node.ino));
             attr.ctime = index.shown_ctime(name.as_bytes(), attr.ctime);
-            self.show_blocks(node, &mut attr)?;
+            self.show_blocks(node, &mut attr);
             if let Some(kept) = index.meta.read().kept(name.as_bytes()) {
                 kept::show(&mut attr, kept);
             }
@@ -363,7 +363,7 @@ impl Overlay {
         if let Some(kept) = dir.meta.read().kept(name) {
             kept::show(&mut attr, kept);
         }
-        self.show_blocks(node, &mut attr)?;
+        self.show_blocks(node, &mut attr);
         if !node.is_dir() {
             attr.ctime = dir.shown_ctime(name, attr.ctime);
             return Ok(attr);

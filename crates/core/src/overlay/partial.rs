@@ -7,6 +7,7 @@
 //! and hard links need not know of it.
 
 mod file;
+mod kept;
 mod map;
 mod mark;
 mod whole;
@@ -17,11 +18,11 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FsWord, OFlags, StatFs, Statx};
+use rustix::fs::{FsWord, OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
-use super::Overlay;
 use super::file::OpenFile;
+use super::{Overlay, copy_up};
 use crate::check::{FEATURE_PARTIAL, STORAGE_MARK};
 use crate::meta::{Index, Record};
 use crate::name::{file_name, parent};
@@ -200,6 +201,10 @@ impl Overlay {
         let _lock = self.root_dir.mutate.lock();
         let mark = |dir: BorrowedFd<'_>| sys::set_xattr(Spot::Fd(dir), STORAGE_MARK, b"1", 0);
         self.root_dir.unseen(mark, |()| Vec::new())?;
+        if self.ordering == copy_up::Ordering::Sync {
+            // META must not be there without it: the storage would be refused.
+            rustix::fs::fsync(sys::open_dir(self.storage.as_fd(), b".")?)?;
+        }
         self.add_feature(FEATURE_PARTIAL)?;
         self.ordering.write_out(|| self.root_dir.journal_file())?;
         self.partials.exist.store(true, Ordering::Release);
@@ -227,22 +232,33 @@ impl Overlay {
             Contents::Whole => Ok(false),
             Contents::Partial => Ok(true),
             Contents::Unknown => {
-                let partial = self.at(node, |spot, _| read_mark(spot))?.is_some();
+                let partial = self.at(node, |spot, _| match read_mark(spot) {
+                    Err(Errno::ACCESS) if self.is_closed(spot) => Ok(false),
+                    mark => Ok(mark?.is_some()),
+                })?;
                 node.set_contents(if partial { Contents::Partial } else { Contents::Whole });
                 Ok(partial)
             }
         }
     }
 
+    /// The file belongs to this user, who has closed it to himself: such ones
+    /// are not left partial.
+    fn is_closed(&self, spot: Spot<'_>) -> bool {
+        let user = rustix::process::geteuid().as_raw();
+        sys::stat(spot)
+            .is_ok_and(|stat| stat.stx_uid == user && !self.partials.may_have(stat.stx_mode.into()))
+    }
+
     /// Lets a partial file show the space that its base file occupies: programs
-    /// take few blocks for holes.
-    pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) -> Result<()> {
-        if self.is_partial(node)?
-            && let Some(mark) = self.at(node, |spot, _| read_mark(spot))?
+    /// take few blocks for holes. Where it cannot be told, its attributes count
+    /// all the same.
+    pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) {
+        if self.is_partial(node) == Ok(true)
+            && let Ok(Some(mark)) = self.at(node, |spot, _| read_mark(spot))
         {
             attr.blocks = attr.blocks.max(mark.blocks.min(attr.size.div_ceil(512)));
         }
-        Ok(())
     }
 
     /// The shared state of a partial file; `None`: it is whole. `storage`: its
@@ -313,49 +329,6 @@ impl Overlay {
             Errno::IO
         })
     }
-
-    fn open_map(&self, mark: &Mark) -> Result<Option<OwnedFd>> {
-        let Ok(index) = self.shared.dir() else { return Ok(None) };
-        let mode = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-        let spot = Spot::At(index.writable()?, &map_name(mark.map));
-        sys::absent(sys::open(spot, mode))
-    }
-
-    /// Makes sure that changes of a partial file can be recorded. Its `writing`
-    /// is held.
-    pub(super) fn prepare_map(&self, partial: &PartialFile) -> Result<()> {
-        if partial.is_recorded() {
-            return partial.record_limit();
-        }
-        let index = self.prepare_index()?;
-        // What a power cut left of one counts as nothing.
-        self.drop_map(partial.mark.map);
-        let name = map_name(partial.mark.map);
-        partial.record_in(sys::create(index.writable()?, &name, OFlags::RDWR, 0o600)?)
-    }
-
-    /// Removes a map; one that stays costs only its space.
-    fn drop_map(&self, map: u64) {
-        if let Ok(index) = self.shared.dir()
-            && let Ok(dir) = index.writable()
-        {
-            let _ = rustix::fs::unlinkat(dir, &*map_name(map), AtFlags::empty());
-        }
-    }
-
-    /// The kernel has forgotten an object whose last known name is gone
-    /// (`object`): if it was the last one, nobody needs its map. A map that stays
-    /// costs only its space.
-    pub(super) fn forget_partial(&self, node: &Node, object: &OwnedFd) {
-        if node.contents() == Contents::Whole || !self.partials.exist() {
-            return;
-        }
-        if sys::stat_fd(object).is_ok_and(|stat| stat.stx_nlink == 0)
-            && let Ok(Some(mark)) = read_mark(Spot::Fd(object.as_fd()))
-        {
-            self.drop_map(mark.map);
-        }
-    }
 }
 
 /// The mark of a storage file. EIO: it cannot be read.
@@ -376,11 +349,6 @@ pub(crate) fn read_mark(spot: Spot<'_>) -> Result<Option<Mark>> {
 fn is_made_up(spot: Spot<'_>) -> bool {
     let opened = sys::open_untraced(spot, OFlags::RDONLY | OFlags::NONBLOCK);
     opened.is_ok_and(sys::is_generated)
-}
-
-/// Name of a map in the index.
-fn map_name(map: u64) -> Vec<u8> {
-    format!("p{map:016x}").into_bytes()
 }
 
 /// A number that nobody else has.

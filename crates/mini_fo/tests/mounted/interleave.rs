@@ -29,8 +29,18 @@ use stage::{RICH, Stage};
 
 /// Options of the mounts that everything is tried on, each with everything
 /// that the kernel allows and without.
-const MOUNTS: &[&str] =
-    &["", "nopassthrough", "transport=uring", "blocks_from=64K", "blocks_from=64K,nopassthrough"];
+const MOUNTS: &[&str] = &[
+    "",
+    "nopassthrough",
+    "transport=uring",
+    "blocks_from=64K",
+    "blocks_from=64K,nopassthrough",
+    "blocks_from=0",
+    "whole_copies",
+];
+
+/// Those on which the daemon is killed.
+const KILLED: &[&str] = &["", "blocks_from=0"];
 
 /// Directories for cases in one base.
 const CASES_PER_BASE: usize = 12;
@@ -148,18 +158,24 @@ fn every_interleaving_read_only() {
 #[test]
 fn every_interleaving_and_a_killed_daemon() {
     if !left_out() {
-        random(MOUNTS[0], StorageKind::Tmpfs, setting("MINI_FO_CASES", 24) / 2, with_crashes());
+        for options in KILLED {
+            let cases = setting("MINI_FO_CASES", 24) / 3;
+            random(options, StorageKind::Tmpfs, cases, with_crashes());
+        }
     }
 }
 
 #[test]
 fn a_daemon_killed_in_the_midst_of_a_step() {
     if !left_out() {
-        let moment = (any::<prop::sample::Index>(), 0..3000u64);
-        let cases = setting("MINI_FO_CASES", 24) / 2;
-        random_with("", StorageKind::Tmpfs, cases, (all(), moment), |stage, (sequence, moment)| {
-            let from = moment.0.index(sequence.ops.len());
-            stage.run_killed(&sequence.ops, from, Duration::from_micros(moment.1))
-        });
+        let cases = setting("MINI_FO_CASES", 24) / 3;
+        for options in KILLED {
+            let moment = (any::<prop::sample::Index>(), 0..3000u64);
+            let when = (all(), moment);
+            random_with(options, StorageKind::Tmpfs, cases, when, |stage, (sequence, moment)| {
+                let from = moment.0.index(sequence.ops.len());
+                stage.run_killed(&sequence.ops, from, Duration::from_micros(moment.1))
+            });
+        }
     }
 }

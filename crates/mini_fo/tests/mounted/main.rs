@@ -22,6 +22,7 @@ mod live;
 mod load;
 mod options;
 mod partial;
+mod partial_edges;
 mod programs;
 mod recipes;
 mod submounts;

@@ -16,12 +16,12 @@ use crate::common::{
 const MARK: &str = "user.mini_fo.partial";
 const SIZE: usize = 3 << 20;
 
-fn bytes() -> Vec<u8> {
+pub fn bytes() -> Vec<u8> {
     (0..SIZE).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8 | 1).collect()
 }
 
 /// A base with a large file, on a storage that can hold partial files.
-fn scene(options: &[&str]) -> Option<Scene> {
+pub fn scene(options: &[&str]) -> Option<Scene> {
     if !engine_is_product() {
         return None;
     }
@@ -49,7 +49,7 @@ fn space(scene: &Scene, name: &str) -> u64 {
     fs::metadata(scene.storage.join(name)).expect("stat").blocks() * 512
 }
 
-fn is_partial(scene: &Scene, name: &str) -> bool {
+pub fn is_partial(scene: &Scene, name: &str) -> bool {
     sys::get_xattr(&scene.storage.join(name), MARK).is_ok()
 }
 
@@ -60,7 +60,7 @@ fn maps(scene: &Scene) -> usize {
     names.filter(|name| name.to_string_lossy().starts_with('p')).count()
 }
 
-fn same(path: &Path, expected: &[u8]) {
+pub fn same(path: &Path, expected: &[u8]) {
     let got = fs::read(path).expect("read");
     assert_eq!(got.len(), expected.len());
     let first = got.iter().zip(expected).position(|(a, b)| a != b);
@@ -68,7 +68,7 @@ fn same(path: &Path, expected: &[u8]) {
 }
 
 /// Ends the daemon as a crash does, and mounts again.
-fn crash(scene: &mut Scene, options: &[&str]) {
+pub fn crash(scene: &mut Scene, options: &[&str]) {
     sh(Path::new("/"), &format!("kill -KILL {}", daemon(scene)));
     run("umount", &["-l", scene.mnt.to_str().expect("UTF-8")]);
     scene.mount(options);

@@ -1,0 +1,60 @@
+//! Maps as files of the index: made when needed, removed when not.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, OFlags};
+
+use super::mark::Mark;
+use super::{PartialFile, read_mark};
+use crate::node::{Contents, Node};
+use crate::overlay::Overlay;
+use crate::sys::{self, Result, Spot};
+
+impl Overlay {
+    pub(super) fn open_map(&self, mark: &Mark) -> Result<Option<OwnedFd>> {
+        let Ok(index) = self.shared.dir() else { return Ok(None) };
+        let mode = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let spot = Spot::At(index.writable()?, &map_name(mark.map));
+        sys::absent(sys::open(spot, mode))
+    }
+
+    /// Makes sure that changes of a partial file can be recorded. Its `writing`
+    /// is held.
+    pub(in crate::overlay) fn prepare_map(&self, partial: &PartialFile) -> Result<()> {
+        if partial.is_recorded() {
+            return partial.record_limit();
+        }
+        let index = self.prepare_index()?;
+        // What a power cut left of one counts as nothing.
+        self.drop_map(partial.mark.map);
+        let name = map_name(partial.mark.map);
+        partial.record_in(sys::create(index.writable()?, &name, OFlags::RDWR, 0o600)?)
+    }
+
+    /// Removes a map; one that stays costs only its space.
+    pub(super) fn drop_map(&self, map: u64) {
+        if let Ok(index) = self.shared.dir()
+            && let Ok(dir) = index.writable()
+        {
+            let _ = rustix::fs::unlinkat(dir, &*map_name(map), AtFlags::empty());
+        }
+    }
+
+    /// The kernel has forgotten an object whose last known name is gone
+    /// (`object`): if it was the last one, nobody needs its map. A map that stays
+    /// costs only its space.
+    pub(in crate::overlay) fn forget_partial(&self, node: &Node, object: &OwnedFd) {
+        if node.contents() == Contents::Whole || !self.partials.exist() {
+            return;
+        }
+        if sys::stat_fd(object).is_ok_and(|stat| stat.stx_nlink == 0)
+            && let Ok(Some(mark)) = read_mark(Spot::Fd(object.as_fd()))
+        {
+            self.drop_map(mark.map);
+        }
+    }
+}
+
+/// Name of a map in the index.
+fn map_name(map: u64) -> Vec<u8> {
+    format!("p{map:016x}").into_bytes()
+}

@@ -1,0 +1,95 @@
+//! Partial files where something refuses, fails or comes in between.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+
+use crate::cli::daemon;
+use crate::common::{BaseKind, Scene, StorageKind, WorkDir, run, sh, skip, skip_unless};
+use crate::partial::{bytes, crash, is_partial, same, scene};
+use crate::user::{as_nobody, skipped};
+
+const CLOSED: &str = "
+    mount() { $MINI_FO mount base mnt --storage storage; }
+    mount; chmod 640 mnt/d/one; echo own > mnt/own; chmod 0 mnt/own
+    echo write > mnt/write; chmod 200 mnt/write
+    setfacl -m u::- mnt/f 2>/dev/null || chmod 0 mnt/f
+    $MINI_FO umount mnt; mount
+    test $(stat -c %a:%s mnt/own) = 0:4; test $(stat -c %s mnt/f) = 8
+    echo more >> mnt/write; chmod 600 mnt/own mnt/write mnt/f
+    test $(cat mnt/own) = own; test $(tr '\\n' , < mnt/write) = write,more,
+    test $(cat mnt/f) = content
+    $MINI_FO umount mnt; echo done";
+
+#[test]
+fn a_user_s_closed_files_are_no_partial_ones() {
+    if skipped() || skip_unless(&["fusermount3", "setpriv"]) {
+        return;
+    }
+    let work = WorkDir::new();
+    let said = as_nobody(&work, true, &[], CLOSED).ok();
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
+#[test]
+fn a_file_that_may_only_be_appended_to_is_appended_to() {
+    let Some(s) = scene(&[]) else { return };
+    if skip_unless(&["chattr"]) || run("chattr", &["+a", s.at("small").to_str().unwrap()]).code != 0
+    {
+        return skip("the storage's file system, or this user, cannot set flags");
+    }
+    sh(&s.mnt, "echo more >> small; chattr -a small");
+    same(&s.at("small"), b"a small file\nmore\n");
+}
+
+/// A power cut has left a file that was cut, and nothing of its map.
+#[test]
+fn what_is_appended_to_a_cut_file_stays_after_its_map_was_lost() {
+    let options = ["-o", "blocks_from=1M"];
+    let Some(mut s) = scene(&options) else { return };
+    sh(&s.mnt, "truncate -s 100000 d/big");
+    if !is_partial(&s, "d/big") {
+        return skip("the storage's file system has reflinks");
+    }
+    sh(Path::new("/"), &format!("kill -KILL {}", daemon(&s)));
+    run("umount", &["-l", s.mnt.to_str().expect("UTF-8")]);
+    sh(&s.storage, "truncate -s 0 META_dAfFgHE39ktF3HD2sr_index/p*");
+    s.mount(&options);
+    let mut model = bytes();
+    model.truncate(100_000);
+    same(&s.at("d/big"), &model);
+    let file = OpenOptions::new().write(true).open(s.at("d/big")).expect("open");
+    file.write_all_at(b"behind", 100_000).expect("write");
+    file.set_len(200_000).expect("truncate");
+    drop(file);
+    crash(&mut s, &options);
+    model.extend(b"behind");
+    model.resize(200_000, 0);
+    same(&s.at("d/big"), &model);
+}
+
+/// Others open a file while it is cut to nothing and written anew.
+#[test]
+fn nobody_sees_the_base_in_a_file_that_was_cut_to_nothing() {
+    let fill = |base: &Path| {
+        for round in 0..100 {
+            fs::write(base.join(format!("f{round}")), [b'b'; 5000]).expect("write");
+        }
+    };
+    let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else { return };
+    s.mount(&[]);
+    for round in 0..100 {
+        let path = s.at(&format!("f{round}"));
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("chmod");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..3).map(|_| scope.spawn(|| fs::File::open(&path))).collect();
+            fs::write(&path, b"0123456789").expect("write");
+            for file in opened {
+                let file = file.join().expect("no panic").expect("open");
+                let mut piece = [0; 10];
+                file.read_exact_at(&mut piece, 0).expect("read");
+                assert_eq!(&piece, b"0123456789");
+            }
+        });
+    }
+}
