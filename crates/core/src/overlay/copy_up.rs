@@ -71,7 +71,9 @@ impl Overlay {
             return if writing { self.fill(node, need) } else { Ok(()) };
         }
         flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
-        self.copy_up_chain(node, need)
+        self.copy_up_chain(node, need)?;
+        // Another thread may have needed less, and come first.
+        if need == Need::Data { self.fill(node, need) } else { Ok(()) }
     }
 
     /// As [`Overlay::copy_up`], of an object whose flags protect it from

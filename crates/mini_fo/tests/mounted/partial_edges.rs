@@ -1,7 +1,8 @@
 //! Partial files where something refuses, fails or comes in between.
 
 use std::fs::{self, OpenOptions, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::cli::daemon;
@@ -92,4 +93,29 @@ fn nobody_sees_the_base_in_a_file_that_was_cut_to_nothing() {
             }
         });
     }
+}
+
+#[test]
+fn reading_past_the_page_cache_reads_all_of_it() {
+    let Some(s) = scene(&["-o", "blocks_from=0"]) else { return };
+    let mut model = bytes();
+    model.truncate(5000);
+    sh(&s.mnt, "truncate -s 5000 d/big");
+    let file = OpenOptions::new().append(true).open(s.at("d/big")).expect("open");
+    for piece in [&[b'1'; 3000][..], &[b'2'; 9000]] {
+        (&file).write_all(piece).expect("append");
+        model.extend(piece);
+    }
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let flags = OpenOptions::new().read(true).custom_flags(direct).open(s.at("d/big"));
+    let Ok(file) = flags else { return skip("the storage's file system has no O_DIRECT") };
+    // Aligned as such reads must be.
+    let mut space = vec![0; 32768 + 4096];
+    let from = space.as_ptr().align_offset(4096);
+    let buf = &mut space[from..from + 32768];
+    let got = file.read_at(buf, 0).expect("read");
+    assert_eq!(got, model.len());
+    assert!(buf[..got] == model);
+    let got = file.read_at(buf, 4096).expect("read");
+    assert!(buf[..got] == model[4096..]);
 }

@@ -242,6 +242,10 @@ impl PartialFile {
     /// `writing` is held; where it is not recorded, until the mark is gone: all
     /// that was copied counts as missing until then.
     pub fn fetch_piece(&self, target: &OwnedFd, from: u64, record: bool) -> Result<Option<u64>> {
+        if self.is_whole() {
+            // What the map has last is no longer true.
+            return Ok(None);
+        }
         let end = from.saturating_add(PIECE).min(self.limit());
         if record {
             self.fetch(target, from, end)?;

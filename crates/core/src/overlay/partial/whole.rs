@@ -52,6 +52,9 @@ impl Overlay {
         // A large rest in recorded pieces, so that others can write meanwhile.
         while let Some(at) = next {
             let _lock = partial.writing.lock();
+            if partial.is_whole() {
+                return Ok(());
+            }
             self.prepare_map(partial)?;
             let piece = || partial.fetch_piece(target, at, true);
             next = self.unseen_in_file(node, target, piece)?;

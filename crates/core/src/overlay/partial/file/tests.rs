@@ -93,6 +93,17 @@ fn the_last_block_is_recorded_once_it_is_on_the_device() {
     assert_eq!(contents(&seen, &storage), [&[b'b'; 5000][..], b"appended"].concat());
 }
 
+/// Two threads fill one file, and a third writes as soon as it is whole.
+#[test]
+fn nothing_is_fetched_once_the_file_is_whole() {
+    let (partial, storage, _map) = partial(file(&[b'b'; 2 * BLOCK]));
+    assert_eq!(partial.fetch_piece(&storage, 0, false), Ok(None));
+    partial.set_whole();
+    sys::write_at(&storage, &[b'w'; 2 * BLOCK], 0).unwrap();
+    assert_eq!(partial.fetch_piece(&storage, 0, true), Ok(None));
+    assert_eq!(contents(&partial, &storage), [b'w'; 2 * BLOCK]);
+}
+
 #[test]
 fn a_base_that_became_shorter_is_an_error_also_for_writes() {
     let (partial, storage, _map) = partial(file(&[b'b'; 2 * BLOCK]));
