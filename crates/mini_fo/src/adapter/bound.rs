@@ -22,13 +22,18 @@ const EVERY: Duration = Duration::from_secs(1);
 pub fn watch(most: usize, overlay: &Arc<Overlay>, notifier: &Notifier) {
     let (overlay, notifier) = (Arc::downgrade(overlay), notifier.clone());
     let look = move || {
-        let mut part = 0;
+        let (mut part, mut above) = (0, false);
         loop {
             std::thread::sleep(EVERY);
             let Some(overlay) = overlay.upgrade() else { return };
-            if overlay.known_nodes() <= most {
+            let known = overlay.known_nodes();
+            if known <= most {
+                if std::mem::take(&mut above) {
+                    tracing::debug!("{known} nodes are left");
+                }
                 continue;
             }
+            above = true;
             match drop_some(most, &overlay, &notifier, &mut part) {
                 Ok(()) => {}
                 Err(Errno::INVAL) => {
@@ -74,6 +79,7 @@ fn drop_some(
             Err(errno) => return Err(errno),
         }
     }
-    tracing::debug!("{known} nodes were known, more than {most}; now {}", overlay.known_nodes());
+    // What it drops it tells a moment later.
+    tracing::debug!("{known} nodes were known, more than {most}");
     Ok(())
 }
