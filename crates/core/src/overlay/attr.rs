@@ -133,7 +133,7 @@ impl Overlay {
         } else {
             let need = match changes.size {
                 Some(0) => Need::NoData,
-                _ if changes.mode.is_some_and(|mode| !self.partials.may_have(mode)) => Need::Data,
+                _ if changes.mode.is_some_and(|mode| !self.partials.may_leave(mode)) => Need::Data,
                 _ => Need::Attributes,
             };
             self.copy_up(&node, need)?;

@@ -43,6 +43,9 @@ const EXT4: FsWord = 0xef53;
 const XFS: FsWord = 0x5846_5342;
 const BTRFS: FsWord = 0x9123_683e;
 
+/// The capabilities that a file gives to who executes it.
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
+
 /// Longest mark in bytes. ext4 has room for one block of attributes.
 const MARK_MAX: usize = 3500;
 
@@ -139,6 +142,12 @@ impl Partials {
         mode & self.needed_mode == self.needed_mode
     }
 
+    /// Data of a file with this mode may be left in the base: fetching it later
+    /// must not take set-ID bits away, as a write does.
+    pub fn may_leave(&self, mode: u32) -> bool {
+        self.may_have(mode) && mode & (libc::S_ISUID | libc::S_ISGID) == 0
+    }
+
     fn exist(&self) -> bool {
         self.exist.load(Ordering::Acquire)
     }
@@ -157,11 +166,15 @@ impl Overlay {
             return Ok(Plan::Empty);
         }
         let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > 0;
-        let leave = leave && self.partials.may_have(stat.stx_mode.into());
+        let leave = leave && self.partials.may_leave(stat.stx_mode.into());
         if !leave || !self.partials.allowed || node.kind() != libc::S_IFREG || self.live.is_some() {
             return Ok(Plan::Copy);
         }
         if self.submounts && self.at(node, |spot, _| Ok(is_made_up(spot)))? {
+            return Ok(Plan::Copy);
+        }
+        // As the set-ID bits.
+        if self.at(node, |spot, _| Ok(sys::get_xattr(spot, CAPABILITY, &mut []).is_ok()))? {
             return Ok(Plan::Copy);
         }
         let Some(path) = self.base_path(node) else { return Ok(Plan::Copy) };

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::kept::{can_be_kept, cannot_hold};
-use super::partial::Need;
+use super::partial::{CAPABILITY, Need};
 use crate::meta::Record;
 use crate::name::is_reserved_xattr;
 use crate::node::Node;
@@ -107,7 +107,8 @@ impl Overlay {
         }
         // An ACL changes the mode.
         let closes = name == b"system.posix_acl_access" && !self.partials.may_have(0);
-        self.copy_up(&node, if closes { Need::Data } else { Need::Attributes })?;
+        let whole = closes || name == CAPABILITY;
+        self.copy_up(&node, if whole { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
             match self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags)) {
                 Err(errno)

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::cli::daemon;
-use crate::common::{BaseKind, Scene, StorageKind, WorkDir, run, sh, skip, skip_unless};
+use crate::common::{BaseKind, Scene, StorageKind, WorkDir, run, sh, skip, skip_unless, sys};
 use crate::partial::{bytes, crash, is_partial, same, scene};
 use crate::user::{as_nobody, skipped};
 
@@ -118,4 +118,25 @@ fn reading_past_the_page_cache_reads_all_of_it() {
     assert!(buf[..got] == model);
     let got = file.read_at(buf, 4096).expect("read");
     assert!(buf[..got] == model[4096..]);
+}
+
+/// A fetch writes, and a write takes capabilities and set-ID bits away.
+#[test]
+fn what_a_write_takes_away_stays_when_data_is_fetched() {
+    let Some(mut s) = scene(&[]) else { return };
+    let caps = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    sh(&s.mnt, "touch d/big small; chmod 4755 d/big");
+    let set = sys::set_xattr(&s.at("small"), "security.capability", &caps);
+    drop(OpenOptions::new().write(true).open(s.at("d/big")).expect("open"));
+    drop(OpenOptions::new().write(true).open(s.at("small")).expect("open"));
+    let check = |s: &Scene| {
+        sh(&s.mnt, "test $(stat -c %a d/big) = 4755");
+        if set.is_ok() {
+            let got = sys::get_xattr(&s.at("small"), "security.capability");
+            assert_eq!(got.as_deref(), Ok(&caps[..]));
+        }
+    };
+    check(&s);
+    s.remount();
+    check(&s);
 }

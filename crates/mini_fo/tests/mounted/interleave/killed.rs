@@ -47,15 +47,14 @@ impl Doubtful {
     }
 }
 
-/// The kernel says that there is no daemon any more (ECANCELED: io_uring does).
-fn is_end(what: &str, op: &Op) -> bool {
-    let reading = matches!(op, Op::Look { .. } | Op::Exec { .. } | Op::Map { .. });
+/// The kernel says that there is no daemon any more: ECANCELED by io_uring, EIO for
+/// a request that was just being handed over.
+fn is_end(what: &str) -> bool {
     let said = |number: i32| {
         let texts = [format!("os error {number})"), format!("code: {number},")];
         texts.iter().any(|text| what.contains(text))
     };
-    [libc::ENOTCONN, libc::ECONNABORTED, libc::ECANCELED].into_iter().any(said)
-        || reading && said(libc::EIO)
+    [libc::ENOTCONN, libc::ECONNABORTED, libc::ECANCELED].into_iter().any(said) || said(libc::EIO)
 }
 
 impl Stage {
@@ -82,7 +81,7 @@ impl Stage {
             let may_change = Doubtful::of(&case, op);
             match case.apply(op) {
                 Ok(()) => {}
-                Err(what) if killer.is_some() && is_end(&what, op) => {
+                Err(what) if killer.is_some() && is_end(&what) => {
                     doubtful = may_change;
                     break;
                 }
