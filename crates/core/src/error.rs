@@ -230,9 +230,9 @@ pub enum Warning {
         /// The base it was made for.
         recorded: PathBuf,
     },
-    /// Entries that the base has not (any more), counted.
+    /// Entries that the base has not (any more), counted as far as was looked.
     #[error(
-        "base {}: {count} entries that the storage speaks of are not there any more, or of \
+        "base {}: at least {count} entries that the storage speaks of are not there any more, or of \
          another type; mini_fo check lists them", path.display()
     )]
     LostEntries {

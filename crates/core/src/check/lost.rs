@@ -17,6 +17,10 @@ use crate::sys::{self, Spot};
 /// count was asked for: each hides a whole directory.
 const LISTED: u64 = 100;
 
+/// Whiteouts that are compared with the base where only a count was asked for:
+/// a mount must not take seconds for a million of them.
+const LOOKS: u64 = 10_000;
+
 /// What a directory of the storage shows of the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shows {
@@ -106,12 +110,13 @@ pub(super) struct Lost<'a> {
     pub list: bool,
     /// Entries that were found and not listed.
     pub unlisted: u64,
+    looks: u64,
     redirects: u64,
 }
 
 impl<'a> Lost<'a> {
     pub fn new(base: &'a OwnedFd, list: bool) -> Lost<'a> {
-        Lost { base, list, unlisted: 0, redirects: 0 }
+        Lost { base, list, unlisted: 0, looks: 0, redirects: 0 }
     }
 
     fn found(&mut self, warnings: &mut Vec<Warning>, warning: Warning) {
@@ -144,6 +149,10 @@ impl<'a> Lost<'a> {
             }
         }
         for name in index.hidden() {
+            if !self.list && self.looks == LOOKS {
+                break;
+            }
+            self.looks += 1;
             let there = own.map(|own| sys::stat(Spot::At(own, name)).map(drop));
             if there.unwrap_or(Err(Errno::NOENT)).is_err_and(is_gone) {
                 let path = dir.join(OsStr::from_bytes(name));
