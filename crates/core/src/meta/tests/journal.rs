@@ -77,7 +77,8 @@ fn a_million_whiteouts_are_read_in_reasonable_time() {
     let scene = Scene::holding(&content);
     let start = Instant::now();
     let loaded = scene.load();
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    // Far above what it takes: only a mistake that is quadratic fails.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     assert_eq!(loaded.index.live(), 1_000_000);
     assert!(loaded.index.hides(b"name-999999"));
     assert!(loaded.damage.is_empty());
