@@ -112,36 +112,29 @@ impl Dir {
         for damage in &loaded.damage {
             tracing::warn!(node = node.0, "damaged META: {damage}");
         }
-        let cell = OnceLock::new();
-        if let Some(fd) = storage {
-            // The cell is new, so this cannot fail.
-            let _ = cell.set(fd);
-        }
-        Ok(Dir {
-            node,
-            base,
-            storage: cell,
-            meta: RwLock::new(loaded.index),
-            mutate: Mutex::new(()),
-            journal: Mutex::new(None),
-            torn_at: Mutex::new(loaded.torn_at),
-            unsynced: AtomicBool::new(true),
-            rewrites: AtomicU64::new(0),
-            left_behind: Mutex::new(None),
-        })
+        Ok(Dir::with(node, base, storage, loaded))
     }
 
     /// A storage directory that was made a moment ago, below no base. It has
     /// no META yet.
     pub fn made(node: NodeId, storage: OwnedFd) -> Dir {
+        Dir::with(node, None, Some(storage), meta::Loaded::default())
+    }
+
+    fn with(
+        node: NodeId,
+        base: Option<BaseDir>,
+        storage: Option<OwnedFd>,
+        loaded: meta::Loaded,
+    ) -> Dir {
         Dir {
             node,
-            base: None,
-            storage: OnceLock::from(storage),
-            meta: RwLock::default(),
+            base,
+            storage: storage.map_or_else(OnceLock::new, OnceLock::from),
+            meta: RwLock::new(loaded.index),
             mutate: Mutex::new(()),
             journal: Mutex::new(None),
-            torn_at: Mutex::new(None),
+            torn_at: Mutex::new(loaded.torn_at),
             unsynced: AtomicBool::new(true),
             rewrites: AtomicU64::new(0),
             left_behind: Mutex::new(None),

@@ -171,8 +171,7 @@ impl<'a> Lost<'a> {
     ) {
         let Ok(Some(mark)) = read_mark(Spot::At(storage, name)) else { return };
         let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
-            let stat = sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path)))?;
-            Ok(stat.stx_size == mark.size && mark.mtime == stat.stx_mtime.into())
+            sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path))).map(|stat| mark.is_of(&stat))
         });
         if there != Ok(true) {
             let path = dir.join(OsStr::from_bytes(name));

@@ -1,5 +1,5 @@
 //! Partial files: storage files whose data is, as a whole or in part, still in
-//! the base (docs/FORMAT.md, section 6).
+//! the base (docs/FORMAT.md, section 7).
 //!
 //! A copy-up for new attributes or a new name copies no data, one for a write
 //! to a large file only the blocks that are written. A mark on the storage file
@@ -51,8 +51,8 @@ const MARK_MAX: usize = 3500;
 
 /// Size in bytes from which a file that is opened for writing is copied block
 /// by block, unless the user says otherwise. Below, copying it at once costs
-/// less than serving its writes through the daemon (docs/BENCHMARKS.md,
-/// "Copy-up").
+/// less than serving its writes through the daemon (docs/ARCHITECTURE.md,
+/// "Partial files").
 const BLOCKS_FROM: u64 = 128 << 20;
 
 /// Up to so many bytes a rest is fetched without recording each piece.
@@ -329,9 +329,7 @@ impl Overlay {
                 Spot::At(dir.as_fd(), name)
             };
             let fd = sys::open_untraced(spot, flags)?;
-            let stat = sys::stat_fd(&fd)?;
-            let same = stat.stx_size == mark.size && mark.mtime == stat.stx_mtime.into();
-            if same { Ok(fd) } else { Err(Errno::STALE) }
+            if mark.is_of(&sys::stat_fd(&fd)?) { Ok(fd) } else { Err(Errno::STALE) }
         });
         opened.map_err(|errno| {
             let path = String::from_utf8_lossy(&mark.path);

@@ -1,5 +1,7 @@
 //! The mark of a partial file: an extended attribute of its storage file.
 
+use rustix::fs::Statx;
+
 use crate::meta;
 use crate::types::Timestamp;
 
@@ -23,6 +25,11 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// The base file with these attributes is the one that was marked.
+    pub fn is_of(&self, base: &Statx) -> bool {
+        base.stx_size == self.size && self.mtime == base.stx_mtime.into()
+    }
+
     /// The value of the attribute.
     pub fn encode(&self) -> Vec<u8> {
         let Mark { map, size, mtime, blocks, path } = self;

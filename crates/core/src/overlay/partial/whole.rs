@@ -23,8 +23,7 @@ impl Overlay {
         if !self.wants_all(need, 0) || !self.is_partial(node)? {
             return Ok(());
         }
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-        let target = self.at(node, |spot, _| sys::open(spot, flags))?;
+        let target = self.open_target(node)?;
         let Some(partial) = self.partial_file(node, &target)? else { return Ok(()) };
         if !self.wants_all(need, partial.mark.size) {
             return Ok(());
@@ -112,10 +111,14 @@ impl Overlay {
         }
     }
 
+    /// The storage file of a node, to bring data into it. Nothing is read.
+    fn open_target(&self, node: &Arc<Node>) -> Result<OwnedFd> {
+        self.at(node, |spot, _| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))
+    }
+
     /// Cuts or extends a partial file.
     pub(in crate::overlay) fn resize_partial(&self, node: &Arc<Node>, size: u64) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-        let target = self.at(node, |spot, _| sys::open(spot, flags))?;
+        let target = self.open_target(node)?;
         if size == 0 {
             return self.empty_partial(node, &target);
         }
@@ -264,8 +267,7 @@ impl Overlay {
     fn settle(&self, file: &OpenFile, fetch: u64) -> Result<()> {
         let Some(partial) = file.partial() else { return Ok(()) };
         if partial.missing() <= fetch {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-            let target = self.at(file.node(), |spot, _| sys::open(spot, flags))?;
+            let target = self.open_target(file.node())?;
             if has_one_name(&target) {
                 return self.make_whole(file.node(), &partial, &target);
             }
