@@ -5,6 +5,7 @@ mod lost;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +16,7 @@ use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
-use crate::meta::{self, Record};
+use crate::meta::{self, Firm, Journal, Record};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot};
@@ -53,6 +54,8 @@ pub(crate) struct Layers {
     pub fresh: bool,
     /// Nothing may be written: asked for, or because of what was found.
     pub read_only: bool,
+    /// What META of the index would have been told, could it be written.
+    pub decided: Vec<Record>,
     /// What was odd.
     pub warnings: Vec<Warning>,
 }
@@ -105,10 +108,10 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     if scanned.leftovers > 0 && !read_only {
-        scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
+        scan::remove_leftovers(&storage, &base, &storage_path, &scanned, &mut warnings);
     }
     if !read_only && own != Ok(true) {
-        match record_origin(&storage, &origin, root.torn_at) {
+        match record_origin(&storage, &origin) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
@@ -122,7 +125,8 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         Err(_) => rustix::io::fcntl_dupfd_cloexec(&lock, 0)
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
-    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
+    let decided = if read_only { scanned.decided } else { Vec::new() };
+    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, decided, warnings })
 }
 
 /// Partial files are told by extended attributes. What has lost them would show
@@ -373,11 +377,9 @@ fn is_replaced(index: &meta::Index, now: &Record) -> bool {
     }
 }
 
-fn record_origin(
-    storage: &OwnedFd,
-    origin: &Record,
-    torn_at: Option<u64>,
-) -> std::result::Result<(), Errno> {
-    let meta = meta::open_for_append(storage.as_fd())?;
-    meta::append_to(meta.as_fd(), std::slice::from_ref(origin), torn_at)
+fn record_origin(storage: &OwnedFd, origin: &Record) -> std::result::Result<(), Errno> {
+    // Read again: what a crash has left of it was mended meanwhile.
+    let torn_at = meta::load(storage.as_fd())?.torn_at;
+    let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::No)?;
+    meta.append(std::slice::from_ref(origin))
 }

@@ -3,22 +3,26 @@
 
 mod cache;
 mod changes;
+mod together;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
 
+use crate::durability::Durability;
 use crate::meta::{self, Index};
 use crate::overlay::Realm;
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, Timestamp};
 
 pub(crate) use cache::DirCache;
-pub(crate) use changes::Mark;
+use changes::JournalState;
+pub(crate) use changes::decide;
+pub(crate) use together::{Step, together};
 
 /// A directory as its layers hold it. There is at most one per node at any
 /// time, so that its lock and its index are the only ones.
@@ -33,14 +37,9 @@ pub(crate) struct Dir {
     pub meta: RwLock<Index>,
     /// Held by whoever changes entries.
     pub mutate: Mutex<()>,
-    /// META opened for appending.
-    journal: Mutex<Option<OwnedFd>>,
-    /// Where META ends in half a line, which the next append drops.
-    torn_at: Mutex<Option<u64>>,
-    /// META has what the device may not have.
-    unsynced: AtomicBool,
-    /// How often META was written anew.
-    rewrites: AtomicU64,
+    /// The file of META. A leaf in the order of locks.
+    journal: Mutex<JournalState>,
+    durability: Arc<Durability>,
     /// A recorded change time that the directory has left behind.
     left_behind: Mutex<Option<Timestamp>>,
 }
@@ -104,46 +103,67 @@ impl AsFd for BaseDir {
 
 impl Dir {
     /// Opens META, if the storage has the directory.
-    pub fn new(node: NodeId, base: Option<BaseDir>, storage: Option<OwnedFd>) -> Result<Dir> {
-        let loaded = match &storage {
+    pub fn new(
+        node: NodeId,
+        base: Option<BaseDir>,
+        storage: Option<OwnedFd>,
+        durability: &Arc<Durability>,
+    ) -> Result<Dir> {
+        let mut loaded = match &storage {
             Some(dir) => with_access(dir.as_fd(), || meta::load(dir.as_fd()))?,
             None => meta::Loaded::default(),
+        };
+        let owed = match &storage {
+            Some(dir) => changes::decide(dir.as_fd(), &mut loaded.index)?,
+            None => Vec::new(),
         };
         for damage in &loaded.damage {
             tracing::warn!(node = node.0, "damaged META: {damage}");
         }
-        Ok(Dir::with(node, base, storage, loaded))
+        let state = JournalState::loaded(loaded.torn_at, owed);
+        Ok(Dir::with(node, base, storage, loaded.index, state, durability))
     }
 
     /// A storage directory that was made a moment ago, below no base. It has
     /// no META yet.
-    pub fn made(node: NodeId, storage: OwnedFd) -> Dir {
-        Dir::with(node, None, Some(storage), meta::Loaded::default())
+    pub fn made(node: NodeId, storage: OwnedFd, durability: &Arc<Durability>) -> Dir {
+        let state = JournalState::default();
+        Dir::with(node, None, Some(storage), Index::default(), state, durability)
     }
 
     fn with(
         node: NodeId,
         base: Option<BaseDir>,
         storage: Option<OwnedFd>,
-        loaded: meta::Loaded,
+        index: Index,
+        state: JournalState,
+        durability: &Arc<Durability>,
     ) -> Dir {
         Dir {
             node,
             base,
             storage: storage.map_or_else(OnceLock::new, OnceLock::from),
-            meta: RwLock::new(loaded.index),
+            meta: RwLock::new(index),
             mutate: Mutex::new(()),
-            journal: Mutex::new(None),
-            torn_at: Mutex::new(loaded.torn_at),
-            unsynced: AtomicBool::new(true),
-            rewrites: AtomicU64::new(0),
+            journal: Mutex::new(state),
+            durability: Arc::clone(durability),
             left_behind: Mutex::new(None),
         }
     }
 
+    /// It shows nothing of the base from now on: the META of its parent says
+    /// so, and its own has nothing to say any more. Both `mutate` are held.
+    pub fn stand_alone(&self) {
+        if let Some(base) = &self.base {
+            base.absent.store(true, Ordering::Release);
+        }
+        self.meta.write().forget_hidden();
+        *self.journal.lock() = JournalState::default();
+    }
+
     /// Nothing of the base shows in it, nor at a redirect.
     pub fn shows_storage_only(&self) -> bool {
-        self.base.is_none() && self.meta.read().redirects().next().is_none()
+        self.base().is_none() && self.meta.read().redirects().next().is_none()
     }
 
     /// The base directory it shows, if any.
@@ -208,9 +228,16 @@ fn with_permission<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -
     }
     sys::set_mode(Spot::Fd(dir), mode | 0o700).map_err(|_| Errno::ACCESS)?;
     let done = run();
-    let restored = sys::set_mode(Spot::Fd(dir), mode);
-    let value = done?;
-    restored.map(|()| value)
+    told(sys::set_mode(Spot::Fd(dir), mode));
+    done
+}
+
+/// What was done stands: that a directory could not be closed again is no
+/// reason to call it a failure.
+fn told(restored: Result<()>) {
+    if let Err(errno) = restored {
+        tracing::error!("a storage directory was opened for a moment and stays so: {errno}");
+    }
 }
 
 /// Without the flags of `chattr +i` and `+a`.
@@ -224,7 +251,6 @@ fn unprotected<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -> Re
     }
     sys::set_flags(&fd, flags & !protecting).map_err(|_| Errno::PERM)?;
     let done = run();
-    let restored = sys::set_flags(&fd, flags);
-    let value = done?;
-    restored.map(|()| value)
+    told(sys::set_flags(&fd, flags));
+    done
 }

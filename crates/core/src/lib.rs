@@ -6,6 +6,7 @@
 
 mod check;
 mod dirs;
+mod durability;
 mod error;
 mod meta;
 mod name;

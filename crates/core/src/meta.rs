@@ -6,13 +6,16 @@
 mod index;
 mod journal;
 mod kept;
+mod load;
 mod parse;
 mod record;
+mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
-pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
+pub use journal::{Firm, Journal, rewrite, sync};
 pub use kept::Kept;
+pub use load::{Loaded, load};
 pub use parse::{Line, parse_line, parse_time};
-pub use record::{Record, SharedRecord, time_text};
+pub use record::{Loss, Record, SharedRecord, time_text};

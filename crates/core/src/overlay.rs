@@ -28,6 +28,7 @@ mod xattr;
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, OwnedFd};
@@ -35,6 +36,7 @@ use rustix::io::Errno;
 
 use crate::check::{self, Layers};
 use crate::dirs::{BaseDir, Dir, DirCache};
+use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
@@ -52,6 +54,10 @@ pub use live::Version;
 
 /// Called before work that takes long; what it returns is dropped afterwards.
 pub type SlowHook = Box<dyn Fn() -> Box<dyn Any> + Send + Sync>;
+
+/// How long META is collected before it is handed to the device. Disk file
+/// systems write what they keep back themselves after 5 s.
+const WRITE_BACK_AFTER: Duration = Duration::from_secs(2);
 
 /// Bytes from which a copy counts as slow.
 const SLOW_BYTES: u64 = 256 * 1024;
@@ -88,6 +94,7 @@ pub struct Overlay {
     rename_lock: Mutex<()>,
     read_only: bool,
     ordering: copy_up::Ordering,
+    durability: Arc<Durability>,
     /// The storage gives changes that follow each other different ctimes.
     fine_clock: bool,
     warnings: Vec<Warning>,
@@ -117,12 +124,15 @@ impl Overlay {
         let realms = numbers::Realms::new(&root_stat);
         let ino = Realm::default().number(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
+        let durability = Arc::new(Durability::of(&storage, options.volatile));
         let root_dir = Arc::new(Dir::new(
             NodeId::ROOT,
             Some(BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&base, 0)?, Realm::default())),
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
+            &durability,
         )?);
-        let shared = shared::SharedIndex::open(storage.as_fd())?;
+        let shared = shared::SharedIndex::open(storage.as_fd(), &durability)?;
+        shared.take(&layers.decided);
         let partials = {
             let meta = root_dir.meta.read();
             partial::Partials::new(&storage, &meta, options)
@@ -152,6 +162,7 @@ impl Overlay {
             rename_lock: Mutex::new(()),
             read_only: layers.read_only,
             ordering,
+            durability,
             fine_clock,
             warnings: layers.warnings,
             slow: OnceLock::new(),
@@ -218,6 +229,21 @@ impl Overlay {
         let _slow = self.slow_section();
         self.save_accesses();
         rustix::fs::syncfs(&self.storage)
+    }
+
+    /// Waits until META of some directory has what the device has not, at most
+    /// so long, and begins to hand it over. To be called again and again.
+    pub fn write_back(&self, most: Duration) {
+        if !self.durability.wait(most) {
+            return;
+        }
+        std::thread::sleep(WRITE_BACK_AFTER);
+        let index = self.shared.dir().ok();
+        for dir in self.dirs.all().iter().chain([&self.root_dir]).chain(&index) {
+            if let Err(errno) = dir.write_back() {
+                tracing::warn!("META of a directory is not written back: {errno}");
+            }
+        }
     }
 
     /// Writes what is kept back for a better moment: times of access, and what

@@ -20,8 +20,8 @@ use crate::types::{Attr, SetTime, Timestamp};
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
 pub(crate) use list::{RawEntry, each_entry, read_entries};
 pub(crate) use raw::{
-    clone_with_access_times, flush_range, get_fsxattr, has_writers, replace_fd, seal_tree,
-    set_fsxattr, with_umask,
+    begin_flush, clone_with_access_times, flush_range, get_fsxattr, has_writers, replace_fd,
+    seal_tree, set_fsxattr, with_umask,
 };
 pub(crate) use xattr::{copy_xattrs, get_xattr, list_xattrs, remove_xattr, set_xattr};
 

@@ -2,6 +2,7 @@
 //! the overlay, and its result encoded. Nothing is decided here.
 #![forbid(unsafe_code)]
 
+mod behind;
 mod bound;
 mod caller;
 mod convert;
@@ -129,6 +130,7 @@ impl FileSystem for Adapter {
         if let Some(time) = self.overlay.trust(None) {
             live::watch(self.files.watched(), &self.overlay, notifier, time);
         }
+        behind::watch(&self.overlay);
         bound::watch(self.most_nodes, &self.overlay, notifier);
         Ok(())
     }

@@ -9,8 +9,10 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lost::{BaseDir, Lost, Shows};
+use super::unfinished::{self, Losses};
+use crate::dirs::decide;
 use crate::error::Warning;
-use crate::meta::{self, Loaded};
+use crate::meta::{self, Loaded, Record};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
 use crate::sys::{self, each_entry};
 
@@ -30,6 +32,11 @@ pub(super) struct Scanned {
     pub leftovers: u64,
     /// Entries that the base has not any more, and that were not listed.
     pub lost: u64,
+    /// What META of the index has to be told of names that a crash has left
+    /// undecided.
+    pub decided: Vec<Record>,
+    /// Objects of the index that no name leads to.
+    pub orphans: Vec<Vec<u8>>,
 }
 
 struct Scan<'a> {
@@ -40,6 +47,7 @@ struct Scan<'a> {
     warnings: &'a mut Vec<Warning>,
     damages: u64,
     leftovers: u64,
+    losses: Losses,
 }
 
 /// What a walk is for.
@@ -87,16 +95,20 @@ pub(super) fn scan(
     warnings: &mut Vec<Warning>,
 ) -> Scanned {
     let (task, mut empty, lost) = (Task::Look, true, Lost::new(base, list));
-    let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0 };
-    if let Err(errno) = scan.walk(&mut empty) {
+    let losses = Losses::of(root.as_fd());
+    let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0, losses };
+    let walked = scan.walk(&mut empty).and_then(|()| scan.losses.orphans(root.as_fd()));
+    let orphans = walked.unwrap_or_else(|errno| {
         let path = path.to_path_buf();
         scan.warnings.push(Warning::Unchecked { path, errno });
-    }
-    let (damages, leftovers, lost) = (scan.damages, scan.leftovers, scan.lost.unlisted);
+        Vec::new()
+    });
+    let (damages, lost, decided) = (scan.damages, scan.lost.unlisted, scan.losses.records);
+    let leftovers = scan.leftovers + (decided.len() + orphans.len()) as u64;
     if damages > LISTED {
         warnings.push(Warning::MoreDamage { count: damages - LISTED });
     }
-    Scanned { damaged: damages > 0, empty, leftovers, lost }
+    Scanned { damaged: damages > 0, empty, leftovers, lost, decided, orphans }
 }
 
 /// Removes unfinished work, once it is known that the storage may be written.
@@ -104,12 +116,17 @@ pub(super) fn remove_leftovers(
     root: &OwnedFd,
     base: &OwnedFd,
     path: &Path,
+    scanned: &Scanned,
     warnings: &mut Vec<Warning>,
 ) {
+    if let Err(errno) = unfinished::finish(root.as_fd(), &scanned.decided, &scanned.orphans) {
+        tracing::warn!("unfinished work of a crash is left in the index: {errno}");
+    }
     // What cannot be read has been reported by the first walk.
     let mut unreported = Vec::new();
     let (task, warned, lost) = (Task::Clean, &mut unreported, Lost::new(base, false));
-    let mut scan = Scan { root, lost, path, task, warnings: warned, damages: 0, leftovers: 0 };
+    let (damages, leftovers, losses) = (0, 0, Losses::default());
+    let mut scan = Scan { root, lost, path, task, warnings: warned, damages, leftovers, losses };
     if let Err(errno) = scan.walk(&mut true) {
         tracing::warn!("unfinished work of a crash is not removed: {errno}");
     }
@@ -219,10 +236,17 @@ impl Scan<'_> {
             true
         })?;
         let mut loaded = Loaded::default();
-        if has_meta && self.task == Task::Look {
-            loaded = meta::load(dir)?;
-            self.report(&loaded, base, &self.full_path(above, name));
+        match self.task {
+            Task::Look if has_meta => {
+                loaded = meta::load(dir)?;
+                self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
+                decide(dir, &mut loaded.index)?;
+                self.report(&loaded, base, &self.full_path(above, name));
+            }
+            Task::Clean if has_meta => unfinished::settle(dir)?,
+            _ => {}
         }
+        self.losses.visit(dir, &loaded.index)?;
         for leftover in leftovers {
             if self.task == Task::Look || remove_leftover(dir, &leftover).is_ok() {
                 self.leftovers += 1;

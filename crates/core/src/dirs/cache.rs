@@ -81,8 +81,18 @@ impl DirCache {
         }
         drop(inner);
         // Closing descriptors is a system call: not under the lock.
-        drop(evicted);
+        for slot in evicted {
+            // Nobody else will.
+            if let Err(errno) = slot.dir.write_back() {
+                tracing::warn!("META of a directory is not written back: {errno}");
+            }
+        }
         dir
+    }
+
+    /// All that are in it.
+    pub fn all(&self) -> Vec<Arc<Dir>> {
+        self.inner.read().slots.values().map(|slot| Arc::clone(&slot.dir)).collect()
     }
 
     pub fn remove(&self, id: NodeId) {

@@ -1,116 +1,150 @@
 //! Changes of what META says.
 
-use std::sync::atomic::Ordering;
-
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::{Dir, with_access};
-use crate::meta::{self, Index, Record, Said};
-use crate::name::META_NAME;
+use crate::meta::{self, Firm, Index, Journal, Record, Said};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
 
+/// The file of META, and what has to be done to it.
+#[derive(Default)]
+pub(super) struct JournalState {
+    file: Option<Journal>,
+    /// Where META ends in half a line, which the next append drops.
+    torn_at: Option<u64>,
+    /// The device has what META said before the file was opened.
+    synced: bool,
+    /// How often META was written anew.
+    rewrites: u64,
+    /// What the index says already and META does not: the next append has it.
+    owed: Vec<Record>,
+}
+
+impl JournalState {
+    /// META was read.
+    pub fn loaded(torn_at: Option<u64>, owed: Vec<Record>) -> JournalState {
+        JournalState { torn_at, owed, ..JournalState::default() }
+    }
+}
+
 /// What META said at some point, of the names that are about to change.
 pub(crate) struct Mark {
-    /// Size of the file in bytes; 0 where there was none.
+    /// Size of the file in bytes.
     size: u64,
-    torn_at: Option<u64>,
     rewrites: u64,
     said: Vec<(Box<[u8]>, Said)>,
 }
 
+/// Decides about records that hold only if a change of storage names came to
+/// happen before a crash. The result is what META has to be told.
+pub(crate) fn decide(dir: BorrowedFd<'_>, index: &mut Index) -> Result<Vec<Record>> {
+    let mut owed = Vec::new();
+    let pending = index.pending().to_vec();
+    for when in &pending {
+        let Record::When { arrived, storage_ino, record } = when else { continue };
+        let Some(name) = record.name() else { continue };
+        let there = with_access(dir, || sys::absent(sys::stat(Spot::At(dir, name))))?;
+        if there.is_some_and(|stat| stat.stx_ino == *storage_ino) == *arrived {
+            index.apply(record);
+            owed.push((**record).clone());
+        }
+    }
+    for name in pending.iter().filter_map(Record::name) {
+        let settled = Record::Settled { name: name.into() };
+        index.apply(&settled);
+        owed.push(settled);
+    }
+    Ok(owed)
+}
+
 impl Dir {
+    fn opened<'a>(&self, state: &'a mut JournalState) -> Result<&'a mut Journal> {
+        if state.file.is_none() {
+            let dir = self.writable()?;
+            let open = || Journal::open(dir, state.torn_at, self.durability.firm);
+            let file = with_access(dir, open)?;
+            (state.file, state.torn_at) = (Some(file), None);
+        }
+        state.file.as_mut().ok_or(Errno::IO)
+    }
+
     /// Makes sure that META is there, so that appending changes no directory
     /// time. `mutate` is held.
     pub fn open_journal(&self) -> Result<()> {
-        let mut journal = self.journal.lock();
-        if journal.is_none() {
-            let dir = self.writable()?;
-            *journal = Some(with_access(dir, || meta::open_for_append(dir))?);
-        }
-        Ok(())
+        self.opened(&mut self.journal.lock()).map(drop)
     }
 
-    /// The file, as a descriptor of its own.
-    pub fn journal_file(&self) -> Result<OwnedFd> {
-        self.open_journal()?;
-        let journal = self.journal.lock();
-        rustix::io::fcntl_dupfd_cloexec(journal.as_ref().ok_or(Errno::IO)?, 0)
-    }
-
-    /// Appends records to META and takes them into the index. `mutate` is held.
+    /// Appends records to META and takes them into the index. Unless only times
+    /// depend on them, they reach the device before any change of storage names
+    /// that follows. `mutate` is held.
     pub fn append(&self, records: &[Record]) -> Result<()> {
-        if records.is_empty() {
+        if !self.write(records)? {
             return Ok(());
         }
-        self.open_journal()?;
-        let journal = self.journal.lock();
-        let fd = journal.as_ref().ok_or(Errno::IO)?;
-        self.unsynced.store(true, Ordering::Release);
-        let mut torn_at = self.torn_at.lock();
-        meta::append_to(fd.as_fd(), records, *torn_at)?;
-        *torn_at = None;
-        drop(torn_at);
-        drop(journal);
         let mut index = self.meta.write();
         records.iter().for_each(|record| index.apply(record));
-        if index.is_wasteful() {
-            self.compact(&mut index);
+        let wasteful = index.is_wasteful();
+        drop(index);
+        if wasteful {
+            self.compact();
         }
         Ok(())
     }
 
-    /// Appends records, or writes META anew where one of them replaces a
-    /// redirect, or the redirect of `dropped` goes: readers of the old format
-    /// may take the first line they find. All of it happens, or nothing.
-    /// `mutate` is held.
-    pub fn change(&self, mut records: Vec<Record>, dropped: Option<&[u8]>) -> Result<()> {
-        let mut anew = false;
-        {
-            let meta = self.meta.read();
-            anew |= dropped.is_some_and(|name| meta.redirect(name).is_some());
-            records.retain(|record| match record {
-                Record::Redirect { path, name } => {
-                    let old = meta.redirect(name);
-                    anew |= old.is_some_and(|old| *old != **path);
-                    old != Some(&**path)
-                }
-                _ => true,
-            });
+    /// Appends records, and before them what is owed. The result tells whether
+    /// there was anything.
+    fn write(&self, records: &[Record]) -> Result<bool> {
+        let mut state = self.journal.lock();
+        if records.is_empty() && state.owed.is_empty() {
+            return Ok(false);
         }
-        if !anew {
-            return self.append(&records);
+        let owed = std::mem::take(&mut state.owed);
+        let written = self.opened(&mut state).and_then(|file| {
+            if owed.is_empty() {
+                return file.append(records);
+            }
+            file.append(&[&owed, records].concat())
+        });
+        if written.is_err() {
+            state.owed = owed;
         }
-        let mut index = self.meta.write();
-        let names: Vec<&[u8]> = records.iter().filter_map(Record::name).chain(dropped).collect();
-        let before: Vec<Said> = names.iter().map(|name| index.said(name)).collect();
-        dropped.map(|name| index.remove_redirect(name));
-        records.iter().for_each(|record| index.apply(record));
-        self.rewrite(&mut index).inspect_err(|_| {
-            names.iter().zip(before).for_each(|(name, said)| index.say(name, said));
-        })
+        written?;
+        drop(state);
+        self.durability.touched();
+        Ok(true)
     }
 
-    /// Takes the redirect of a name away, if there is one. `mutate` is held.
-    pub fn remove_redirect(&self, name: &[u8]) -> Result<()> {
-        self.change(Vec::new(), Some(name))
+    /// As [`Dir::append`], of what has come to hold already: where META does
+    /// not take it now, it gets it with the next records. `mutate` is held.
+    pub fn append_late(&self, records: Vec<Record>) {
+        if let Err(errno) = self.append(&records) {
+            tracing::warn!("META is told later what has changed: {errno}");
+            let mut index = self.meta.write();
+            records.iter().for_each(|record| index.apply(record));
+            drop(index);
+            self.journal.lock().owed.extend(records);
+        }
     }
 
-    /// Sets the redirect of a name. `mutate` is held.
-    pub fn set_redirect(&self, path: &[u8], name: &[u8]) -> Result<()> {
-        self.change(vec![Record::Redirect { path: path.into(), name: name.into() }], None)
+    /// Tells META what is owed to it, before an object may come to be of which
+    /// it would speak. `mutate` is held.
+    pub fn pay(&self) -> Result<()> {
+        if self.journal.lock().owed.is_empty() { Ok(()) } else { self.write(&[]).map(drop) }
     }
 
     /// Marks what META says of some names, for [`Dir::roll_back`]. `mutate` is
     /// held.
     pub fn mark(&self, names: &[&[u8]]) -> Result<Mark> {
-        let file = Spot::At(self.writable()?, META_NAME.as_bytes());
-        let size = sys::absent(sys::stat(file))?.map_or(0, |stat| stat.stx_size);
+        self.pay()?;
+        let mut state = self.journal.lock();
+        let size = self.opened(&mut state)?.size();
+        let rewrites = state.rewrites;
+        drop(state);
         let meta = self.meta.read();
         let said = names.iter().map(|name| ((*name).into(), meta.said(name))).collect();
-        let rewrites = self.rewrites.load(Ordering::Relaxed);
-        Ok(Mark { size, torn_at: *self.torn_at.lock(), rewrites, said })
+        Ok(Mark { size, rewrites, said })
     }
 
     /// Makes META say again what it said at a mark. Takes no space where only
@@ -120,64 +154,107 @@ impl Dir {
         for (name, said) in mark.said {
             index.say(&name, said);
         }
-        let appended = self.rewrites.load(Ordering::Relaxed) == mark.rewrites;
-        let undone = match &*self.journal.lock() {
-            None if appended => Ok(()),
-            Some(fd) if appended => {
-                let cut = rustix::fs::ftruncate(fd, mark.torn_at.unwrap_or(mark.size));
-                cut.map(|()| *self.torn_at.lock() = None)
-            }
+        drop(index);
+        let mut state = self.journal.lock();
+        let appended = mark.rewrites == state.rewrites;
+        let cut = match &mut state.file {
+            Some(file) if appended => file.cut(mark.size),
             _ => Err(Errno::STALE),
         };
-        let undone = undone.or_else(|_| self.rewrite(&mut index));
-        if let Err(errno) = undone {
+        drop(state);
+        if let Err(errno) = cut.or_else(|_| self.rewrite()) {
             tracing::error!("META keeps records of a change that was taken back: {errno}");
         }
     }
 
-    fn rewrite(&self, index: &mut Index) -> Result<()> {
-        let mut journal = self.journal.lock();
+    /// Writes META anew, as the index has it. `mutate` is held.
+    fn rewrite(&self) -> Result<()> {
         let dir = self.writable()?;
-        with_access(dir, || meta::rewrite(dir, index))?;
+        {
+            let index = self.meta.read();
+            with_access(dir, || meta::rewrite(dir, &index))?;
+        }
+        self.meta.write().rewritten();
+        let mut state = self.journal.lock();
         // The file that was open has no name any more.
-        *journal = None;
-        self.rewrites.fetch_add(1, Ordering::Relaxed);
-        *self.torn_at.lock() = None;
-        self.unsynced.store(true, Ordering::Release);
+        let rewrites = state.rewrites + 1;
+        *state = JournalState { synced: true, rewrites, ..JournalState::default() };
         Ok(())
     }
 
     /// Drops dead records. The directory's times stay; a failure costs nothing
     /// but space.
-    fn compact(&self, index: &mut Index) {
+    fn compact(&self) {
         let compacted = self.writable().and_then(|dir| {
             let before = sys::stat_fd(dir)?;
-            let shown = before.stx_ctime.into();
-            let shown = index.ctime(b".", shown).unwrap_or(shown);
-            self.rewrite(index)?;
+            let shown = self.shown_ctime(b".", before.stx_ctime.into());
+            self.rewrite()?;
             let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
             sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))?;
             let real = sys::stat_fd(dir)?.stx_ctime.into();
-            let record = Record::Ctime { name: Box::from(&b"."[..]), shown, real };
-            let fd = meta::open_for_append(dir)?;
-            meta::append_to(fd.as_fd(), std::slice::from_ref(&record), None)?;
-            index.apply(&record);
-            Ok(())
+            self.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
         });
         if let Err(errno) = compacted {
             tracing::warn!("META is not compacted: {errno}");
         }
     }
 
+    /// Takes a redirect that does not count any more out of the file: readers
+    /// of 2005 take the first one they find. `mutate` is held.
+    pub fn tidy(&self) {
+        if self.meta.read().has_stale_redirect() {
+            self.compact();
+        }
+    }
+
     /// Hands META to the device, if it may have anything new.
+    ///
+    /// No lock is held while the device works, and who comes meanwhile waits
+    /// for a call of his own: what he was told to be safe must be.
     pub fn sync_meta(&self) -> Result<()> {
         let Some(dir) = self.storage() else {
             return Ok(());
         };
-        if self.unsynced.swap(false, Ordering::AcqRel) {
-            meta::sync(dir).inspect_err(|_| self.unsynced.store(true, Ordering::Release))?;
+        let (opened, rewrites) = {
+            let state = self.journal.lock();
+            let opened = match &state.file {
+                Some(file) => match file.to_sync()? {
+                    None => return Ok(()),
+                    opened => opened,
+                },
+                None if state.synced => return Ok(()),
+                None => None,
+            };
+            (opened, state.rewrites)
+        };
+        let Some((fd, size)) = opened else {
+            with_access(dir, || meta::sync(dir))?;
+            let mut state = self.journal.lock();
+            state.synced = state.rewrites == rewrites;
+            return Ok(());
+        };
+        rustix::fs::fdatasync(fd)?;
+        let mut state = self.journal.lock();
+        if state.rewrites == rewrites
+            && let Some(file) = &mut state.file
+        {
+            file.synced_to(size);
         }
         Ok(())
+    }
+
+    /// Begins to hand META to the device.
+    pub fn write_back(&self) -> Result<()> {
+        let opened = match &self.journal.lock().file {
+            Some(file) => file.to_sync()?,
+            None => None,
+        };
+        let Some((fd, _)) = opened else { return Ok(()) };
+        match self.durability.firm {
+            // What others rely on was synced at once.
+            Firm::No | Firm::Sync => Ok(()),
+            Firm::Attribute => sys::begin_flush(fd),
+        }
     }
 
     /// Runs a change of the storage directory that programs must not see in

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
-use super::{Kept, Record, SharedRecord};
+use super::{Kept, Loss, Record, SharedRecord};
 use crate::types::Timestamp;
 
 /// Records below which a rewrite is never worth it.
@@ -43,6 +43,13 @@ pub struct Index {
     /// Whoever appends records of times has them in the table already, and
     /// maybe later ones.
     accesses_kept: bool,
+    /// Records that hold under a condition, in the order of the file.
+    pending: Vec<Record>,
+    /// Names that are about to be lost, or were.
+    losses: Vec<Loss>,
+    /// The file has a redirect that does not count any more: readers of 2005
+    /// take the first one that they find.
+    stale_redirect: bool,
     origin: Option<Record>,
     features: Vec<Box<[u8]>>,
     lines: usize,
@@ -181,8 +188,15 @@ impl Index {
                 self.hidden.insert(name);
             }
             Record::Redirect { path, name } => {
-                self.redirects.insert(name, path);
+                let old = self.redirects.insert(name, path);
+                self.stale_redirect |= old.is_some();
             }
+            Record::Unredirect { name } => {
+                self.stale_redirect |= self.redirects.remove(&name).is_some();
+            }
+            when @ Record::When { .. } => self.pending.push(when),
+            Record::Settled { name } => self.pending.retain(|when| when.name() != Some(&name)),
+            Record::Loss(loss) => self.lose(loss),
             Record::Identity { ino: 0, name, .. } => {
                 self.identities.remove(&name);
             }
@@ -238,6 +252,7 @@ impl Index {
         self.hidden.remove(name);
         self.redirects.remove(name);
         self.identities.remove(name);
+        self.pending.retain(|when| when.name() != Some(name));
         self.unkeep(name);
         if let Some(kept) = said.kept {
             self.kept_records += kept.records_len();
@@ -254,10 +269,41 @@ impl Index {
         }
     }
 
-    /// Takes a redirect away; the result tells whether there was one. META
-    /// must be rewritten for it.
-    pub fn remove_redirect(&mut self, name: &[u8]) -> bool {
-        self.redirects.remove(name).is_some()
+    fn lose(&mut self, loss: Loss) {
+        if !loss.decided {
+            self.losses.push(loss);
+            return;
+        }
+        let same = |open: &Loss| {
+            (open.number, open.dir, &open.name) == (loss.number, loss.dir, &loss.name)
+        };
+        if let Some(at) = self.losses.iter().position(same) {
+            self.losses.remove(at);
+        }
+    }
+
+    /// Records that hold under a condition which nobody has looked at yet.
+    #[must_use]
+    pub fn pending(&self) -> &[Record] {
+        &self.pending
+    }
+
+    /// Names of base objects of which it is not decided whether they are lost.
+    #[must_use]
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// The file has a redirect that does not count any more.
+    #[must_use]
+    pub fn has_stale_redirect(&self) -> bool {
+        self.stale_redirect
+    }
+
+    /// The directory shows nothing of the base any more, and no entry of it
+    /// that is hidden.
+    pub fn forget_hidden(&mut self) {
+        self.hidden = HashSet::new();
     }
 
     /// Records that count.
@@ -269,6 +315,8 @@ impl Index {
             + self.ctimes.len()
             + self.kept_records
             + self.shared.len()
+            + self.pending.len()
+            + self.losses.len()
             + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
             + usize::from(!self.features.is_empty())
@@ -287,8 +335,9 @@ impl Index {
     }
 
     /// The file was written anew and holds nothing dead.
-    pub(super) fn rewritten(&mut self) {
+    pub fn rewritten(&mut self) {
         self.lines = self.live();
+        self.stale_redirect = false;
     }
 
     /// Calls `each` for every record that counts, those of 2005 first.
@@ -308,6 +357,8 @@ impl Index {
         for (name, kept) in &self.kept {
             kept.records(name).iter().for_each(&mut each);
         }
+        self.pending.iter().for_each(&mut each);
+        self.losses.iter().for_each(|loss| each(&Record::Loss(loss.clone())));
         for (number, record) in &self.shared {
             each(&Record::Shared { number: *number, record: *record });
         }

@@ -1,157 +1,214 @@
-//! The META file: reading, appending, writing anew.
+//! Writing META: appending, and writing it anew.
 
-use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Index, Line, Record, parse_line};
+use super::{Index, Record, tail};
 use crate::name::{META_NAME, temp_name};
 
 /// Longest line that is read or written, in bytes. The path of a redirect may
 /// be far beyond `PATH_MAX`, and each of its bytes written as four.
-const LINE_MAX: usize = 4 << 20;
+pub(super) const LINE_MAX: usize = 4 << 20;
 
-/// Damaged lines of one file that are told one by one: rubbish must not fill
-/// the memory.
-const DAMAGE_LISTED: usize = 100;
-
-/// A line that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Its number, from 1.
-    pub line: u64,
-    /// What is wrong.
-    pub reason: &'static str,
+/// How records reach the device before the changes of names that rely on them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firm {
+    /// They need not: nothing survives anyway, or the user does not mind.
+    No,
+    /// By an attribute of META: the journal orders it before what follows.
+    Attribute,
+    /// Synced.
+    Sync,
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
-    }
-}
-
-/// What a META file says.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The records that count.
-    pub index: Index,
-    /// Lines that were skipped: the first 100 of them.
-    pub damage: Vec<Damage>,
-    /// How many lines were skipped.
-    pub damages: u64,
-    /// The file ends in half a line: what a crash left of an append. Nothing
-    /// was told to be safe of it, and the next append begins here instead, at
-    /// this many bytes.
-    pub torn_at: Option<u64>,
-}
-
-/// Reads META of a storage directory. No file means no records.
+/// META of a directory, opened for appending.
 ///
-/// # Errors
-/// As `open(2)` and `read(2)`; what is in the file is never an error.
-pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(Loaded::default()),
-        Err(Errno::LOOP | Errno::NXIO) => return Ok(not_a_file()),
-        other => other?,
-    };
-    let stat = rustix::fs::fstat(&fd)?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Ok(not_a_file());
-    }
-    read_lines(BufReader::with_capacity(64 * 1024, File::from(fd)))
+/// What is between `synced` and `size` the device may not have. Of that all
+/// that others rely on is in the attribute of the file, see [`tail`].
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    firm: Firm,
+    /// Bytes of the file.
+    size: u64,
+    /// Bytes that the device has.
+    synced: u64,
+    /// The bytes from `synced` on, where the attribute is used.
+    tail: Vec<u8>,
+    /// Nobody knows whether the device has what was there at the opening.
+    unsure: bool,
 }
 
-fn not_a_file() -> Loaded {
-    let damage = Damage { line: 0, reason: "it is not a regular file" };
-    Loaded { damage: vec![damage], damages: 1, ..Loaded::default() }
-}
-
-fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
-    let mut loaded = Loaded::default();
-    let (mut line, mut number, mut at) = (Vec::new(), 0, 0);
-    loop {
-        line.clear();
-        // Rubbish without a newline must not fill the memory.
-        let mut limited = reader.by_ref().take(LINE_MAX as u64);
-        if limited.read_until(b'\n', &mut line).map_err(errno)? == 0 {
-            return Ok(loaded);
+impl Journal {
+    /// Opens META, making it if need be, and completes what a power cut has
+    /// left of it. `torn_at`: see [`super::Loaded`].
+    ///
+    /// # Errors
+    /// As `open(2)`; EIO for what is not a regular file and keeps no records.
+    pub fn open(dir: BorrowedFd<'_>, torn_at: Option<u64>, firm: Firm) -> Result<Journal, Errno> {
+        let (fd, size, made) = open_file(dir)?;
+        let mut journal = Journal {
+            file: File::from(fd),
+            firm,
+            size,
+            synced: size,
+            tail: Vec::new(),
+            unsure: !made,
+        };
+        if !made {
+            journal.complete()?;
         }
-        number += 1;
-        let mut damaged = |reason| {
-            loaded.damages += 1;
-            if loaded.damage.len() < DAMAGE_LISTED {
-                loaded.damage.push(Damage { line: number, reason });
+        if let Some(end) = torn_at {
+            // With an end, half a line could say what nobody meant.
+            journal.cut(end)?;
+        }
+        Ok(journal)
+    }
+
+    /// Takes up what the attribute says of the end of the file.
+    fn complete(&mut self) -> Result<(), Errno> {
+        let missing = tail::missing(&self.file, self.size)?;
+        let from = match &missing {
+            Some(missing) => {
+                write_at(&self.file, &missing.bytes, missing.from)?;
+                self.size = self.size.max(missing.from + missing.bytes.len() as u64);
+                missing.from
             }
+            None => match tail::read(&self.file)? {
+                Some(tail) if tail.from <= self.size => tail.from,
+                _ => return Ok(()),
+            },
         };
-        let Some(text) = line.strip_suffix(b"\n") else {
-            if line.len() == LINE_MAX
-                && let Some(skipped) = skip_line(&mut reader)?
-            {
-                damaged("it is longer than any record");
-                at += line.len() as u64 + skipped;
-                continue;
+        let length = usize::try_from(self.size - from).unwrap_or(usize::MAX);
+        if self.firm != Firm::Attribute || length > tail::LIMIT {
+            return self.sync();
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, from).map_err(errno)?;
+        (self.synced, self.tail) = (from, bytes);
+        Ok(())
+    }
+
+    /// Bytes of the file: a point to which [`Journal::cut`] goes back.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends records with one write. Unless only times depend on them, they
+    /// will reach the device before any change of names that follows.
+    ///
+    /// # Errors
+    /// As `write(2)`; ENAMETOOLONG for a record beyond the longest line. META
+    /// is then as it was before.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), Errno> {
+        let mut bytes = Vec::with_capacity(64 * records.len());
+        encode(records, &mut bytes)?;
+        let before = self.size;
+        if let Err(errno) = write_at(&self.file, &bytes, before) {
+            // The device filled up in the middle: take back what was written.
+            rustix::fs::ftruncate(&self.file, before)?;
+            return Err(errno);
+        }
+        self.size += bytes.len() as u64;
+        if self.firm == Firm::Attribute {
+            self.tail.extend_from_slice(&bytes);
+        }
+        if records.iter().all(Record::is_cosmetic) {
+            return Ok(());
+        }
+        self.make_firm().inspect_err(|_| {
+            if let Err(errno) = self.cut(before) {
+                tracing::error!("META keeps records of what did not happen: {errno}");
             }
-            loaded.torn_at = Some(at);
-            return Ok(loaded);
-        };
-        at += line.len() as u64;
-        match parse_line(text) {
-            Line::Record(record) => loaded.index.take(record),
-            Line::Damaged(reason) => damaged(reason),
-            Line::Unknown | Line::Empty => {}
+        })
+    }
+
+    fn make_firm(&mut self) -> Result<(), Errno> {
+        match self.firm {
+            Firm::No => return Ok(()),
+            Firm::Attribute if self.tail.len() <= tail::LIMIT => {
+                if tail::write(self.file.as_fd(), self.synced, &self.tail).is_ok() {
+                    return Ok(());
+                }
+            }
+            Firm::Attribute | Firm::Sync => {}
         }
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), Errno> {
+        rustix::fs::fdatasync(&self.file)?;
+        self.synced_to(self.size);
+        Ok(())
+    }
+
+    /// Cuts META to what it was.
+    ///
+    /// # Errors
+    /// As `ftruncate(2)`; what META says is not certain then.
+    pub fn cut(&mut self, size: u64) -> Result<(), Errno> {
+        if size < self.synced + self.tail.len() as u64 {
+            let keep = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX);
+            self.tail.truncate(keep);
+            // Before the file, which would get its old end again.
+            if keep > 0 && tail::write(self.file.as_fd(), self.synced, &self.tail).is_err() {
+                rustix::fs::fdatasync(&self.file)?;
+                self.tail.clear();
+                self.synced = size;
+            }
+            if self.tail.is_empty() {
+                tail::remove(self.file.as_fd())?;
+            }
+        }
+        rustix::fs::ftruncate(&self.file, size)?;
+        self.size = size;
+        self.synced = self.synced.min(size);
+        Ok(())
+    }
+
+    /// A descriptor to sync META by, and up to where that will do it. `None`:
+    /// the device has it all.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn to_sync(&self) -> Result<Option<(OwnedFd, u64)>, Errno> {
+        if self.synced >= self.size && !self.unsure {
+            return Ok(None);
+        }
+        Ok(Some((rustix::io::fcntl_dupfd_cloexec(&self.file, 0)?, self.size)))
+    }
+
+    /// META was synced up to there.
+    pub fn synced_to(&mut self, size: u64) {
+        let more = size.min(self.size).saturating_sub(self.synced);
+        let known = usize::try_from(more).unwrap_or(usize::MAX).min(self.tail.len());
+        self.tail.drain(..known);
+        self.synced += more;
+        self.unsure = false;
     }
 }
 
-fn errno(err: std::io::Error) -> Errno {
-    Errno::from_io_error(&err).unwrap_or(Errno::IO)
-}
-
-/// Reads on behind the next newline, which is so many bytes away. `None`:
-/// there is none.
-fn skip_line(reader: &mut impl BufRead) -> Result<Option<u64>, Errno> {
-    let mut skipped = 0;
-    loop {
-        let buffer = match reader.fill_buf() {
-            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
-            other => other.map_err(errno)?,
-        };
-        let newline = buffer.iter().position(|byte| *byte == b'\n');
-        let (length, end) = (buffer.len(), buffer.is_empty());
-        let passed = newline.map_or(length, |at| at + 1);
-        reader.consume(passed);
-        skipped += passed as u64;
-        if newline.is_some() || end {
-            return Ok(newline.map(|_| skipped));
-        }
-    }
-}
-
-/// Opens META for [`append_to`], making it if need be.
-///
-/// # Errors
-/// As `open(2)`; EIO for what is not a regular file and keeps no records.
-pub fn open_for_append(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW;
-    let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
+/// The file, its size, and whether it was made just now.
+fn open_file(dir: BorrowedFd<'_>) -> Result<(OwnedFd, u64, bool), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => {
             let fd = rustix::fs::openat(dir, META_NAME, flags | OFlags::CREATE, mode)?;
             // A umask or a default ACL may have changed it.
             rustix::fs::fchmod(&fd, mode)?;
-            Ok(fd)
+            Ok((fd, 0, true))
         }
         Ok(fd) => {
             let stat = rustix::fs::fstat(&fd)?;
-            let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
-            if regular { Ok(fd) } else { Err(Errno::IO) }
+            let size = u64::try_from(stat.st_size).map_err(|_| Errno::IO)?;
+            let regular = FileType::from_raw_mode(stat.st_mode).is_file();
+            if regular { Ok((fd, size, false)) } else { Err(Errno::IO) }
         }
         Err(errno) => Err(errno),
     }
@@ -169,34 +226,16 @@ fn encode(records: &[Record], out: &mut Vec<u8>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Appends records with one write. `torn_at`: see [`Loaded::torn_at`].
-///
-/// # Errors
-/// As `write(2)`; ENAMETOOLONG for a record beyond the longest line. META is
-/// then as it was before.
-pub fn append_to(
-    meta: BorrowedFd<'_>,
-    records: &[Record],
-    torn_at: Option<u64>,
-) -> Result<(), Errno> {
-    let mut bytes = Vec::with_capacity(64 * records.len());
-    encode(records, &mut bytes)?;
-    if let Some(size) = torn_at {
-        // With an end, half a line could say what nobody meant.
-        rustix::fs::ftruncate(meta, size)?;
-    }
-    loop {
-        let written = match rustix::io::write(meta, &bytes) {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        if written == bytes.len() {
-            return Ok(());
-        }
-        // The device filled up in the middle: take back what was written.
-        let size = u64::try_from(rustix::fs::fstat(meta)?.st_size).map_err(|_| Errno::IO)?;
-        rustix::fs::ftruncate(meta, size.saturating_sub(written as u64))?;
-        return Err(Errno::NOSPC);
+fn write_at(file: &File, bytes: &[u8], at: u64) -> Result<(), Errno> {
+    file.write_all_at(bytes, at).map_err(errno)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    match Errno::from_io_error(&error) {
+        Some(errno) => errno,
+        // Nothing was written, which is how some file systems say that.
+        None if error.kind() == std::io::ErrorKind::WriteZero => Errno::NOSPC,
+        None => Errno::IO,
     }
 }
 
@@ -205,8 +244,8 @@ pub fn append_to(
 ///
 /// # Errors
 /// As `open(2)`, `write(2)`, `fsync(2)`, `rename(2)`; ENAMETOOLONG as for
-/// [`append_to`]. META is then as before.
-pub fn rewrite(dir: BorrowedFd<'_>, index: &mut Index) -> Result<(), Errno> {
+/// [`Journal::append`]. META is then as before.
+pub fn rewrite(dir: BorrowedFd<'_>, index: &Index) -> Result<(), Errno> {
     let mut bytes = Vec::new();
     let mut encoded = Ok(());
     index.each_record(|record| {
@@ -217,27 +256,18 @@ pub fn rewrite(dir: BorrowedFd<'_>, index: &mut Index) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = rustix::fs::openat(dir, &*temp, flags, mode)?;
-    let written =
-        fill(&fd, &bytes).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
+    let written = fill(fd, &bytes).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
     if written.is_err() {
         let _ = rustix::fs::unlinkat(dir, &*temp, AtFlags::empty());
     }
-    written?;
-    index.rewritten();
-    Ok(())
+    written
 }
 
-fn fill(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    rustix::fs::fchmod(fd, Mode::RUSR | Mode::WUSR)?;
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    rustix::fs::fdatasync(fd.as_fd())
+fn fill(fd: OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
+    let file = File::from(fd);
+    write_at(&file, bytes, 0)?;
+    rustix::fs::fdatasync(&file)
 }
 
 /// Hands META of a directory to the device, if there is one.
@@ -245,10 +275,15 @@ fn fill(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// As `fsync(2)`.
 pub fn sync(dir: BorrowedFd<'_>) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => Ok(()),
+        // Something else under its name holds no records.
+        Err(Errno::LOOP | Errno::NXIO) => Ok(()),
         Err(errno) => Err(errno),
-        Ok(fd) => rustix::fs::fsync(fd),
+        Ok(fd) => match rustix::fs::fsync(fd) {
+            Err(Errno::INVAL) => Ok(()),
+            other => other,
+        },
     }
 }

@@ -1,6 +1,6 @@
 //! From lines to records.
 
-use super::{Record, SharedRecord};
+use super::{Loss, Record, SharedRecord};
 use crate::name::Name;
 use crate::types::Timestamp;
 
@@ -30,9 +30,9 @@ pub fn parse_line(line: &[u8]) -> Line {
     let parsed = match kind {
         b'D' => entry_name(rest).map(|name| Record::Hide { name }),
         b'R' => redirect_2005(rest),
-        b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'l' | b'a' | b'b' | b'f' => {
-            extension(kind, rest)
-        }
+        b'w' => when(rest),
+        b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k' | b'q'
+        | b'l' | b'a' | b'b' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -50,6 +50,28 @@ fn redirect_2005(rest: &[u8]) -> Parsed<Record> {
         path: base_path(path)?,
         name: entry_name(name.strip_prefix(b" ").unwrap_or_default())?,
     })
+}
+
+/// A record that holds under a condition. Its own line is the rest of this one.
+fn when(rest: &[u8]) -> Parsed<Record> {
+    let mut fields = rest.splitn(3, |byte| *byte == b' ');
+    let mut field = || fields.next().ok_or("a field is missing");
+    let arrived = match field()? {
+        b"+" => true,
+        b"-" => false,
+        _ => return Err("a condition is malformed"),
+    };
+    let storage_ino = number(field()?, 10)?;
+    let record = match parse_line(field()?) {
+        // One about one name, and no condition in a condition.
+        Line::Record(Record::When { .. } | Record::Settled { .. } | Record::Ctime { .. }) => {
+            return Err("a record cannot depend on a condition");
+        }
+        Line::Record(record) if record.name().is_some() => Box::new(record),
+        Line::Damaged(reason) => return Err(reason),
+        _ => return Err("a record cannot depend on a condition"),
+    };
+    Ok(Record::When { arrived, storage_ino, record })
 }
 
 fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
@@ -109,6 +131,14 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             return Ok(Record::Xattr { attribute, value, name });
         }
         b'u' => Record::Unkept { name: entry_name(&unescape(field()?)?)? },
+        b'v' => Record::Unredirect { name: entry_name(&unescape(field()?)?)? },
+        b's' => Record::Settled { name: entry_name(&unescape(field()?)?)? },
+        b'k' | b'q' => Record::Loss(Loss {
+            number: number(field()?, 10)?,
+            dir: number(field()?, 10)?,
+            name: entry_name(&unescape(field()?)?)?,
+            decided: kind == b'q',
+        }),
         b'a' => Record::Access { number: number(field()?, 10)?, at: timestamp(field()?)? },
         b'b' => Record::Origin {
             fsid: number(field()?, 16)?,

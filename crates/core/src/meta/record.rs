@@ -21,6 +21,20 @@ pub struct SharedRecord {
     pub ctime: Timestamp,
 }
 
+/// A base object is about to show under one name less, or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The number of the object.
+    pub number: u64,
+    /// `st_ino` of the storage directory that has the name. The loss has
+    /// happened once its META hides the name, or it holds an entry of it.
+    pub dir: u64,
+    /// The name.
+    pub name: Box<[u8]>,
+    /// `q`: it is decided, and LEFT of the object counts it if it happened.
+    pub decided: bool,
+}
+
 /// What one line of META says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -88,6 +102,28 @@ pub enum Record {
         /// The name.
         name: Box<[u8]>,
     },
+    /// `v`: the directory shows no other base directory any more.
+    Unredirect {
+        /// Its name here.
+        name: Box<[u8]>,
+    },
+    /// `w`: a record that holds if a change of storage names has happened.
+    When {
+        /// When it has: the storage entry of the record's name has the number
+        /// `storage_ino` (`true`), or has it not any more (`false`).
+        arrived: bool,
+        /// `st_ino` of the storage object that moves.
+        storage_ino: u64,
+        /// What holds then.
+        record: Box<Record>,
+    },
+    /// `s`: earlier `w` lines about the name have been decided.
+    Settled {
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `k`, `q`: a name of a base object with several is about to be lost.
+    Loss(Loss),
     /// `l`: what the index knows of a base object with several names.
     Shared {
         /// The number of the object.
@@ -129,12 +165,22 @@ impl Record {
             | Record::Owner { name, .. }
             | Record::Device { name, .. }
             | Record::Xattr { name, .. }
-            | Record::Unkept { name } => Some(name),
-            Record::Shared { .. }
+            | Record::Unkept { name }
+            | Record::Unredirect { name }
+            | Record::Settled { name } => Some(name),
+            Record::When { record, .. } => record.name(),
+            Record::Loss(_)
+            | Record::Shared { .. }
             | Record::Access { .. }
             | Record::Origin { .. }
             | Record::Features { .. } => None,
         }
+    }
+
+    /// Nothing depends on it but a time that shows: losing it harms nobody.
+    #[must_use]
+    pub fn is_cosmetic(&self) -> bool {
+        matches!(self, Record::Ctime { .. } | Record::Access { .. })
     }
 
     /// Appends the line of this record, newline included.
@@ -177,6 +223,17 @@ impl Record {
                 line(out, "x", &[&escape(name), &escape(attribute), &escape(value)]);
             }
             Record::Unkept { name } => line(out, "u", &[&escape(name)]),
+            Record::Unredirect { name } => line(out, "v", &[&escape(name)]),
+            Record::When { arrived, storage_ino, record } => {
+                let sign = if *arrived { '+' } else { '-' };
+                out.extend_from_slice(format!("w {sign} {storage_ino} ").as_bytes());
+                record.encode(out);
+            }
+            Record::Settled { name } => line(out, "s", &[&escape(name)]),
+            Record::Loss(Loss { number, dir, name, decided }) => {
+                let kind = if *decided { 'q' } else { 'k' };
+                line(out, &format!("{kind} {number} {dir}"), &[&escape(name)]);
+            }
             Record::Shared { number, record } => {
                 let SharedRecord { left, nlink, size, mtime, ctime } = record;
                 let (mtime, ctime) = (time_text(*mtime), time_text(*ctime));

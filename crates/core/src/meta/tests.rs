@@ -4,10 +4,11 @@ mod damage;
 mod index;
 mod journal;
 mod record;
+mod tail;
 
 use proptest::prelude::*;
 
-use super::{Record, SharedRecord};
+use super::{Loss, Record, SharedRecord};
 use crate::types::Timestamp;
 
 fn hide(name: &[u8]) -> Record {
@@ -77,6 +78,17 @@ fn any_record() -> impl Strategy<Value = Record> {
                 name: name.into(),
             }),
         any_name().prop_map(|name| Record::Unkept { name: name.into() }),
+        any_name().prop_map(|name| Record::Unredirect { name: name.into() }),
+        any_name().prop_map(|name| Record::Settled { name: name.into() }),
+        (any::<bool>(), any::<u64>(), any_name(), path()).prop_map(|(arrived, ino, name, path)| {
+            let record = if ino % 2 == 0 { hide(&name) } else { redirect(&path, &name) };
+            Record::When { arrived, storage_ino: ino, record: Box::new(record) }
+        }),
+        (any::<u64>(), any::<u64>(), any_name(), any::<bool>()).prop_map(
+            |(number, dir, name, decided)| {
+                Record::Loss(Loss { number, dir, name: name.into(), decided })
+            }
+        ),
         (any::<u64>(), any_time()).prop_map(|(number, at)| Record::Access { number, at }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any_time(), any_time()).prop_map(
             |(number, left, nlink, size, mtime, ctime)| Record::Shared {

@@ -10,7 +10,7 @@ use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::{can_be_kept, cannot_hold};
 use super::partial::{MARK, Need, Plan};
 use super::{Overlay, find, flags};
-use crate::meta::{self, Kept, Record};
+use crate::meta::{Firm, Journal, Kept, Record};
 use crate::name::{META_NAME, is_reserved_xattr, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -150,15 +150,20 @@ impl Overlay {
             node.set_in_storage();
             return Ok(());
         };
-        let real = sys::stat_fd(&made)?.stx_ctime.into();
+        let real = sys::stat_fd(&made);
         own.set_storage(made);
         node.set_in_storage();
         drop((lock, place));
-        if !unseen {
-            return Ok(());
+        if unseen {
+            let _own_lock = own.mutate.lock();
+            // The skeleton is there, whatever time it shows.
+            let kept = real
+                .and_then(|real| own.append(&[ctime_record(b".", shown, real.stx_ctime.into())]));
+            if let Err(errno) = kept {
+                tracing::warn!("a directory shows when it was copied up: {errno}");
+            }
         }
-        let _own_lock = own.mutate.lock();
-        own.append(&[ctime_record(b".", shown, real)])
+        Ok(())
     }
 
     /// Attributes that the copy of a base object gets.
@@ -231,9 +236,10 @@ impl Overlay {
             libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
             _ => copy_special(from, dir, &temp, stat),
         };
+        // Nothing may fail any more once it has its name.
         made.and_then(|kept| keep(&kept))
-            .and_then(|()| publish(dir, &temp, name))
-            .and_then(|()| sys::hold(Spot::At(dir, name)))
+            .and_then(|()| sys::hold(Spot::At(dir, &temp)))
+            .and_then(|held| publish(dir, &temp, name).map(|()| held))
             .inspect_err(|_| discard(dir, &temp))
     }
 
@@ -305,7 +311,7 @@ fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> R
     // The umask of this thread is that of some caller.
     sys::set_mode(Spot::At(dir, temp), 0o700)?;
     let fd = sys::open_dir(dir, temp)?;
-    meta::open_for_append(fd.as_fd())?;
+    Journal::open(fd.as_fd(), None, Firm::No)?;
     copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FileType, Mode, OFlags, Statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -172,6 +172,8 @@ impl Overlay {
         {
             return Err(Errno::EXIST);
         }
+        // What META is owed may speak of the new object as of an old one.
+        dir.pay()?;
         self.drop_kept(dir, name)?;
         match self.base_stat(dir, name)? {
             None => Ok(()),
@@ -223,8 +225,8 @@ impl Overlay {
         Ok(Owned { stat: now, kept })
     }
 
-    /// Makes a node of a new storage entry. Where `stat` failed, the entry
-    /// stays: it is complete but perhaps for its owner.
+    /// Makes a node of a new storage entry. What could not get the owner and
+    /// number that it should have goes again.
     fn enter_new(
         &self,
         parent: &Arc<Node>,
@@ -232,13 +234,15 @@ impl Overlay {
         name: &[u8],
         stat: Result<Statx>,
     ) -> Result<(Arc<Node>, Entry)> {
-        let stat = stat?;
+        let numbered = stat.and_then(|stat| {
+            let (ino, own) = (self.freed.number(&stat), stat.stx_ino);
+            if ino != storage_ino(&stat) {
+                dir.append(&[Record::Identity { ino, storage_ino: own, name: name.into() }])?;
+            }
+            Ok((stat, ino))
+        });
+        let (stat, ino) = numbered.inspect_err(|_| take_away(dir, name))?;
         dir.seen();
-        let ino = self.freed.number(&stat);
-        if ino != storage_ino(&stat) {
-            let storage_ino = stat.stx_ino;
-            dir.append(&[Record::Identity { ino, storage_ino, name: name.into() }])?;
-        }
         let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
         let found =
             Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false, device };
@@ -247,7 +251,7 @@ impl Overlay {
         if node.is_dir() && self.live.is_none() {
             // A new one has no META that would have to be looked for.
             let fd = sys::open_dir(dir.writable()?, name)?;
-            self.dirs.insert(Dir::made(node.id, fd));
+            self.dirs.insert(Dir::made(node.id, fd, &self.durability));
         }
         let attr = self.show(&node, &stat, dir, name)?;
         let known = Arc::clone(&node);
@@ -270,6 +274,18 @@ impl Owned {
             dir.append(&[Record::Owner { mode, uid, gid, name: name.into() }])?;
         }
         Ok(self.stat)
+    }
+}
+
+/// Removes a new entry that nobody was told of.
+fn take_away(dir: &Dir, name: &[u8]) {
+    let Ok(storage) = dir.writable() else { return };
+    let gone = match rustix::fs::unlinkat(storage, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => rustix::fs::unlinkat(storage, name, AtFlags::REMOVEDIR),
+        other => other,
+    };
+    if let Err(errno) = gone {
+        tracing::warn!("what could not be made whole stays: {errno}");
     }
 }
 

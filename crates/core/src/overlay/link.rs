@@ -8,6 +8,7 @@ use super::Overlay;
 use super::create::new_name;
 use super::numbers::storage_ino;
 use super::partial::Need;
+use crate::dirs::{Step, together};
 use crate::meta::Record;
 use crate::node::{Link, Node};
 use crate::sys::{self, Result, Spot};
@@ -40,10 +41,12 @@ impl Overlay {
         if node.ino != storage_ino(&stat) {
             records.push(identity(&node, stat.stx_ino, name));
         }
-        dir.append(&records)?;
-        self.at(&node, |spot, _| {
-            let held = sys::hold(spot)?;
-            sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name)
+        let step = Step { dir: &dir, name, storage_ino: stat.stx_ino, arrives: true, records };
+        together(&[step], || {
+            self.at(&node, |spot, _| {
+                let held = sys::hold(spot)?;
+                sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name)
+            })
         })?;
         dir.seen();
         let link = Link::new(&parent, name);

@@ -182,7 +182,7 @@ impl Overlay {
         if let Some(base) = &base {
             base.checked.store(checked, Ordering::Relaxed);
         }
-        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage)?)))
+        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage, &self.durability)?)))
     }
 
     /// The base directory that an entry of a directory shows at present.

@@ -219,7 +219,6 @@ impl Overlay {
             rustix::fs::fsync(sys::open_dir(self.storage.as_fd(), b".")?)?;
         }
         self.add_feature(FEATURE_PARTIAL)?;
-        self.ordering.write_out(|| self.root_dir.journal_file())?;
         self.partials.exist.store(true, Ordering::Release);
         Ok(())
     }

@@ -96,7 +96,7 @@ impl Overlay {
             }
             None => None,
         };
-        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage)?)))
+        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage, &self.durability)?)))
     }
 
     /// Opens a base directory by the path of a redirect, name by name.

@@ -9,8 +9,11 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::flags::check_unprotected;
+use super::link::identity;
 use super::listing::is_dot;
-use crate::dirs::{Dir, with_access};
+use super::numbers::storage_ino;
+use super::shared::Losing;
+use crate::dirs::{Dir, Step, together, with_access};
 use crate::meta::Record;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Held, Names, Node, Place};
@@ -40,28 +43,38 @@ impl Overlay {
         let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
-        let stored = match node.shared {
-            false => node.in_storage(),
+        let entry = match node.shared {
+            false => None,
             // Else the base alone has the name, the object lies in the index.
-            true => sys::absent(sys::stat(Spot::At(storage, name)))?.is_some(),
+            true => sys::absent(sys::stat(Spot::At(storage, name)))?,
         };
-        let mark = if stored || !node.shared { None } else { Some(dir.mark(&[name])?) };
+        let stored = if node.shared { entry.is_some() } else { node.in_storage() };
         let plain = !node.shared && !node.in_storage() && place.base == BaseRef::SameName;
-        if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
+        let whiteout = if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
             // The base was seen to have it.
-            dir.append(&[Record::Hide { name: name.into() }])?;
+            Some(Record::Hide { name: name.into() })
         } else {
-            self.hide(&dir, name)?;
-        }
-        if let Some(mark) = mark {
-            let base = stat.as_ref().filter(|_| !node.in_storage());
-            self.lose_base_name(&node, base).inspect_err(|_| dir.roll_back(mark))?;
+            self.whiteout(&dir, name)?
+        };
+        let remove = || rustix::fs::unlinkat(storage, name, AtFlags::empty());
+        match (stored, entry) {
+            // Hidden before its entry goes, it would be another object.
+            (true, Some(entry)) => {
+                let records = whiteout.into_iter().collect();
+                let step = leaving(&dir, name, entry.stx_ino, records);
+                together(&[step], remove)?;
+            }
+            (true, None) => hide_and(&dir, name, whiteout, remove)?,
+            (false, _) => {
+                let base = stat.as_ref().filter(|_| !node.in_storage());
+                let losing = if node.shared { self.losing(&node, base, &dir, name)? } else { None };
+                dir.append(whiteout.as_slice())?;
+                losing.into_iter().for_each(Losing::happened);
+                changed_now(storage);
+            }
         }
         if stored {
-            rustix::fs::unlinkat(storage, name, AtFlags::empty())?;
             self.drop_identity(&dir, name);
-        } else {
-            sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
         }
         dir.seen();
         place.names.remove(parent.id, name);
@@ -100,25 +113,15 @@ impl Overlay {
         let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
-        self.hide(&dir, name)?;
-        dir.remove_redirect(name)?;
-        let storage = dir.writable()?;
-        if let Some(inner) = own.storage().filter(|_| node.in_storage()) {
-            let remove = || rustix::fs::unlinkat(storage, name, AtFlags::REMOVEDIR);
-            match if simple { remove() } else { Err(Errno::NOTEMPTY) } {
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                    if simple {
-                        self.check_empty(&own)?;
-                    }
-                    with_access(inner, || remove_reserved(inner))?;
-                    remove()?;
-                }
-                other => other?,
-            }
+        if node.in_storage() && own.storage().is_some() {
+            let end = Doomed { dir: &dir, name, node: &node, own: &own };
+            self.remove_stored_dir(&end, &mut place, simple)?;
             self.drop_identity(&dir, name);
         } else {
-            sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now))?;
+            dir.append(&self.nothing_below(&dir, name)?)?;
+            changed_now(dir.writable()?);
         }
+        dir.tidy();
         dir.seen();
         self.detach_dir(&node, &mut place, held);
         Ok(())
@@ -152,12 +155,50 @@ impl Overlay {
         self.writable_dir(parent)
     }
 
-    /// Hides the base entry of a name, if the base has one that shows.
-    pub(super) fn hide(&self, dir: &Dir, name: &[u8]) -> Result<()> {
-        if let Some(record) = self.whiteout(dir, name)? {
-            dir.append(&[record])?;
+    /// Removes the storage directory of an empty one. `simple`: only the
+    /// storage has it, and nobody has looked whether it is empty.
+    fn remove_stored_dir(&self, end: &Doomed<'_>, place: &mut Place, simple: bool) -> Result<()> {
+        let storage = end.dir.writable()?;
+        let remove = || rustix::fs::unlinkat(storage, end.name, AtFlags::REMOVEDIR);
+        if simple && end.dir.meta.read().redirect(end.name).is_none() {
+            match remove() {
+                Err(Errno::NOTEMPTY | Errno::EXIST) => self.check_empty(end.own)?,
+                other => return other,
+            }
         }
-        Ok(())
+        self.let_stand_alone(end, place)?;
+        remove().inspect_err(|_| self.keep_number(end))
+    }
+
+    /// Takes the base and META from an empty directory: it shows the same
+    /// afterwards, which is nothing, whether it goes then or not. Both `mutate`
+    /// are held.
+    pub(super) fn let_stand_alone(&self, end: &Doomed<'_>, place: &mut Place) -> Result<()> {
+        end.dir.append(&self.nothing_below(end.dir, end.name)?)?;
+        place.base = BaseRef::None;
+        end.own.stand_alone();
+        match end.own.storage() {
+            Some(inner) => with_access(inner, || remove_reserved(inner)),
+            None => Ok(()),
+        }
+    }
+
+    /// A directory that lost its base and stays shows the number that it has
+    /// shown.
+    pub(super) fn keep_number(&self, end: &Doomed<'_>) {
+        let stat = end.dir.writable().and_then(|dir| sys::stat(Spot::At(dir, end.name)));
+        if let Ok(stat) = stat
+            && end.node.ino != storage_ino(&stat)
+        {
+            end.dir.append_late(vec![identity(end.node, stat.stx_ino, end.name)]);
+        }
+    }
+
+    /// The records by which a name shows nothing of the base.
+    pub(super) fn nothing_below(&self, dir: &Dir, name: &[u8]) -> Result<Vec<Record>> {
+        let redirected = dir.meta.read().redirect(name).is_some();
+        let unredirect = redirected.then(|| Record::Unredirect { name: name.into() });
+        Ok(self.whiteout(dir, name)?.into_iter().chain(unredirect).collect())
     }
 
     /// The record that hides a base entry; `None` where none shows.
@@ -166,14 +207,10 @@ impl Overlay {
         Ok(shows.then(|| Record::Hide { name: name.into() }))
     }
 
-    /// Takes back what META says of the number of an entry that is gone. A
-    /// failure only leaves a record that names a storage number nobody has.
+    /// Takes back what META says of the number of an entry that is gone.
     pub(super) fn drop_identity(&self, dir: &Dir, name: &[u8]) {
         if dir.meta.read().has_identity(name) {
-            let gone = Record::Identity { ino: 0, storage_ino: 0, name: name.into() };
-            if let Err(errno) = dir.append(&[gone]) {
-                tracing::warn!("cannot drop an identity record: {errno}");
-            }
+            dir.append_late(vec![no_identity(name)]);
         }
     }
 
@@ -197,6 +234,51 @@ impl Overlay {
             })?;
         }
         if empty { Ok(()) } else { Err(Errno::NOTEMPTY) }
+    }
+}
+
+/// An empty directory that is about to go: where it is, and itself.
+pub(super) struct Doomed<'a> {
+    pub dir: &'a Dir,
+    pub name: &'a [u8],
+    pub node: &'a Node,
+    pub own: &'a Dir,
+}
+
+/// The record that takes an identity back.
+pub(super) fn no_identity(name: &[u8]) -> Record {
+    Record::Identity { ino: 0, storage_ino: 0, name: name.into() }
+}
+
+/// What holds once the storage object `ino` has left a name.
+pub(super) fn leaving<'a>(
+    dir: &'a Dir,
+    name: &'a [u8],
+    ino: u64,
+    records: Vec<Record>,
+) -> Step<'a> {
+    Step { dir, name, storage_ino: ino, arrives: false, records }
+}
+
+/// Hides the base entry of a storage entry, then removes that: in between it
+/// shows as before. `mutate` is held.
+fn hide_and(
+    dir: &Dir,
+    name: &[u8],
+    whiteout: Option<Record>,
+    remove: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let Some(whiteout) = whiteout else { return remove() };
+    let mark = dir.mark(&[name])?;
+    dir.append(&[whiteout])?;
+    remove().inspect_err(|_| dir.roll_back(mark))
+}
+
+/// A storage directory shows that a base entry in it was hidden. The deletion
+/// stands, whether its times can be set or not.
+fn changed_now(storage: BorrowedFd<'_>) {
+    if let Err(errno) = sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now)) {
+        tracing::warn!("a deletion does not show in the times of its directory: {errno}");
     }
 }
 

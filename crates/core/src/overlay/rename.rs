@@ -15,8 +15,9 @@ use super::flags::check_unprotected;
 use super::link::identity;
 use super::numbers::storage_ino;
 use super::partial::Need;
-use super::remove::{remove_reserved, still_there};
-use crate::dirs::{Dir, Mark, with_access};
+use super::remove::{Doomed, leaving, no_identity, still_there};
+use super::shared::Losing;
+use crate::dirs::{Dir, Step, together};
 use crate::meta::Record;
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
@@ -155,19 +156,28 @@ impl Overlay {
         let over = self.shared_target(to, target)?;
         let (mut place, mut target_place) = lock_places(source, target);
         still_there(&place, from.parent.id, from.name)?;
-        if let (Some(target), Some((false, stat))) = (target, &over) {
-            // First, because it may find no room: a count too low is repaired
-            // by nobody's loss.
-            self.lose_base_name(target, Some(stat).filter(|_| !target.in_storage()))?;
+        let losing = match (target, &over) {
+            (Some(target), Some((false, stat))) => {
+                let base = Some(stat).filter(|_| !target.in_storage());
+                self.losing(target, base, &to.dir, to.name)?
+            }
+            _ => None,
+        };
+        let doomed = match (target, &target_dir) {
+            (Some(node), Some(own)) if own.storage().is_some() => {
+                Some(Doomed { dir: &to.dir, name: to.name, node, own })
+            }
+            _ => None,
+        };
+        if let (Some(doomed), Some(place)) = (&doomed, &mut target_place) {
+            still_there(place, to.parent.id, to.name)?;
+            self.let_stand_alone(doomed, place)?;
         }
-        if let (Some(dir), Some(place)) = (&target_dir, &target_place) {
-            self.clear_target(to, dir, place)?;
+        if let Err(errno) = self.move_entry(from, to, source, base.as_deref()) {
+            doomed.iter().for_each(|doomed| self.keep_number(doomed));
+            return Err(errno);
         }
-        if source.is_dir() {
-            self.move_dir(from, to, base.as_deref(), target.is_some())?;
-        } else {
-            self.move_file(from, to, source)?;
-        }
+        losing.into_iter().for_each(Losing::happened);
         if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
             if let Some((stored, _)) = over {
@@ -195,94 +205,59 @@ impl Overlay {
         Ok(Some((stored, self.at(target, |spot, _| sys::stat(spot))?)))
     }
 
-    /// An empty directory is about to be replaced: nothing of it may show
-    /// through what comes in its place.
-    fn clear_target(&self, to: &End<'_>, dir: &Dir, place: &Place) -> Result<()> {
-        still_there(place, to.parent.id, to.name)?;
-        self.hide(&to.dir, to.name)?;
-        to.dir.remove_redirect(to.name)?;
-        match dir.storage() {
-            Some(storage) => with_access(storage, || remove_reserved(storage)),
-            None => Ok(()),
-        }
-    }
-
-    /// `R` target, storage rename, `D` source. `replaces`: an empty directory
-    /// has been cleared for it, which cannot come back.
-    fn move_dir(
+    /// The move itself.
+    fn move_entry(
         &self,
         from: &End<'_>,
         to: &End<'_>,
+        source: &Node,
         base: Option<&[u8]>,
-        replaces: bool,
     ) -> Result<()> {
-        let marks = Marks::set(from, to)?;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let kept = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
-        let redirected = to.dir.append(&kept).and_then(|()| {
-            let Some(path) = base else { return Ok(()) };
-            to.dir.set_redirect(path, to.name)?;
-            // After a power cut the directory must not have moved without it.
-            self.ordering.write_out(|| to.dir.journal_file())
-        });
-        let moved = redirected.and_then(|()| rustix::fs::renameat(old, from.name, new, to.name));
-        if let Err(errno) = moved {
-            marks.roll_back(from, to);
-            return Err(errno);
+        let stat = sys::stat(Spot::At(old, from.name))?;
+        let mut left = self.nothing_below(&from.dir, from.name)?;
+        if from.dir.meta.read().has_identity(from.name) {
+            left.push(no_identity(from.name));
         }
-        let hidden = self
-            .whiteout(&from.dir, from.name)
-            .and_then(|record| from.dir.change(record.into_iter().collect(), Some(from.name)));
-        let Err(errno) = hidden else { return Ok(()) };
-        if !replaces && rustix::fs::renameat(new, to.name, old, from.name).is_ok() {
-            marks.roll_back(from, to);
-            return Err(errno);
-        }
-        // The move stands; what the base has under the old name shows again
-        // after a remount.
-        tracing::error!("a moved directory may leave its base part behind: {errno}");
-        let mut meta = from.dir.meta.write();
-        meta.apply(&Record::Hide { name: from.name.into() });
-        meta.remove_redirect(from.name);
+        let steps = [
+            leaving(&from.dir, from.name, stat.stx_ino, left),
+            self.arriving(from, to, source, base)?,
+        ];
+        together(&steps, || rustix::fs::renameat(old, from.name, new, to.name))?;
+        from.dir.tidy();
+        to.dir.tidy();
         Ok(())
     }
 
-    /// `D` source and `i` target, storage rename, `D` target.
-    fn move_file(&self, from: &End<'_>, to: &End<'_>, source: &Node) -> Result<()> {
-        let storage = from.dir.writable()?;
-        let stat = sys::stat(Spot::At(storage, from.name))?;
-        let whiteout = self.whiteout(&from.dir, from.name)?;
-        let number =
-            (source.ino != storage_ino(&stat)).then(|| identity(source, stat.stx_ino, to.name));
-        let stale = number.is_none() && to.dir.meta.read().has_identity(to.name);
-        let mut arriving = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
-        arriving.extend(number);
-        // Where META has nothing to say there will be nothing to take back.
-        let says = whiteout.is_some() || !arriving.is_empty();
-        let marks = if says { Some(Marks::set(from, to)?) } else { None };
-        let recorded = if Arc::ptr_eq(&from.dir, &to.dir) {
-            let records: Vec<Record> = whiteout.into_iter().chain(arriving).collect();
-            from.dir.append(&records)
-        } else {
-            from.dir.append(whiteout.as_slice()).and_then(|()| to.dir.append(&arriving))
+    /// What META has to say of the name `to` once the object at `from` has come
+    /// to it. `base`: the base directory that it shows.
+    pub(super) fn arriving<'a>(
+        &self,
+        from: &End<'_>,
+        to: &'a End<'_>,
+        node: &Node,
+        base: Option<&[u8]>,
+    ) -> Result<Step<'a>> {
+        let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
+        let mut records = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
+        let (redirected, has_identity) = {
+            let meta = to.dir.meta.read();
+            (meta.redirect(to.name).is_some(), meta.has_identity(to.name))
         };
-        let moved = recorded
-            .and_then(|()| rustix::fs::renameat(storage, from.name, to.dir.writable()?, to.name));
-        if let Err(errno) = moved {
-            if let Some(marks) = marks {
-                marks.roll_back(from, to);
+        match base {
+            Some(path) => {
+                records.push(Record::Redirect { path: path.into(), name: to.name.into() });
             }
-            return Err(errno);
+            None if redirected => records.push(Record::Unredirect { name: to.name.into() }),
+            None => {}
         }
-        if let Err(errno) = self.hide(&to.dir, to.name) {
-            // The storage entry shows in any case.
-            tracing::warn!("a base entry under a moved file is not hidden: {errno}");
+        if base.is_none() && node.ino != storage_ino(&stat) {
+            records.push(identity(node, stat.stx_ino, to.name));
+        } else if has_identity {
+            records.push(no_identity(to.name));
         }
-        self.drop_identity(&from.dir, from.name);
-        if stale {
-            self.drop_identity(&to.dir, to.name);
-        }
-        Ok(())
+        records.extend(self.whiteout(&to.dir, to.name)?);
+        Ok(Step { dir: &to.dir, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
     }
 
     /// The node that had the target name lives on without it.
@@ -296,28 +271,6 @@ impl Overlay {
         if place.names.first().is_none() {
             place.hold(held);
             self.freed.note(target.ino);
-        }
-    }
-}
-
-/// What META said of both ends of a rename.
-pub(super) struct Marks(Mark, Option<Mark>);
-
-impl Marks {
-    /// `mutate` of both directories is held, and stays so.
-    pub fn set(from: &End<'_>, to: &End<'_>) -> Result<Marks> {
-        // The two may be one directory: one mark speaks of both names.
-        let same = Arc::ptr_eq(&from.dir, &to.dir);
-        let (both, first) = ([from.name, to.name], [from.name]);
-        let from_names: &[&[u8]] = if same { &both } else { &first };
-        let second = if same { None } else { Some(to.dir.mark(&[to.name])?) };
-        Ok(Marks(from.dir.mark(from_names)?, second))
-    }
-
-    pub fn roll_back(self, from: &End<'_>, to: &End<'_>) {
-        from.dir.roll_back(self.0);
-        if let Some(second) = self.1 {
-            to.dir.roll_back(second);
         }
     }
 }

@@ -18,7 +18,8 @@ use super::partial::Need;
 use super::{Overlay, find};
 use crate::check::FEATURE_INDEX;
 use crate::dirs::Dir;
-use crate::meta::{AccessTable, Kept, Record, SharedRecord};
+use crate::durability::Durability;
+use crate::meta::{AccessTable, Kept, Loss, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -67,13 +68,21 @@ pub(super) fn index_name(number: u64) -> String {
 
 impl SharedIndex {
     /// Opens the index, if there is one.
-    pub fn open(storage: BorrowedFd<'_>) -> Result<SharedIndex> {
+    pub fn open(storage: BorrowedFd<'_>, durability: &Arc<Durability>) -> Result<SharedIndex> {
         let dir = match sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? {
-            Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd))?)),
+            Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd), durability)?)),
             None => None,
         };
         let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
         Ok(SharedIndex { dir: Mutex::new(dir), accesses })
+    }
+
+    /// Takes in what META of the index does not say yet.
+    pub fn take(&self, records: &[Record]) {
+        if let Some(dir) = &*self.dir.lock() {
+            let mut meta = dir.meta.write();
+            records.iter().for_each(|record| meta.apply(record));
+        }
     }
 
     /// The index; ENOENT: there is none.
@@ -115,7 +124,7 @@ impl Overlay {
         let fd = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
-        let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd))?);
+        let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd), &self.durability)?);
         dir.meta.write().set_accesses(self.shared.accesses());
         *self.shared.dir.lock() = Some(Arc::clone(&dir));
         Ok(dir)
@@ -162,20 +171,29 @@ impl Overlay {
         self.shared.record(node.ino).is_none_or(|record| record.left > 0)
     }
 
-    /// A name of the base does not show a shared node any more: it was hidden,
-    /// or has a storage entry now. `base`: the object there, if it still is
-    /// the one that shows.
-    pub(super) fn lose_base_name(&self, node: &Node, base: Option<&Statx>) -> Result<()> {
-        let dir = self.shared.dir()?;
-        let _lock = dir.mutate.lock();
-        let record = match (self.shared.record(node.ino), base) {
-            (Some(record), _) => record,
-            (None, Some(base)) => whole(base),
-            (None, None) => return Ok(()),
+    /// A name of the base is about to show a shared node no more: it will be
+    /// hidden, or get a storage entry. `base`: the object there, if it still is
+    /// the one that shows. `None`: nothing is known of its names.
+    pub(super) fn losing(
+        &self,
+        node: &Node,
+        base: Option<&Statx>,
+        dir: &Dir,
+        name: &[u8],
+    ) -> Result<Option<Losing>> {
+        let above = sys::stat_fd(dir.writable()?)?.stx_ino;
+        let index = self.shared.dir()?;
+        let lock = index.mutate.lock();
+        let first = match (self.shared.record(node.ino), base) {
+            (Some(_), _) => None,
+            (None, Some(base)) => Some(Record::Shared { number: node.ino, record: whole(base) }),
+            (None, None) => return Ok(None),
         };
-        let left = record.left.saturating_sub(1);
-        let record = SharedRecord { left, ctime: Timestamp::now(), ..record };
-        dir.append(&[Record::Shared { number: node.ino, record }])
+        let loss = Loss { number: node.ino, dir: above, name: name.into(), decided: false };
+        let records: Vec<Record> = first.into_iter().chain([Record::Loss(loss.clone())]).collect();
+        index.append(&records)?;
+        drop(lock);
+        Ok(Some(Losing { index, loss: Some(loss) }))
     }
 
     /// Copies a shared object up into the index. Its `copy_up` lock is held.
@@ -226,13 +244,13 @@ impl Overlay {
                 tracing::debug!("a shared object has no entry under its name: {errno}");
             }
         }
-        if !unseen {
-            return Ok(());
+        if unseen && let Ok(stat) = self.at(node, |spot, _| sys::stat(spot)) {
+            let (name, real) = (name.into_bytes().into(), stat.stx_ctime.into());
+            let _lock = dir.mutate.lock();
+            // The copy is there, whatever time it shows.
+            log_failure(dir.append(&[Record::Ctime { name, shown, real }]));
         }
-        let real = self.at(node, |spot, _| sys::stat(spot))?.stx_ctime.into();
-        let _lock = dir.mutate.lock();
-        let name = name.into_bytes().into();
-        dir.append(&[Record::Ctime { name, shown, real }])
+        Ok(())
     }
 
     /// Gives a shared node that lies in the index a storage entry under one of
@@ -246,8 +264,10 @@ impl Overlay {
             return Ok(());
         }
         let held = self.at(node, |spot, _| sys::hold(spot))?;
+        let losing = self.losing(node, None, dir, name)?;
         dir.unseen(|storage| sys::link_fd(held.as_fd(), storage, name), |()| Vec::new())?;
-        self.lose_base_name(node, None)
+        losing.into_iter().for_each(Losing::happened);
+        Ok(())
     }
 
     /// What is left to do when a name of a shared node is gone for good.
@@ -292,6 +312,43 @@ impl Overlay {
         rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
         node.set_indexed(false);
         Ok(())
+    }
+}
+
+/// A name of a shared object that is about to be lost: META of the index says
+/// so, and after a crash the next mount looks whether it has happened. Dropped
+/// without [`Losing::happened`] it has not.
+pub(super) struct Losing {
+    index: Arc<Dir>,
+    /// Until it is decided.
+    loss: Option<Loss>,
+}
+
+impl Losing {
+    /// The name is lost.
+    pub fn happened(mut self) {
+        let Some(loss) = self.loss.take() else { return };
+        let _lock = self.index.mutate.lock();
+        let record = self.index.meta.read().shared(loss.number);
+        let fewer = record.map(|record| Record::Shared {
+            number: loss.number,
+            record: SharedRecord {
+                left: record.left.saturating_sub(1),
+                ctime: Timestamp::now(),
+                ..record
+            },
+        });
+        let decided = Record::Loss(Loss { decided: true, ..loss });
+        self.index.append_late(fewer.into_iter().chain([decided]).collect());
+    }
+}
+
+impl Drop for Losing {
+    fn drop(&mut self) {
+        if let Some(loss) = self.loss.take() {
+            let _lock = self.index.mutate.lock();
+            self.index.append_late(vec![Record::Loss(Loss { decided: true, ..loss })]);
+        }
     }
 }
 

@@ -48,6 +48,14 @@ pub(crate) fn flush_range(fd: impl AsFd) -> Result<()> {
     check(ret.into()).map(drop)
 }
 
+/// Begins to hand the data of a file to the device.
+pub(crate) fn begin_flush(fd: impl AsFd) -> Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WRITE;
+    // SAFETY: only numbers are passed; the descriptor is borrowed for the call.
+    let ret = unsafe { libc::sync_file_range(fd.as_fd().as_raw_fd(), 0, 0, flags) };
+    check(ret.into()).map(drop)
+}
+
 /// Whether anybody has a file open, or mapped, for writing. Where the file
 /// system cannot tell, it counts as if somebody had.
 ///

@@ -32,6 +32,8 @@ struct Meta {
     hidden: BTreeSet<Vec<u8>>,
     redirects: BTreeMap<Vec<u8>, PathBuf>,
     numbers: BTreeMap<Vec<u8>, (u64, u64)>,
+    /// Lines that hold under a condition: sign, number, line.
+    pending: Vec<(bool, u64, Vec<u8>)>,
 }
 
 /// The tree shown: paths below the root, joined by slashes.
@@ -200,30 +202,61 @@ fn read_meta(dir: &Path) -> Meta {
     assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "the last line of {dir:?} is unfinished");
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         assert_eq!(line.get(1), Some(&b' '), "{dir:?}: {:?}", String::from_utf8_lossy(line));
-        let rest = &line[2..];
-        let fields: Vec<&[u8]> = rest.split(|byte| *byte == b' ').collect();
-        match (line[0], &fields[..]) {
-            (b'D', _) => drop(meta.hidden.insert(rest.to_vec())),
-            (b'd', [name]) => drop(meta.hidden.insert(unescape(name))),
-            (b'R', _) => {
-                // The path ends at the first space; the name holds the others.
-                let space = rest.iter().position(|byte| *byte == b' ').unwrap();
-                redirect(&mut meta, &rest[..space], rest[space + 1..].to_vec());
-            }
-            (b'r', [path, name]) => redirect(&mut meta, &unescape(path), unescape(name)),
-            (b'i', [shown, own, name]) => {
-                meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
-            }
-            (b'l', [_, _, _, _, _, _])
-            | (b'f', [_] | [_, _])
-            | (b'a', [_, _])
-            | (b'c', [_, _, _])
-            | (b'o', [_, _, _, _])
-            | (b'b', [_, _, _]) => {}
-            _ => panic!("{dir:?}: no such line: {:?}", String::from_utf8_lossy(line)),
+        take_line(&mut meta, dir, line);
+    }
+    for (arrived, number, line) in std::mem::take(&mut meta.pending) {
+        let entry = dir.join(OsStr::from_bytes(&name_of(&line))).symlink_metadata();
+        if entry.is_ok_and(|entry| entry.ino() == number) == arrived {
+            take_line(&mut meta, dir, &line);
         }
     }
     meta
+}
+
+/// The name that a line of a condition speaks of.
+fn name_of(line: &[u8]) -> Vec<u8> {
+    let rest = &line[2..];
+    match line[0] {
+        b'D' => rest.to_vec(),
+        b'R' => rest[rest.iter().position(|byte| *byte == b' ').unwrap() + 1..].to_vec(),
+        b'o' | b'i' | b'r' | b'n' => unescape(rest.rsplit(|byte| *byte == b' ').next().unwrap()),
+        _ => unescape(rest.split(|byte| *byte == b' ').next().unwrap()),
+    }
+}
+
+fn take_line(meta: &mut Meta, dir: &Path, line: &[u8]) {
+    let rest = &line[2..];
+    let fields: Vec<&[u8]> = rest.split(|byte| *byte == b' ').collect();
+    match (line[0], &fields[..]) {
+        (b'D', _) => drop(meta.hidden.insert(rest.to_vec())),
+        (b'd', [name]) => drop(meta.hidden.insert(unescape(name))),
+        (b'R', _) => {
+            // The path ends at the first space; the name holds the others.
+            let space = rest.iter().position(|byte| *byte == b' ').unwrap();
+            redirect(meta, &rest[..space], rest[space + 1..].to_vec());
+        }
+        (b'r', [path, name]) => redirect(meta, &unescape(path), unescape(name)),
+        (b'v', [name]) => drop(meta.redirects.remove(&unescape(name))),
+        (b'i', [shown, own, name]) => {
+            meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
+        }
+        (b'w', [sign, number, ..]) => {
+            let start = 4 + sign.len() + number.len();
+            let (arrived, number) = (*sign == b"+", decimal(number));
+            meta.pending.push((arrived, number, line[start..].to_vec()));
+        }
+        (b's', [name]) => {
+            let name = unescape(name);
+            meta.pending.retain(|(_, _, line)| name_of(line) != name);
+        }
+        (b'l', [_, _, _, _, _, _])
+        | (b'f', [_] | [_, _])
+        | (b'a', [_, _])
+        | (b'c' | b'k' | b'q', [_, _, _])
+        | (b'o', [_, _, _, _])
+        | (b'b', [_, _, _]) => {}
+        _ => panic!("{dir:?}: no such line: {:?}", String::from_utf8_lossy(line)),
+    }
 }
 
 fn redirect(meta: &mut Meta, path: &[u8], name: Vec<u8>) {

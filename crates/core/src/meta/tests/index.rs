@@ -88,11 +88,26 @@ fn identity_0_takes_the_record_away() {
 }
 
 #[test]
-fn a_redirect_is_taken_away_once() {
+fn a_redirect_that_was_taken_away_is_told_of_until_the_file_is_written_anew() {
+    let gone = |name: &[u8]| Record::Unredirect { name: name.into() };
     let mut index = index(&[redirect(b"x", b"a")]);
-    assert!(!index.remove_redirect(b"b"));
-    assert!(index.remove_redirect(b"a"));
-    assert!(!index.remove_redirect(b"a"));
+    index.apply(&gone(b"b"));
+    assert!(!index.has_stale_redirect() && index.redirect(b"a").is_some());
+    index.apply(&gone(b"a"));
+    assert!(index.has_stale_redirect() && index.is_empty());
+    index.rewritten();
+    assert!(!index.has_stale_redirect());
+}
+
+#[test]
+fn a_condition_says_nothing_until_it_is_decided() {
+    let when = Record::When { arrived: true, storage_ino: 7, record: Box::new(hide(b"a")) };
+    let mut index = index(&[when.clone()]);
+    assert!(!index.hides(b"a"));
+    assert_eq!(index.pending(), [when]);
+    index.apply(&Record::Settled { name: Box::from(&b"b"[..]) });
+    assert_eq!(index.pending().len(), 1);
+    index.apply(&Record::Settled { name: Box::from(&b"a"[..]) });
     assert!(index.is_empty());
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::super::{Index, Loaded, Record, append_to, load, open_for_append, rewrite, sync};
+use super::super::{Firm, Index, Journal, Loaded, Record, load, rewrite, sync};
 use super::{hide, identity, lines, redirect};
 use crate::name::META_NAME;
 
@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn append(&self, records: &[Record], torn_at: Option<u64>) -> Result<(), Errno> {
-        append_to(open_for_append(self.fd.as_fd())?.as_fd(), records, torn_at)
+        Journal::open(self.fd.as_fd(), torn_at, Firm::No)?.append(records)
     }
 
     fn entries(&self) -> Vec<String> {
@@ -105,7 +105,7 @@ fn what_is_not_a_regular_file_is_damage() {
 
 #[test]
 fn damaged_lines_are_skipped_and_numbered() {
-    let loaded = Scene::holding(b"D a\nD \n\nq y\nrubbish\nD b\n").load();
+    let loaded = Scene::holding(b"D a\nD \n\nz y\nrubbish\nD b\n").load();
     let start = "it does not begin with a letter and a space";
     assert_eq!(damage(&loaded), [(2, "the name is missing"), (5, start)]);
     assert_eq!(loaded.damage.first().unwrap().to_string(), "line 2: the name is missing");
@@ -165,7 +165,7 @@ fn meta_is_private_under_any_umask() {
     // The umask belongs to the process: a shell has its own.
     if let Ok(path) = std::env::var("MINI_FO_TEST_UMASK_DIR") {
         let fd = open_dir(Path::new(&path));
-        drop(open_for_append(fd.as_fd()).unwrap());
+        drop(Journal::open(fd.as_fd(), None, Firm::No).unwrap());
         return;
     }
     for umask in ["0", "022", "0777"] {
@@ -182,7 +182,7 @@ fn meta_is_private_under_any_umask() {
         let mode = || fs::metadata(scene.meta()).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(), 0o600, "umask {umask}");
         fs::set_permissions(scene.meta(), fs::Permissions::from_mode(0o644)).unwrap();
-        rewrite(scene.fd.as_fd(), &mut Index::default()).unwrap();
+        rewrite(scene.fd.as_fd(), &Index::default()).unwrap();
         assert_eq!(mode(), 0o600);
     }
 }
@@ -194,7 +194,7 @@ fn a_rewrite_is_complete_and_leaves_nothing_behind() {
     let mut index = Index::default();
     records.iter().for_each(|record| index.apply(record));
     index.apply(&identity(0, 0, b"dead"));
-    rewrite(scene.fd.as_fd(), &mut index).unwrap();
+    rewrite(scene.fd.as_fd(), &index).unwrap();
     assert_eq!(scene.entries(), [META_NAME]);
     let content = fs::read(scene.meta()).unwrap();
     let mut found: Vec<_> = content.split_inclusive(|byte| *byte == b'\n').collect();
@@ -212,10 +212,10 @@ fn a_rewrite_replaces_whole_files_under_the_eyes_of_a_reader() {
     let scene = Scene::new();
     let mut index = Index::default();
     (0..2000).for_each(|n| index.apply(&hide(format!("{n}").as_bytes())));
-    rewrite(scene.fd.as_fd(), &mut index).unwrap();
+    rewrite(scene.fd.as_fd(), &index).unwrap();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            (0..50).for_each(|_| rewrite(scene.fd.as_fd(), &mut index).unwrap());
+            (0..50).for_each(|_| rewrite(scene.fd.as_fd(), &index).unwrap());
         });
         while !writer.is_finished() {
             let loaded = scene.load();
@@ -228,8 +228,8 @@ fn a_rewrite_replaces_whole_files_under_the_eyes_of_a_reader() {
 fn a_rewrite_that_fails_leaves_meta_as_before() {
     let scene = Scene::new();
     fs::create_dir(scene.meta()).unwrap();
-    let mut index = Index::default();
-    assert_eq!(rewrite(scene.fd.as_fd(), &mut index), Err(Errno::ISDIR));
+    let index = Index::default();
+    assert_eq!(rewrite(scene.fd.as_fd(), &index), Err(Errno::ISDIR));
     assert_eq!(scene.entries(), [META_NAME]);
 }
 
@@ -267,12 +267,12 @@ fn a_full_device_leaves_meta_as_before() {
     };
     let fd = open_dir(small.0.path());
     let path = small.0.path().join(META_NAME);
-    let meta = open_for_append(fd.as_fd()).unwrap();
+    let mut meta = Journal::open(fd.as_fd(), None, Firm::No).unwrap();
     let batch: Vec<Record> = (0..100).map(|n| hide(format!("name-{n:05}").as_bytes())).collect();
     let mut appended = 0;
     let errno = loop {
         let before = fs::read(&path).unwrap();
-        match append_to(meta.as_fd(), &batch, None) {
+        match meta.append(&batch) {
             Ok(()) => appended += 1,
             Err(errno) => {
                 assert_eq!(fs::read(&path).unwrap(), before, "half a batch was left");
@@ -288,7 +288,7 @@ fn a_full_device_leaves_meta_as_before() {
     // There is no room for a second copy: the first one stays.
     let before = fs::read(&path).unwrap();
     (0..6000).for_each(|n| loaded.index.apply(&hide(format!("more-{n}").as_bytes())));
-    assert_eq!(rewrite(fd.as_fd(), &mut loaded.index), Err(Errno::NOSPC));
+    assert_eq!(rewrite(fd.as_fd(), &loaded.index), Err(Errno::NOSPC));
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(fs::read_dir(small.0.path()).unwrap().count(), 1);
 }

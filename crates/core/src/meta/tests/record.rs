@@ -152,7 +152,7 @@ fn lines_of_2005() {
 #[test]
 fn what_is_not_known_is_skipped() {
     assert_eq!(parse_line(b""), Line::Empty);
-    for line in [&b"z anything"[..], b"Q \0\xff", b"w ", b"q 1 2"] {
+    for line in [&b"z anything"[..], b"Q \0\xff", b"p ", b"t 1 2"] {
         assert_eq!(parse_line(line), Line::Unknown, "{}", line.escape_ascii());
     }
 }

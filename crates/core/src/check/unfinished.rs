@@ -1,0 +1,122 @@
+//! What a crash has left undecided: conditions in META, names of shared
+//! objects that were about to be lost, objects of the index that lost the last.
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::dirs::decide;
+use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, SharedRecord};
+use crate::name::INDEX_NAME;
+use crate::sys::{self, Spot, each_entry};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// Names that were about to be lost, and what the walk finds out about them.
+#[derive(Default)]
+pub(super) struct Losses {
+    index: Index,
+    open: Vec<Loss>,
+    /// What META of the index has to be told.
+    pub records: Vec<Record>,
+}
+
+impl Losses {
+    /// Reads META of the index. What cannot be read has been reported.
+    pub fn of(storage: BorrowedFd<'_>) -> Losses {
+        let loaded =
+            sys::open_dir(storage, INDEX_NAME.as_bytes()).and_then(|dir| meta::load(dir.as_fd()));
+        let Ok(Loaded { index, .. }) = loaded else { return Losses::default() };
+        Losses { open: index.losses().to_vec(), index, records: Vec::new() }
+    }
+
+    /// Decides about those of a directory whose META says this.
+    pub fn visit(&mut self, dir: BorrowedFd<'_>, said: &Index) -> Result<()> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let own = sys::stat_fd(dir)?.stx_ino;
+        let (here, elsewhere) = self.open.drain(..).partition(|loss: &Loss| loss.dir == own);
+        self.open = elsewhere;
+        for loss in here {
+            let happened = said.hides(&loss.name)
+                || sys::absent(sys::stat(Spot::At(dir, &loss.name)))?.is_some();
+            if happened && let Some(record) = self.index.shared(loss.number) {
+                let left = record.left.saturating_sub(1);
+                let record = SharedRecord { left, ..record };
+                self.tell(Record::Shared { number: loss.number, record });
+            }
+            self.tell(Record::Loss(Loss { decided: true, ..loss }));
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, record: Record) {
+        self.index.apply(&record);
+        self.records.push(record);
+    }
+
+    /// Objects of the index that no name leads to any more.
+    pub fn orphans(&self, storage: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+        let Some(dir) = sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        each_entry(dir.as_fd(), |entry| {
+            let number = std::str::from_utf8(entry.name).ok();
+            let number = number.and_then(|text| u64::from_str_radix(text, 16).ok());
+            let record = number.and_then(|number| self.index.shared(number));
+            if record.is_some_and(|record| record.left == 0) {
+                names.push(entry.name.to_vec());
+            }
+            true
+        })?;
+        let undecided = |name: &[u8]| {
+            self.open.iter().any(|loss| format!("{:x}", loss.number).as_bytes() == name)
+        };
+        let mut orphans = Vec::new();
+        for name in names {
+            let stat = sys::stat(Spot::At(dir.as_fd(), &name))?;
+            if stat.stx_nlink == 1 && !undecided(&name) {
+                orphans.push(name);
+            }
+        }
+        Ok(orphans)
+    }
+}
+
+/// Writes down what was found out, and removes what no name leads to.
+pub(super) fn finish(
+    storage: BorrowedFd<'_>,
+    records: &[Record],
+    orphans: &[Vec<u8>],
+) -> Result<()> {
+    if records.is_empty() && orphans.is_empty() {
+        return Ok(());
+    }
+    let dir = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
+    if !records.is_empty() {
+        let torn_at = meta::load(dir.as_fd())?.torn_at;
+        Journal::open(dir.as_fd(), torn_at, Firm::Sync)?.append(records)?;
+    }
+    for name in orphans {
+        rustix::fs::unlinkat(&dir, &**name, AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Something in META of a directory is not decided, or not complete.
+pub(super) fn is_unfinished(loaded: &Loaded) -> bool {
+    loaded.completed || !loaded.index.pending().is_empty()
+}
+
+/// Decides, and writes that down.
+pub(super) fn settle(dir: BorrowedFd<'_>) -> Result<()> {
+    let mut loaded = meta::load(dir)?;
+    if !is_unfinished(&loaded) {
+        return Ok(());
+    }
+    let owed = decide(dir, &mut loaded.index)?;
+    let mut journal = Journal::open(dir, loaded.torn_at, Firm::Sync)?;
+    if owed.is_empty() { Ok(()) } else { journal.append(&owed) }
+}

@@ -1,0 +1,56 @@
+//! How what META says reaches the device, and when.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rustix::fd::AsFd;
+use rustix::fs::FsWord;
+
+use crate::meta::Firm;
+
+/// `f_type` of file systems whose journal or transactions order attributes
+/// with the changes of names that follow (`linux/magic.h`).
+const ORDERED: [FsWord; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+
+/// `f_type` of tmpfs.
+const TMPFS: FsWord = 0x0102_1994;
+
+/// What all directories of a storage share.
+#[derive(Debug)]
+pub(crate) struct Durability {
+    pub firm: Firm,
+    /// Some META has what was not handed to the device yet.
+    dirty: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Durability {
+    /// For the file system of the storage.
+    pub fn of(storage: impl AsFd, volatile: bool) -> Durability {
+        let firm = match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
+            _ if volatile => Firm::No,
+            Ok(TMPFS) => Firm::No,
+            Ok(kind) if ORDERED.contains(&kind) => Firm::Attribute,
+            _ => Firm::Sync,
+        };
+        Durability { firm, dirty: Mutex::new(false), wake: Condvar::new() }
+    }
+
+    /// META of some directory was written.
+    pub fn touched(&self) {
+        if self.firm != Firm::No && !std::mem::replace(&mut *self.dirty.lock(), true) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits until there is something to hand over, at most so long; whether
+    /// there is.
+    pub fn wait(&self, most: Duration) -> bool {
+        let mut dirty = self.dirty.lock();
+        if !*dirty {
+            self.wake.wait_for(&mut dirty, most);
+        }
+        std::mem::take(&mut dirty)
+    }
+}

@@ -1,0 +1,161 @@
+//! Reading META.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::os::unix::fs::FileExt;
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::journal::LINE_MAX;
+use super::{Index, Line, parse_line, tail};
+use crate::name::META_NAME;
+
+/// Damaged lines of one file that are told one by one: rubbish must not fill
+/// the memory.
+const DAMAGE_LISTED: usize = 100;
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// What a META file says.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The records that count.
+    pub index: Index,
+    /// Lines that were skipped: the first 100 of them.
+    pub damage: Vec<Damage>,
+    /// How many lines were skipped.
+    pub damages: u64,
+    /// The file ends in half a line: what a crash left of an append. Nothing
+    /// was told to be safe of it, and the next append begins here instead, at
+    /// this many bytes.
+    pub torn_at: Option<u64>,
+    /// A power cut has taken the end of the file, and its attribute has it
+    /// (docs/FORMAT.md, section 4). The next [`Journal::open`] writes it.
+    ///
+    /// [`Journal::open`]: super::Journal::open
+    pub completed: bool,
+}
+
+/// Reads META of a storage directory. No file means no records.
+///
+/// # Errors
+/// As `open(2)` and `read(2)`; what is in the file is never an error.
+pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(Loaded::default()),
+        Err(Errno::LOOP | Errno::NXIO) => return Ok(not_a_file()),
+        other => other?,
+    };
+    let stat = rustix::fs::fstat(&fd)?;
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Ok(not_a_file());
+    }
+    let file = File::from(fd);
+    let Some(missing) = tail::missing(&file, stat.st_size as u64)? else {
+        return read_lines(BufReader::with_capacity(64 * 1024, file));
+    };
+    // What the device has not, read as if it had.
+    let (from, to) = (missing.from, missing.from + missing.bytes.len() as u64);
+    let before = ReadFrom { file: &file, at: 0 }.take(from);
+    let whole = before.chain(Cursor::new(missing.bytes)).chain(ReadFrom { file: &file, at: to });
+    let mut loaded = read_lines(BufReader::with_capacity(64 * 1024, whole))?;
+    loaded.completed = true;
+    Ok(loaded)
+}
+
+/// A file from some byte on.
+struct ReadFrom<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for ReadFrom<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(buf, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+fn not_a_file() -> Loaded {
+    let damage = Damage { line: 0, reason: "it is not a regular file" };
+    Loaded { damage: vec![damage], damages: 1, ..Loaded::default() }
+}
+
+fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
+    let mut loaded = Loaded::default();
+    let (mut line, mut number, mut at) = (Vec::new(), 0, 0);
+    loop {
+        line.clear();
+        // Rubbish without a newline must not fill the memory.
+        let mut limited = reader.by_ref().take(LINE_MAX as u64);
+        if limited.read_until(b'\n', &mut line).map_err(errno)? == 0 {
+            return Ok(loaded);
+        }
+        number += 1;
+        let mut damaged = |reason| {
+            loaded.damages += 1;
+            if loaded.damage.len() < DAMAGE_LISTED {
+                loaded.damage.push(Damage { line: number, reason });
+            }
+        };
+        let Some(text) = line.strip_suffix(b"\n") else {
+            if line.len() == LINE_MAX
+                && let Some(skipped) = skip_line(&mut reader)?
+            {
+                damaged("it is longer than any record");
+                at += line.len() as u64 + skipped;
+                continue;
+            }
+            loaded.torn_at = Some(at);
+            return Ok(loaded);
+        };
+        at += line.len() as u64;
+        match parse_line(text) {
+            Line::Record(record) => loaded.index.take(record),
+            Line::Damaged(reason) => damaged(reason),
+            Line::Unknown | Line::Empty => {}
+        }
+    }
+}
+
+fn errno(err: std::io::Error) -> Errno {
+    Errno::from_io_error(&err).unwrap_or(Errno::IO)
+}
+
+/// Reads on behind the next newline, which is so many bytes away. `None`:
+/// there is none.
+fn skip_line(reader: &mut impl BufRead) -> Result<Option<u64>, Errno> {
+    let mut skipped = 0;
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other.map_err(errno)?,
+        };
+        let newline = buffer.iter().position(|byte| *byte == b'\n');
+        let (length, end) = (buffer.len(), buffer.is_empty());
+        let passed = newline.map_or(length, |at| at + 1);
+        reader.consume(passed);
+        skipped += passed as u64;
+        if newline.is_some() || end {
+            return Ok(newline.map(|_| skipped));
+        }
+    }
+}

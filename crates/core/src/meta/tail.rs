@@ -1,0 +1,88 @@
+//! The end of META once more, in an extended attribute of the file.
+//!
+//! META is file data: disk file systems write it seconds after the changes of
+//! names that rely on it. Attributes are metadata, which their journals order.
+//! So what the device may not have of META stands in its attribute, too, before
+//! anything relies on it (docs/FORMAT.md, section 4).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+/// Name of the attribute.
+pub(super) const TAIL: &str = "user.mini_fo.tail";
+
+/// Bytes of META that it holds at most: with name and header they fit into the
+/// one block of 4 KiB that ext4 has for the attributes of a file.
+pub(super) const LIMIT: usize = 3072;
+
+/// What the attribute says.
+pub(super) struct Tail {
+    /// Where in META the bytes belong. The device has what is before.
+    pub from: u64,
+    /// The bytes: whole lines.
+    pub bytes: Vec<u8>,
+}
+
+/// Sets the attribute.
+///
+/// # Errors
+/// ENOSPC, EDQUOT: no room; EOPNOTSUPP: the file system has no attributes.
+pub(super) fn write(meta: BorrowedFd<'_>, from: u64, bytes: &[u8]) -> Result<(), Errno> {
+    let mut value = format!("1 {from}\n").into_bytes();
+    value.extend_from_slice(bytes);
+    rustix::fs::fsetxattr(meta, TAIL, &value, XattrFlags::empty())
+}
+
+/// Takes the attribute away, if there is one.
+pub(super) fn remove(meta: BorrowedFd<'_>) -> Result<(), Errno> {
+    match rustix::fs::fremovexattr(meta, TAIL) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads the attribute. What nobody of this version has written says nothing.
+pub(super) fn read(meta: impl AsFd) -> Result<Option<Tail>, Errno> {
+    let mut value = vec![0; LIMIT + 64];
+    let length = match rustix::fs::fgetxattr(&meta, TAIL, &mut value[..]) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => return Ok(None),
+        other => other?,
+    };
+    value.truncate(length);
+    Ok(parse(&value))
+}
+
+fn parse(value: &[u8]) -> Option<Tail> {
+    let end = value.iter().position(|byte| *byte == b'\n')?;
+    let (header, bytes) = (value.get(..end)?, value.get(end + 1..)?);
+    let from = std::str::from_utf8(header).ok()?.strip_prefix("1 ")?.parse().ok()?;
+    let whole = bytes.is_empty() || bytes.ends_with(b"\n");
+    whole.then(|| Tail { from, bytes: bytes.to_vec() })
+}
+
+/// What META lacks of its attribute. `None`: nothing, or the file is another
+/// one than the attribute speaks of (somebody has edited it).
+pub(super) fn missing(meta: &File, size: u64) -> Result<Option<Tail>, Errno> {
+    let Some(tail) = read(meta)?.filter(|tail| tail.from <= size && !tail.bytes.is_empty()) else {
+        return Ok(None);
+    };
+    let mut there = vec![0; tail.bytes.len()];
+    let mut length = 0;
+    while let Some(rest) = there.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match meta.read_at(rest, tail.from + length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+    there.truncate(length);
+    let same = tail.bytes.iter().zip(&there).take_while(|(a, b)| a == b).count();
+    // A file system may give space to a file and not come to write it.
+    let lost = there.iter().skip(same).all(|byte| *byte == 0);
+    Ok((same < tail.bytes.len() && lost).then_some(tail))
+}
