@@ -11,6 +11,7 @@ mod copyup;
 mod defects;
 mod dirs;
 mod documents;
+mod failing;
 mod format2005;
 mod identity;
 mod ids;

@@ -21,6 +21,8 @@ pub enum StorageKind {
     Ext4,
     Xfs,
     Btrfs,
+    /// A tmpfs that is soon full.
+    Tiny,
 }
 
 impl BaseKind {
@@ -111,6 +113,10 @@ impl StorageKind {
             StorageKind::Tmpfs => {
                 let args = ["-t", "tmpfs", "-o", "size=4g,mode=755", "storage"];
                 mount(&args, &storage)?;
+                return Some(storage);
+            }
+            StorageKind::Tiny => {
+                mount(&["-t", "tmpfs", "-o", "size=100k,mode=755", "storage"], &storage)?;
                 return Some(storage);
             }
             StorageKind::Ext4 => device(work, "mke2fs", &["-q", "-t", "ext4"], "512M", &storage)?,
