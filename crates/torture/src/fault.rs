@@ -4,6 +4,7 @@
 use rustix::io::Errno;
 
 use crate::calls::Call;
+use crate::model::Found;
 use crate::report::{Point, Report};
 use crate::supervisor::Plan;
 use crate::trial::{Run, Trial, Verdict};
@@ -58,8 +59,8 @@ fn undisturbed(trial: &Trial) -> Verdict<Vec<Call>> {
     trial.all_done(&run)?;
     drop(run.actor);
     let all = trial.scenario.steps.len();
-    trial.state(&[all])?;
-    trial.follow(run.daemon, all, false)?;
+    let found = trial.state(&[all])?;
+    trial.follow(run.daemon, found, false)?;
     Ok(run.record.calls)
 }
 
@@ -74,25 +75,26 @@ fn one(trial: &Trial, k: usize, series: Series) -> Verdict<()> {
         None => "told success".to_owned(),
         Some(gave) => format!("told {gave:?} of step {}", done + 1),
     };
-    trial.state(&[done]).map_err(|wrong| format!("{told}, live: {wrong}"))?;
+    let found = trial.state(&[done]).map_err(|wrong| format!("{told}, live: {wrong}"))?;
     if !series.remounted {
         if done < all {
-            go_on(trial, &mut run).map_err(|wrong| format!("{told}, done again: {wrong}"))?;
+            go_on(trial, &mut run, found)
+                .map_err(|wrong| format!("{told}, done again: {wrong}"))?;
         }
         drop(run.actor);
-        return trial.follow(run.daemon, done, true).map_err(|wrong| format!("{told}, {wrong}"));
+        return trial.follow(run.daemon, found, true).map_err(|wrong| format!("{told}, {wrong}"));
     }
     drop(run.actor);
     run.daemon.stop()?;
     let daemon = trial.mount()?;
-    trial.state(&[done]).map_err(|wrong| format!("{told}, remounted: {wrong}"))?;
-    trial.follow(daemon, done, false).map_err(|wrong| format!("{told}, {wrong}"))
+    let found = trial.state(&[done]).map_err(|wrong| format!("{told}, remounted: {wrong}"))?;
+    trial.follow(daemon, found, false).map_err(|wrong| format!("{told}, {wrong}"))
 }
 
 /// What failed is done again, and the rest.
-fn go_on(trial: &Trial, run: &mut Run) -> Verdict<()> {
+fn go_on(trial: &Trial, run: &mut Run, from: Found) -> Verdict<()> {
     run.daemon.supervisor.be_patient();
     trial.go_on(run);
     trial.all_done(run)?;
-    trial.state(&[trial.scenario.steps.len()]).map(|_| ())
+    trial.all_there(from)
 }

@@ -2,8 +2,11 @@
 //! the last one.
 
 use crate::calls::Call;
+use crate::model::{Found, brief};
 use crate::mount;
+use crate::ops::Actor;
 use crate::report::{Point, Report};
+use crate::snapshot::Times;
 use crate::supervisor::Plan;
 use crate::trial::{Trial, Verdict};
 
@@ -46,17 +49,21 @@ fn one(trial: &Trial, k: usize, call: &mut Option<Call>, end: &mut bool) -> Verd
     unfinished_work_only(trial)?;
 
     let daemon = trial.mount()?;
-    let state = trial.state(&accepted)?;
+    let tree = trial.tree();
+    let found = trial.expected.state_of(&tree, &accepted)?;
     daemon.stop()?;
     let daemon = trial.mount()?;
-    trial.state(&[state]).map_err(|wrong| format!("after one more remount: {wrong}"))?;
+    let changed = trial.tree().differences(&tree, Times::Exact);
+    if !changed.is_empty() {
+        return Err(format!("changed by one more remount: {}", brief(&changed)));
+    }
     // Half of the points go on with what was interrupted.
-    let held = trial.expected.holds.get(state).copied().unwrap_or(true);
+    let held = trial.expected.holds.get(found.index).copied().unwrap_or(true);
     let again = !held && (k + trial.transport.len()) % 2 == 0;
     if again {
-        again_from(trial, &daemon, state).map_err(|wrong| format!("done again: {wrong}"))?;
+        again_from(trial, &daemon, found).map_err(|wrong| format!("done again: {wrong}"))?;
     }
-    trial.follow(daemon, state, again)
+    trial.follow(daemon, found, again)
 }
 
 /// `check` may find what a crash leaves, and nothing else.
@@ -71,17 +78,17 @@ fn unfinished_work_only(trial: &Trial) -> Verdict<()> {
     }
 }
 
-/// Does the steps from `state` on.
-fn again_from(trial: &Trial, daemon: &mount::Daemon, state: usize) -> Verdict<()> {
+/// Does the steps from a state on.
+fn again_from(trial: &Trial, daemon: &mount::Daemon, from: Found) -> Verdict<()> {
     daemon.supervisor.be_patient();
-    let mut actor = crate::ops::Actor::new(&trial.place.layers.mnt);
+    let mut actor = Actor::new(&trial.place.layers.mnt);
     let steps = trial.scenario.steps.iter().zip(&trial.expected.results);
-    for (step, result) in steps.skip(state) {
+    for (step, result) in steps.skip(from.index) {
         let gave = actor.act(step);
         if gave != *result {
             return Err(format!("{step:?} gave {gave:?}, expected {result:?}"));
         }
     }
     drop(actor);
-    trial.state(&[trial.scenario.steps.len()]).map(|_| ())
+    trial.all_there(from)
 }

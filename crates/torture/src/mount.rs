@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::calls;
@@ -103,10 +105,7 @@ impl Daemon {
     /// The mount was busy, the daemon failed, hung or panicked.
     pub fn stop(mut self) -> Result<(), String> {
         self.supervisor.be_patient();
-        let result = unmount(&self.mnt, UnmountFlags::empty());
-        if let Err(errno) = result {
-            return Err(format!("umount: {errno}"));
-        }
+        unmount_patiently(&self.mnt).map_err(|errno| format!("umount: {errno}"))?;
         self.ended = true;
         let status = self.child.wait().map_err(|e| format!("wait: {e}"))?;
         let _ = self.stderr.read_to_string(&mut self.said);
@@ -157,6 +156,20 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// A process that another thread has just forked holds what is open here until
+/// it runs its program.
+fn unmount_patiently(at: &Path) -> rustix::io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match unmount(at, UnmountFlags::empty()) {
+            Err(Errno::BUSY) if begun.elapsed() < Duration::from_secs(2) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
     }
 }
 

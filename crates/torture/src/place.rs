@@ -97,7 +97,7 @@ impl Place {
         let now = Tree::of(&self.layers.base);
         let same = now.is_untouched_since(&self.before);
         (!same).then(|| {
-            let found = now.differences(&self.before, crate::snapshot::Times::default());
+            let found = now.differences(&self.before, crate::snapshot::Times::Exact);
             format!("THE BASE WAS CHANGED: {}", found.join("; "))
         })
     }
