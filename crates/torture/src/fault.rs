@@ -5,7 +5,8 @@ use rustix::io::Errno;
 
 use crate::calls::Call;
 use crate::model::Found;
-use crate::report::{Point, Report};
+use crate::report::Judge;
+use crate::run::Choice;
 use crate::supervisor::Plan;
 use crate::trial::{Run, Trial, Verdict};
 
@@ -25,30 +26,19 @@ const SERIES: [Series; 4] = [
     Series { what: "ENOSPC+remount", full: true, remounted: true },
 ];
 
-/// Fails call after call; `keep` is told of each bad point.
-pub fn all(trial: &Trial, report: &Report, at: Option<usize>, keep: &dyn Fn(&Point)) {
-    let judge = |what, at, call: Option<Call>, outcome: Verdict<()>| {
-        let (scenario, transport) = (trial.scenario.name, trial.transport);
-        let point = Point { what, scenario, transport, at, call };
-        match outcome.and_then(|()| trial.base()) {
-            Ok(()) => report.passed(),
-            Err(wrong) => {
-                report.failed(&point, &wrong);
-                keep(&point);
-            }
-        }
-    };
-    let calls = match undisturbed(trial) {
+/// Fails call after call.
+pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
+    let calls = match undisturbed(trial).and_then(|calls| trial.base().map(|()| calls)) {
         Ok(calls) => calls,
-        Err(wrong) => return judge("nothing", 0, None, Err(wrong)),
+        Err(wrong) => return judge.tell("nothing", 0, None, Err(wrong)),
     };
     for series in SERIES {
-        for (index, call) in calls.iter().enumerate() {
-            let k = index + 1;
-            let left_out = series.full && !call.grows || at.is_some_and(|at| at != k);
-            if !left_out {
-                judge(series.what, k, Some(call.clone()), one(trial, k, series));
-            }
+        let growing = |k: &usize| calls.get(k - 1).is_some_and(|call| call.grows || !series.full);
+        let points: Vec<usize> = (1..=calls.len()).filter(growing).collect();
+        for index in choice.of(points.len()) {
+            let Some(&k) = points.get(index - 1) else { continue };
+            let outcome = one(trial, k, series).and_then(|()| trial.base());
+            judge.tell(series.what, k, calls.get(k - 1).cloned(), outcome);
         }
     }
 }

@@ -5,47 +5,37 @@ use crate::calls::Call;
 use crate::model::{Found, brief};
 use crate::mount;
 use crate::ops::Actor;
-use crate::report::{Point, Report};
+use crate::report::Judge;
+use crate::run::Choice;
 use crate::snapshot::Times;
 use crate::supervisor::Plan;
 use crate::trial::{Trial, Verdict};
 
-/// Kills at call after call; `keep` is told of each bad point.
-pub fn all(trial: &Trial, report: &Report, at: Option<usize>, keep: &dyn Fn(&Point)) {
-    for k in at.unwrap_or(1).. {
+/// Kills at call after call.
+pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
+    // How many calls there are may differ a little from run to run: more than
+    // are counted here come at the end.
+    let calls = match trial.run(Plan::Count) {
+        Ok(run) => run.record.calls.len(),
+        Err(wrong) => return judge.tell("kill", 0, None, Err(wrong)),
+    };
+    for k in choice.of(calls + 1) {
         let mut call = None;
-        let mut end = false;
-        let outcome = one(trial, k, &mut call, &mut end).and_then(|()| trial.base());
-        let point = Point {
-            what: "kill",
-            scenario: trial.scenario.name,
-            transport: trial.transport,
-            at: k,
-            call,
-        };
-        match outcome {
-            Ok(()) => report.passed(),
-            Err(wrong) => {
-                report.failed(&point, &wrong);
-                keep(&point);
-            }
-        }
-        if end || point.call.is_none() || at.is_some() {
-            return;
-        }
+        let outcome = one(trial, k, &mut call).and_then(|()| trial.base());
+        judge.tell("kill", k, call, outcome);
     }
 }
 
-fn one(trial: &Trial, k: usize, call: &mut Option<Call>, end: &mut bool) -> Verdict<()> {
+fn one(trial: &Trial, k: usize, call: &mut Option<Call>) -> Verdict<()> {
     let run = trial.run(Plan::Kill(k))?;
     *call = run.record.hit.clone();
-    *end = !run.record.killed;
+    let end = !run.record.killed;
     let done = run.done;
-    let finished = if *end { trial.all_done(&run) } else { Ok(()) };
+    let finished = if end { trial.all_done(&run) } else { Ok(()) };
     drop(run.actor);
     run.daemon.kill()?;
     finished?;
-    let accepted = if *end { vec![done] } else { vec![done, done + 1] };
+    let accepted = if end { vec![done] } else { vec![done, done + 1] };
     unfinished_work_only(trial)?;
 
     let daemon = trial.mount()?;

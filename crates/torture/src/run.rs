@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::{Args, ValueEnum};
 
 use crate::place::{self, Place};
-use crate::report::{Point, Report};
+use crate::report::{Judge, Point, Report};
 use crate::scenario::{self, Scenario};
 use crate::trial::Trial;
 use crate::uring::Uring;
@@ -113,14 +113,6 @@ fn one(
     options: &Options,
     report: &Report,
 ) {
-    let trial = match Trial::new(place, scenario, transport, options.strict_times) {
-        Ok(trial) => trial,
-        Err(wrong) => {
-            let what = "scenario";
-            let point = Point { what, scenario: scenario.name, transport, at: 0, call: None };
-            return report.failed(&point, &wrong);
-        }
-    };
     let keep = |point: &Point| {
         if let Some(directory) = &options.keep
             && let Err(error) = place.keep(&kept(directory, point))
@@ -128,9 +120,44 @@ fn one(
             eprintln!("cannot keep it: {error}");
         }
     };
+    let judge = Judge { report, scenario: scenario.name, transport, keep: &keep };
+    let trial = match Trial::new(place, scenario, transport, options.strict_times) {
+        Ok(trial) => trial,
+        Err(wrong) => return judge.tell("scenario", 0, None, Err(wrong)),
+    };
+    let choice = match (options.at, options.quick) {
+        (Some(at), _) => Choice::One(at),
+        (None, true) => Choice::Few(if kind == Kind::Kill { 8 } else { 4 }),
+        (None, false) => Choice::All,
+    };
     match kind {
-        Kind::Kill => kill::all(&trial, report, options.at, &keep),
-        Kind::Fault => fault::all(&trial, report, options.at, &keep),
+        Kind::Kill => kill::all(&trial, &judge, choice),
+        Kind::Fault => fault::all(&trial, &judge, choice),
+    }
+}
+
+/// Which points of a series are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    All,
+    One(usize),
+    /// So many: most of them the last, which are the operation itself, the
+    /// others spread over the copies that it needs first.
+    Few(usize),
+}
+
+impl Choice {
+    /// The chosen ones of 1 to `count`.
+    pub fn of(self, count: usize) -> Vec<usize> {
+        match self {
+            Choice::One(at) => (1..=count).filter(|&k| k == at).collect(),
+            Choice::Few(few) if few < count => {
+                let spread = few / 4;
+                let last = count - (few - spread);
+                (0..spread).map(|i| 1 + i * last / spread).chain(last + 1..=count).collect()
+            }
+            _ => (1..=count).collect(),
+        }
     }
 }
 
