@@ -39,6 +39,8 @@ struct Cli {
 enum Command {
     /// List the scenarios
     List,
+    /// List the storage calls of each scenario
+    Calls(Options),
     /// Kill the daemon before each storage call, and after the last one
     Kill(Options),
     /// Let each storage call fail with EIO, or all from one on with ENOSPC
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             }
             Ok(true)
         }
+        Command::Calls(options) => run::all(Kind::Calls, &options),
         Command::Kill(options) => run::all(Kind::Kill, &options),
         Command::Fault(options) => run::all(Kind::Fault, &options),
     };

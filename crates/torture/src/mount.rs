@@ -40,6 +40,9 @@ pub fn program() -> &'static Path {
     })
 }
 
+/// Where the kernel lists its FUSE connections.
+pub const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
 /// A mount and its daemon. Dropped, the daemon is killed and the mount gone.
 pub struct Daemon {
     child: Child,
@@ -81,22 +84,34 @@ impl Daemon {
         let (stderr, mnt) = (BufReader::new(stderr), layers.mnt.clone());
         let mut daemon =
             Daemon { child, stderr, said: String::new(), mnt, supervisor, ended: false };
-        daemon.until_mounted()?;
+        daemon.until_mounted(options.contains("transport=uring"))?;
         Ok(daemon)
     }
 
-    fn until_mounted(&mut self) -> Result<(), String> {
+    fn until_mounted(&mut self, uring: bool) -> Result<(), String> {
         loop {
             let before = self.said.len();
             let read = self.stderr.read_line(&mut self.said);
             let line = self.said.get(before..).unwrap_or_default();
-            if line.contains(" mounted on ") {
-                return Ok(());
+            if let Some((_, by)) = line.split_once("requests by ") {
+                let rings = by.starts_with("io_uring");
+                return match uring == rings {
+                    true => self.learn_abort(),
+                    false => Err(format!("another transport than asked for: {line}")),
+                };
             }
             if read.unwrap_or(0) == 0 {
                 return Err(format!("the mount failed: {}", self.said.trim()));
             }
         }
+    }
+
+    fn learn_abort(&self) -> Result<(), String> {
+        let meta = fs::metadata(&self.mnt).map_err(|e| format!("the new mount: {e}"))?;
+        // Connections have the numbers of their devices.
+        let number = rustix::fs::minor(meta.dev());
+        self.supervisor.set_abort(Path::new(CONNECTIONS).join(number.to_string()).join("abort"));
+        Ok(())
     }
 
     /// Unmounts, and waits for the daemon to end.
@@ -127,6 +142,9 @@ impl Daemon {
         self.end();
         let hung = self.supervisor.has_hung();
         let _ = self.stderr.read_to_string(&mut self.said);
+        if self.supervisor.was_undead() {
+            return Err("THE KILLED DAEMON DID NOT END, and clients waited for it".to_owned());
+        }
         if hung {
             return Err("the daemon hung".to_owned());
         }

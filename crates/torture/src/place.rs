@@ -10,7 +10,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
 };
 
-use crate::mount::Layers;
+use crate::mount::{self as program, Layers};
 use crate::scenario;
 use crate::snapshot::Tree;
 
@@ -25,7 +25,10 @@ pub fn own_namespace() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    Ok(mount_change("/", flags)?)
+    mount_change("/", flags)?;
+    // To end connections that hang. Mounted already is as good.
+    let _ = mount("none", program::CONNECTIONS, "fusectl", MountFlags::empty(), None);
+    Ok(())
 }
 
 /// A base that is filled, a storage and a mount point.

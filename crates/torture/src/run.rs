@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::place::{self, Place};
 use crate::report::{Judge, Point, Report};
 use crate::scenario::{self, Scenario};
+use crate::supervisor::Plan;
 use crate::trial::Trial;
 use crate::uring::Uring;
 use crate::{fault, kill, mount};
@@ -16,6 +17,8 @@ use crate::{fault, kill, mount};
 /// What happens to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Nothing; its calls are listed.
+    Calls,
     Kill,
     Fault,
 }
@@ -32,8 +35,8 @@ impl Transport {
     fn names(self) -> &'static [&'static str] {
         match self {
             Transport::Classic => &["classic"],
-            Transport::Uring => &["io_uring"],
-            Transport::Both => &["classic", "io_uring"],
+            Transport::Uring => &["uring"],
+            Transport::Both => &["classic", "uring"],
         }
     }
 }
@@ -131,9 +134,21 @@ fn one(
         (None, false) => Choice::All,
     };
     match kind {
+        Kind::Calls => judge.tell("calls", 0, None, list(&trial)),
         Kind::Kill => kill::all(&trial, &judge, choice),
         Kind::Fault => fault::all(&trial, &judge, choice),
     }
+}
+
+/// Prints the calls of an undisturbed run.
+fn list(trial: &Trial) -> Result<(), String> {
+    let run = trial.run(Plan::Count)?;
+    let mut text = format!("{} [{}]\n", trial.scenario.name, trial.transport);
+    for (index, call) in run.record.calls.iter().enumerate() {
+        text.push_str(&format!("{:4} {} {}\n", index + 1, call.name, call.path));
+    }
+    print!("{text}");
+    trial.all_done(&run)
 }
 
 /// Which points of a series are tried.
