@@ -36,8 +36,10 @@ pub(super) enum Shows {
 pub(super) enum BaseDir {
     /// Here it is.
     Open(OwnedFd),
-    /// It has none, or there is none.
+    /// It has none: META says so.
     None,
+    /// It is not there (any more).
+    Gone,
     /// It was closed on the way down.
     Closed,
 }
@@ -51,7 +53,7 @@ impl BaseDir {
     }
 
     fn of(opened: Result<OwnedFd, Errno>) -> BaseDir {
-        opened.map_or(BaseDir::None, BaseDir::Open)
+        opened.map_or(BaseDir::Gone, BaseDir::Open)
     }
 
     /// The root of the base.
@@ -70,6 +72,7 @@ impl BaseDir {
     ) -> BaseDir {
         match (shows, self) {
             (Shows::Nothing, _) | (Shows::Same, BaseDir::None) => BaseDir::None,
+            (Shows::Same, BaseDir::Gone) => BaseDir::Gone,
             (Shows::Path(path), _) => BaseDir::of(open_path(base, path)),
             (Shows::Same, BaseDir::Open(fd)) => BaseDir::of(sys::open_dir(fd.as_fd(), name)),
             (Shows::Same, BaseDir::Closed) => {
@@ -131,7 +134,7 @@ impl<'a> Lost<'a> {
     pub fn meta(
         &mut self,
         index: &Index,
-        own: Option<BorrowedFd<'_>>,
+        own: &BaseDir,
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
@@ -148,12 +151,14 @@ impl<'a> Lost<'a> {
                 self.found(warnings, warning);
             }
         }
-        for name in index.hidden() {
+        // Without a base they do not matter: a crash left an empty directory.
+        let hidden = index.hidden().filter(|_| !matches!(own, BaseDir::None));
+        for name in hidden {
             if !self.list && self.looks == LOOKS {
                 break;
             }
             self.looks += 1;
-            let there = own.map(|own| sys::stat(Spot::At(own, name)).map(drop));
+            let there = own.fd().map(|own| sys::stat(Spot::At(own, name)).map(drop));
             if there.unwrap_or(Err(Errno::NOENT)).is_err_and(is_gone) {
                 let path = dir.join(OsStr::from_bytes(name));
                 self.found(warnings, Warning::WhiteoutLost { path });

@@ -286,7 +286,7 @@ impl Scan<'_> {
             let path = dir.join(META_NAME);
             self.warnings.push(Warning::UnfinishedMeta { path });
         }
-        self.lost.meta(&loaded.index, base.fd(), dir, self.warnings);
+        self.lost.meta(&loaded.index, base, dir, self.warnings);
     }
 
     fn unchecked(&mut self, above: &[Level], name: &[u8], errno: Errno) {
