@@ -183,8 +183,14 @@ impl Overlay {
         let RootOwner { mode, uid, gid } = owner;
         self.root_dir.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
         *self.root_owner.lock() = owner;
-        // Moves the ctime, as the change would.
-        sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(self.root_mtime()?))
+        // Moves the ctime, as the change would. That stands already.
+        let moved = self.root_mtime().and_then(|mtime| {
+            sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(mtime))
+        });
+        if let Err(errno) = moved {
+            tracing::warn!("the root does not show when it was changed: {errno}");
+        }
+        Ok(())
     }
 
     fn root_mtime(&self) -> Result<SetTime> {

@@ -250,8 +250,9 @@ impl Overlay {
         node.set_contents(Contents::Whole);
         if node.is_dir() && self.live.is_none() {
             // A new one has no META that would have to be looked for.
-            let fd = sys::open_dir(dir.writable()?, name)?;
-            self.dirs.insert(Dir::made(node.id, fd, &self.durability));
+            if let Ok(fd) = sys::open_dir(dir.writable()?, name) {
+                self.dirs.insert(Dir::made(node.id, fd, &self.durability));
+            }
         }
         let attr = self.show(&node, &stat, dir, name)?;
         let known = Arc::clone(&node);
