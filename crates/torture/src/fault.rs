@@ -7,6 +7,7 @@ use crate::calls::Call;
 use crate::model::Found;
 use crate::report::Judge;
 use crate::run::Choice;
+use crate::stop;
 use crate::supervisor::Plan;
 use crate::trial::{Run, Trial, Verdict};
 
@@ -37,6 +38,9 @@ pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
         let points: Vec<usize> = (1..=calls.len()).filter(growing).collect();
         for index in choice.of(points.len()) {
             let Some(&k) = points.get(index - 1) else { continue };
+            if stop::asked() {
+                return;
+            }
             let outcome = one(trial, k, series).and_then(|()| trial.base());
             judge.tell(series.what, k, calls.get(k - 1).cloned(), outcome);
         }

@@ -8,6 +8,7 @@ use crate::ops::Actor;
 use crate::report::Judge;
 use crate::run::Choice;
 use crate::snapshot::Times;
+use crate::stop;
 use crate::supervisor::Plan;
 use crate::trial::{Trial, Verdict};
 
@@ -20,6 +21,9 @@ pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
         Err(wrong) => return judge.tell("kill", 0, None, Err(wrong)),
     };
     for k in choice.of(calls + 1) {
+        if stop::asked() {
+            return;
+        }
         let mut call = None;
         let outcome = one(trial, k, &mut call).and_then(|()| trial.base());
         judge.tell("kill", k, call, outcome);
@@ -47,9 +51,11 @@ fn one(trial: &Trial, k: usize, call: &mut Option<Call>) -> Verdict<()> {
     if !changed.is_empty() {
         return Err(format!("changed by one more remount: {}", brief(&changed)));
     }
-    // Half of the points go on with what was interrupted.
+    // Half of the points go on with what was interrupted; the other half does
+    // on the other transport.
     let held = trial.expected.holds.get(found.index).copied().unwrap_or(true);
-    let again = !held && (k + trial.transport.len()) % 2 == 0;
+    let other = usize::from(trial.transport == "uring");
+    let again = !held && (k + other).is_multiple_of(2);
     if again {
         again_from(trial, &daemon, found).map_err(|wrong| format!("done again: {wrong}"))?;
     }

@@ -17,6 +17,7 @@ mod run;
 mod scenario;
 mod seccomp;
 mod snapshot;
+mod stop;
 mod supervisor;
 mod trial;
 mod uring;

@@ -86,12 +86,14 @@ impl Expected {
     /// Which of these states `tree` is, and whether to the last time of
     /// modification. A copy-up that was interrupted has moved the time of its
     /// directory, which no order of calls avoids; that is told when it is asked
-    /// for alone.
+    /// for alone. So has a write that failed, of its file.
     ///
     /// # Errors
     /// None of them: what is different from each.
     pub fn state_of(&self, tree: &Tree, accepted: &[usize]) -> Result<Found, String> {
-        let trees: Vec<&Tree> = accepted.iter().filter_map(|&i| self.states.get(i)).collect();
+        let last = accepted.last().copied().unwrap_or(0);
+        let times = accepted.iter().copied().chain([last + 1]);
+        let trees: Vec<&Tree> = times.filter_map(|index| self.states.get(index)).collect();
         let strict = self.strict_times;
         let mut texts = Vec::new();
         for times in [Times::Exact, Times::Interrupted { trees: &trees, strict }] {

@@ -40,6 +40,9 @@ pub fn program() -> &'static Path {
     })
 }
 
+/// CAP_CHOWN and CAP_MKNOD.
+const POOR: &[i32] = &[0, 27];
+
 /// Where the kernel lists its FUSE connections.
 pub const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
@@ -55,18 +58,20 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Mounts, and returns when the tree is usable.
+    /// Mounts, and returns when the tree is usable. A poor daemon may neither
+    /// give objects to others nor make devices.
     ///
     /// # Errors
     /// What the program said.
-    pub fn start(layers: &Layers, options: &str) -> Result<Daemon, String> {
+    pub fn start(layers: &Layers, options: &str, poor: bool) -> Result<Daemon, String> {
         let mut command = Command::new(program());
         command.arg("mount").arg("--foreground").arg("-o").arg(options).arg("--storage");
         command.args([&layers.storage, &layers.base, &layers.mnt]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
         let device = fs::metadata(&layers.storage).map_err(|e| failed("storage", e))?.dev();
-        let socket = seccomp::stop_at(&mut command, &calls::watched())
+        let without = if poor { POOR } else { &[] };
+        let socket = seccomp::stop_at(&mut command, &calls::watched(), without)
             .map_err(|e| failed("socketpair", e))?;
         let mut child = command.spawn().map_err(|e| failed(&program().display().to_string(), e))?;
         drop(command);

@@ -81,17 +81,20 @@ impl Place {
         self.root.join("plain")
     }
 
-    /// Empties the storage.
+    /// Empties the storage; a poor one has no extended attributes.
     ///
     /// # Errors
     /// It is in use.
-    pub fn reset(&self) -> io::Result<()> {
+    pub fn reset(&self, poor: bool) -> io::Result<()> {
         let storage = &self.layers.storage;
         if self.on_disk {
             fs::remove_dir_all(storage)?;
             return fs::create_dir(storage);
         }
         unmount(storage, UnmountFlags::empty())?;
+        if poor {
+            return Ok(mount("mini_fo_torture", storage, "ramfs", MountFlags::empty(), None)?);
+        }
         tmpfs(storage)
     }
 

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::place::{self, Place};
 use crate::report::{Judge, Point, Report};
 use crate::scenario::{self, Scenario};
+use crate::stop;
 use crate::supervisor::Plan;
 use crate::trial::Trial;
 use crate::uring::Uring;
@@ -79,6 +80,7 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
         let path = mount::program().display();
         return Err(io::Error::other(format!("{path} is not there: build it, or set MINI_FO")));
     }
+    stop::listen();
     place::own_namespace()?;
     let _switched = match options.transport {
         Transport::Classic => None,
@@ -95,6 +97,9 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
     let worker = || -> io::Result<()> {
         let place = Place::new(options.on.as_deref())?;
         while let Some(&(scenario, transport)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop::asked() {
+                break;
+            }
             one(kind, &place, scenario, transport, options, &report);
         }
         Ok(())
@@ -105,7 +110,11 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or(Err(io::Error::other("a panic"))))
     })?;
-    Ok(report.finish())
+    let good = report.finish();
+    if stop::asked() {
+        return Err(io::Error::other("ended before all was done"));
+    }
+    Ok(good)
 }
 
 fn one(
@@ -196,5 +205,34 @@ fn matches(glob: &[u8], name: &[u8]) -> bool {
         }
         (Some((g, glob)), Some((n, name))) => g == n && matches(glob, name),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, matches};
+
+    #[test]
+    fn names_are_chosen_by_stars() {
+        for (glob, name, expected) in [
+            ("rename_*", "rename_dir", true),
+            ("*dir", "rename_dir", true),
+            ("*me*ir", "rename_dir", true),
+            ("rename", "rename_dir", false),
+            ("", "rename_dir", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(glob.as_bytes(), name.as_bytes()), expected, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn the_last_points_are_among_the_chosen() {
+        assert_eq!(Choice::All.of(3), [1, 2, 3]);
+        assert_eq!(Choice::One(2).of(3), [2]);
+        assert_eq!(Choice::One(4).of(3), [0; 0]);
+        assert_eq!(Choice::Few(4).of(3), [1, 2, 3]);
+        assert_eq!(Choice::Few(4).of(20), [1, 18, 19, 20]);
+        assert_eq!(Choice::Few(8).of(20), [1, 8, 15, 16, 17, 18, 19, 20]);
     }
 }

@@ -17,7 +17,7 @@ use crate::seccomp::Listener;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a killed daemon may take to be gone.
-const AGONY: Duration = Duration::from_secs(6);
+const AGONY: Duration = Duration::from_secs(3);
 
 /// What happens at storage calls, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

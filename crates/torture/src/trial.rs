@@ -55,12 +55,14 @@ impl<'a> Trial<'a> {
         if !self.scenario.options.is_empty() {
             options = format!("{options},{}", self.scenario.options);
         }
-        Daemon::start(&self.place.layers, &options)
+        Daemon::start(&self.place.layers, &options, self.scenario.poor)
     }
 
     /// From an empty storage to where the plan interrupts the steps.
     pub fn run(&'a self, plan: Plan) -> Verdict<Run<'a>> {
-        self.place.reset().map_err(|error| format!("cannot empty the storage: {error}"))?;
+        self.place
+            .reset(self.scenario.poor)
+            .map_err(|error| format!("cannot empty the storage: {error}"))?;
         let mut daemon = self.mount()?;
         let mut actor = Actor::new(&self.place.layers.mnt);
         for op in &self.scenario.before {
