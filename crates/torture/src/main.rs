@@ -1,0 +1,67 @@
+//! Kills and fails the daemon at each of its storage calls, and checks the
+//! tree against what the same calls do on an ordinary directory.
+//!
+//! Needs root. `make torture` runs all of it, `make test` a selection.
+#![warn(unsafe_op_in_unsafe_fn)]
+
+mod calls;
+mod fault;
+mod follow;
+mod kill;
+mod model;
+mod mount;
+mod ops;
+mod place;
+mod report;
+mod run;
+mod scenario;
+mod seccomp;
+mod snapshot;
+mod supervisor;
+mod trial;
+mod uring;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::run::{Kind, Options};
+
+/// Kills and fails the daemon at each of its storage calls.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the scenarios
+    List,
+    /// Kill the daemon before each storage call, and after the last one
+    Kill(Options),
+    /// Let each storage call fail with EIO, or all from one on with ENOSPC
+    Fault(Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::List => {
+            for scenario in scenario::all() {
+                println!("{}", scenario.name);
+            }
+            Ok(true)
+        }
+        Command::Kill(options) => run::all(Kind::Kill, &options),
+        Command::Fault(options) => run::all(Kind::Fault, &options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mini_fo_torture: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

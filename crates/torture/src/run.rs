@@ -1,0 +1,158 @@
+//! All chosen scenarios, several at a time.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::{Args, ValueEnum};
+
+use crate::place::{self, Place};
+use crate::report::{Point, Report};
+use crate::scenario::{self, Scenario};
+use crate::trial::Trial;
+use crate::uring::Uring;
+use crate::{fault, kill, mount};
+
+/// What happens to the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Kill,
+    Fault,
+}
+
+/// How requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    Classic,
+    Uring,
+    Both,
+}
+
+impl Transport {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Transport::Classic => &["classic"],
+            Transport::Uring => &["io_uring"],
+            Transport::Both => &["classic", "io_uring"],
+        }
+    }
+}
+
+/// What is run, and where.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Scenarios with such names alone; * stands for anything
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// A selection for each day
+    #[arg(long)]
+    quick: bool,
+    /// How requests come to the daemon
+    #[arg(long, value_enum, default_value = "classic")]
+    transport: Transport,
+    /// This storage call alone, counted from 1
+    #[arg(long, value_name = "N")]
+    at: Option<usize>,
+    /// Also tell of directories that show the time of a copy-up in them
+    #[arg(long)]
+    strict_times: bool,
+    /// Scenarios at the same time
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Have the storage in this directory instead of on tmpfs
+    #[arg(long, value_name = "DIR")]
+    on: Option<PathBuf>,
+    /// Copy base and storage of bad points to directories in this one
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Runs them; whether all was well.
+///
+/// # Errors
+/// It cannot be done here.
+pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
+    if !mount::program().exists() {
+        let path = mount::program().display();
+        return Err(io::Error::other(format!("{path} is not there: build it, or set MINI_FO")));
+    }
+    place::own_namespace()?;
+    let _switched = match options.transport {
+        Transport::Classic => None,
+        _ => Some(Uring::on()?),
+    };
+    let scenarios: Vec<Scenario> =
+        scenario::all().into_iter().filter(|scenario| is_chosen(scenario, options)).collect();
+    let work: Vec<(&Scenario, &'static str)> = scenarios
+        .iter()
+        .flat_map(|scenario| options.transport.names().iter().map(move |name| (scenario, *name)))
+        .collect();
+    let report = Report::default();
+    let next = AtomicUsize::new(0);
+    let worker = || -> io::Result<()> {
+        let place = Place::new(options.on.as_deref())?;
+        while let Some(&(scenario, transport)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            one(kind, &place, scenario, transport, options, &report);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(worker)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or(Err(io::Error::other("a panic"))))
+    })?;
+    Ok(report.finish())
+}
+
+fn one(
+    kind: Kind,
+    place: &Place,
+    scenario: &Scenario,
+    transport: &'static str,
+    options: &Options,
+    report: &Report,
+) {
+    let trial = match Trial::new(place, scenario, transport, options.strict_times) {
+        Ok(trial) => trial,
+        Err(wrong) => {
+            let what = "scenario";
+            let point = Point { what, scenario: scenario.name, transport, at: 0, call: None };
+            return report.failed(&point, &wrong);
+        }
+    };
+    let keep = |point: &Point| {
+        if let Some(directory) = &options.keep
+            && let Err(error) = place.keep(&kept(directory, point))
+        {
+            eprintln!("cannot keep it: {error}");
+        }
+    };
+    match kind {
+        Kind::Kill => kill::all(&trial, report, options.at, &keep),
+        Kind::Fault => fault::all(&trial, report, options.at, &keep),
+    }
+}
+
+fn kept(directory: &Path, point: &Point) -> PathBuf {
+    let Point { what, scenario, transport, at, .. } = point;
+    directory.join(format!("{what}-{scenario}-{at}-{transport}"))
+}
+
+fn is_chosen(scenario: &Scenario, options: &Options) -> bool {
+    let named = options.only.is_empty()
+        || options.only.iter().any(|glob| matches(glob.as_bytes(), scenario.name.as_bytes()));
+    named && (scenario.quick || !options.quick)
+}
+
+/// Whether `name` is what `glob` says.
+fn matches(glob: &[u8], name: &[u8]) -> bool {
+    match (glob.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            matches(rest, name) || name.split_first().is_some_and(|(_, name)| matches(glob, name))
+        }
+        (Some((g, glob)), Some((n, name))) => g == n && matches(glob, name),
+        _ => false,
+    }
+}

@@ -1,0 +1,127 @@
+//! The operations: each with what has to be there first.
+
+mod attributes;
+mod data;
+mod entries;
+mod links;
+mod renames;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode};
+
+use crate::ops::{Op, set_times};
+
+/// What is done, and where it is interrupted.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// Done before, on the mount.
+    pub before: Vec<Op>,
+    /// Interrupted at each storage call.
+    pub steps: Vec<Op>,
+    /// Further mount options.
+    pub options: &'static str,
+    /// In the short selection.
+    pub quick: bool,
+}
+
+impl Scenario {
+    fn new(name: &'static str, before: &[Op], steps: &[Op]) -> Scenario {
+        Scenario { name, before: before.to_vec(), steps: steps.to_vec(), options: "", quick: false }
+    }
+
+    /// The directories of all that is touched, and what may be a directory
+    /// itself.
+    pub fn touched(&self) -> Vec<String> {
+        let mut touched = vec![".".to_owned()];
+        for path in self.before.iter().chain(&self.steps).flat_map(Op::paths) {
+            touched.push(path.to_owned());
+            if let Some((parent, _)) = path.rsplit_once('/') {
+                touched.push(parent.to_owned());
+            }
+        }
+        touched.sort();
+        touched.dedup();
+        touched
+    }
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let mut all = entries::all();
+    all.extend(links::all());
+    all.extend(renames::all());
+    all.extend(attributes::all());
+    all.extend(data::all());
+    all
+}
+
+/// The second of 2005 that every object of the base was changed at.
+pub const OLD: i64 = 1_109_678_400;
+
+/// Makes the base that all scenarios know.
+///
+/// # Errors
+/// What the file system says; it must hold every type and attribute.
+pub fn fill(base: &Path) -> io::Result<()> {
+    for dir in ["d", "d/sub", "d/sub/deep", "e", "e/in", "empty", "full", "full/x"] {
+        fs::create_dir(base.join(dir))?;
+    }
+    for (name, content) in [
+        ("f", "base content of f\n"),
+        ("g", "gggg\n"),
+        ("d/one", "1\n"),
+        ("d/two", "22\n"),
+        ("d/sub/three", "333\n"),
+        ("d/sub/deep/four", "4444\n"),
+        ("e/five", "55555\n"),
+        ("e/in/six", "666666\n"),
+        ("full/a", "a\n"),
+        ("full/x/b", "bb\n"),
+        ("h1", "two names\n"),
+        ("k1", "three names\n"),
+    ] {
+        fs::write(base.join(name), content)?;
+    }
+    fs::write(base.join("mid"), pattern(10_000))?;
+    fs::write(base.join("big"), pattern(160_000))?;
+    for (old, new) in [("h1", "d/h2"), ("k1", "k2"), ("k1", "e/k3")] {
+        fs::hard_link(base.join(old), base.join(new))?;
+    }
+    symlink("f", base.join("link"))?;
+    let mode = |bits| Mode::from_raw_mode(bits);
+    rustix::fs::mknodat(CWD, base.join("fifo"), FileType::Fifo, mode(0o622), 0)?;
+    let null = rustix::fs::makedev(1, 3);
+    rustix::fs::mknodat(CWD, base.join("null"), FileType::CharacterDevice, mode(0o666), null)?;
+    for (name, bits) in [("f", 0o640), ("d/sub", 0o750), ("h1", 0o604)] {
+        fs::set_permissions(base.join(name), fs::Permissions::from_mode(bits))?;
+    }
+    for name in ["f", "link", "d/two", "fifo", "e"] {
+        std::os::unix::fs::lchown(base.join(name), Some(12), Some(34))?;
+    }
+    for name in ["f", "d"] {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(base.join(name), "user.colour", b"red", flags)?;
+    }
+    age(base)
+}
+
+/// Bytes in which every page differs.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
+}
+
+fn age(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => age(&entry.path())?,
+            false => set_times(&entry.path(), OLD)?,
+        }
+    }
+    Ok(set_times(dir, OLD)?)
+}

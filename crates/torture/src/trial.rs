@@ -1,0 +1,146 @@
+//! One scenario on the mount: prepared, run up to what interrupts it, and
+//! examined.
+
+use rustix::io::Errno;
+
+use crate::follow;
+use crate::model::{Expected, brief};
+use crate::mount::{self, Daemon};
+use crate::ops::{Actor, Op};
+use crate::place::Place;
+use crate::scenario::Scenario;
+use crate::snapshot::Tree;
+use crate::supervisor::{Plan, Record};
+
+/// What is wrong, for people.
+pub type Verdict<T> = Result<T, String>;
+
+/// A scenario where it takes place.
+pub struct Trial<'a> {
+    pub place: &'a Place,
+    pub scenario: &'a Scenario,
+    pub expected: Expected,
+    pub transport: &'static str,
+}
+
+/// How far the steps came.
+pub struct Run<'a> {
+    pub daemon: Daemon,
+    pub actor: Actor<'a>,
+    /// Steps that gave what they should.
+    pub done: usize,
+    /// What the next one gave instead.
+    pub gave: Option<Result<(), Errno>>,
+    pub record: Record,
+}
+
+impl<'a> Trial<'a> {
+    /// Works out what is expected.
+    ///
+    /// # Errors
+    /// A mistake of the scenario.
+    pub fn new(
+        place: &'a Place,
+        scenario: &'a Scenario,
+        transport: &'static str,
+        strict_times: bool,
+    ) -> Verdict<Trial<'a>> {
+        let expected = Expected::of(scenario, &place.plain(), strict_times)?;
+        Ok(Trial { place, scenario, expected, transport })
+    }
+
+    /// Mounts.
+    pub fn mount(&self) -> Verdict<Daemon> {
+        let mut options = format!("noatime,transport={}", self.transport);
+        if !self.scenario.options.is_empty() {
+            options = format!("{options},{}", self.scenario.options);
+        }
+        Daemon::start(&self.place.layers, &options)
+    }
+
+    /// From an empty storage to where the plan interrupts the steps.
+    pub fn run(&'a self, plan: Plan) -> Verdict<Run<'a>> {
+        self.place.reset().map_err(|error| format!("cannot empty the storage: {error}"))?;
+        let mut daemon = self.mount()?;
+        let mut actor = Actor::new(&self.place.layers.mnt);
+        for op in &self.scenario.before {
+            if let Op::Remount = op {
+                daemon.stop()?;
+                daemon = self.mount()?;
+            }
+            actor.act(op).map_err(|errno| format!("preparing, {op:?}: {errno}"))?;
+        }
+        daemon.supervisor.arm(plan);
+        let mut run = Run { daemon, actor, done: 0, gave: None, record: Record::default() };
+        self.go_on(&mut run);
+        run.record = run.daemon.supervisor.disarm();
+        match run.record.hung {
+            true => Err(format!("the daemon hung at step {}", run.done + 1)),
+            false => Ok(run),
+        }
+    }
+
+    /// Does the steps that are left, until one gives what it should not.
+    pub fn go_on(&self, run: &mut Run) {
+        run.gave = None;
+        let results = self.expected.results.iter();
+        for (step, result) in self.scenario.steps.iter().zip(results).skip(run.done) {
+            if run.daemon.supervisor.has_killed() {
+                return;
+            }
+            let gave = run.actor.act(step);
+            if gave != *result {
+                run.gave = Some(gave);
+                return;
+            }
+            run.done += 1;
+        }
+    }
+
+    /// All the steps are done, or the one that is not is named.
+    pub fn all_done(&self, run: &Run) -> Verdict<()> {
+        let Some(step) = self.scenario.steps.get(run.done) else { return Ok(()) };
+        let result = self.expected.results.get(run.done);
+        Err(format!("{step:?} gave {:?}, expected {result:?}", run.gave))
+    }
+
+    /// Which of these states the mount shows now.
+    pub fn state(&self, accepted: &[usize]) -> Verdict<usize> {
+        self.expected.state_of(&Tree::of(&self.place.layers.mnt), accepted)
+    }
+
+    /// Goes on to work on state `from`, with the remaining steps done or not,
+    /// and examines that and what comes of it at the next mount.
+    pub fn follow(&self, daemon: Daemon, from: usize, rest: bool) -> Verdict<()> {
+        let later = self.expected.later(from, rest)?;
+        let mnt = &self.place.layers.mnt;
+        let told = follow::work(mnt, &self.scenario.touched());
+        let odd: Vec<String> = told
+            .iter()
+            .zip(&later.told)
+            .filter(|(told, expected)| told != expected)
+            .map(|(told, expected)| format!("{told}, expected {expected}"))
+            .collect();
+        if !odd.is_empty() || told.len() != later.told.len() {
+            return Err(format!("work that followed: {}", brief(&odd)));
+        }
+        let examine = |when: &str| {
+            let found = Tree::of(mnt).differences(&later.tree, self.expected.times(&[]));
+            if found.is_empty() { Ok(()) } else { Err(format!("{when}: {}", brief(&found))) }
+        };
+        examine("after the work that followed")?;
+        daemon.stop()?;
+        let daemon = self.mount()?;
+        examine("after the work that followed and a remount")?;
+        daemon.stop()?;
+        match mount::check(&self.place.layers)? {
+            (0, said) if said.is_empty() => Ok(()),
+            (code, said) => Err(format!("check ended with {code}: {}", said.trim())),
+        }
+    }
+
+    /// The base is what it was.
+    pub fn base(&self) -> Verdict<()> {
+        self.place.base_changes().map_or(Ok(()), Err)
+    }
+}
