@@ -11,24 +11,24 @@
 //! with it, loop devices with their mounts. So nothing is left behind, whatever
 //! ends it.
 
-pub mod check;
-pub mod dice;
-pub mod image;
-pub mod loads;
-pub mod model;
-pub mod observe;
-pub mod perform;
-pub mod record;
-pub mod sys;
-pub mod system;
+mod check;
+mod dice;
+mod image;
+mod loads;
+mod model;
+mod observe;
+mod perform;
+mod record;
+mod sys;
+mod system;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use clap::Args;
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, mount};
 
 use self::check::{Judge, Order, View};
 use self::dice::Dice;
@@ -40,6 +40,8 @@ use self::perform::perform;
 use self::record::{Recording, Setting};
 use self::system::{Live, Places, System};
 use crate::blockdev::Record;
+use crate::mount::program;
+use crate::place::own_namespace;
 
 /// How many steps a mixture has.
 const MIXTURE: usize = 90;
@@ -73,16 +75,13 @@ pub struct Options {
     /// Print the steps of a workload that shows something bad
     #[arg(short, long)]
     verbose: bool,
-    /// The program to test
-    #[arg(long, env = "MINI_FO", default_value = "target/debug/mini_fo")]
-    mini_fo: PathBuf,
 }
 
-/// Runs them all.
+/// Runs them all; whether all was well.
 ///
 /// # Errors
 /// The test itself cannot work: no root, no mkfs, no program.
-pub fn run(options: &Options) -> io::Result<ExitCode> {
+pub fn run(options: &Options) -> io::Result<bool> {
     let mut options = options.clone();
     if options.quick {
         (options.cuts, options.per_run) = (24, 2);
@@ -103,7 +102,7 @@ pub fn run(options: &Options) -> io::Result<ExitCode> {
         fs::remove_file(&template)?;
     }
     bench.base_is_as_it_was()?;
-    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(bad == 0)
 }
 
 #[derive(Default)]
@@ -130,12 +129,9 @@ struct Work {
 
 impl<'a> Bench<'a> {
     fn new(options: &'a Options) -> io::Result<Self> {
-        let mini_fo = fs::canonicalize(&options.mini_fo).map_err(|error| {
-            io::Error::other(format!("{}: {error}", options.mini_fo.display()))
-        })?;
-        sys::own_mounts()?;
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change("/", private)?;
+        let mini_fo = fs::canonicalize(program())
+            .map_err(|error| io::Error::other(format!("{}: {error}", program().display())))?;
+        own_namespace()?;
         mount("torture", WORK, "tmpfs", MountFlags::empty(), None)?;
         rustix::process::umask(rustix::fs::Mode::empty());
         let work = Path::new(WORK);
@@ -243,7 +239,7 @@ impl<'a> Bench<'a> {
         let left = self.options.cuts.saturating_sub(tally.passed + tally.failed);
         for number in 0..self.options.per_run.min(left) {
             let cut = choose(recording, &mut dice);
-            let remains = Remains::choose(&mut dice);
+            let remains = Remains::choose(setting.kind.sector(), &mut dice);
             let wrong = self.cut(setting, number, recording, cut, remains, &mut dice)?;
             if wrong.is_empty() {
                 tally.passed += 1;

@@ -138,7 +138,7 @@ impl<'a> Judge<'a> {
     }
 
     /// How the view differs from state `state`.
-    fn against(&self, state: usize, view: &View) -> Vec<String> {
+    pub fn against(&self, state: usize, view: &View) -> Vec<String> {
         let mut wrong = Vec::new();
         let Some(tree) = self.history.states.get(state) else { return vec!["no state".into()] };
         let paths = tree.paths();

@@ -20,8 +20,6 @@ use crate::blockdev::{Record, zero};
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(2);
 const MIB: u64 = 1 << 20;
-/// What a disk writes whole.
-const SECTOR: usize = 512;
 
 /// A file system to have the storage on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,6 +57,15 @@ impl FsKind {
         };
         File::create_new(image)?.set_len(size * MIB)?;
         run(Command::new(program).args(arguments).arg(image))
+    }
+
+    /// What the disk has to write whole. btrfs has one super block that it goes
+    /// by, of 4 KiB with a check sum, and does not mount with half of it.
+    pub fn sector(self) -> usize {
+        match self {
+            FsKind::Ext4 | FsKind::Xfs => 512,
+            FsKind::Btrfs => 4096,
+        }
     }
 
     fn options(self) -> &'static str {
@@ -174,14 +181,15 @@ pub enum Remains {
     All,
     /// Some whole writes.
     Some,
-    /// Some sectors.
-    Torn,
+    /// Some sectors of this size.
+    Torn(usize),
 }
 
 impl Remains {
     /// One of them.
-    pub fn choose(dice: &mut Dice) -> Self {
-        *dice.pick(&[Self::Nothing, Self::All, Self::Some, Self::Torn]).unwrap_or(&Self::All)
+    pub fn choose(sector: usize, dice: &mut Dice) -> Self {
+        let all = [Self::Nothing, Self::All, Self::Some, Self::Torn(sector)];
+        *dice.pick(&all).unwrap_or(&Self::All)
     }
 }
 
@@ -201,14 +209,14 @@ pub fn replay(
     let durable = before.iter().rposition(|record| matches!(record, Record::Flush)).unwrap_or(0);
     for (place, record) in before.iter().enumerate() {
         let late = place > durable;
-        match record {
-            Record::Write { offset, data } if late && remains == Remains::Torn => {
-                torn(image, *offset, data, dice)?;
+        match (record, remains) {
+            (Record::Write { offset, data }, Remains::Torn(sector)) if late => {
+                torn(image, *offset, data, sector, dice)?;
             }
             _ if late && remains == Remains::Nothing => (),
             _ if late && remains != Remains::All && dice.chance(50) => (),
-            Record::Write { offset, data } => image.write_all_at(data, *offset)?,
-            Record::Zero { offset, length } => zero(image, *offset, *length)?,
+            (Record::Write { offset, data }, _) => image.write_all_at(data, *offset)?,
+            (Record::Zero { offset, length }, _) => zero(image, *offset, *length)?,
             _ => (),
         }
     }
@@ -216,11 +224,11 @@ pub fn replay(
 }
 
 /// Some sectors of a write: from nothing to all of it.
-fn torn(image: &File, offset: u64, data: &[u8], dice: &mut Dice) -> io::Result<()> {
+fn torn(image: &File, offset: u64, data: &[u8], sector: usize, dice: &mut Dice) -> io::Result<()> {
     let percent = *dice.pick(&[0, 50, 90, 100]).unwrap_or(&0);
-    for (sector, place) in data.chunks(SECTOR).zip((offset..).step_by(SECTOR)) {
+    for (part, place) in data.chunks(sector).zip((offset..).step_by(sector)) {
         if dice.chance(percent) {
-            image.write_all_at(sector, place)?;
+            image.write_all_at(part, place)?;
         }
     }
     Ok(())

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::check::Judge;
 use super::image::{FsKind, MountedImage, copy_sparse, run};
 use super::model::{History, Op, Tree};
+use super::observe::observe;
 use super::perform::perform;
 use super::sys::write_back;
 use super::system::{Live, Places, System};
@@ -67,6 +69,10 @@ impl Setting<'_> {
             run.step(op, &mut history, &mut failed);
         }
         let records = served.log().take();
+        // What was wrong before the cut is no matter of the cut.
+        let last = history.states.len() - 1;
+        let wrong = Judge::new(&history, last, last).against(last, &observe(live.root())?);
+        failed.extend(wrong.into_iter().map(|what| format!("without a cut: {what}")));
         drop(live);
         drop(fs);
         Ok(Recording { history, records, start, failed })

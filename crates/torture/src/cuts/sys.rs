@@ -1,4 +1,4 @@
-//! System calls that neither the standard library nor rustix has.
+//! A system call that neither the standard library nor rustix has.
 
 use std::fs::File;
 use std::io;
@@ -15,18 +15,6 @@ pub fn write_back(file: &File) -> io::Result<()> {
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: takes a descriptor and numbers alone.
     match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Gives this process mounts of its own: they go with its end, whatever ends it.
-///
-/// # Errors
-/// unshare(2): it takes root.
-pub fn own_mounts() -> io::Result<()> {
-    // SAFETY: changes which mounts this process sees; no memory, no descriptor.
-    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
