@@ -95,7 +95,10 @@ pub fn run(options: &Options) -> io::Result<bool> {
             bench.all(system, kind, &template, &mut tally)?;
             println!(
                 "{} {}: {} passed, {} failed",
-                kind.name(), system.name(), tally.passed, tally.failed
+                kind.name(),
+                system.name(),
+                tally.passed,
+                tally.failed
             );
             bad += usize::from(system == System::MiniFo) * tally.failed;
         }
@@ -174,7 +177,13 @@ impl<'a> Bench<'a> {
         Ok(image)
     }
 
-    fn all(&self, system: System, kind: FsKind, template: &Path, tally: &mut Tally) -> io::Result<()> {
+    fn all(
+        &self,
+        system: System,
+        kind: FsKind,
+        template: &Path,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
         let mut seed = self.options.seed;
         let mut turn = 0;
         while tally.passed + tally.failed < self.options.cuts {
@@ -229,7 +238,8 @@ impl<'a> Bench<'a> {
     ) -> io::Result<()> {
         let mut dice = Dice::new(seed ^ 0x00c0_ffee);
         let mut shown = false;
-        let about = format!("{} {} {} seed {seed}", setting.kind.name(), setting.system.name(), work.name);
+        let about =
+            format!("{} {} {} seed {seed}", setting.kind.name(), setting.system.name(), work.name);
         if setting.system != System::Overlayfs {
             for failed in &recording.failed {
                 tally.failed += 1;

@@ -205,14 +205,20 @@ impl Tree {
             Op::Create(path, mode) => {
                 self.insert(path, Object::new(Kind::File(Arc::default()), *mode))
             }
-            Op::Mkdir(path, mode) => self.insert(path, Object::new(Kind::Dir(BTreeMap::new()), *mode)),
-            Op::Symlink(path, to) => self.insert(path, Object::new(Kind::Symlink(to.clone()), 0o777)),
+            Op::Mkdir(path, mode) => {
+                self.insert(path, Object::new(Kind::Dir(BTreeMap::new()), *mode))
+            }
+            Op::Symlink(path, to) => {
+                self.insert(path, Object::new(Kind::Symlink(to.clone()), 0o777))
+            }
             Op::Write(path, at, len) => self.write(path, *at as usize, *len, step),
             Op::Append(path, len) => {
                 let size = self.at(path).and_then(|id| self.data(id)).map(|data| data.len());
                 self.write(path, size.ok_or_else(|| nonsense(op))?, *len, step)
             }
-            Op::Truncate(path, size) => self.change_data(path, |data| data.resize(*size as usize, 0)),
+            Op::Truncate(path, size) => {
+                self.change_data(path, |data| data.resize(*size as usize, 0))
+            }
             Op::Unlink(path) => self.remove(path, false),
             Op::Rmdir(path) => self.remove(path, true),
             Op::Rename(from, to) => self.rename(from, to),
@@ -228,7 +234,9 @@ impl Tree {
             }
             Op::Chmod(path, mode) => self.object(path).map(|object| object.mode = *mode),
             Op::Chown(path, owner) => self.object(path).map(|object| object.owner = *owner),
-            Op::SetXattr(path, value) => self.object(path).map(|object| object.xattr = Some(*value)),
+            Op::SetXattr(path, value) => {
+                self.object(path).map(|object| object.xattr = Some(*value))
+            }
             Op::Fsync(path) => self.object(path).map(drop),
             Op::Sync | Op::Commit | Op::Writeback(_) | Op::Pause(_) => Ok(()),
         }

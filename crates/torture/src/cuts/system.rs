@@ -79,11 +79,14 @@ impl Live {
         match system {
             System::Plain => Ok(Self { root: storage, mounted: false, server: None }),
             System::Overlayfs => {
-                let (lower, upper, work) = (places.base.display(), storage.display(), fs.join("work"));
+                let (lower, upper, work) =
+                    (places.base.display(), storage.display(), fs.join("work"));
                 let work = work.display();
                 let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
                 let options = format!("{layers},index=on,redirect_dir=on");
-                run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&root))?;
+                run(Command::new("mount")
+                    .args(["-t", "overlay", "overlay", "-o", &options])
+                    .arg(&root))?;
                 Ok(Self { root, mounted: true, server: None })
             }
             System::MiniFo => {
