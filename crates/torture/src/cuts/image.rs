@@ -193,22 +193,20 @@ impl Remains {
     }
 }
 
-/// Brings `image`, as it was at the beginning of the log, to the state after a
-/// cut behind the first `cut` records.
+/// Brings `image`, as it was at the beginning of the log, to what the disk holds
+/// after `records`, of which the first `durable` reached it in any case.
 ///
 /// # Errors
 /// What writing gives.
 pub fn replay(
     image: &File,
     records: &[Record],
-    cut: usize,
+    durable: usize,
     remains: Remains,
     dice: &mut Dice,
 ) -> io::Result<()> {
-    let before = records.get(..cut).unwrap_or(records);
-    let durable = before.iter().rposition(|record| matches!(record, Record::Flush)).unwrap_or(0);
-    for (place, record) in before.iter().enumerate() {
-        let late = place > durable;
+    for (place, record) in records.iter().enumerate() {
+        let late = place >= durable;
         match (record, remains) {
             (Record::Write { offset, data }, Remains::Torn(sector)) if late => {
                 torn(image, *offset, data, sector, dice)?;

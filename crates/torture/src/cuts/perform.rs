@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with, setxattr, syncfs};
 
-use super::model::{Op, fill};
+use super::model::fill;
+use super::op::Op;
 
 /// The extended attribute that steps set.
 pub const XATTR: &str = "user.t";

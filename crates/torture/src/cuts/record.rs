@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::check::Judge;
 use super::image::{FsKind, MountedImage, copy_sparse, run};
-use super::model::{History, Op, Tree};
+use super::model::{History, Tree};
 use super::observe::observe;
+use super::op::Op;
 use super::perform::perform;
 use super::sys::write_back;
 use super::system::{Live, Places, System};
