@@ -1,10 +1,13 @@
 //! Kills and fails the daemon at each of its storage calls, and checks the
-//! tree against what the same calls do on an ordinary directory.
+//! tree against what the same calls do on an ordinary directory; cuts the power
+//! below the storage, and checks what was promised.
 //!
 //! Needs root. `make torture` runs all of it, `make test` a selection.
 #![warn(unsafe_op_in_unsafe_fn)]
 
+mod blockdev;
 mod calls;
+mod cuts;
 mod fault;
 mod follow;
 mod kill;
@@ -46,6 +49,8 @@ enum Command {
     Kill(Options),
     /// Let each storage call fail with EIO, or all from one on with ENOSPC
     Fault(Options),
+    /// Cut the power below the storage at moments of chance
+    Cut(cuts::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         Command::Calls(options) => run::all(Kind::Calls, &options),
         Command::Kill(options) => run::all(Kind::Kill, &options),
         Command::Fault(options) => run::all(Kind::Fault, &options),
+        Command::Cut(options) => cuts::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

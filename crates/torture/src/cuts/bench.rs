@@ -1,0 +1,351 @@
+//! Where the cuts are made.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{MountFlags, mount};
+
+use super::Options;
+use super::check::{Judge, Order, View};
+use super::dice::Dice;
+use super::image::{self, FsKind, MountedImage, Remains, copy_sparse, replay};
+use super::loads::{self, BASE_STEPS, Load, SCENARIOS};
+use super::model::Tree;
+use super::observe::observe;
+use super::op::Op;
+use super::perform::perform;
+use super::record::{Recording, Setting};
+use super::system::{Live, Places, System};
+use crate::blockdev::Record;
+use crate::mount::program;
+use crate::place::own_namespace;
+
+/// How many steps a mixture has.
+const MIXTURE: usize = 90;
+/// Where the tmpfs goes that holds everything; only this process sees it.
+const WORK: &str = "/dev/shm";
+
+/// What came of the cuts.
+#[derive(Default)]
+pub struct Tally {
+    /// Nothing was wrong.
+    pub passed: usize,
+    /// Something was.
+    pub failed: usize,
+    /// In which workloads.
+    kinds: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    fn done(&self) -> usize {
+        self.passed + self.failed
+    }
+
+    fn fail(&mut self, work: &'static str) {
+        self.failed += 1;
+        *self.kinds.entry(work).or_default() += 1;
+    }
+
+    /// In which workloads something was wrong, and how often.
+    pub fn kinds(&self) -> String {
+        let kinds: Vec<_> =
+            self.kinds.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) }
+    }
+}
+
+/// Where the cuts are made.
+pub struct Bench<'a> {
+    options: &'a Options,
+    places: Places,
+    base_ops: Vec<Op>,
+    tree: Tree,
+    base: View,
+}
+
+/// A workload with its name and the options that mini_fo gets.
+struct Work {
+    name: &'static str,
+    ops: Vec<Op>,
+    options: &'static str,
+}
+
+impl<'a> Bench<'a> {
+    /// Mounts a tmpfs for everything, and makes the base in it.
+    ///
+    /// # Errors
+    /// Without root, or without the program.
+    pub fn new(options: &'a Options) -> io::Result<Self> {
+        let mini_fo = fs::canonicalize(program())
+            .map_err(|error| io::Error::other(format!("{}: {error}", program().display())))?;
+        own_namespace()?;
+        mount("torture", WORK, "tmpfs", MountFlags::empty(), None)?;
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let work = Path::new(WORK);
+        for dir in ["base", "mnt", "disk", "fs", "run"] {
+            fs::create_dir(work.join(dir))?;
+        }
+        let places = Places {
+            mini_fo,
+            base: work.join("base"),
+            mountpoint: work.join("mnt"),
+            log: work.join("log"),
+        };
+        let (base_ops, tree) = loads::base();
+        populate(&places.base, &base_ops)?;
+        let base = observe(&places.base)?;
+        Ok(Self { options, places, base_ops, tree, base })
+    }
+
+    /// Proves that nothing was written to the base.
+    ///
+    /// # Errors
+    /// Something was.
+    pub fn base_is_as_it_was(&self) -> io::Result<()> {
+        if observe(&self.places.base)? == self.base {
+            return Ok(());
+        }
+        Err(io::Error::other("the base was written"))
+    }
+
+    /// An image with a directory for each system.
+    ///
+    /// # Errors
+    /// It cannot be made or mounted.
+    pub fn template(&self, kind: FsKind) -> io::Result<PathBuf> {
+        let work = Path::new(WORK);
+        let image = work.join(format!("{}.img", kind.name()));
+        kind.make(&image)?;
+        let fs = MountedImage::new(kind, &image, &work.join("fs"))?;
+        for dir in ["storage", "plain", "upper", "work", "others"] {
+            fs::create_dir(fs.dir().join(dir))?;
+        }
+        if kind == FsKind::Btrfs {
+            let volume = fs.dir().join("others/volume");
+            image::run(Command::new("btrfs").args(["subvolume", "create"]).arg(volume))?;
+        }
+        populate(&fs.dir().join("plain"), &self.base_ops)?;
+        Ok(image)
+    }
+
+    /// As many cuts as are asked for.
+    ///
+    /// # Errors
+    /// Something cannot be mounted before a cut.
+    pub fn all(
+        &self,
+        system: System,
+        kind: FsKind,
+        template: &Path,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        let mut seed = self.options.seed;
+        let mut turn = 0;
+        while tally.done() < self.options.cuts {
+            let Some(work) = self.work(turn, seed) else { break };
+            turn += 1;
+            seed += 1;
+            let setting = Setting {
+                system,
+                kind,
+                options: work.options,
+                places: &self.places,
+                dir: Path::new(WORK),
+                template,
+            };
+            let recording = setting.record(self.tree.clone(), &work.ops)?;
+            self.cuts(&setting, &work, seed - 1, &recording, tally)?;
+        }
+        Ok(())
+    }
+
+    /// The workload of a turn: the scenarios one after the other, a mixture after
+    /// each of them.
+    fn work(&self, turn: usize, seed: u64) -> Option<Work> {
+        let mut chosen: Vec<Option<&loads::Scenario>> = Vec::new();
+        let wanted = |name: &str| self.options.only.as_ref().is_none_or(|part| name.contains(part));
+        for scenario in SCENARIOS {
+            chosen.extend(wanted(scenario.name).then_some(Some(scenario)));
+            chosen.extend(wanted("mixed").then_some(None));
+        }
+        let scenario = *chosen.get(turn % chosen.len().max(1))?;
+        let mut load = Load::new(self.tree.clone(), Dice::new(seed));
+        let (name, options) = match scenario {
+            Some(scenario) => {
+                (scenario.steps)(&mut load);
+                (scenario.name, scenario.options)
+            }
+            None => {
+                load.mix(MIXTURE);
+                ("mixed", if seed % 2 == 0 { "" } else { "blocks_from=64K" })
+            }
+        };
+        Some(Work { name, ops: load.history.ops, options })
+    }
+
+    /// The cuts of one run of a workload.
+    fn cuts(
+        &self,
+        setting: &Setting<'_>,
+        work: &Work,
+        seed: u64,
+        recording: &Recording,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        let mut dice = Dice::new(seed ^ 0x00c0_ffee);
+        let (fs, system) = (setting.kind.name(), setting.system.name());
+        let about = format!("{fs} {system} {} seed {seed}", work.name);
+        let before = tally.failed;
+        // overlayfs refuses some steps, which is no matter of cuts.
+        if setting.system != System::Overlayfs {
+            for failed in &recording.failed {
+                tally.fail(work.name);
+                println!("BAD {about}: {failed}");
+            }
+        }
+        let left = self.options.cuts.saturating_sub(tally.done());
+        for number in 0..self.options.per_run.min(left) {
+            let cut = Cut::choose(setting.kind, recording, self.options.lie, &mut dice);
+            let wrong = self.cut(setting, number, recording, &cut, &mut dice)?;
+            if wrong.is_empty() {
+                tally.passed += 1;
+            } else {
+                tally.fail(work.name);
+                println!("BAD {about} {}: {}", cut.about(recording), shortened(&wrong));
+            }
+        }
+        if self.options.verbose && tally.failed > before {
+            for (step, op) in (1..).zip(&recording.history.ops) {
+                println!("    {step:3} {op}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one cut; says what is wrong.
+    fn cut(
+        &self,
+        setting: &Setting<'_>,
+        number: usize,
+        recording: &Recording,
+        cut: &Cut,
+        dice: &mut Dice,
+    ) -> io::Result<Vec<String>> {
+        // A file of its own for each: the cache of a loop device may outlive it.
+        let path = setting.dir.join(format!("cut{number}.img"));
+        let image = copy_sparse(setting.template, &path)?;
+        let before = recording.records.get(..cut.at).unwrap_or(&recording.records);
+        replay(&image, before, cut.durable, cut.remains, dice)?;
+        drop(image);
+        let wrong = look(setting, &path, recording, cut);
+        fs::remove_file(&path)?;
+        Ok(wrong)
+    }
+}
+
+/// Makes the base's content in a directory.
+fn populate(dir: &Path, ops: &[Op]) -> io::Result<()> {
+    ops.iter().zip(BASE_STEPS..).try_for_each(|(op, step)| perform(dir, op, step))
+}
+
+/// A moment at which the power goes.
+struct Cut {
+    /// Behind how many records.
+    at: usize,
+    /// How many of them are on the disk in any case.
+    durable: usize,
+    /// What is, of the others.
+    remains: Remains,
+    /// The last step that had returned.
+    ended: usize,
+    /// The last step that had begun.
+    begun: usize,
+}
+
+impl Cut {
+    /// Anywhere, or where a step has just ended; `lie`: the disk has forgotten
+    /// what it had been told to keep.
+    fn choose(kind: FsKind, recording: &Recording, lie: bool, dice: &mut Dice) -> Self {
+        let (start, records) = (recording.start, &recording.records);
+        let mut at = start + 1 + dice.below(records.len().saturating_sub(start));
+        if dice.chance(40) {
+            let rest = records.iter().enumerate().skip(at);
+            let mut ends = rest.filter(|(_, record)| matches!(record, Record::End(_)));
+            at = ends.next().map_or(at, |(place, _)| place + 1);
+        }
+        let mut durable = last_flush(records, at);
+        let mut remains = Remains::choose(kind.sector(), dice);
+        if lie {
+            let earlier = start + dice.below(durable.saturating_sub(start));
+            (durable, remains) = (last_flush(records, earlier), Remains::Some);
+        }
+        let (mut ended, mut begun) = (0, 0);
+        for record in records.iter().take(at) {
+            match record {
+                Record::Begin(step) => begun = *step,
+                Record::End(step) => ended = *step,
+                _ => (),
+            }
+        }
+        // The last ones may have failed, and then made no state.
+        let begun = begun.min(recording.history.states.len() - 1);
+        Self { at, durable, remains, ended, begun }
+    }
+
+    fn about(&self, recording: &Recording) -> String {
+        let Self { at, remains, ended, begun, .. } = self;
+        let total = recording.records.len();
+        format!("cut {at}/{total} ({remains:?}) steps {ended}..{begun}")
+    }
+}
+
+/// How many of the first `at` records are durable.
+fn last_flush(records: &[Record], at: usize) -> usize {
+    let before = records.get(..at).unwrap_or(records);
+    let flush = before.iter().rposition(|record| matches!(record, Record::Flush));
+    flush.map_or(0, |place| place + 1)
+}
+
+fn shortened(wrong: &[String]) -> String {
+    let text = wrong.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+    match wrong.len().saturating_sub(5) {
+        0 => text,
+        rest => format!("{text}; and {rest} more"),
+    }
+}
+
+fn look(setting: &Setting<'_>, image: &Path, recording: &Recording, cut: &Cut) -> Vec<String> {
+    let judge = Judge::new(&recording.history, cut.ended, cut.begun);
+    let order = match setting.kind {
+        FsKind::Ext4 | FsKind::Xfs => Order::Strict,
+        FsKind::Btrfs => Order::Loose,
+    };
+    match view(setting, image) {
+        Ok(seen) => judge.complaints(order, &seen),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+/// What is there after the cut; the same must be there after another mount, and
+/// it must be possible to go on writing.
+fn view(setting: &Setting<'_>, image: &Path) -> io::Result<View> {
+    let fs = MountedImage::new(setting.kind, image, &setting.dir.join("fs"))?;
+    let live = Live::new(setting.system, setting.places, fs.dir(), setting.options)?;
+    let seen = observe(live.root())?;
+    let probe = live.root().join("probe");
+    fs::write(&probe, "probe")
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|error| io::Error::other(format!("cannot go on writing: {error}")))?;
+    drop(live);
+    if setting.system == System::Plain {
+        return Ok(seen);
+    }
+    let live = Live::new(setting.system, setting.places, fs.dir(), setting.options)?;
+    if observe(live.root())? != seen {
+        return Err(io::Error::other("another tree after another mount"));
+    }
+    Ok(seen)
+}

@@ -1,0 +1,150 @@
+//! Fixed scenarios: each of them once showed something after a power cut that
+//! never was.
+
+use super::Load;
+use crate::cuts::op::Op;
+
+/// A fixed scenario.
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// Its steps.
+    pub steps: fn(&mut Load),
+    /// Options that mini_fo gets.
+    pub options: &'static str,
+}
+
+/// All fixed scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "deleted-then-rmdir", steps: deleted_then_rmdir, options: "" },
+    Scenario { name: "rewritten-then-deleted", steps: rewritten_then_deleted, options: "" },
+    Scenario { name: "deleted-then-dir-moved", steps: deleted_then_dir_moved, options: "" },
+    Scenario { name: "dir-made-anew", steps: dir_made_anew, options: "" },
+    Scenario { name: "moved-into-dir", steps: moved_into_dir, options: "" },
+    Scenario { name: "copied-up-without-fsync", steps: copied_up_without_fsync, options: "" },
+    Scenario { name: "replaced", steps: replaced, options: "" },
+    Scenario { name: "hard-links", steps: hard_links, options: "" },
+    Scenario { name: "dirs-exchanged", steps: dirs_exchanged, options: "" },
+    Scenario { name: "dir-moved", steps: dir_moved, options: "" },
+    Scenario { name: "partial", steps: partial, options: "blocks_from=64K" },
+];
+
+fn deleted_then_rmdir(load: &mut Load) {
+    for path in ["x/a", "y/z/c"] {
+        load.raw(Op::Unlink(path.into()));
+        load.fsync(path.rsplit_once('/').map_or("", |(dir, _)| dir));
+    }
+    load.does(Op::Rmdir("x".into()));
+    load.does(Op::Rmdir("y/z".into()));
+    load.does(Op::Unlink("y/b".into()));
+    load.does(Op::Rmdir("y".into()));
+}
+
+fn rewritten_then_deleted(load: &mut Load) {
+    for path in ["f", "d/a"] {
+        load.does(Op::Truncate(path.into(), 0));
+        load.does(Op::Append(path.into(), 4000));
+        load.fsync(path);
+        load.does(Op::Unlink(path.into()));
+    }
+    load.chmod("g");
+    load.does(Op::Unlink("g".into()));
+}
+
+fn deleted_then_dir_moved(load: &mut Load) {
+    load.does(Op::Unlink("d2/p".into()));
+    load.fsync("d2");
+    load.does(Op::Rename("d2".into(), "e2".into()));
+    load.does(Op::Unlink("d/s/t".into()));
+    load.fsync("d/s");
+    load.does(Op::Rename("d/s".into(), "k/s".into()));
+    load.fsync("k");
+}
+
+fn dir_made_anew(load: &mut Load) {
+    for dir in ["d2", "x"] {
+        load.remove_all(dir);
+        load.mkdir(dir);
+        let new = format!("{dir}/new");
+        load.create(&new);
+        load.does(Op::Append(new.clone(), 3000));
+        load.fsync(&new);
+        load.fsync(dir);
+    }
+}
+
+fn moved_into_dir(load: &mut Load) {
+    load.does(Op::Rename("g".into(), "k/g".into()));
+    load.fsync("k/g");
+    load.fsync("k");
+    load.does(Op::Rename("d/a".into(), "a".into()));
+    load.does(Op::Rename("f".into(), "d/f".into()));
+    load.fsync("d");
+}
+
+fn copied_up_without_fsync(load: &mut Load) {
+    load.chmod("f");
+    load.does(Op::Append("g".into(), 100));
+    load.does(Op::Rename("h".into(), "h2".into()));
+    load.does(Op::Chown("d/a".into(), 1234));
+    load.does(Op::SetXattr("d/b".into(), 77));
+    load.does(Op::Write("d2/q".into(), 5000, 200));
+    load.does(Op::Link("d2/p".into(), "p2".into()));
+    load.chmod("big");
+    load.chmod("d");
+}
+
+fn replaced(load: &mut Load) {
+    for path in ["f", "d/a"] {
+        let new = format!("{path}.new");
+        load.create(&new);
+        load.does(Op::Append(new.clone(), 5000));
+        load.fsync(&new);
+        load.does(Op::Rename(new, path.into()));
+        load.does(Op::Rename(path.into(), "k/g2".into()));
+    }
+    load.does(Op::Rename("d2/p".into(), "g".into()));
+}
+
+fn hard_links(load: &mut Load) {
+    load.does(Op::Append("l1".into(), 500));
+    load.fsync("d/l2");
+    load.does(Op::Unlink("l1".into()));
+    load.chmod("k/m2");
+    load.does(Op::Link("m1".into(), "x/m3".into()));
+    load.does(Op::Rename("k/m2".into(), "m4".into()));
+    load.fsync("m4");
+    load.does(Op::Unlink("m1".into()));
+}
+
+fn dirs_exchanged(load: &mut Load) {
+    load.does(Op::Unlink("x/a".into()));
+    load.create("x/n");
+    load.does(Op::Exchange("x".into(), "y".into()));
+    load.fsync("");
+    load.does(Op::Exchange("d/s".into(), "d2".into()));
+    load.does(Op::Exchange("f".into(), "k".into()));
+}
+
+fn dir_moved(load: &mut Load) {
+    load.does(Op::Rename("d".into(), "e".into()));
+    load.does(Op::Rename("x".into(), "k/x".into()));
+    load.does(Op::Rename("e/s".into(), "s".into()));
+    load.remove_all("d2");
+    load.does(Op::Rename("y".into(), "d2".into()));
+    load.does(Op::Rename("e".into(), "d".into()));
+}
+
+fn partial(load: &mut Load) {
+    load.does(Op::Write("big".into(), 70_000, 5000));
+    load.does(Op::Write("big".into(), 20_000, 100));
+    load.fsync("big");
+    load.does(Op::Write("big".into(), 150_000, 9000));
+    load.does(Op::Append("big".into(), 5000));
+    load.does(Op::Rename("big".into(), "d/big".into()));
+    load.does(Op::Truncate("d/big".into(), 100_000));
+    load.does(Op::Append("d/big".into(), 9000));
+    load.fsync("d/big");
+    load.does(Op::Truncate("d/big".into(), 0));
+    load.does(Op::Append("d/big".into(), 70_000));
+}
