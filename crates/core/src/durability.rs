@@ -9,9 +9,12 @@ use rustix::fs::FsWord;
 
 use crate::meta::Firm;
 
-/// `f_type` of file systems whose journal or transactions order attributes
-/// with the changes of names that follow (`linux/magic.h`).
-const ORDERED: [FsWord; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+/// `f_type` of ext4 and xfs, whose journal orders attributes with the changes
+/// of names that follow (`linux/magic.h`).
+const ORDERED: [FsWord; 2] = [0xef53, 0x5846_5342];
+
+/// `f_type` of btrfs, whose transactions do that, but not its log.
+const BTRFS: FsWord = 0x9123_683e;
 
 /// `f_type` of tmpfs.
 const TMPFS: FsWord = 0x0102_1994;
@@ -32,6 +35,7 @@ impl Durability {
             _ if volatile => Firm::No,
             Ok(TMPFS) => Firm::No,
             Ok(kind) if ORDERED.contains(&kind) => Firm::Attribute,
+            Ok(BTRFS) => Firm::AttributeAndSync,
             _ => Firm::Sync,
         };
         Durability { firm, dirty: Mutex::new(false), wake: Condvar::new() }

@@ -128,6 +128,14 @@ impl Dir {
         }
     }
 
+    /// A change of storage names follows that relies on what META says.
+    pub fn secure(&self) -> Result<()> {
+        match &mut self.journal.lock().file {
+            Some(file) => file.secure(),
+            None => Ok(()),
+        }
+    }
+
     /// Tells META what is owed to it, before an object may come to be of which
     /// it would speak. `mutate` is held.
     pub fn pay(&self) -> Result<()> {
@@ -253,7 +261,7 @@ impl Dir {
         match self.durability.firm {
             // What others rely on was synced at once.
             Firm::No | Firm::Sync => Ok(()),
-            Firm::Attribute => sys::begin_flush(fd),
+            Firm::Attribute | Firm::AttributeAndSync => sys::begin_flush(fd),
         }
     }
 

@@ -49,12 +49,13 @@ impl Step<'_> {
 /// Those of `change` and of writing META before it; all is as it was then. What
 /// cannot be written afterwards is owed ([`Dir::append_late`]).
 pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>) -> Result<T> {
+    let secured = || steps.iter().try_for_each(|step| step.dir.secure());
     let steps: Vec<&Step<'_>> = steps.iter().filter(|step| !step.records.is_empty()).collect();
     if steps.is_empty() {
-        return change();
+        return secured().and_then(|()| change());
     }
     let mut marks: Vec<(&Dir, Mark)> = Vec::with_capacity(2);
-    let announced = announce(&steps, &mut marks);
+    let announced = announce(&steps, &mut marks).and_then(|()| secured());
     match announced.and_then(|()| change()) {
         Ok(value) => {
             for (dir, _) in &marks {

@@ -21,8 +21,18 @@ pub enum Firm {
     No,
     /// By an attribute of META: the journal orders it before what follows.
     Attribute,
+    /// The same, but a sync of another file may bring a change of names to the
+    /// device before it (the log of btrfs): so what such a change relies on is
+    /// synced before ([`Journal::secure`]).
+    AttributeAndSync,
     /// Synced.
     Sync,
+}
+
+impl Firm {
+    fn has_attribute(self) -> bool {
+        matches!(self, Firm::Attribute | Firm::AttributeAndSync)
+    }
 }
 
 /// META of a directory, opened for appending.
@@ -84,7 +94,7 @@ impl Journal {
             },
         };
         let length = usize::try_from(self.size - from).unwrap_or(usize::MAX);
-        if self.firm != Firm::Attribute || length > tail::LIMIT {
+        if !self.firm.has_attribute() || length > tail::LIMIT {
             return self.sync();
         }
         let mut bytes = vec![0; length];
@@ -115,7 +125,7 @@ impl Journal {
             return Err(errno);
         }
         self.size += bytes.len() as u64;
-        if self.firm == Firm::Attribute {
+        if self.firm.has_attribute() {
             self.tail.extend_from_slice(&bytes);
         }
         if records.iter().all(Record::is_cosmetic) {
@@ -131,14 +141,27 @@ impl Journal {
     fn make_firm(&mut self) -> Result<(), Errno> {
         match self.firm {
             Firm::No => return Ok(()),
-            Firm::Attribute if self.tail.len() <= tail::LIMIT => {
-                if tail::write(self.file.as_fd(), self.synced, &self.tail).is_ok() {
+            Firm::Sync => {}
+            Firm::Attribute | Firm::AttributeAndSync => {
+                if self.tail.len() <= tail::LIMIT
+                    && tail::write(self.file.as_fd(), self.synced, &self.tail).is_ok()
+                {
                     return Ok(());
                 }
             }
-            Firm::Attribute | Firm::Sync => {}
         }
         self.sync()
+    }
+
+    /// A change of names follows that relies on what META says.
+    ///
+    /// # Errors
+    /// As `fdatasync(2)`.
+    pub fn secure(&mut self) -> Result<(), Errno> {
+        if self.firm == Firm::AttributeAndSync && (self.synced < self.size || self.unsure) {
+            self.sync()?;
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), Errno> {

@@ -108,6 +108,10 @@ impl Overlay {
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;
         let storage = dir.writable()?;
+        if matches!(made, Made::Dir) {
+            // It must not show a base directory that was hidden.
+            dir.secure()?;
+        }
         let perm = mode & 0o7777;
         let kind = sys::with_umask(caller.umask, perm, |perm| {
             let perm = Mode::from_raw_mode(perm);

@@ -175,8 +175,10 @@ impl Overlay {
     /// are held.
     pub(super) fn let_stand_alone(&self, end: &Doomed<'_>, place: &mut Place) -> Result<()> {
         end.dir.append(&self.nothing_below(end.dir, end.name)?)?;
+        let secured = end.dir.secure();
         place.base = BaseRef::None;
         end.own.stand_alone();
+        secured?;
         match end.own.storage() {
             Some(inner) => with_access(inner, || remove_reserved(inner)),
             None => Ok(()),
@@ -268,10 +270,12 @@ fn hide_and(
     whiteout: Option<Record>,
     remove: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let Some(whiteout) = whiteout else { return remove() };
+    let Some(whiteout) = whiteout else {
+        return dir.secure().and_then(|()| remove());
+    };
     let mark = dir.mark(&[name])?;
     dir.append(&[whiteout])?;
-    remove().inspect_err(|_| dir.roll_back(mark))
+    dir.secure().and_then(|()| remove()).inspect_err(|_| dir.roll_back(mark))
 }
 
 /// A storage directory shows that a base entry in it was hidden. The deletion
