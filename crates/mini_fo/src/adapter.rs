@@ -10,6 +10,7 @@ mod flags;
 mod live;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fuse_server::{
@@ -36,6 +37,8 @@ pub struct Adapter {
     most_nodes: usize,
     /// STATX is answered.
     birth_times: bool,
+    /// Of the protocol, once it is agreed on.
+    minor: AtomicU32,
 }
 
 impl Adapter {
@@ -43,7 +46,8 @@ impl Adapter {
     pub fn new(overlay: Arc<Overlay>, ids: Ids, birth_times: bool) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
         let (files, dirs) = (Files::new(), Handles::new());
-        Adapter { overlay, files, dirs, ids, most_nodes: bound::MOST, birth_times }
+        let minor = AtomicU32::new(0);
+        Adapter { overlay, files, dirs, ids, most_nodes: bound::MOST, birth_times, minor }
     }
 
     /// Other than the usual number of nodes may be known; `None`: the usual one.
@@ -105,26 +109,11 @@ impl Adapter {
         }
         Ok(shown.len())
     }
-
-    /// Opens what is there already, for a creation without `O_EXCL`.
-    fn open_existing(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
-        let entry = self.overlay.lookup(NodeId(req.node), args.name)?.ok_or(Errno::NOENT)?;
-        let mode = convert::open_mode(args.flags, args.kill_suidgid);
-        match self.overlay.open(entry.node, mode) {
-            Ok(file) => {
-                let reply = self.files.opened(&self.overlay, file, args.flags, None);
-                Ok((self.entry(&entry), reply))
-            }
-            Err(errno) => {
-                self.overlay.forget(entry.node, 1);
-                Err(errno)
-            }
-        }
-    }
 }
 
 impl FileSystem for Adapter {
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
+        self.minor.store(negotiated.minor, Ordering::Relaxed);
         self.files.connect(negotiated, notifier);
         if let Some(time) = self.overlay.trust(None) {
             live::watch(self.files.watched(), &self.overlay, notifier, time);
@@ -225,9 +214,10 @@ impl FileSystem for Adapter {
                 let reply = self.files.opened(&self.overlay, file, args.flags, Some(args.mode));
                 Ok((self.entry(&entry), reply))
             }
-            Err(Errno::EXIST) if args.flags & libc::O_EXCL as u32 == 0 => {
-                self.open_existing(req, args)
-            }
+            // The kernel believed that there is nothing, so it has not judged
+            // whether this caller may open what is there (a base that others
+            // change). It looks the name up again, and then does.
+            Err(Errno::EXIST) if args.flags & libc::O_EXCL as u32 == 0 => Err(Errno::STALE),
             Err(errno) => Err(errno),
         }
     }
@@ -350,7 +340,8 @@ impl FileSystem for Adapter {
     }
 
     fn ioctl(&self, req: &Request, args: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
-        flags::ioctl(&self.overlay, NodeId(req.node), args, out)
+        let minor = self.minor.load(Ordering::Relaxed);
+        flags::ioctl(&self.overlay, req, minor, args, out)
     }
 
     fn fallocate(&self, req: &Request, args: &FallocateArgs) -> Result<()> {

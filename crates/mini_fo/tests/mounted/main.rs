@@ -25,5 +25,6 @@ mod partial;
 mod partial_edges;
 mod programs;
 mod recipes;
+mod rights;
 mod submounts;
 mod user;
