@@ -4,6 +4,7 @@
 //! Knows nothing of FUSE and nothing of a terminal. `docs/FORMAT.md` specifies
 //! what lies in the storage, `docs/ARCHITECTURE.md` how the parts fit.
 
+mod acl;
 mod check;
 mod dirs;
 mod error;

@@ -3,6 +3,7 @@
 
 mod access;
 mod attr;
+mod copy_attributes;
 mod copy_data;
 mod copy_up;
 mod create;
@@ -129,6 +130,7 @@ impl Overlay {
         };
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
+        let root_owner = attr::RootOwner::of(&root_dir, &root_stat, base.as_fd());
         let overlay = Overlay {
             base,
             _base_mount: base_mount,
@@ -147,7 +149,7 @@ impl Overlay {
             submounts: options.submounts,
             live: options.live_base.map(live::Live::new),
             root,
-            root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
+            root_owner: Mutex::new(root_owner),
             root_dir,
             rename_lock: Mutex::new(()),
             read_only: layers.read_only,

@@ -6,15 +6,16 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
+use super::copy_attributes::copy_attributes;
 use super::copy_data::{copy_buffered, copy_extents};
-use super::kept::{can_be_kept, cannot_hold};
+use super::kept::cannot_hold;
 use super::partial::{MARK, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{self, Kept, Record};
-use crate::name::{META_NAME, is_reserved_xattr, temp_name};
+use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
-use crate::types::{SetTime, Timestamp};
+use crate::types::Timestamp;
 
 /// How copied data is made to reach the device before the name of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -329,36 +330,6 @@ fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) 
     };
     let kept = copy_attributes(from, Spot::At(dir, temp), stat)?;
     Ok(Kept { device: refused, ..kept })
-}
-
-/// Owner, mode, extended attributes and times, in the order in which one does
-/// not undo the other. The result is what the storage refused.
-fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<Kept> {
-    let mut kept = Kept::default();
-    let mut mode = u32::from(stat.stx_mode) & 0o7777;
-    match sys::set_owner(to, Some(stat.stx_uid), Some(stat.stx_gid)) {
-        // A user cannot give files away: META keeps the owner, and a program
-        // that acted for its owner must not act for this user.
-        Err(errno) if cannot_hold(errno) => {
-            kept.owner = Some((mode, stat.stx_uid, stat.stx_gid));
-            if find::kind(stat) == libc::S_IFREG {
-                mode &= !(libc::S_ISUID | libc::S_ISGID);
-            }
-        }
-        other => other?,
-    }
-    // Before the mode: a user cannot give attributes to what is write-protected.
-    sys::copy_xattrs(from, to, is_reserved_xattr, |name, value| {
-        if can_be_kept(name) {
-            kept.xattrs.insert(name.into(), value.into());
-        }
-    })?;
-    if find::kind(stat) != libc::S_IFLNK {
-        sys::set_mode(to, mode)?;
-    }
-    let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-    sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))?;
-    Ok(kept)
 }
 
 /// Gives a copy its name, which must be free.

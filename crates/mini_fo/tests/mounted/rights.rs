@@ -1,8 +1,8 @@
 //! Nobody gets by the mount what he would not get on a plain directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use crate::common::{
@@ -104,4 +104,124 @@ fn attributes_that_only_the_storage_could_judge() {
         assert!(set.is_err(), "an ACL by another than the owner");
     });
     assert!(!s.storage.join("g").exists(), "copied up for nothing");
+}
+
+/// Access for user 7 beside the modes; the mask is what the group bits show.
+fn for_seven(group: u16, other: u16) -> Vec<u8> {
+    let none = u32::MAX;
+    sys::acl(&[(1, 7, none), (2, 7, 7), (4, group, none), (16, 7, none), (32, other, none)])
+}
+
+/// An object's mode and access control lists.
+fn lists(path: &Path) -> (u32, Vec<(Vec<u8>, Vec<u8>)>) {
+    (fs::symlink_metadata(path).expect("lstat").mode(), sys::xattrs(path))
+}
+
+/// A directory whose new objects are open to user 7, and in it objects of every
+/// kind that are not, because they came otherwise.
+fn base_with_lists(base: &Path) {
+    standard_base(base);
+    sys::set_xattr(&base.join("d"), DEFAULT, &for_seven(5, 0)).expect("set the default ACL");
+    mode(&base.join("d/one"), 0o640);
+    sys::mknod(&base.join("d/fifo"), libc::S_IFIFO | 0o660, 0);
+    sys::mknod(&base.join("d/device"), libc::S_IFCHR | 0o660, libc::makedev(1, 3));
+    for name in ["d/fifo", "d/device"] {
+        let _ = rustix::fs::lremovexattr(base.join(name), ACCESS);
+        mode(&base.join(name), 0o660);
+    }
+    fs::hard_link(base.join("d/two"), base.join("d/zwei")).expect("link");
+    mode(&base.join("d/two"), 0o660);
+    mode(&base.join("d/sub"), 0o770);
+    sys::set_xattr(&base.join("e/five"), ACCESS, &for_seven(4, 0)).expect("set the ACL");
+}
+
+#[test]
+fn a_copy_up_adds_no_access_control_list() {
+    let Some(mut s) = scene(StorageKind::Plain, base_with_lists) else { return };
+    // The storage was made in a directory with a list for what is made there.
+    sys::set_xattr(&s.storage, DEFAULT, &for_seven(7, 7)).expect("set the default ACL");
+    s.mount(&[]);
+    let names = [
+        "f",
+        "d",
+        "d/one",
+        "d/fifo",
+        "d/device",
+        "d/two",
+        "d/zwei",
+        "d/sub",
+        "d/sub/three",
+        "d/sub/deep",
+        "e",
+        "e/five",
+        "fifo",
+        "null",
+        "empty",
+        "link",
+        ".",
+    ];
+    let before: Vec<_> = names.iter().map(|name| lists(&s.at(name))).collect();
+    for name in names {
+        sys::set_times(&s.at(name), 77, 0);
+    }
+    s.now_and_remounted(|mnt| {
+        for (name, before) in names.iter().zip(&before) {
+            assert_eq!(&lists(&mnt.join(name)), before, "{name}");
+        }
+        sys::as_user(7, || {
+            for name in ["d/one", "d/two", "d/zwei", "f"] {
+                refused(File::open(mnt.join(name)), libc::EACCES, name);
+            }
+            refused(fs::read_dir(mnt.join("d/sub")), libc::EACCES, "d/sub");
+            File::open(mnt.join("e/five")).expect("what the base's own ACL gives");
+        });
+    });
+    // What is made in the mount gets what the base's directory says.
+    fs::write(s.at("d/made"), "x").expect("write");
+    fs::create_dir(s.at("d/dir")).expect("mkdir");
+    fs::write(s.at("empty/made"), "x").expect("write");
+    assert_eq!(lists(&s.at("empty/made")).1, []);
+    sys::as_user(7, || File::open(s.at("d/made")).expect("by the default ACL"));
+    assert_eq!(sys::get_xattr(&s.at("d/dir"), DEFAULT), Ok(for_seven(5, 0)));
+}
+
+#[test]
+fn a_list_that_the_storage_cannot_hold_opens_nothing() {
+    let Some(mut s) = scene(StorageKind::Plain, |base| {
+        fs::create_dir(base.join("d")).expect("mkdir");
+        for (name, named, group, other) in
+            [("wide", 7, 4, 4), ("closed", 0, 6, 6), ("d/own", 7, 0, 0), ("d", 7, 5, 5)]
+        {
+            let path = base.join(name);
+            if name != "d" {
+                fs::write(&path, name).expect("write");
+            }
+            chown(&path, Some(1), Some(9)).expect("chown");
+            let none = u32::MAX;
+            let entries =
+                [(1, 7, none), (2, named, 7), (4, group, none), (16, 7, none), (32, other, none)];
+            sys::set_xattr(&path, ACCESS, &sys::acl(&entries)).expect("set the ACL");
+        }
+        // The root of a mount shows no list either.
+        sys::set_xattr(base, ACCESS, &for_seven(5, 5)).expect("set the ACL");
+    }) else {
+        return;
+    };
+    sh(&s.work.0, "mount -t ramfs ramfs storage; mkdir storage/s");
+    s.storage = s.storage.join("s");
+    s.mount(&[]);
+    for name in ["wide", "closed", "d/own", "d"] {
+        sys::set_times(&s.at(name), 77, 0);
+    }
+    s.now_and_remounted(|mnt| {
+        let bits = |name: &str| lists(&mnt.join(name)).0 & 0o7777;
+        assert_eq!(bits("."), 0o755);
+        assert_eq!(bits("wide"), 0o744, "the mask was 7, the group's own rights 4");
+        assert_eq!(bits("closed"), 0o700, "user 7 had less than all others");
+        assert_eq!(bits("d/own"), 0o700);
+        assert_eq!(bits("d"), 0o755);
+        sys::as_user(7, || {
+            refused(File::open(mnt.join("closed")), libc::EACCES, "closed");
+        });
+    });
 }
