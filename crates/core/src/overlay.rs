@@ -24,6 +24,7 @@ mod reach;
 mod remove;
 mod rename;
 mod shared;
+mod squash;
 mod xattr;
 
 use std::any::Any;
@@ -41,7 +42,7 @@ use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result};
 use crate::table::Table;
-use crate::types::{NodeId, SpaceInfo};
+use crate::types::{NodeId, SpaceInfo, Squash};
 
 pub(crate) use numbers::Realm;
 pub(crate) use partial::read_mark;
@@ -91,6 +92,7 @@ pub struct Overlay {
     ordering: copy_up::Ordering,
     /// The storage gives changes that follow each other different ctimes.
     fine_clock: bool,
+    squash: Squash,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
     opened: AtomicU64,
@@ -155,6 +157,7 @@ impl Overlay {
             read_only: layers.read_only,
             ordering,
             fine_clock,
+            squash: options.squash,
             warnings: layers.warnings,
             slow: OnceLock::new(),
             opened: AtomicU64::new(0),
@@ -210,6 +213,16 @@ impl Overlay {
             frsize: narrow(vfs.f_frsize),
             namelen: narrow(vfs.f_namemax),
         })
+    }
+
+    /// The storage's file system keeps space back by the file-system user ID of
+    /// who takes it: for root, or for whom its administrator has named.
+    pub fn keeps_space_back(&self) -> bool {
+        const EXT4: rustix::fs::FsWord = 0xef53;
+        const F2FS: rustix::fs::FsWord = 0xf2f5_2010;
+        const UBIFS: rustix::fs::FsWord = 0x2405_1905;
+        let kind = rustix::fs::fstatfs(&self.storage).map(|stat| stat.f_type);
+        matches!(kind, Ok(EXT4 | F2FS | UBIFS))
     }
 
     /// Hands everything to the device.

@@ -147,7 +147,7 @@ impl Overlay {
             self.resize(&node, size, changes.kill_suid_sgid, handle)?;
         }
         if !node.is_root() && (changes.uid.or(changes.gid).is_some() || changes.mode.is_some()) {
-            self.set_owner_and_mode(&node, changes)?;
+            self.set_owner_and_mode(&node, &self.settle_change(&node, changes)?)?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {
             self.at(&node, |spot, _| sys::set_times(spot, changes.atime, changes.mtime))?;

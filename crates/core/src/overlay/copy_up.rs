@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::copy_attributes::copy_attributes;
 use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::cannot_hold;
-use super::partial::{MARK, Need, Plan};
+use super::partial::{CAPABILITY, MARK, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{self, Kept, Record};
 use crate::name::{META_NAME, temp_name};
@@ -69,6 +69,9 @@ impl Overlay {
     pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
             let writing = matches!(need, Need::Writing { .. } | Need::Data);
+            if writing || need == Need::NoData {
+                self.settle_for_writing(node)?;
+            }
             return if writing { self.fill(node, need) } else { Ok(()) };
         }
         flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
@@ -167,6 +170,7 @@ impl Overlay {
         let mut stat = sys::stat(from)?;
         let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
         (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
+        self.settle_copy(&mut stat);
         Ok(stat)
     }
 
@@ -211,7 +215,11 @@ impl Overlay {
             },
         }
         source.node.set_contents(contents);
-        copy_attributes(source.at, to, source.stat)
+        let mut kept = copy_attributes(source.at, to, source.stat)?;
+        if self.settle_capabilities(source.at, to)? {
+            kept.xattrs.remove(CAPABILITY);
+        }
+        Ok(kept)
     }
 
     /// A copy of anything, made under a reserved name and moved to its own,

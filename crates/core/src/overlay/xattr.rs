@@ -114,7 +114,10 @@ impl Overlay {
         let whole = closes || name == CAPABILITY;
         self.copy_up(&node, if whole { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
-            match self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags)) {
+            let set = self.at(&node, |spot, _| {
+                sys::taking_space(|| sys::set_xattr(spot, name, value, flags))
+            });
+            match set {
                 Err(errno)
                     if cannot_hold(errno) && can_be_kept(name) && !self.is_protected(&node) => {}
                 other => return other,

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use fuse_server::{IoctlArgs, IoctlReply, Request, Result};
-use mini_fo_core::{NodeId, Overlay};
+use mini_fo_core::{NodeId, Overlay, Rights, with_rights};
 use rustix::io::Errno;
 
 use super::caller::{self, Capability};
@@ -48,10 +48,14 @@ pub fn ioctl(
             if minor < JUDGES {
                 judge(overlay, req, changed & PROTECTING != 0)?;
             }
-            if changed & JOURNAL_DATA != 0 && !caller::holds(req, Capability::SysResource) {
+            if changed & JOURNAL_DATA == 0 {
+                overlay.set_inode_flags(node, flags)?;
+            } else if caller::holds(req, Capability::SysResource) {
+                let rights = Rights { uid: None, resources: true };
+                with_rights(Some(rights), || overlay.set_inode_flags(node, flags))?;
+            } else {
                 return Err(Errno::PERM);
             }
-            overlay.set_inode_flags(node, flags)?;
             0
         }
         FSGETXATTR => put(out, &overlay.project_flags(node)?)?,

@@ -26,5 +26,6 @@ mod partial_edges;
 mod programs;
 mod recipes;
 mod rights;
+mod rights_space;
 mod submounts;
 mod user;

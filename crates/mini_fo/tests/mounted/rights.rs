@@ -9,11 +9,11 @@ use crate::common::{
     BaseKind, Scene, StorageKind, engine_is_product, is_root, sh, skip, standard_base, sys,
 };
 
-const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_534;
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
 
-fn scene(storage: StorageKind, fill: impl Fn(&Path)) -> Option<Scene> {
+pub fn scene(storage: StorageKind, fill: impl Fn(&Path)) -> Option<Scene> {
     if !engine_is_product() {
         return None;
     }
@@ -24,12 +24,12 @@ fn scene(storage: StorageKind, fill: impl Fn(&Path)) -> Option<Scene> {
     Scene::unmounted(BaseKind::Plain, storage, fill)
 }
 
-fn refused<T>(result: io::Result<T>, errno: i32, what: &str) {
+pub fn refused<T>(result: io::Result<T>, errno: i32, what: &str) {
     let error = result.err().unwrap_or_else(|| panic!("{what}: not refused"));
     assert_eq!(error.raw_os_error(), Some(errno), "{what}: {error}");
 }
 
-fn mode(path: &Path, mode: u32) {
+pub fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
@@ -112,8 +112,10 @@ fn for_seven(group: u16, other: u16) -> Vec<u8> {
     sys::acl(&[(1, 7, none), (2, 7, 7), (4, group, none), (16, 7, none), (32, other, none)])
 }
 
-/// An object's mode and access control lists.
-fn lists(path: &Path) -> (u32, Vec<(Vec<u8>, Vec<u8>)>) {
+/// An object's mode and extended attributes.
+type Lists = (u32, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn lists(path: &Path) -> Lists {
     (fs::symlink_metadata(path).expect("lstat").mode(), sys::xattrs(path))
 }
 
@@ -224,4 +226,71 @@ fn a_list_that_the_storage_cannot_hold_opens_nothing() {
             refused(File::open(mnt.join("closed")), libc::EACCES, "closed");
         });
     });
+}
+
+#[test]
+fn a_whiteout_belongs_to_who_renames() {
+    let Some(mut s) = scene(StorageKind::Plain, standard_base) else { return };
+    s.mount(&[]);
+    mode(&s.at("d"), 0o777);
+    let (from, to) = (s.at("d/one"), s.at("d/moved"));
+    sys::as_user(NOBODY, || sys::rename_with(&from, &to, rustix::fs::RenameFlags::WHITEOUT))
+        .expect("rename");
+    s.now_and_remounted(|mnt| {
+        let device = fs::symlink_metadata(mnt.join("d/one")).expect("lstat");
+        assert_eq!((device.mode(), device.rdev()), (libc::S_IFCHR, 0));
+        assert_eq!((device.uid(), device.gid()), (NOBODY, NOBODY));
+    });
+}
+
+/// `security.capability`, version 2: CAP_SETUID, permitted and effective.
+const SETUID_CAPABLE: [u8; 20] = [1, 0, 0, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn who_is_shown_as_the_owner_gets_no_set_id_file_of_another() {
+    let Some(mut s) = scene(StorageKind::Plain, |base| {
+        standard_base(base);
+        for (name, bits) in [("su", 0o4755), ("sg", 0o2755), ("both", 0o6755), ("plain", 0o755)] {
+            fs::write(base.join(name), [b'x'; 8192]).expect("write");
+            mode(&base.join(name), bits);
+        }
+        fs::write(base.join("capable"), [b'x'; 8192]).expect("write");
+        let capable = base.join("capable");
+        sys::set_xattr(&capable, "security.capability", &SETUID_CAPABLE).expect("setxattr");
+    }) else {
+        return;
+    };
+    // One of root's own in the storage, from before.
+    s.mount(&[]);
+    mode(&s.at("script"), 0o4755);
+    s.umount();
+    let squashed = format!("squash_to_uid={NOBODY},squash_to_gid={NOBODY}");
+    for options in [squashed, format!("squash_to_uid={NOBODY}")] {
+        s.mount(&["-o", &options]);
+        let map = |name: &str| {
+            let file = File::options().read(true).write(true).open(s.at(name)).expect(name);
+            sys::Mapping::shared(&file, 4096, true).write(b"#!");
+        };
+        let shown = |name: &str| fs::metadata(s.at(name)).expect("stat").mode() & 0o7777;
+        sys::as_user(NOBODY, || {
+            for name in ["su", "sg", "both", "script", "capable"] {
+                map(name);
+            }
+            mode(&s.at("plain"), 0o4755);
+            map("plain");
+        });
+        assert_eq!((shown("su"), shown("script"), shown("plain")), (0o4755, 0o4755, 0o4755));
+        sh(
+            &s.storage,
+            "found=$(find . -type f ! -name 'META_*' \\( -perm /4000 ! -user nobody -o \
+             -perm /2000 ! -group nogroup \\)); test -z \"$found\" || { ls -ln; exit 1; }",
+        );
+        let capability = sys::get_xattr(&s.storage.join("capable"), "security.capability");
+        assert_eq!(capability, Err(sys::Errno::NODATA));
+        s.umount();
+        // As the base has them, for the other options.
+        sh(&s.storage, "rm -f su sg both plain capable");
+    }
+    s.mount(&[]);
+    assert_eq!(fs::metadata(s.at("script")).expect("stat").uid(), NOBODY);
 }
