@@ -29,7 +29,10 @@ pub struct Judge {
 impl Judge {
     /// `on`: the process has prepared for it.
     pub fn new(overlay: &Overlay, on: bool) -> Judge {
-        Judge { on, by_user: on && overlay.keeps_space_back() }
+        // Where nothing is written, files of the base are handed to the kernel,
+        // whose server may have an opinion about the user.
+        let by_user = on && !overlay.is_read_only() && overlay.keeps_space_back();
+        Judge { on, by_user }
     }
 
     /// Runs an operation of the overlay for a caller. It may be run twice.
