@@ -4,6 +4,7 @@
 //! Knows nothing of FUSE and nothing of a terminal. `docs/FORMAT.md` specifies
 //! what lies in the storage, `docs/ARCHITECTURE.md` how the parts fit.
 
+mod acl;
 mod check;
 mod dirs;
 mod durability;
@@ -22,4 +23,5 @@ pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, OpenOptions};
 pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook, Version};
+pub use sys::{Rights, as_them, with_rights};
 pub use types::*;

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::types::Squash;
+
 /// Which accesses move the time of access (mount(8)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessTimes {
@@ -46,6 +48,9 @@ pub struct OpenOptions {
     /// Files of at least so many bytes that are opened for writing are copied
     /// up block by block; `None`: from a size where that pays.
     pub blocks_from: Option<u64>,
+    /// Base and storage are shown with one owner, and this process may give
+    /// files away. Nothing is translated by the overlay.
+    pub squash: Squash,
     /// Copied data is not handed to the device before it gets its name.
     pub volatile: bool,
 }

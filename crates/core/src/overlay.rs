@@ -3,6 +3,7 @@
 
 mod access;
 mod attr;
+mod copy_attributes;
 mod copy_data;
 mod copy_up;
 mod create;
@@ -23,6 +24,7 @@ mod reach;
 mod remove;
 mod rename;
 mod shared;
+mod squash;
 mod xattr;
 
 use std::any::Any;
@@ -42,7 +44,7 @@ use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result};
 use crate::table::Table;
-use crate::types::{NodeId, SpaceInfo};
+use crate::types::{NodeId, SpaceInfo, Squash};
 
 pub(crate) use numbers::Realm;
 pub(crate) use partial::read_mark;
@@ -97,6 +99,7 @@ pub struct Overlay {
     durability: Arc<Durability>,
     /// The storage gives changes that follow each other different ctimes.
     fine_clock: bool,
+    squash: Squash,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
     opened: AtomicU64,
@@ -139,6 +142,7 @@ impl Overlay {
         };
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
+        let root_owner = attr::RootOwner::of(&root_dir, &root_stat, base.as_fd());
         let overlay = Overlay {
             base,
             _base_mount: base_mount,
@@ -157,13 +161,14 @@ impl Overlay {
             submounts: options.submounts,
             live: options.live_base.map(live::Live::new),
             root,
-            root_owner: Mutex::new(attr::RootOwner::of(&root_dir, &root_stat)),
+            root_owner: Mutex::new(root_owner),
             root_dir,
             rename_lock: Mutex::new(()),
             read_only: layers.read_only,
             ordering,
             durability,
             fine_clock,
+            squash: options.squash,
             warnings: layers.warnings,
             slow: OnceLock::new(),
             opened: AtomicU64::new(0),
@@ -219,6 +224,16 @@ impl Overlay {
             frsize: narrow(vfs.f_frsize),
             namelen: narrow(vfs.f_namemax),
         })
+    }
+
+    /// The storage's file system keeps space back by the file-system user ID of
+    /// who takes it: for root, or for whom its administrator has named.
+    pub fn keeps_space_back(&self) -> bool {
+        const EXT4: rustix::fs::FsWord = 0xef53;
+        const F2FS: rustix::fs::FsWord = 0xf2f5_2010;
+        const UBIFS: rustix::fs::FsWord = 0x2405_1905;
+        let kind = rustix::fs::fstatfs(&self.storage).map(|stat| stat.f_type);
+        matches!(kind, Ok(EXT4 | F2FS | UBIFS))
     }
 
     /// Hands everything to the device.

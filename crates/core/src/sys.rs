@@ -7,6 +7,7 @@
 mod data;
 mod list;
 mod raw;
+mod rights;
 mod xattr;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,6 +24,8 @@ pub(crate) use raw::{
     begin_flush, clone_with_access_times, flush_range, get_fsxattr, has_writers, replace_fd,
     seal_tree, set_fsxattr, with_umask,
 };
+pub(crate) use rights::taking_space;
+pub use rights::{Rights, as_them, with_rights};
 pub(crate) use xattr::{copy_xattrs, get_xattr, list_xattrs, remove_xattr, set_xattr};
 
 /// Result of a system call.
@@ -158,7 +161,7 @@ pub(crate) fn get_flags(fd: impl AsFd) -> Result<u32> {
 
 /// Sets inode flags.
 pub(crate) fn set_flags(fd: impl AsFd, flags: u32) -> Result<()> {
-    fs::ioctl_setflags(fd, fs::IFlags::from_bits_retain(flags))
+    taking_space(|| fs::ioctl_setflags(fd, fs::IFlags::from_bits_retain(flags)))
 }
 
 /// The file is on a file system without blocks (proc, sysfs, cgroup): its

@@ -26,6 +26,16 @@ pub struct Caller {
     pub umask: u32,
 }
 
+/// The owners that all objects show, whatever base and storage hold: who is
+/// shown as the owner may do what an owner may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Squash {
+    /// The user.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
+}
+
 /// A point in time; negative seconds lie before 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
@@ -142,7 +152,10 @@ pub enum RenameMode {
     Exchange,
     /// The target is replaced, and a character device 0:0 takes the place of
     /// the source (`RENAME_WHITEOUT`: an overlayfs on top hides a name so).
-    Whiteout,
+    Whiteout {
+        /// Who makes the device, which is his.
+        by: Caller,
+    },
 }
 
 /// How a file is opened.

@@ -8,9 +8,12 @@ mod caller;
 mod convert;
 mod data;
 mod flags;
+mod judge;
 mod live;
+mod xattrs;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fuse_server::{
@@ -19,14 +22,15 @@ use fuse_server::{
     OpenFlags, OpenReply, ReadArgs, ReleaseArgs, RenameArgs, Request, Result, SetAttr,
     SetXattrArgs, StatFs, StatxArgs, StatxReply, WriteArgs,
 };
-use mini_fo_core::{self as core, ListFor, NodeId, OpenDir, Overlay};
+use mini_fo_core::{self as core, ListFor, NodeId, OpenDir, OpenFile, Overlay};
 use rustix::io::Errno;
 
 use crate::handles::Handles;
 use crate::ids::Ids;
 use caller::Capability;
 use convert::LONG;
-use data::Files;
+use data::{Files, How};
+use judge::Judge;
 
 /// The file system that a session serves.
 pub struct Adapter {
@@ -34,22 +38,34 @@ pub struct Adapter {
     files: Files,
     dirs: Handles<OpenDir>,
     ids: Ids,
+    judge: Arc<Judge>,
     most_nodes: usize,
     /// STATX is answered.
     birth_times: bool,
+    /// Of the protocol, once it is agreed on.
+    minor: AtomicU32,
 }
 
 impl Adapter {
     /// Serves `overlay`, with its owners translated by `ids`.
     pub fn new(overlay: Arc<Overlay>, ids: Ids, birth_times: bool) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
-        let (files, dirs) = (Files::new(), Handles::new());
-        Adapter { overlay, files, dirs, ids, most_nodes: bound::MOST, birth_times }
+        let judge = Arc::new(Judge::new(&overlay, false));
+        let (files, dirs) = (Files::new(Arc::clone(&judge)), Handles::new());
+        let minor = AtomicU32::new(0);
+        Adapter { overlay, files, dirs, ids, judge, most_nodes: bound::MOST, birth_times, minor }
     }
 
     /// Other than the usual number of nodes may be known; `None`: the usual one.
     pub fn with_most_nodes(self, most: Option<usize>) -> Adapter {
         Adapter { most_nodes: most.unwrap_or(bound::MOST), ..self }
+    }
+
+    /// The process can act as other users, and is to do so where the storage's
+    /// file system judges.
+    pub fn acting_as_others(self, can: bool) -> Adapter {
+        let judge = Arc::new(Judge::new(&self.overlay, can));
+        Adapter { files: Files::new(Arc::clone(&judge)), judge, ..self }
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {
@@ -90,42 +106,26 @@ impl Adapter {
         data::has_id_bits(&self.overlay, node, None) && !caller::holds(req, Capability::FsetId)
     }
 
+    /// Enters a file that was opened for a request.
+    fn opened(
+        &self,
+        req: &Request,
+        file: Arc<OpenFile>,
+        flags: u32,
+        created: Option<u32>,
+    ) -> OpenReply {
+        let goes_on = self.judge.goes_on(req, &self.overlay, convert::writes(flags));
+        self.files.opened(&self.overlay, file, &How { flags, created, goes_on })
+    }
+
     fn dir(&self, fh: u64) -> Result<Arc<OpenDir>> {
         self.dirs.get(fh).ok_or(Errno::BADF)
-    }
-
-    /// An access control list with translated ids; an empty buffer asks for
-    /// the size.
-    fn mapped_acl(&self, node: NodeId, name: &[u8], out: &mut [u8]) -> Result<usize> {
-        // The largest value that the kernel takes.
-        let mut stored = vec![0; 65536];
-        let len = self.overlay.getxattr(node, name, &mut stored)?;
-        let shown = self.ids.acl_shown(stored.get(..len).ok_or(Errno::IO)?)?;
-        if !out.is_empty() {
-            out.get_mut(..shown.len()).ok_or(Errno::RANGE)?.copy_from_slice(&shown);
-        }
-        Ok(shown.len())
-    }
-
-    /// Opens what is there already, for a creation without `O_EXCL`.
-    fn open_existing(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
-        let entry = self.overlay.lookup(NodeId(req.node), args.name)?.ok_or(Errno::NOENT)?;
-        let mode = convert::open_mode(args.flags, args.kill_suidgid);
-        match self.overlay.open(entry.node, mode) {
-            Ok(file) => {
-                let reply = self.files.opened(&self.overlay, file, args.flags, None);
-                Ok((self.entry(&entry), reply))
-            }
-            Err(errno) => {
-                self.overlay.forget(entry.node, 1);
-                Err(errno)
-            }
-        }
     }
 }
 
 impl FileSystem for Adapter {
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
+        self.minor.store(negotiated.minor, Ordering::Relaxed);
         self.files.connect(negotiated, notifier);
         if let Some(time) = self.overlay.trust(None) {
             live::watch(self.files.watched(), &self.overlay, notifier, time);
@@ -163,7 +163,7 @@ impl FileSystem for Adapter {
         let file = set.fh.and_then(|fh| self.files.get(fh).ok());
         let file = file.as_ref().map(|file| &*file.file);
         let set = self.ids.set_attr(convert::set_attr(set))?;
-        let attr = self.overlay.setattr(NodeId(req.node), &set, file)?;
+        let attr = self.judge.run(req, || self.overlay.setattr(NodeId(req.node), &set, file))?;
         Ok(self.attr_reply(req.node, &attr))
     }
 
@@ -176,19 +176,22 @@ impl FileSystem for Adapter {
     fn mknod(&self, req: &Request, args: &MknodArgs<'_>) -> Result<Entry> {
         let caller = self.caller(req, args.umask)?;
         let parent = NodeId(req.node);
-        let entry = self.overlay.mknod(&caller, parent, args.name, args.mode, args.rdev)?;
+        let make = || self.overlay.mknod(&caller, parent, args.name, args.mode, args.rdev);
+        let entry = self.judge.run(req, make)?;
         Ok(self.entry(&entry))
     }
 
     fn mkdir(&self, req: &Request, args: &MkdirArgs<'_>) -> Result<Entry> {
         let caller = self.caller(req, args.umask)?;
-        let entry = self.overlay.mkdir(&caller, NodeId(req.node), args.name, args.mode)?;
+        let make = || self.overlay.mkdir(&caller, NodeId(req.node), args.name, args.mode);
+        let entry = self.judge.run(req, make)?;
         Ok(self.entry(&entry))
     }
 
     fn symlink(&self, req: &Request, name: &[u8], target: &[u8]) -> Result<Entry> {
         let caller = self.caller(req, 0)?;
-        let entry = self.overlay.symlink(&caller, NodeId(req.node), name, target)?;
+        let make = || self.overlay.symlink(&caller, NodeId(req.node), name, target);
+        let entry = self.judge.run(req, make)?;
         Ok(self.entry(&entry))
     }
 
@@ -201,35 +204,41 @@ impl FileSystem for Adapter {
     }
 
     fn rename(&self, req: &Request, args: &RenameArgs<'_>) -> Result<()> {
-        let mode = convert::rename_mode(args.flags)?;
+        let mode = convert::rename_mode(args.flags, || self.caller(req, 0))?;
         let (from, to) = (NodeId(req.node), NodeId(args.new_parent));
-        self.overlay.rename(from, args.name, to, args.new_name, mode)
+        self.judge.run(req, || self.overlay.rename(from, args.name, to, args.new_name, mode))
     }
 
     fn link(&self, req: &Request, node: u64, new_name: &[u8]) -> Result<Entry> {
-        let entry = self.overlay.link(NodeId(node), NodeId(req.node), new_name)?;
+        let link = || self.overlay.link(NodeId(node), NodeId(req.node), new_name);
+        let entry = self.judge.run(req, link)?;
         Ok(self.entry(&entry))
     }
 
     fn open(&self, req: &Request, args: &OpenArgs) -> Result<OpenReply> {
         let mode = convert::open_mode(args.flags, args.kill_suidgid);
         let open = || self.overlay.open(NodeId(req.node), mode);
-        let kills = args.kill_suidgid;
-        let file = self.files.dropping_id_bits(&self.overlay, req.node, kills, open)?;
-        Ok(self.files.opened(&self.overlay, file, args.flags, None))
+        // The copy-up may drop bits that spoke of another owner.
+        let kills = args.kill_suidgid || mode.write && self.ids.is_squashed();
+        let file = self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
+            if mode.write || mode.truncate { self.judge.run(req, open) } else { open() }
+        })?;
+        Ok(self.opened(req, file, args.flags, None))
     }
 
     fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         let caller = self.caller(req, args.umask)?;
         let open = convert::open_mode(args.flags, false);
-        match self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open) {
+        let create = || self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open);
+        match self.judge.run(req, create) {
             Ok((entry, file)) => {
-                let reply = self.files.opened(&self.overlay, file, args.flags, Some(args.mode));
+                let reply = self.opened(req, file, args.flags, Some(args.mode));
                 Ok((self.entry(&entry), reply))
             }
-            Err(Errno::EXIST) if args.flags & libc::O_EXCL as u32 == 0 => {
-                self.open_existing(req, args)
-            }
+            // The kernel believed that there is nothing, so it has not judged
+            // whether this caller may open what is there (a base that others
+            // change). It looks the name up again, and then does.
+            Err(Errno::EXIST) if args.flags & libc::O_EXCL as u32 == 0 => Err(Errno::STALE),
             Err(errno) => Err(errno),
         }
     }
@@ -237,8 +246,9 @@ impl FileSystem for Adapter {
     fn tmpfile(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         let caller = self.caller(req, args.umask)?;
         let open = convert::open_mode(args.flags, false);
-        let (entry, file) = self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open)?;
-        let reply = self.files.opened(&self.overlay, file, args.flags, Some(args.mode));
+        let make = || self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open);
+        let (entry, file) = self.judge.run(req, make)?;
+        let reply = self.opened(req, file, args.flags, Some(args.mode));
         Ok((self.entry(&entry), reply))
     }
 
@@ -250,7 +260,8 @@ impl FileSystem for Adapter {
         let file = self.files.get(args.fh)?;
         let kills = args.kill_suidgid;
         self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
-            self.overlay.write(&file.file, data, args.offset, kills)
+            let write = || self.overlay.write(&file.file, data, args.offset, kills);
+            self.judge.run_by(file.goes_on, req, write)
         })
     }
 
@@ -320,26 +331,11 @@ impl FileSystem for Adapter {
     }
 
     fn setxattr(&self, req: &Request, args: &SetXattrArgs<'_>) -> Result<()> {
-        let node = NodeId(req.node);
-        if self.ids.concern(args.name) {
-            let value = self.ids.acl_stored(args.value)?;
-            self.overlay.setxattr(node, args.name, &value, args.flags)?;
-        } else {
-            self.overlay.setxattr(node, args.name, args.value, args.flags)?;
-        }
-        if args.acl_kill_sgid {
-            let mode = self.overlay.getattr(node)?.mode & 0o5777;
-            let set = core::SetAttr { mode: Some(mode), ..core::SetAttr::default() };
-            self.overlay.setattr(node, &set, None)?;
-        }
-        Ok(())
+        self.set_attribute(req, args)
     }
 
     fn getxattr(&self, req: &Request, name: &[u8], out: &mut [u8]) -> Result<usize> {
-        if self.ids.concern(name) {
-            return self.mapped_acl(NodeId(req.node), name, out);
-        }
-        self.overlay.getxattr(NodeId(req.node), name, out)
+        self.get_attribute(NodeId(req.node), name, out)
     }
 
     fn listxattr(&self, req: &Request, out: &mut [u8]) -> Result<usize> {
@@ -352,14 +348,17 @@ impl FileSystem for Adapter {
     }
 
     fn ioctl(&self, req: &Request, args: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
-        flags::ioctl(&self.overlay, NodeId(req.node), args, out)
+        let minor = self.minor.load(Ordering::Relaxed);
+        flags::ioctl(&self.overlay, req, minor, args, out)
     }
 
     fn fallocate(&self, req: &Request, args: &FallocateArgs) -> Result<()> {
         let file = self.files.get(args.fh)?;
         let kills = self.kills_id_bits(req, req.node);
         self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
-            self.overlay.fallocate(&file.file, args.mode, args.offset, args.length, kills)
+            self.judge.run_by(file.goes_on, req, || {
+                self.overlay.fallocate(&file.file, args.mode, args.offset, args.length, kills)
+            })
         })
     }
 
@@ -375,7 +374,7 @@ impl FileSystem for Adapter {
         let kills = self.kills_id_bits(req, node);
         let copied = self.files.dropping_id_bits(&self.overlay, node, kills, || {
             let (from, to) = ((&*from.file, args.offset_in), (&*to.file, args.offset_out));
-            self.overlay.copy_range(from, to, len, kills)
+            self.judge.run(req, || self.overlay.copy_range(from, to, len, kills))
         })?;
         Ok(copied as u64)
     }

@@ -4,6 +4,7 @@
 //! usable; else an exit code, followed by the message for the user.
 #![deny(unsafe_code)]
 
+mod rights;
 mod sys;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::exit::{Failure, code};
 use crate::log::Control;
 
+pub use rights::{give_up_rights, is_initial_namespace};
 pub use sys::{EndSignals, close_inherited};
 
 /// Tells whoever waits that the mount is usable.

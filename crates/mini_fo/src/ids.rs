@@ -11,7 +11,7 @@ mod options;
 
 use rustix::io::Errno;
 
-use mini_fo_core::{Caller, SetAttr};
+use mini_fo_core::{Caller, SetAttr, Squash};
 
 pub use options::IdOptions;
 
@@ -123,6 +123,17 @@ impl Ids {
     pub fn set_attr(&self, set: SetAttr) -> Result<SetAttr, Errno> {
         let (uid, gid) = (self.uid.set(set.uid)?, self.gid.set(set.gid)?);
         Ok(SetAttr { uid, gid, ..set })
+    }
+
+    /// The owners that all objects show.
+    pub fn squash(&self) -> Squash {
+        let one = |side: &Side| if let Side::Squash(all) = side { Some(*all) } else { None };
+        Squash { uid: one(&self.uid), gid: one(&self.gid) }
+    }
+
+    /// Whether there are such.
+    pub fn is_squashed(&self) -> bool {
+        self.squash() != Squash::default()
     }
 
     /// Whether the value of an extended attribute has to be translated.

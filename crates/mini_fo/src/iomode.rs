@@ -16,7 +16,7 @@ pub struct Want {
     /// Data lies in the storage for good, so passthrough is possible.
     pub backed: bool,
     /// Passthrough is not wanted (the file has setuid or setgid bits and is
-    /// opened for writing), unless the node is in that mode already.
+    /// opened for writing, or its writer has rights of his own), unless the node is in that mode already.
     pub avoid: bool,
     /// The open can map memory for writing, which the kernel does not notice
     /// under passthrough.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session};
-use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Overlay};
+use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Overlay, Squash};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -48,13 +48,15 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     let control = log::install(sink(request)?, request.verbose);
     ready.set_log(control);
     daemon::prepare_process();
+    // The last thing before threads are started.
+    let acts_as_others = daemon::give_up_rights();
     let signals = EndSignals::block();
     let overlay = Arc::new(open(request)?);
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
     }
     let listing = Listing::prepare(request, &overlay);
-    let session = connect(request, &overlay)?;
+    let session = connect(request, &overlay, acts_as_others)?;
     let report = Report::of(&session, request);
     let entered = listing.and_then(|listing| listing.enter(session.mount(), &report));
     // Only root may; others keep the kernel's 128 KiB.
@@ -115,6 +117,7 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
         submounts: request.submounts,
         live_base: request.live_base,
         access_times: access_times(request.flags),
+        squash: if gives_files_away() { request.ids.squash() } else { Squash::default() },
     };
     let begun = Instant::now();
     loop {
@@ -128,6 +131,12 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
             Err(error) => return Err(refusal(error)),
         }
     }
+}
+
+/// Root may give files to anybody; in a user namespace to some, and what belongs
+/// to others has no set-ID bits there.
+fn gives_files_away() -> bool {
+    rustix::process::geteuid().is_root() && daemon::is_initial_namespace()
 }
 
 /// Who else moves times of access: the kernel leaves that to the daemon.
@@ -171,7 +180,11 @@ pub fn refusal(mut error: OpenError) -> Failure {
 }
 
 /// Mounts, and agrees with the kernel on how to work together.
-fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Adapter>, Failure> {
+fn connect(
+    request: &MountRequest,
+    overlay: &Arc<Overlay>,
+    acts_as_others: bool,
+) -> Result<Session<Adapter>, Failure> {
     let root = rustix::process::geteuid().is_root();
     let config = Config {
         flags: caching(request).with(InitFlags::EXPORT_SUPPORT).with(
@@ -202,7 +215,8 @@ fn connect(request: &MountRequest, overlay: &Arc<Overlay>) -> Result<Session<Ada
     let mount = Mount::new(&request.mountpoint, &options)
         .map_err(|error| Failure::new(code::MOUNT, error))?;
     let adapter = Adapter::new(Arc::clone(overlay), request.ids.clone(), request.birth_times);
-    let adapter = Arc::new(adapter.with_most_nodes(request.max_nodes));
+    let adapter = adapter.with_most_nodes(request.max_nodes).acting_as_others(acts_as_others);
+    let adapter = Arc::new(adapter);
     Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
 }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
+use super::copy_attributes::drop_lists;
 use super::file::OpenFile;
 use super::kept::cannot_hold;
 use super::partial::Need;
 use super::{Overlay, find};
+use crate::acl;
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::node::Node;
@@ -31,16 +33,17 @@ pub(super) struct RootOwner {
 }
 
 impl RootOwner {
-    /// As META tells, else as the base has it.
-    pub fn of(dir: &Dir, base: &Statx) -> RootOwner {
-        match dir.meta.read().owner(b".") {
-            Some((mode, uid, gid)) => RootOwner { mode, uid, gid },
-            None => RootOwner {
-                mode: u32::from(base.stx_mode) & 0o7777,
-                uid: base.stx_uid,
-                gid: base.stx_gid,
-            },
+    /// As META tells, else as the base has it, whose access list is not shown.
+    pub fn of(dir: &Dir, stat: &Statx, base: BorrowedFd<'_>) -> RootOwner {
+        if let Some((mode, uid, gid)) = dir.meta.read().owner(b".") {
+            return RootOwner { mode, uid, gid };
         }
+        let mut mode = u32::from(stat.stx_mode) & 0o7777;
+        let mut list = vec![0; acl::MOST_BYTES];
+        if let Ok(len) = sys::get_xattr(Spot::Fd(base), acl::ACCESS, &mut list) {
+            mode = acl::mode_without(list.get(..len).unwrap_or_default(), mode);
+        }
+        RootOwner { mode, uid: stat.stx_uid, gid: stat.stx_gid }
     }
 }
 
@@ -104,7 +107,9 @@ impl Overlay {
         self.root_dir.open_journal()?;
         let (from, to) = (Spot::Fd(self.base.as_fd()), Spot::Fd(self.storage.as_fd()));
         // The access ACL is part of the mode, which stays the storage's own.
-        let skip = |name: &[u8]| name == b"system.posix_acl_access";
+        let skip = |name: &[u8]| name == acl::ACCESS;
+        // That of the directory in which the storage was made.
+        drop_lists(to, &[acl::DEFAULT])?;
         sys::copy_xattrs(from, to, skip, |_, _| {})?;
         let at = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         sys::set_times(to, at(base.stx_atime), at(base.stx_mtime))?;
@@ -142,7 +147,7 @@ impl Overlay {
             self.resize(&node, size, changes.kill_suid_sgid, handle)?;
         }
         if !node.is_root() && (changes.uid.or(changes.gid).is_some() || changes.mode.is_some()) {
-            self.set_owner_and_mode(&node, changes)?;
+            self.set_owner_and_mode(&node, &self.settle_change(&node, changes)?)?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {
             self.at(&node, |spot, _| sys::set_times(spot, changes.atime, changes.mtime))?;

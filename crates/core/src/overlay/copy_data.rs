@@ -35,7 +35,10 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> 
     let (mut source, mut target) = (start, start);
     while source < end {
         let want = usize::try_from((end - source).min(PIECE)).unwrap_or(usize::MAX);
-        match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), want) {
+        let copied = sys::taking_space(|| {
+            rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), want)
+        });
+        match copied {
             Ok(1..) | Err(Errno::INTR) => {}
             // At the end, or so says a file system that cannot do it.
             Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {

@@ -6,15 +6,16 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
+use super::copy_attributes::copy_attributes;
 use super::copy_data::{copy_buffered, copy_extents};
-use super::kept::{can_be_kept, cannot_hold};
-use super::partial::{MARK, Need, Plan};
+use super::kept::cannot_hold;
+use super::partial::{CAPABILITY, MARK, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{Firm, Journal, Kept, Record};
-use crate::name::{META_NAME, is_reserved_xattr, temp_name};
+use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::sys::{self, Result, Spot};
-use crate::types::{SetTime, Timestamp};
+use crate::types::Timestamp;
 
 /// How copied data is made to reach the device before the name of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +69,9 @@ impl Overlay {
     pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
             let writing = matches!(need, Need::Writing { .. } | Need::Data);
+            if writing || need == Need::NoData {
+                self.settle_for_writing(node)?;
+            }
             return if writing { self.fill(node, need) } else { Ok(()) };
         }
         flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
@@ -171,6 +175,7 @@ impl Overlay {
         let mut stat = sys::stat(from)?;
         let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
         (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
+        self.settle_copy(&mut stat);
         Ok(stat)
     }
 
@@ -215,7 +220,11 @@ impl Overlay {
             },
         }
         source.node.set_contents(contents);
-        copy_attributes(source.at, to, source.stat)
+        let mut kept = copy_attributes(source.at, to, source.stat)?;
+        if self.settle_capabilities(source.at, to)? {
+            kept.xattrs.remove(CAPABILITY);
+        }
+        Ok(kept)
     }
 
     /// A copy of anything, made under a reserved name and moved to its own,
@@ -335,36 +344,6 @@ fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) 
     };
     let kept = copy_attributes(from, Spot::At(dir, temp), stat)?;
     Ok(Kept { device: refused, ..kept })
-}
-
-/// Owner, mode, extended attributes and times, in the order in which one does
-/// not undo the other. The result is what the storage refused.
-fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<Kept> {
-    let mut kept = Kept::default();
-    let mut mode = u32::from(stat.stx_mode) & 0o7777;
-    match sys::set_owner(to, Some(stat.stx_uid), Some(stat.stx_gid)) {
-        // A user cannot give files away: META keeps the owner, and a program
-        // that acted for its owner must not act for this user.
-        Err(errno) if cannot_hold(errno) => {
-            kept.owner = Some((mode, stat.stx_uid, stat.stx_gid));
-            if find::kind(stat) == libc::S_IFREG {
-                mode &= !(libc::S_ISUID | libc::S_ISGID);
-            }
-        }
-        other => other?,
-    }
-    // Before the mode: a user cannot give attributes to what is write-protected.
-    sys::copy_xattrs(from, to, is_reserved_xattr, |name, value| {
-        if can_be_kept(name) {
-            kept.xattrs.insert(name.into(), value.into());
-        }
-    })?;
-    if find::kind(stat) != libc::S_IFLNK {
-        sys::set_mode(to, mode)?;
-    }
-    let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-    sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))?;
-    Ok(kept)
 }
 
 /// Gives a copy its name, which must be free.

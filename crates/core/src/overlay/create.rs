@@ -46,8 +46,9 @@ impl Overlay {
         let storage = dir.writable()?;
         let mut flags = if open.write { OFlags::RDWR } else { OFlags::RDONLY };
         flags.set(OFlags::DIRECT, open.direct);
-        let fd =
-            sys::with_umask(caller.umask, mode, |mode| sys::create(storage, name, flags, mode))?;
+        let fd = sys::with_umask(caller.umask, mode, |mode| {
+            sys::taking_space(|| sys::create(storage, name, flags, mode))
+        })?;
         let own = self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage);
         let own = own.and_then(|made| made.keep(&dir, name));
         let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
@@ -116,9 +117,11 @@ impl Overlay {
         let kind = sys::with_umask(caller.umask, perm, |perm| {
             let perm = Mode::from_raw_mode(perm);
             match made {
-                Made::Dir => rustix::fs::mkdirat(storage, name, perm).map(|()| libc::S_IFDIR),
+                Made::Dir => sys::taking_space(|| rustix::fs::mkdirat(storage, name, perm))
+                    .map(|()| libc::S_IFDIR),
                 Made::Symlink(target) => {
-                    rustix::fs::symlinkat(*target, storage, name).map(|()| libc::S_IFLNK)
+                    sys::taking_space(|| rustix::fs::symlinkat(*target, storage, name))
+                        .map(|()| libc::S_IFLNK)
                 }
                 Made::Special { kind, device } => {
                     make_special(&dir, name, (*kind, *device), perm).map(|()| *kind)
@@ -144,7 +147,9 @@ impl Overlay {
     ) -> Result<(Entry, Arc<OpenFile>)> {
         let (parent, dir) = self.writable_dir(parent)?;
         let storage = dir.writable()?;
-        let fd = sys::with_umask(caller.umask, mode, |mode| sys::create_unnamed(storage, mode))?;
+        let fd = sys::with_umask(caller.umask, mode, |mode| {
+            sys::taking_space(|| sys::create_unnamed(storage, mode))
+        })?;
         let spot = Spot::Fd(fd.as_fd());
         // Without a name there is nothing by which an owner could be kept.
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?.stat;
@@ -189,7 +194,7 @@ impl Overlay {
 
     /// Makes the caller the owner of a new object, as the storage would have.
     /// The result tells what it has become.
-    fn own(
+    pub(super) fn own(
         &self,
         caller: &Caller,
         parent: &Arc<Node>,
@@ -265,7 +270,7 @@ impl Overlay {
 }
 
 /// A new object, with the owner it should have.
-struct Owned {
+pub(super) struct Owned {
     /// Attributes in the storage.
     stat: Statx,
     /// Mode, owner and group that it should show and the storage refuses.
@@ -274,7 +279,7 @@ struct Owned {
 
 impl Owned {
     /// Lets META keep what the storage refused.
-    fn keep(self, dir: &Dir, name: &[u8]) -> Result<Statx> {
+    pub(super) fn keep(self, dir: &Dir, name: &[u8]) -> Result<Statx> {
         if let Some((mode, uid, gid)) = self.kept {
             dir.append(&[Record::Owner { mode, uid, gid, name: name.into() }])?;
         }
@@ -298,7 +303,7 @@ fn take_away(dir: &Dir, name: &[u8]) {
 /// refuses becomes an empty file that META calls a device.
 fn make_special(dir: &Dir, name: &[u8], (kind, device): (u32, u64), perm: Mode) -> Result<()> {
     let (storage, file_type) = (dir.writable()?, FileType::from_raw_mode(kind));
-    match rustix::fs::mknodat(storage, name, file_type, perm, device) {
+    match sys::taking_space(|| rustix::fs::mknodat(storage, name, file_type, perm, device)) {
         Err(errno) if cannot_hold(errno) && matches!(kind, libc::S_IFCHR | libc::S_IFBLK) => {}
         other => return other,
     }

@@ -143,7 +143,7 @@ impl Overlay {
             self.make_whole(file.node(), partial, &buffered(file, &opened)?)?;
         }
         let _slow = self.slow_if(len);
-        rustix::fs::fallocate(opened.fd(), mode, offset, len)
+        sys::taking_space(|| rustix::fs::fallocate(opened.fd(), mode, offset, len))
     }
 
     /// Finds the next data or hole. `whence`: `SEEK_DATA` or `SEEK_HOLE`.
@@ -196,25 +196,29 @@ impl Overlay {
             return self.write(to, piece.get(..got).unwrap_or_default(), to_offset, false);
         }
         let (mut source_at, mut target_at) = (from_offset, to_offset);
-        rustix::fs::copy_file_range(
-            source.fd(),
-            Some(&mut source_at),
-            target.fd(),
-            Some(&mut target_at),
-            len,
-        )
+        sys::taking_space(|| {
+            rustix::fs::copy_file_range(
+                source.fd(),
+                Some(&mut source_at),
+                target.fd(),
+                Some(&mut target_at),
+                len,
+            )
+        })
     }
 }
 
 /// Writes by the descriptor of a handle.
 fn put(file: &OpenFile, opened: &Opened, data: &[u8], offset: u64) -> Result<usize> {
-    sys::write_with(data, |rest, done| {
-        if file.mode().append {
-            let rest = [std::io::IoSlice::new(rest)];
-            rustix::io::pwritev2(opened.fd(), &rest, 0, ReadWriteFlags::APPEND)
-        } else {
-            rustix::io::pwrite(opened.fd(), rest, offset + done)
-        }
+    sys::taking_space(|| {
+        sys::write_with(data, |rest, done| {
+            if file.mode().append {
+                let rest = [std::io::IoSlice::new(rest)];
+                rustix::io::pwritev2(opened.fd(), &rest, 0, ReadWriteFlags::APPEND)
+            } else {
+                rustix::io::pwrite(opened.fd(), rest, offset + done)
+            }
+        })
     })
 }
 

@@ -45,7 +45,7 @@ impl Overlay {
         together(&[step], || {
             self.at(&node, |spot, _| {
                 let held = sys::hold(spot)?;
-                sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name)
+                sys::taking_space(|| sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name))
             })
         })?;
         dir.seen();

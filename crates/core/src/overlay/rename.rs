@@ -22,7 +22,7 @@ use crate::meta::Record;
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::sys::{self, Result, Spot};
-use crate::types::{NodeId, RenameMode};
+use crate::types::{Caller, NodeId, RenameMode};
 
 /// One end of a rename: a name in a directory, and what is there.
 pub(super) struct End<'a> {
@@ -86,27 +86,34 @@ impl Overlay {
             self.check_not_below(target, &from.parent)?;
             return self.exchange(&from, &to, &source, target);
         }
-        if mode == RenameMode::Whiteout {
-            return self
-                .replace_by_device(&from, || self.replace(&from, &to, &source, target.as_deref()));
+        if let RenameMode::Whiteout { by } = mode {
+            let rename = || self.replace(&from, &to, &source, target.as_deref());
+            return self.replace_by_device(&from, &by, rename);
         }
         self.replace(&from, &to, &source, target.as_deref())
     }
 
-    /// Runs a rename that leaves a device 0:0 under the old name. It is made
-    /// first: what may fail must not come after the rename.
-    fn replace_by_device(&self, from: &End<'_>, rename: impl FnOnce() -> Result<()>) -> Result<()> {
+    /// Runs a rename that leaves a device 0:0 under the old name, which belongs
+    /// to who renames. It is made first: what may fail must not come after the
+    /// rename.
+    fn replace_by_device(
+        &self,
+        from: &End<'_>,
+        by: &Caller,
+        rename: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let (storage, temp) = (from.dir.writable()?, temp_name());
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
         rustix::fs::mknodat(storage, &*temp, kind, mode, 0)?;
-        let renamed = rename();
+        let made = self.own(by, &from.parent, Spot::At(storage, &temp), libc::S_IFCHR, storage);
+        let renamed = made.and_then(|made| rename().map(|()| made));
         let _lock = from.dir.mutate.lock();
-        if renamed.is_err() {
+        let made = renamed.inspect_err(|_| {
             // A leftover has a reserved name, and goes at the next mount.
             let _ = rustix::fs::unlinkat(storage, &*temp, AtFlags::empty());
-            return renamed;
-        }
+        })?;
         self.drop_kept(&from.dir, from.name)?;
+        made.keep(&from.dir, from.name)?;
         rustix::fs::renameat(storage, &*temp, storage, from.name)
     }
 

@@ -93,12 +93,16 @@ impl Overlay {
     /// `XATTR_CREATE`, `XATTR_REPLACE`.
     ///
     /// # Errors
-    /// EOPNOTSUPP for the access ACL of the root; EPERM: the name is reserved;
+    /// EOPNOTSUPP for the access ACL of the root, and for `system.*` but for
+    /// ACLs; EPERM: the name is reserved;
     /// as `setxattr(2)`.
     pub fn setxattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         self.check_writable()?;
         if is_reserved_xattr(name) {
             return Err(Errno::PERM);
+        }
+        if is_foreign(name) {
+            return Err(Errno::OPNOTSUPP);
         }
         let node = self.node(node)?;
         if node.is_root() && name == b"system.posix_acl_access" {
@@ -110,7 +114,10 @@ impl Overlay {
         let whole = closes || name == CAPABILITY;
         self.copy_up(&node, if whole { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
-            match self.at(&node, |spot, _| sys::set_xattr(spot, name, value, flags)) {
+            let set = self.at(&node, |spot, _| {
+                sys::taking_space(|| sys::set_xattr(spot, name, value, flags))
+            });
+            match set {
                 Err(errno)
                     if cannot_hold(errno) && can_be_kept(name) && !self.is_protected(&node) => {}
                 other => return other,
@@ -137,6 +144,9 @@ impl Overlay {
         if is_reserved_xattr(name) {
             return Err(Errno::NODATA);
         }
+        if is_foreign(name) {
+            return Err(Errno::OPNOTSUPP);
+        }
         let node = self.node(node)?;
         if !node.in_storage() {
             // What is not there need not be copied up to stay away.
@@ -152,6 +162,13 @@ impl Overlay {
         }
         self.at(&node, |spot, _| sys::remove_xattr(spot, name))
     }
+}
+
+/// An attribute whose meaning, and who may change it, is a matter of the
+/// storage's file system (an NFSv4 ACL, say): the kernel leaves the judgement to
+/// that, which would see the daemon.
+fn is_foreign(name: &[u8]) -> bool {
+    name.starts_with(b"system.") && !name.starts_with(b"system.posix_acl_")
 }
 
 /// Takes the names that match out of a list, if `wanted`, asked where there are

@@ -3,7 +3,7 @@
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::Result;
+use super::{Result, taking_space};
 
 /// Runs a call again as long as a signal interrupts it.
 pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
@@ -50,5 +50,5 @@ pub(crate) fn write_with(
 
 /// Writes at an offset, as [`write_with`].
 pub(crate) fn write_at(fd: impl AsFd, data: &[u8], offset: u64) -> Result<usize> {
-    write_with(data, |rest, done| rustix::io::pwrite(&fd, rest, offset + done))
+    taking_space(|| write_with(data, |rest, done| rustix::io::pwrite(&fd, rest, offset + done)))
 }

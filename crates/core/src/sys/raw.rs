@@ -174,6 +174,14 @@ pub(crate) fn with_umask<T>(umask: u32, mode: u32, create: impl FnOnce(u32) -> T
     create(mode)
 }
 
+/// Sets the file-system user ID of this thread alone (libc's function would do
+/// so, too, but what it promises is the process).
+pub(super) fn set_fsuid(uid: u32) {
+    // SAFETY: a number; no memory is touched. It returns the former ID, and
+    // where it is refused all stays as it was.
+    unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
+}
+
 /// Makes the descriptor `old` refer to what `new` refers to, in one step: calls
 /// that use it meanwhile see the one or the other.
 pub(crate) fn replace_fd(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> Result<()> {

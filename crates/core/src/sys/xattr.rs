@@ -9,6 +9,7 @@ use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 
 use super::{Result, Spot, hold, proc_path, raw};
+use crate::acl;
 
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;
@@ -187,6 +188,9 @@ pub(crate) fn remove_xattr(spot: Spot<'_>, name: &[u8]) -> Result<()> {
 
 /// Copies every attribute that the reader may read and the target can hold.
 ///
+/// An access list that is there and cannot be read counts as refused, with an
+/// empty value: without it nobody may gain.
+///
 /// `skip` names attributes that are not wanted. What the target refuses
 /// (EPERM, EOPNOTSUPP, a label of a security module) is left out and handed to
 /// `refused`, with its value.
@@ -207,6 +211,10 @@ pub(crate) fn copy_xattrs(
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !skip(name)) {
         match get_xattr(from, name, &mut []) {
             Ok(size) => value.resize(size, 0),
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) if name == acl::ACCESS => {
+                refused(name, &[]);
+                continue;
+            }
             Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => continue,
             Err(errno) => return Err(errno),
         }

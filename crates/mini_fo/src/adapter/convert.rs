@@ -83,13 +83,16 @@ pub fn maps(flags: u32) -> bool {
     flags & libc::O_ACCMODE as u32 == libc::O_RDWR as u32
 }
 
-/// `flags`: those of renameat2(2).
-pub fn rename_mode(flags: u32) -> Result<core::RenameMode, Errno> {
+/// `flags`: those of renameat2(2); `by`: who asks, to be told where it matters.
+pub fn rename_mode(
+    flags: u32,
+    by: impl FnOnce() -> Result<core::Caller, Errno>,
+) -> Result<core::RenameMode, Errno> {
     match flags {
         0 => Ok(core::RenameMode::Replace),
         libc::RENAME_NOREPLACE => Ok(core::RenameMode::NoReplace),
         libc::RENAME_EXCHANGE => Ok(core::RenameMode::Exchange),
-        libc::RENAME_WHITEOUT => Ok(core::RenameMode::Whiteout),
+        libc::RENAME_WHITEOUT => Ok(core::RenameMode::Whiteout { by: by()? }),
         _ => Err(Errno::INVAL),
     }
 }

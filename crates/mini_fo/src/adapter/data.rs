@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::convert;
+use super::judge::Judge;
 use super::live::Watched;
 use crate::handles::Handles;
 use crate::iomode::{Grant, Modes, Want};
@@ -30,8 +31,20 @@ const SETTLE_AFTER: Duration = Duration::from_millis(100);
 pub struct File {
     /// The overlay's side of it.
     pub file: Arc<OpenFile>,
+    /// Who opened it may go on where others find no space.
+    pub goes_on: bool,
     node: u64,
     grant: Grant,
+}
+
+/// How a file was opened.
+pub struct How {
+    /// Those of open(2).
+    pub flags: u32,
+    /// It was made just now, with this mode.
+    pub created: Option<u32>,
+    /// See [`Judge::goes_on`].
+    pub goes_on: bool,
 }
 
 /// All open files of a mount.
@@ -42,6 +55,7 @@ pub struct Files {
     modes: [Mutex<Modes<Arc<BackingId>>>; SHARDS],
     connection: OnceLock<Connection>,
     watched: Arc<Watched>,
+    judge: Arc<Judge>,
 }
 
 struct Connection {
@@ -58,8 +72,14 @@ impl Connection {
     }
 
     /// Registers the storage file behind an open file.
-    fn register(&self, overlay: &Overlay, file: &OpenFile) -> Option<Arc<BackingId>> {
-        match self.backing()?.open(overlay.backing(file)?) {
+    fn register(
+        &self,
+        overlay: &Overlay,
+        judge: &Judge,
+        file: &OpenFile,
+    ) -> Option<Arc<BackingId>> {
+        let (registry, backing) = (self.backing()?, overlay.backing(file)?);
+        match judge.for_anybody(|| registry.open(backing)) {
             Ok(id) => Some(Arc::new(id)),
             Err(errno) => {
                 tracing::debug!("no passthrough: {errno}");
@@ -76,12 +96,13 @@ impl Connection {
 
 impl Files {
     /// No file.
-    pub fn new() -> Files {
+    pub fn new(judge: Arc<Judge>) -> Files {
         Files {
             handles: Handles::new(),
             modes: std::array::from_fn(|_| Mutex::new(Modes::new(KEEP_IDLE))),
             connection: OnceLock::new(),
             watched: Arc::default(),
+            judge,
         }
     }
 
@@ -111,32 +132,27 @@ impl Files {
         self.modes.get(node as usize % SHARDS).unwrap_or(first)
     }
 
-    /// Enters a file that was opened with `flags` (open(2)) and decides the way
-    /// of its data. `created`: it was made just now, with this mode.
-    pub fn opened(
-        &self,
-        overlay: &Overlay,
-        file: Arc<OpenFile>,
-        flags: u32,
-        created: Option<u32>,
-    ) -> OpenReply {
+    /// Enters a file that was opened and decides the way of its data.
+    pub fn opened(&self, overlay: &Overlay, file: Arc<OpenFile>, how: &How) -> OpenReply {
+        let How { flags, created, goes_on } = *how;
         let node = file.node_id().0;
         let connection = self.connection.get();
         let passes = connection.is_some_and(|c| c.backing().is_some());
         let backed = passes && overlay.is_settled(&file);
         let want = Want {
             backed,
-            avoid: backed && convert::writes(flags) && has_id_bits(overlay, node, created),
+            avoid: backed
+                && (goes_on || convert::writes(flags) && has_id_bits(overlay, node, created)),
             maps: convert::maps(flags),
         };
         self.look_for_mappings(overlay, node);
-        let (grant, id) =
-            self.modes(node).lock().open(node, want, || connection?.register(overlay, &file));
+        let register = || connection?.register(overlay, &self.judge, &file);
+        let (grant, id) = self.modes(node).lock().open(node, want, register);
         if matches!(grant, Grant::Passthrough { maps: true }) && created.is_none() {
             // What the kernel knows of the times may become wrong unseen.
             self.forget_attributes(node);
         }
-        let opened = Arc::new(File { file: Arc::clone(&file), node, grant });
+        let opened = Arc::new(File { file: Arc::clone(&file), goes_on, node, grant });
         let fh = self.handles.insert(opened);
         let known = self.watched.opened(overlay, fh, &file);
         let flags = match grant {
@@ -191,7 +207,7 @@ impl Files {
     pub fn released(&self, overlay: &Arc<Overlay>, fh: u64) {
         if let Some(file) = self.handles.remove(fh) {
             if overlay.closed(&file.file) {
-                settle_later(overlay);
+                settle_later(overlay, &self.judge);
             }
             self.watched.released(fh);
             let unused = self.modes(file.node).lock().close(file.node, file.grant);
@@ -226,15 +242,15 @@ impl Files {
 
 /// Settles closed files in a thread of its own, a moment later: the next
 /// program may want them first.
-fn settle_later(overlay: &Arc<Overlay>) {
-    let later = Arc::clone(overlay);
+fn settle_later(overlay: &Arc<Overlay>, judge: &Arc<Judge>) {
+    let (later, by) = (Arc::clone(overlay), Arc::clone(judge));
     let settle = move || {
         std::thread::sleep(SETTLE_AFTER);
-        later.settle_closed();
+        by.later(|| later.settle_closed());
     };
     let thread = std::thread::Builder::new().name("settle".to_owned()).spawn(settle);
     if thread.is_err() {
-        overlay.settle_closed();
+        judge.later(|| overlay.settle_closed());
     }
 }
 

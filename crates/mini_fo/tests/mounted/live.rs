@@ -234,6 +234,42 @@ fn a_change_right_after_a_replacement() {
     live.umount();
 }
 
+/// A creation that finds what others have just made in the base is judged as an
+/// opening of it.
+#[test]
+fn a_creation_that_finds_a_file_is_judged() {
+    if crate::user::skipped() {
+        return;
+    }
+    let Some(live) = Live::new("live_base=20") else { return };
+    sh(&live.mnt, "chmod 777 d");
+    let open = |name: &str| {
+        let path = live.mnt.join("d").join(name);
+        File::options().read(true).write(true).create(true).truncate(false).open(path)
+    };
+    sys::as_user(65_534, || {
+        for name in ["secret", "theirs", "sl"] {
+            assert!(!live.mnt.join("d").join(name).exists(), "{name}");
+        }
+    });
+    sh(
+        &live.base,
+        "echo s > d/secret; chmod 600 d/secret; echo t > d/theirs; chmod 666 d/theirs
+         ln -s /etc/mini_fo-nothing d/sl",
+    );
+    sys::as_user(65_534, || {
+        for name in ["secret", "sl"] {
+            let error = open(name).expect_err(name);
+            assert_eq!(error.raw_os_error(), Some(libc::EACCES), "{name}: {error}");
+        }
+        let mut text = String::new();
+        open("theirs").expect("open").read_to_string(&mut text).expect("read");
+        assert_eq!(text, "t\n");
+    });
+    assert!(!live.storage.join("d/secret").exists());
+    live.umount();
+}
+
 #[test]
 fn values_of_the_option() {
     let Some(live) = Live::new("live_base") else { return };

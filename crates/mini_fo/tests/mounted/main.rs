@@ -26,5 +26,7 @@ mod partial;
 mod partial_edges;
 mod programs;
 mod recipes;
+mod rights;
+mod rights_space;
 mod submounts;
 mod user;

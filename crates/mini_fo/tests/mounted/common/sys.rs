@@ -223,3 +223,58 @@ pub fn bind_idmapped(from: &Path, to: &Path, first: u32) -> io::Result<()> {
     move_mount(&tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     Ok(())
 }
+
+/// Runs something as another user, without any capability, in a thread of its
+/// own: the system calls, unlike those of libc, concern the calling thread only.
+pub fn as_user<T: Send>(id: u32, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let call = |number, args: [libc::c_long; 3]| {
+                // SAFETY: numbers only, and a null list of no groups.
+                let result = unsafe { libc::syscall(number, args[0], args[1], args[2]) };
+                assert_eq!(result, 0, "{}", io::Error::last_os_error());
+            };
+            let id = libc::c_long::from(id);
+            call(libc::SYS_setgroups, [0, 0, 0]);
+            call(libc::SYS_setresgid, [id; 3]);
+            call(libc::SYS_setresuid, [id; 3]);
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The flags of a file (`lsattr(1)`).
+pub fn flags(path: &Path) -> io::Result<u32> {
+    let mut flags: u32 = 0;
+    ioctl(path, 0x8008_6601, std::ptr::from_mut(&mut flags).cast()).map(|()| flags)
+}
+
+/// Sets them by `number`, which should be `FS_IOC_SETFLAGS`.
+pub fn set_flags_by(number: u32, path: &Path, flags: u32) -> io::Result<()> {
+    let mut flags = u64::from(flags);
+    ioctl(path, number, std::ptr::from_mut(&mut flags).cast())
+}
+
+/// `FS_IOC_SETFLAGS`.
+pub const SETFLAGS: u32 = 0x4008_6602;
+
+/// An ioctl on what is opened for reading.
+pub fn ioctl(path: &Path, number: u32, argument: *mut libc::c_void) -> io::Result<()> {
+    let file = File::open(path)?;
+    // SAFETY: the caller's argument is at least as large as what the number
+    // says, and lives across the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(number), argument) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// An access control list as the attributes hold it: tag, permissions, id.
+pub fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut out = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        out.extend(tag.to_le_bytes());
+        out.extend(permissions.to_le_bytes());
+        out.extend(id.to_le_bytes());
+    }
+    out
+}
