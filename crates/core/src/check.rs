@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use lost::Lost;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,6 +19,7 @@ use crate::error::{OpenError, Warning};
 use crate::meta::{self, Record};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
+use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, Spot};
 
 /// Feature: there is an index of objects by number.
@@ -25,10 +27,6 @@ pub(crate) const FEATURE_INDEX: &[u8] = b"index";
 
 /// Feature: there are partial files.
 pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
-
-/// An extended attribute of the storage itself, where there are partial files:
-/// a copy of the storage without it has lost theirs.
-pub(crate) const STORAGE_MARK: &[u8] = b"user.mini_fo.storage";
 
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
@@ -47,6 +45,8 @@ pub(crate) struct Layers {
     pub storage: OwnedFd,
     /// Holds the lock on the storage.
     pub lock: OwnedFd,
+    /// How mini_fo's own attributes in it are named.
+    pub own: OwnAttributes,
     /// Device and number of the storage, if it lies inside the base.
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
@@ -71,6 +71,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         check_writable(&options.storage, &storage)?;
     }
     lock(options, &storage, &mut warnings)?;
+    let names = OwnAttributes::of_process(&storage);
     let (base, base_mount) = match sealed {
         Ok(sealed) => (sealed, Some(base_mount)),
         Err(_) => (base_mount, None),
@@ -78,8 +79,8 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let root = meta::load(storage.as_fd())
         .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
     let origin = origin(&base, &base_path)?;
-    let own = same_base(&root.index, &origin);
-    if let Err(recorded) = &own
+    let same = same_base(&root.index, &origin);
+    if let Err(recorded) = &same
         && !options.accept_other_base
     {
         let path = options.storage.clone();
@@ -89,10 +90,11 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
     if !options.write_despite_damage {
-        check_attributes(&options.storage, &storage, &root.index)?;
+        check_attributes(&options.storage, &storage, names, &root.index)?;
     }
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
-    let scanned = scan::scan(&storage, &base, &storage_path, false, &mut warnings);
+    let scanned =
+        scan::scan(&storage, Lost::new(&base, names, false), &storage_path, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
@@ -105,14 +107,19 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     if scanned.leftovers > 0 && !read_only {
-        scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
+        scan::remove_leftovers(
+            &storage,
+            Lost::new(&base, names, false),
+            &storage_path,
+            &mut warnings,
+        );
     }
-    if !read_only && own != Ok(true) {
+    if !read_only && same != Ok(true) {
         match record_origin(&storage, &origin, root.torn_at) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
-            Err(Errno::NOSPC | Errno::DQUOT) if own == Ok(false) && !fresh => {}
+            Err(Errno::NOSPC | Errno::DQUOT) if same == Ok(false) && !fresh => {}
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }
@@ -122,16 +129,22 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         Err(_) => rustix::io::fcntl_dupfd_cloexec(&lock, 0)
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
-    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
+    let own = names;
+    Ok(Layers { base, base_mount, storage, lock, own, hidden, fresh, read_only, warnings })
 }
 
 /// Partial files are told by extended attributes. What has lost them would show
 /// as zeros.
-fn check_attributes(path: &Path, storage: &OwnedFd, root: &meta::Index) -> Result<()> {
+fn check_attributes(
+    path: &Path,
+    storage: &OwnedFd,
+    names: OwnAttributes,
+    root: &meta::Index,
+) -> Result<()> {
     if !root.features().any(|word| word == FEATURE_PARTIAL) {
         return Ok(());
     }
-    match sys::get_xattr(Spot::Fd(storage.as_fd()), STORAGE_MARK, &mut []) {
+    match names.get(Spot::Fd(storage.as_fd()), Own::Storage, &mut []) {
         Err(Errno::NODATA | Errno::OPNOTSUPP) => {
             Err(OpenError::AttributesLost { path: path.to_path_buf() })
         }
@@ -178,8 +191,10 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         }
         Ok(_) => {}
     }
-    check_attributes(&options.storage, &storage, &root.index)?;
-    let scanned = scan::scan(&storage, &base, &storage_path, true, &mut warnings);
+    let names = OwnAttributes::of_process(&storage);
+    check_attributes(&options.storage, &storage, names, &root.index)?;
+    let lost = Lost::new(&base, names, true);
+    let scanned = scan::scan(&storage, lost, &storage_path, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);
         warnings.push(Warning::LeftoversFound { path, count });

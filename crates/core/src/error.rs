@@ -85,7 +85,7 @@ pub enum OpenError {
         recorded: PathBuf,
     },
     /// The storage is a copy that lacks what its files need.
-    #[error("storage {}: it was copied without extended attributes, which tell where data of some of its files is: these would show as zeros; copy it again with attributes (cp -a, rsync -aHX, tar --xattrs), or take it as it is with -o damaged=rw", path.display())]
+    #[error("storage {}: it was copied without extended attributes, which tell where data of some of its files is: these would show as zeros; copy it again with attributes (cp -a, rsync -aHX, tar --xattrs --xattrs-include='*'; as root, if root wrote it), or take it as it is with -o damaged=rw", path.display())]
     AttributesLost {
         /// The storage as given.
         path: PathBuf,

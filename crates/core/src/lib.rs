@@ -12,6 +12,7 @@ mod name;
 mod node;
 mod options;
 mod overlay;
+mod own;
 mod sys;
 mod table;
 mod types;

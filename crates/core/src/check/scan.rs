@@ -77,16 +77,15 @@ struct Sub {
 }
 
 /// Looks at all META files and reports damage, and what is not in the base any
-/// more (`list`: entry by entry). What cannot be read is a warning. Nothing is
+/// more (`lost` says how). What cannot be read is a warning. Nothing is
 /// written.
 pub(super) fn scan(
     root: &OwnedFd,
-    base: &OwnedFd,
+    lost: Lost<'_>,
     path: &Path,
-    list: bool,
     warnings: &mut Vec<Warning>,
 ) -> Scanned {
-    let (task, mut empty, lost) = (Task::Look, true, Lost::new(base, list));
+    let (task, mut empty) = (Task::Look, true);
     let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut empty) {
         let path = path.to_path_buf();
@@ -102,13 +101,13 @@ pub(super) fn scan(
 /// Removes unfinished work, once it is known that the storage may be written.
 pub(super) fn remove_leftovers(
     root: &OwnedFd,
-    base: &OwnedFd,
+    lost: Lost<'_>,
     path: &Path,
     warnings: &mut Vec<Warning>,
 ) {
     // What cannot be read has been reported by the first walk.
     let mut unreported = Vec::new();
-    let (task, warned, lost) = (Task::Clean, &mut unreported, Lost::new(base, false));
+    let (task, warned) = (Task::Clean, &mut unreported);
     let mut scan = Scan { root, lost, path, task, warnings: warned, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut true) {
         tracing::warn!("unfinished work of a crash is not removed: {errno}");

@@ -13,6 +13,7 @@ use super::{Overlay, find};
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::node::Node;
+use crate::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, NodeId, SetAttr, SetTime};
 
@@ -104,7 +105,7 @@ impl Overlay {
         self.root_dir.open_journal()?;
         let (from, to) = (Spot::Fd(self.base.as_fd()), Spot::Fd(self.storage.as_fd()));
         // The access ACL is part of the mode, which stays the storage's own.
-        let skip = |name: &[u8]| name == b"system.posix_acl_access";
+        let skip = |name: &[u8]| name == b"system.posix_acl_access" || is_reserved_xattr(name);
         sys::copy_xattrs(from, to, skip, |_, _| {})?;
         let at = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         sys::set_times(to, at(base.stx_atime), at(base.stx_mtime))?;

@@ -8,11 +8,12 @@ use rustix::io::Errno;
 
 use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::{can_be_kept, cannot_hold};
-use super::partial::{MARK, Need, Plan};
+use super::partial::{Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{self, Kept, Record};
-use crate::name::{META_NAME, is_reserved_xattr, temp_name};
+use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
+use crate::own::{Own, is_reserved_xattr};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
 
@@ -200,7 +201,7 @@ impl Overlay {
             Plan::Empty => {}
             Plan::Copy => self.copy_data(source.at, fd, source.stat)?,
             Plan::Leave(_) if self.partials.clones() && clone_data(source.at, fd)? => {}
-            Plan::Leave(mark) => match sys::set_xattr(to, MARK, &mark.encode(), 0) {
+            Plan::Leave(mark) => match self.own.set(to, Own::Partial, &mark.encode()) {
                 Ok(()) => {
                     contents = Contents::Partial;
                     rustix::fs::ftruncate(fd, size)?;

@@ -47,7 +47,7 @@ impl Overlay {
             return;
         }
         if sys::stat_fd(object).is_ok_and(|stat| stat.stx_nlink == 0)
-            && let Ok(Some(mark)) = read_mark(Spot::Fd(object.as_fd()))
+            && let Ok(Some(mark)) = read_mark(self.own, Spot::Fd(object.as_fd()))
         {
             self.drop_map(mark.map);
         }
