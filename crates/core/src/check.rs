@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod lost;
+mod marks;
 mod scan;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +12,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use lost::Lost;
+use marks::Marks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,7 +21,7 @@ use crate::error::{OpenError, Warning};
 use crate::meta::{self, Record};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
-use crate::own::{Own, OwnAttributes};
+use crate::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
 /// Feature: there is an index of objects by number.
@@ -70,14 +72,15 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if !options.read_only {
         check_writable(&options.storage, &storage)?;
     }
+    storage::check(&options.storage, &storage)?;
     lock(options, &storage, &mut warnings)?;
     let names = OwnAttributes::of_process(&storage);
     let (base, base_mount) = match sealed {
         Ok(sealed) => (sealed, Some(base_mount)),
         Err(_) => (base_mount, None),
     };
-    let root = meta::load(storage.as_fd())
-        .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
+    let root = storage::load_meta(&storage_path, &storage)?;
+    storage::check_index(&storage_path, &storage)?;
     let origin = origin(&base, &base_path)?;
     let same = same_base(&root.index, &origin);
     if let Err(recorded) = &same
@@ -89,12 +92,14 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if is_replaced(&root.index, &origin) {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
-    if !options.write_despite_damage {
-        check_attributes(&options.storage, &storage, names, &root.index)?;
-    }
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
-    let scanned =
-        scan::scan(&storage, Lost::new(&base, names, false), &storage_path, &mut warnings);
+    let marks = Marks::of(&storage, names, &root.index);
+    if marks != Marks::Lost || !options.write_despite_damage {
+        let mode = storage::mode(&options.storage, &storage)?;
+        marks::check(&options.storage, marks, mode, !read_only)?;
+    }
+    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    let scanned = walk.look(false, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
@@ -106,13 +111,16 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     }
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
+    if options.read_only {
+        storage::tell_if_open(&options.storage, &storage)?;
+    } else {
+        storage::close(&options.storage, &storage, &scanned, &mut warnings)?;
+    }
+    if marks == Marks::Old {
+        marks::take_over(&options.storage, &storage, |step| walk.take_over(step))?;
+    }
     if scanned.leftovers > 0 && !read_only {
-        scan::remove_leftovers(
-            &storage,
-            Lost::new(&base, names, false),
-            &storage_path,
-            &mut warnings,
-        );
+        walk.remove_leftovers(&mut warnings);
     }
     if !read_only && same != Ok(true) {
         match record_origin(&storage, &origin, root.torn_at) {
@@ -131,25 +139,6 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     };
     let own = names;
     Ok(Layers { base, base_mount, storage, lock, own, hidden, fresh, read_only, warnings })
-}
-
-/// Partial files are told by extended attributes. What has lost them would show
-/// as zeros.
-fn check_attributes(
-    path: &Path,
-    storage: &OwnedFd,
-    names: OwnAttributes,
-    root: &meta::Index,
-) -> Result<()> {
-    if !root.features().any(|word| word == FEATURE_PARTIAL) {
-        return Ok(());
-    }
-    match names.get(Spot::Fd(storage.as_fd()), Own::Storage, &mut []) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => {
-            Err(OpenError::AttributesLost { path: path.to_path_buf() })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Reports what this version does not know; whether there is any.
@@ -178,8 +167,9 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     // What is mounted in the base is not a part of it.
     let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
-    let root = meta::load(storage.as_fd())
-        .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
+    storage::check_owner(&options.storage, &storage)?;
+    let root = storage::load_meta(&storage_path, &storage)?;
+    storage::check_index(&storage_path, &storage)?;
     let origin = origin(&base, &base_path)?;
     match same_base(&root.index, &origin) {
         Err(recorded) => {
@@ -191,10 +181,17 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         }
         Ok(_) => {}
     }
-    let names = OwnAttributes::of_process(&storage);
-    check_attributes(&options.storage, &storage, names, &root.index)?;
-    let lost = Lost::new(&base, names, true);
-    let scanned = scan::scan(&storage, lost, &storage_path, &mut warnings);
+    let (path, mode) = (options.storage.clone(), storage::mode(&options.storage, &storage)?);
+    let mut names = OwnAttributes::of_process(&storage);
+    match Marks::of(&storage, names, &root.index) {
+        Marks::Old if !storage::is_open(mode) => names = OwnAttributes::User,
+        marks => marks::check(&path, marks, mode, true)?,
+    }
+    if storage::is_open(mode) && !storage::is_empty(&path, &storage)? {
+        warnings.push(Warning::StorageOpen { path, mode });
+    }
+    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    let scanned = walk.look(true, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);
         warnings.push(Warning::LeftoversFound { path, count });

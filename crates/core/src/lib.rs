@@ -15,6 +15,7 @@ mod overlay;
 mod own;
 mod sys;
 mod table;
+mod trust;
 mod types;
 
 pub use check::examine;
@@ -22,4 +23,5 @@ pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, OpenOptions};
 pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook, Version};
+pub use trust::Foreign;
 pub use types::*;

@@ -12,7 +12,7 @@ mod record;
 mod tests;
 
 pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
-pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
+pub use journal::{Loaded, append_to, load, look, open_for_append, rewrite, sync};
 pub use kept::Kept;
 pub use parse::{Line, parse_line, parse_time};
 pub use record::{Record, SharedRecord, time_text};

@@ -9,10 +9,13 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lost::{BaseDir, Lost, Shows};
+use super::marks::{self, Step};
 use crate::error::Warning;
-use crate::meta::{self, Loaded};
+use crate::meta::{self, Index, Loaded};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
+use crate::own::OwnAttributes;
 use crate::sys::{self, each_entry};
+use crate::trust::{Foreign, Unusable};
 
 /// Damaged lines that are listed one by one.
 const LISTED: u64 = 100;
@@ -30,6 +33,17 @@ pub(super) struct Scanned {
     pub leftovers: u64,
     /// Entries that the base has not any more, and that were not listed.
     pub lost: u64,
+    /// Some directory has a META, or unfinished work.
+    pub has_meta: bool,
+}
+
+/// A storage to walk over, and the base it is compared with.
+pub(super) struct Walk<'a> {
+    pub root: &'a OwnedFd,
+    pub base: &'a OwnedFd,
+    /// Path of the storage.
+    pub path: &'a Path,
+    pub names: OwnAttributes,
 }
 
 struct Scan<'a> {
@@ -40,6 +54,9 @@ struct Scan<'a> {
     warnings: &'a mut Vec<Warning>,
     damages: u64,
     leftovers: u64,
+    has_meta: bool,
+    /// META files that do not count.
+    foreign: u64,
 }
 
 /// What a walk is for.
@@ -49,6 +66,8 @@ enum Task {
     Look,
     /// To remove unfinished work.
     Clean,
+    /// To take over marks of an earlier version.
+    Marks(Step),
 }
 
 /// A directory on the way down: its name, the subdirectories still to visit,
@@ -76,45 +95,57 @@ struct Sub {
     shows: Shows,
 }
 
-/// Looks at all META files and reports damage, and what is not in the base any
-/// more (`lost` says how). What cannot be read is a warning. Nothing is
-/// written.
-pub(super) fn scan(
-    root: &OwnedFd,
-    lost: Lost<'_>,
-    path: &Path,
-    warnings: &mut Vec<Warning>,
-) -> Scanned {
-    let (task, mut empty) = (Task::Look, true);
-    let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0 };
-    if let Err(errno) = scan.walk(&mut empty) {
-        let path = path.to_path_buf();
-        scan.warnings.push(Warning::Unchecked { path, errno });
+impl Walk<'_> {
+    /// Looks at all META files and reports damage, and what is not in the base any
+    /// more (`list`: entry by entry). What cannot be read is a warning. Nothing is
+    /// written.
+    pub fn look(&self, list: bool, warnings: &mut Vec<Warning>) -> Scanned {
+        let mut empty = true;
+        let mut scan = self.start(Task::Look, list, warnings);
+        if let Err(errno) = scan.walk(&mut empty) {
+            let path = self.path.to_path_buf();
+            scan.warnings.push(Warning::Unchecked { path, errno });
+        }
+        let Scan { damages, leftovers, has_meta, foreign, .. } = scan;
+        let lost = scan.lost.unlisted;
+        if damages > LISTED {
+            warnings.push(Warning::MoreDamage { count: damages - LISTED });
+        }
+        if foreign > LISTED {
+            warnings.push(Warning::MoreForeign { count: foreign - LISTED });
+        }
+        Scanned { damaged: damages > 0, empty, leftovers, lost, has_meta }
     }
-    let (damages, leftovers, lost) = (scan.damages, scan.leftovers, scan.lost.unlisted);
-    if damages > LISTED {
-        warnings.push(Warning::MoreDamage { count: damages - LISTED });
-    }
-    Scanned { damaged: damages > 0, empty, leftovers, lost }
-}
 
-/// Removes unfinished work, once it is known that the storage may be written.
-pub(super) fn remove_leftovers(
-    root: &OwnedFd,
-    lost: Lost<'_>,
-    path: &Path,
-    warnings: &mut Vec<Warning>,
-) {
-    // What cannot be read has been reported by the first walk.
-    let mut unreported = Vec::new();
-    let (task, warned) = (Task::Clean, &mut unreported);
-    let mut scan = Scan { root, lost, path, task, warnings: warned, damages: 0, leftovers: 0 };
-    if let Err(errno) = scan.walk(&mut true) {
-        tracing::warn!("unfinished work of a crash is not removed: {errno}");
+    /// Removes unfinished work, once it is known that the storage may be written.
+    pub fn remove_leftovers(&self, warnings: &mut Vec<Warning>) {
+        // What cannot be read has been reported by the first walk.
+        let mut unreported = Vec::new();
+        let mut scan = self.start(Task::Clean, false, &mut unreported);
+        if let Err(errno) = scan.walk(&mut true) {
+            tracing::warn!("unfinished work of a crash is not removed: {errno}");
+        }
+        let count = scan.leftovers;
+        if count > 0 {
+            warnings.push(Warning::Leftovers { count });
+        }
     }
-    let count = scan.leftovers;
-    if count > 0 {
-        warnings.push(Warning::Leftovers { count });
+
+    /// A step of taking over marks; all of it, or an error.
+    pub fn take_over(&self, step: Step) -> Result<(), Errno> {
+        let mut unread = Vec::new();
+        self.start(Task::Marks(step), false, &mut unread).walk(&mut true)?;
+        match unread.first() {
+            Some(Warning::Unchecked { errno, .. }) => Err(*errno),
+            _ => Ok(()),
+        }
+    }
+
+    fn start<'w>(&'w self, task: Task, list: bool, warnings: &'w mut Vec<Warning>) -> Scan<'w> {
+        let lost = Lost::new(self.base, self.names, list);
+        let (root, path) = (self.root, self.path);
+        let (damages, leftovers, foreign) = (0, 0, 0);
+        Scan { root, lost, path, task, warnings, damages, leftovers, has_meta: false, foreign }
     }
 }
 
@@ -210,7 +241,7 @@ impl Scan<'_> {
                     *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
                         subdirs.push(name.to_vec());
-                    } else if self.lost.list {
+                    } else if self.lost.list || matches!(self.task, Task::Marks(_)) {
                         others.push((name.to_vec(), entry.kind));
                     }
                 }
@@ -218,17 +249,31 @@ impl Scan<'_> {
             true
         })?;
         let mut loaded = Loaded::default();
+        self.has_meta |= has_meta || !leftovers.is_empty();
+        let path = self.full_path(above, name);
         if has_meta && self.task == Task::Look {
-            loaded = meta::load(dir)?;
-            self.report(&loaded, base, &self.full_path(above, name));
+            match meta::look(dir) {
+                Ok(found) => loaded = found,
+                Err(Unusable::Failed(errno)) => return Err(errno),
+                Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
+            }
+            self.report(&loaded, base, &path);
         }
         for leftover in leftovers {
-            if self.task == Task::Look || remove_leftover(dir, &leftover).is_ok() {
-                self.leftovers += 1;
+            let done = match self.task {
+                Task::Look => true,
+                Task::Clean => remove_leftover(dir, &leftover).is_ok(),
+                Task::Marks(_) => false,
+            };
+            self.leftovers += u64::from(done);
+        }
+        if let Task::Marks(step) = self.task {
+            for (name, _) in others.iter().filter(|(_, kind)| matches!(*kind, 0 | libc::S_IFREG)) {
+                marks::take_over_one(dir, name, step)?;
             }
+            return Ok(below(subdirs, &loaded.index));
         }
         let index = &loaded.index;
-        let path = self.full_path(above, name);
         for (name, kind) in &others {
             if matches!(*kind, 0 | libc::S_IFREG) {
                 self.lost.data(dir, name, &path, self.warnings);
@@ -242,12 +287,15 @@ impl Scan<'_> {
                 }
             }
         }
-        let shows = |name: &[u8]| match index.redirect(name) {
-            Some(path) => Shows::Path(path.into()),
-            None if index.hides(name) || is_reserved(name) => Shows::Nothing,
-            None => Shows::Same,
-        };
-        Ok(subdirs.into_iter().map(|name| Sub { shows: shows(&name), name }).collect())
+        Ok(below(subdirs, index))
+    }
+
+    fn foreign(&mut self, foreign: Foreign, dir: &Path) {
+        self.foreign += 1;
+        if self.foreign <= LISTED {
+            let path = dir.join(META_NAME);
+            self.warnings.push(Warning::Foreign { path, foreign });
+        }
     }
 
     fn report(&mut self, loaded: &Loaded, base: &BaseDir, dir: &Path) {
@@ -282,6 +330,16 @@ impl Scan<'_> {
         }
         path
     }
+}
+
+/// The subdirectories that META speaks of by `index`.
+fn below(names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
+    let shows = |name: &[u8]| match index.redirect(name) {
+        Some(path) => Shows::Path(path.into()),
+        None if index.hides(name) || is_reserved(name) => Shows::Nothing,
+        None => Shows::Same,
+    };
+    names.into_iter().map(|name| Sub { shows: shows(&name), name }).collect()
 }
 
 /// Unfinished copies are files, or directories that hold META at most.

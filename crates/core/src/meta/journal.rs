@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::{Index, Line, Record, parse_line};
 use crate::name::{META_NAME, temp_name};
+use crate::trust::{self, Unusable};
 
 /// Longest line that is read or written, in bytes. The path of a redirect may
 /// be far beyond `PATH_MAX`, and each of its bytes written as four.
@@ -52,24 +53,46 @@ pub struct Loaded {
 /// Reads META of a storage directory. No file means no records.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`; what is in the file is never an error.
+/// As `open(2)` and `read(2)`; EIO: it does not count, because others may have
+/// written it (as if it were not there, whiteouts would be gone), which the log
+/// tells. What is in the file is never an error.
 pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
+    look(dir).map_err(|unusable| match unusable {
+        Unusable::Failed(errno) => errno,
+        Unusable::Foreign(foreign) => {
+            tracing::error!("META of a storage directory does not count: {foreign}");
+            Errno::IO
+        }
+    })
+}
+
+/// As [`load`], and says why META does not count.
+///
+/// # Errors
+/// As [`load`].
+pub fn look(dir: BorrowedFd<'_>) -> Result<Loaded, Unusable> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
-        Err(Errno::LOOP | Errno::NXIO) => return Ok(not_a_file()),
+        Err(Errno::LOOP | Errno::NXIO) => {
+            let stat = rustix::fs::statat(dir, META_NAME, AtFlags::SYMLINK_NOFOLLOW)?;
+            return not_a_file(&stat);
+        }
         other => other?,
     };
     let stat = rustix::fs::fstat(&fd)?;
     if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Ok(not_a_file());
+        return not_a_file(&stat);
     }
-    read_lines(BufReader::with_capacity(64 * 1024, File::from(fd)))
+    trust::check(&stat, true).map_err(Unusable::Foreign)?;
+    Ok(read_lines(BufReader::with_capacity(64 * 1024, File::from(fd)))?)
 }
 
-fn not_a_file() -> Loaded {
+/// Damage, if it is at least of this user's making.
+fn not_a_file(stat: &Stat) -> Result<Loaded, Unusable> {
+    trust::check_owner(stat).map_err(Unusable::Foreign)?;
     let damage = Damage { line: 0, reason: "it is not a regular file" };
-    Loaded { damage: vec![damage], damages: 1, ..Loaded::default() }
+    Ok(Loaded { damage: vec![damage], damages: 1, ..Loaded::default() })
 }
 
 fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
@@ -136,7 +159,8 @@ fn skip_line(reader: &mut impl BufRead) -> Result<Option<u64>, Errno> {
 /// Opens META for [`append_to`], making it if need be.
 ///
 /// # Errors
-/// As `open(2)`; EIO for what is not a regular file and keeps no records.
+/// As `open(2)`; EIO for what is not a regular file and keeps no records, or
+/// does not count.
 pub fn open_for_append(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW;
     let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -151,6 +175,7 @@ pub fn open_for_append(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
         Ok(fd) => {
             let stat = rustix::fs::fstat(&fd)?;
             let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+            trust::check_opened(&fd, META_NAME, true)?;
             if regular { Ok(fd) } else { Err(Errno::IO) }
         }
         Err(errno) => Err(errno),
@@ -245,7 +270,7 @@ fn fill(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// As `fsync(2)`.
 pub fn sync(dir: BorrowedFd<'_>) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno),

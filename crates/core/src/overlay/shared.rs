@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, Statx};
 use rustix::io::Errno;
 
@@ -22,6 +22,7 @@ use crate::meta::{AccessTable, Kept, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
+use crate::trust;
 use crate::types::{NodeId, SetTime, Timestamp};
 
 /// The index of copied-up shared objects, with a META of its own.
@@ -69,7 +70,7 @@ impl SharedIndex {
     /// Opens the index, if there is one.
     pub fn open(storage: BorrowedFd<'_>) -> Result<SharedIndex> {
         let dir = match sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? {
-            Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd))?)),
+            Some(fd) => Some(index_dir(fd)?),
             None => None,
         };
         let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
@@ -115,7 +116,7 @@ impl Overlay {
         let fd = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
-        let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd))?);
+        let dir = index_dir(fd)?;
         dir.meta.write().set_accesses(self.shared.accesses());
         *self.shared.dir.lock() = Some(Arc::clone(&dir));
         Ok(dir)
@@ -293,6 +294,12 @@ impl Overlay {
         node.set_indexed(false);
         Ok(())
     }
+}
+
+/// The index, opened. EIO: others may have changed what is in it.
+fn index_dir(fd: OwnedFd) -> Result<Arc<Dir>> {
+    trust::check_opened(&fd, INDEX_NAME, false)?;
+    Ok(Arc::new(Dir::new(NodeId(0), None, Some(fd))?))
 }
 
 fn log_failure(done: Result<()>) {
