@@ -131,14 +131,16 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }
-    let lock = storage;
-    let storage = match sys::clone_with_access_times(lock.as_fd(), options.access_times) {
-        Ok(clone) => clone,
-        Err(_) => rustix::io::fcntl_dupfd_cloexec(&lock, 0)
-            .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
-    };
-    let own = names;
+    let (lock, own) = (storage, names);
+    let storage = with_access_times(&lock, options)?;
     Ok(Layers { base, base_mount, storage, lock, own, hidden, fresh, read_only, warnings })
+}
+
+/// The storage, by a private clone of its mount where the process may make one.
+fn with_access_times(storage: &OwnedFd, options: &OpenOptions) -> Result<OwnedFd> {
+    sys::clone_with_access_times(storage.as_fd(), options.access_times)
+        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(storage, 0))
+        .map_err(|errno| io(&options.storage, "cannot be opened again", errno))
 }
 
 /// Reports what this version does not know; whether there is any.

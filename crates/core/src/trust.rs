@@ -10,8 +10,10 @@
 use std::fmt;
 
 use rustix::fd::AsFd;
-use rustix::fs::Stat;
+use rustix::fs::Statx;
 use rustix::io::Errno;
+
+use crate::sys;
 
 /// Why a file of mini_fo's own does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +25,14 @@ pub struct Foreign {
     /// Its permission bits.
     pub mode: u32,
     /// How many names it has.
-    pub names: u64,
+    pub names: u32,
 }
 
 impl Foreign {
     /// What makes something with these attributes foreign, if it is.
-    fn of(stat: &Stat) -> Foreign {
-        let (user, owner, names) = (user(), stat.st_uid, stat.st_nlink.into());
-        Foreign { user, owner, mode: stat.st_mode & 0o7777, names }
+    fn of(stat: &Statx) -> Foreign {
+        let mode = u32::from(stat.stx_mode) & 0o7777;
+        Foreign { user: user(), owner: stat.stx_uid, mode, names: stat.stx_nlink }
     }
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn user() -> u32 {
 
 /// Whether something counts with these attributes; `alone`: it must not have a
 /// second name.
-pub(crate) fn check(stat: &Stat, alone: bool) -> Result<(), Foreign> {
+pub(crate) fn check(stat: &Statx, alone: bool) -> Result<(), Foreign> {
     let foreign = Foreign::of(stat);
     // With an ACL the bits of the group are the most that it allows anybody. No
     // name: META was written anew since it was opened.
@@ -80,7 +82,7 @@ pub(crate) fn check(stat: &Stat, alone: bool) -> Result<(), Foreign> {
 }
 
 /// Whether something, of which no more is used, is at least this user's.
-pub(crate) fn check_owner(stat: &Stat) -> Result<(), Foreign> {
+pub(crate) fn check_owner(stat: &Statx) -> Result<(), Foreign> {
     let foreign = Foreign::of(stat);
     if foreign.owner == foreign.user { Ok(()) } else { Err(foreign) }
 }
@@ -88,7 +90,7 @@ pub(crate) fn check_owner(stat: &Stat) -> Result<(), Foreign> {
 /// As [`check`], of an opened file. EIO: it does not
 /// count, which the log tells.
 pub(crate) fn check_opened(fd: impl AsFd, what: &str, alone: bool) -> Result<(), Errno> {
-    check(&rustix::fs::fstat(fd)?, alone).map_err(|foreign| {
+    check(&sys::stat_fd(fd)?, alone).map_err(|foreign| {
         tracing::error!("{what} in the storage does not count: {foreign}");
         Errno::IO
     })

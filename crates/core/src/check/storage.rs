@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, Stat, StatVfsMountFlags};
+use rustix::fs::{Mode, StatVfsMountFlags, Statx};
 
 use super::scan::Scanned;
 use super::{Result, io};
@@ -27,11 +27,11 @@ pub(super) fn is_open(mode: u32) -> bool {
 
 /// The permission bits of the storage's root.
 pub(super) fn mode(path: &Path, storage: &OwnedFd) -> Result<u32> {
-    Ok(stat(path, storage)?.st_mode & 0o7777)
+    Ok(u32::from(stat(path, storage)?.stx_mode) & 0o7777)
 }
 
-fn stat(path: &Path, storage: &OwnedFd) -> Result<Stat> {
-    rustix::fs::fstat(storage).map_err(|errno| io(path, "cannot be examined", errno))
+fn stat(path: &Path, storage: &OwnedFd) -> Result<Statx> {
+    sys::stat_fd(storage).map_err(|errno| io(path, "cannot be examined", errno))
 }
 
 /// Refuses a storage of another user, and one into which others could have put
@@ -59,7 +59,7 @@ pub(super) fn tell_if_open(path: &Path, storage: &OwnedFd) -> Result<()> {
 
 /// Refuses a storage that belongs to another user.
 pub(super) fn check_owner(path: &Path, storage: &OwnedFd) -> Result<()> {
-    let (owner, user) = (stat(path, storage)?.st_uid, trust::user());
+    let (owner, user) = (stat(path, storage)?.stx_uid, trust::user());
     if owner == user {
         return Ok(());
     }
@@ -74,7 +74,7 @@ pub(super) fn check_index(path: &Path, storage: &OwnedFd) -> Result<()> {
     let Some(index) = opened.map_err(failed)? else {
         return Ok(());
     };
-    trust::check(&rustix::fs::fstat(&index).map_err(failed)?, false)
+    trust::check(&sys::stat_fd(&index).map_err(failed)?, false)
         .map_err(|foreign| OpenError::Foreign { path: path.clone(), foreign })?;
     load_meta(&path, &index).map(drop)
 }

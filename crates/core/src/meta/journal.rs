@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::{Index, Line, Record, parse_line};
 use crate::name::{META_NAME, temp_name};
+use crate::sys::{self, Spot};
 use crate::trust::{self, Unusable};
 
 /// Longest line that is read or written, in bytes. The path of a redirect may
@@ -75,13 +76,13 @@ pub fn look(dir: BorrowedFd<'_>) -> Result<Loaded, Unusable> {
     let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
         Err(Errno::LOOP | Errno::NXIO) => {
-            let stat = rustix::fs::statat(dir, META_NAME, AtFlags::SYMLINK_NOFOLLOW)?;
+            let stat = sys::stat(Spot::At(dir, META_NAME.as_bytes()))?;
             return not_a_file(&stat);
         }
         other => other?,
     };
-    let stat = rustix::fs::fstat(&fd)?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+    let stat = sys::stat_fd(&fd)?;
+    if !rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()).is_file() {
         return not_a_file(&stat);
     }
     trust::check(&stat, true).map_err(Unusable::Foreign)?;
@@ -89,7 +90,7 @@ pub fn look(dir: BorrowedFd<'_>) -> Result<Loaded, Unusable> {
 }
 
 /// Damage, if it is at least of this user's making.
-fn not_a_file(stat: &Stat) -> Result<Loaded, Unusable> {
+fn not_a_file(stat: &Statx) -> Result<Loaded, Unusable> {
     trust::check_owner(stat).map_err(Unusable::Foreign)?;
     let damage = Damage { line: 0, reason: "it is not a regular file" };
     Ok(Loaded { damage: vec![damage], damages: 1, ..Loaded::default() })

@@ -284,6 +284,9 @@ fn marks_of_an_earlier_version_are_taken_over() {
     }
     sh(&storage, "chattr +i big || true");
     assert_eq!((count("trusted"), count("user")), (0, all));
+    // What a first try left that a crash cut short.
+    let stale = storage.join("home/sub/new");
+    sys::set_xattr(&stale, "trusted.mini_fo.partial", b"1").expect("setxattr");
     // Others could have written them.
     layers.set_mode(0o755);
     for extra in [&[][..], &["-o", "ro"], &["-o", "damaged=rw"]] {
@@ -297,6 +300,7 @@ fn marks_of_an_earlier_version_are_taken_over() {
     sh(&layers.at("mnt"), whole);
     layers.umount();
     assert_eq!((count("trusted"), count("user")), (all, 0));
+    assert!(sys::get_xattr(&stale, "trusted.mini_fo.partial").is_err());
     layers.check().ok();
     layers.mount();
     sh(&layers.at("mnt"), whole);
