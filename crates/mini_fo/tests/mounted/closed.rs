@@ -430,3 +430,26 @@ fn a_storage_of_an_ordinary_user() {
         said.fails(STORAGE, &["extended attributes", "as root"]);
     }
 }
+
+#[test]
+fn a_map_of_another_user_does_not_count() {
+    let Some(mut layers) = Layers::new() else { return };
+    sh(&layers.at("base"), "head -c 5000000 /dev/zero | tr '\\0' x > huge");
+    layers.try_mount(&["-o", "blocks_from=4096"]).ok();
+    sh(&layers.at("mnt"), "printf y | dd of=huge conv=notrunc 2>/dev/null");
+    layers.umount();
+    let maps = format!("{META}_index/p*");
+    if sh(&layers.at("storage"), &format!("ls {maps} 2>/dev/null || true")).is_empty() {
+        return skip("no partial files here");
+    }
+    for (spoil, mend) in [("chown 65534", "chown 0"), ("chmod o+w", "chmod o-w")] {
+        sh(&layers.at("storage"), &format!("{spoil} {maps}"));
+        layers.mount();
+        let error = fs::read(layers.at("mnt/huge")).expect_err("read");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        layers.umount();
+        sh(&layers.at("storage"), &format!("{mend} {maps}"));
+    }
+    layers.mount();
+    sh(&layers.at("mnt"), "test \"$(head -c 3 huge)\" = yxx; test $(stat -c %s huge) = 5000000");
+}
