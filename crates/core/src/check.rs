@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod lost;
+mod marks;
 mod scan;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod unfinished;
@@ -11,6 +13,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use marks::Marks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,6 +22,7 @@ use crate::error::{OpenError, Warning};
 use crate::meta::{self, Firm, Journal, Record};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
+use crate::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
 /// Feature: there is an index of objects by number.
@@ -26,10 +30,6 @@ pub(crate) const FEATURE_INDEX: &[u8] = b"index";
 
 /// Feature: there are partial files.
 pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
-
-/// An extended attribute of the storage itself, where there are partial files:
-/// a copy of the storage without it has lost theirs.
-pub(crate) const STORAGE_MARK: &[u8] = b"user.mini_fo.storage";
 
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
@@ -48,6 +48,8 @@ pub(crate) struct Layers {
     pub storage: OwnedFd,
     /// Holds the lock on the storage.
     pub lock: OwnedFd,
+    /// How mini_fo's own attributes in it are named.
+    pub own: OwnAttributes,
     /// Device and number of the storage, if it lies inside the base.
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
@@ -73,16 +75,18 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if !options.read_only {
         check_writable(&options.storage, &storage)?;
     }
+    storage::check(&options.storage, &storage)?;
     lock(options, &storage, &mut warnings)?;
+    let names = OwnAttributes::of_process(&storage);
     let (base, base_mount) = match sealed {
         Ok(sealed) => (sealed, Some(base_mount)),
         Err(_) => (base_mount, None),
     };
-    let root = meta::load(storage.as_fd())
-        .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
+    let root = storage::load_meta(&storage_path, &storage)?;
+    storage::check_index(&storage_path, &storage)?;
     let origin = origin(&base, &base_path)?;
-    let own = same_base(&root.index, &origin);
-    if let Err(recorded) = &own
+    let same = same_base(&root.index, &origin);
+    if let Err(recorded) = &same
         && !options.accept_other_base
     {
         let path = options.storage.clone();
@@ -91,11 +95,14 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if is_replaced(&root.index, &origin) {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
-    if !options.write_despite_damage {
-        check_attributes(&options.storage, &storage, &root.index)?;
-    }
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
-    let scanned = scan::scan(&storage, &base, &storage_path, false, &mut warnings);
+    let marks = Marks::of(&storage, names, &root.index);
+    if marks != Marks::Lost || !options.write_despite_damage {
+        let mode = storage::mode(&options.storage, &storage)?;
+        marks::check(&options.storage, marks, mode, !read_only)?;
+    }
+    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    let scanned = walk.look(false, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
@@ -107,40 +114,37 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     }
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
-    if scanned.leftovers > 0 && !read_only {
-        scan::remove_leftovers(&storage, &base, &storage_path, &scanned, &mut warnings);
+    if options.read_only {
+        storage::tell_if_open(&options.storage, &storage)?;
+    } else {
+        storage::close(&options.storage, &storage, &scanned, &mut warnings)?;
     }
-    if !read_only && own != Ok(true) {
+    if marks == Marks::Old {
+        marks::take_over(&options.storage, &storage, |step| walk.take_over(step))?;
+    }
+    if scanned.leftovers > 0 && !read_only {
+        walk.remove_leftovers(&scanned, &mut warnings);
+    }
+    if !read_only && same != Ok(true) {
         match record_origin(&storage, &origin) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
-            Err(Errno::NOSPC | Errno::DQUOT) if own == Ok(false) && !fresh => {}
+            Err(Errno::NOSPC | Errno::DQUOT) if same == Ok(false) && !fresh => {}
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }
-    let lock = storage;
-    let storage = match sys::clone_with_access_times(lock.as_fd(), options.access_times) {
-        Ok(clone) => clone,
-        Err(_) => rustix::io::fcntl_dupfd_cloexec(&lock, 0)
-            .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
-    };
     let decided = if read_only { scanned.decided } else { Vec::new() };
-    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, decided, warnings })
+    let (lock, own) = (storage, names);
+    let storage = with_access_times(&lock, options)?;
+    Ok(Layers { base, base_mount, storage, lock, own, hidden, fresh, read_only, decided, warnings })
 }
 
-/// Partial files are told by extended attributes. What has lost them would show
-/// as zeros.
-fn check_attributes(path: &Path, storage: &OwnedFd, root: &meta::Index) -> Result<()> {
-    if !root.features().any(|word| word == FEATURE_PARTIAL) {
-        return Ok(());
-    }
-    match sys::get_xattr(Spot::Fd(storage.as_fd()), STORAGE_MARK, &mut []) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => {
-            Err(OpenError::AttributesLost { path: path.to_path_buf() })
-        }
-        _ => Ok(()),
-    }
+/// The storage, by a private clone of its mount where the process may make one.
+fn with_access_times(storage: &OwnedFd, options: &OpenOptions) -> Result<OwnedFd> {
+    sys::clone_with_access_times(storage.as_fd(), options.access_times)
+        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(storage, 0))
+        .map_err(|errno| io(&options.storage, "cannot be opened again", errno))
 }
 
 /// Reports what this version does not know; whether there is any.
@@ -169,8 +173,9 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     // What is mounted in the base is not a part of it.
     let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
-    let root = meta::load(storage.as_fd())
-        .map_err(|errno| io(&options.storage, "cannot read META", errno))?;
+    storage::check_owner(&options.storage, &storage)?;
+    let root = storage::load_meta(&storage_path, &storage)?;
+    storage::check_index(&storage_path, &storage)?;
     let origin = origin(&base, &base_path)?;
     match same_base(&root.index, &origin) {
         Err(recorded) => {
@@ -182,8 +187,17 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         }
         Ok(_) => {}
     }
-    check_attributes(&options.storage, &storage, &root.index)?;
-    let scanned = scan::scan(&storage, &base, &storage_path, true, &mut warnings);
+    let (path, mode) = (options.storage.clone(), storage::mode(&options.storage, &storage)?);
+    let mut names = OwnAttributes::of_process(&storage);
+    match Marks::of(&storage, names, &root.index) {
+        Marks::Old if !storage::is_open(mode) => names = OwnAttributes::User,
+        marks => marks::check(&path, marks, mode, true)?,
+    }
+    if storage::is_open(mode) && !storage::is_empty(&path, &storage)? {
+        warnings.push(Warning::StorageOpen { path, mode });
+    }
+    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    let scanned = walk.look(true, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);
         warnings.push(Warning::LeftoversFound { path, count });

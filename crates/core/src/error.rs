@@ -1,12 +1,17 @@
 //! Why a tree cannot be shown, and what was odd about one that can.
 #![forbid(unsafe_code)]
 
+mod class;
+
 use std::path::PathBuf;
 
 use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::name::META_NAME;
+use crate::trust::Foreign;
+
+pub use class::ErrorClass;
 
 /// Why an overlay cannot be opened. Messages name the path and the way out.
 #[derive(Debug, Error)]
@@ -85,8 +90,64 @@ pub enum OpenError {
         recorded: PathBuf,
     },
     /// The storage is a copy that lacks what its files need.
-    #[error("storage {}: it was copied without extended attributes, which tell where data of some of its files is: these would show as zeros; copy it again with attributes (cp -a, rsync -aHX, tar --xattrs), or take it as it is with -o damaged=rw", path.display())]
+    #[error("storage {}: it was copied without extended attributes, which tell where data of some of its files is: these would show as zeros; copy it again with attributes (cp -a, rsync -aHX, tar --xattrs --xattrs-include='*'; as root, if root wrote it), or take it as it is with -o damaged=rw", path.display())]
     AttributesLost {
+        /// The storage as given.
+        path: PathBuf,
+    },
+    /// The storage is another user's.
+    #[error("storage {}: it belongs to user {owner}, who could change what it says, and user {user} mounts it; mount it as user {owner}, choose another storage, or, if you trust all that it holds, make it yours (as root) with: chown -hR {user} {}", path.display(), path.display())]
+    StorageForeign {
+        /// The storage as given.
+        path: PathBuf,
+        /// Who has it.
+        owner: u32,
+        /// Who asks.
+        user: u32,
+    },
+    /// Others could have put into the storage what it holds.
+    #[error("storage {}: others may write in it (mode {mode:04o}), and it is not empty; if you trust all that it holds, close it with: chmod 700 {}", path.display(), path.display())]
+    StorageWritable {
+        /// The storage as given.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others can enter a directory that is most likely no storage.
+    #[error("storage {}: it is not empty and there is no META in it, so it may be something else than a storage, and others can enter it (mode {mode:04o}); choose another one, or close it with: chmod 700 {}", path.display(), path.display())]
+    StorageUnknown {
+        /// The storage as given.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The storage's file system keeps no permissions.
+    #[error("storage {}: its file system lets everybody write there and cannot be told otherwise (mode {mode:04o}); mount that with umask=077, or choose another storage", path.display())]
+    StorageUnclosable {
+        /// The storage as given.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file of mini_fo's own does not count, without which nothing can be shown.
+    #[error("{}: {foreign}, so that it does not count; if you trust it, make it yours with chown, close it with chmod 600 (a directory: 700) and copy it if it has several names", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        foreign: Foreign,
+    },
+    /// The marks are of an earlier version, and others could have written them.
+    #[error("storage {}: the marks that tell where data of some of its files is were written by an earlier version, and others, who can enter it (mode {mode:04o}), could have changed them; if you trust them, close it with: chmod 700 {}", path.display(), path.display())]
+    OldMarksOpen {
+        /// The storage as given.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The marks are of an earlier version.
+    #[error("storage {}: the marks that tell where data of some of its files is were written by an earlier version; mount it once for writing, which renews them", path.display())]
+    OldMarks {
         /// The storage as given.
         path: PathBuf,
     },
@@ -132,47 +193,6 @@ pub enum OpenError {
     },
 }
 
-/// What an [`OpenError`] is about, for exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The base.
-    Base,
-    /// The storage.
-    Storage,
-    /// The storage is used by another mount.
-    InUse,
-    /// The storage belongs to another base.
-    OtherBase,
-    /// Base, storage and mount point lie inside each other.
-    Nested,
-    /// Something else.
-    Other,
-}
-
-impl OpenError {
-    /// What the error is about.
-    #[must_use]
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            OpenError::BaseMissing { .. }
-            | OpenError::BaseNotDirectory { .. }
-            | OpenError::BaseUnreadable { .. } => ErrorClass::Base,
-            OpenError::StorageMissing { .. }
-            | OpenError::StorageNotDirectory { .. }
-            | OpenError::StorageNotWritable { .. }
-            | OpenError::StorageReadOnly { .. }
-            | OpenError::AttributesLost { .. } => ErrorClass::Storage,
-            OpenError::StorageInUse { .. } => ErrorClass::InUse,
-            OpenError::OtherBase { .. } => ErrorClass::OtherBase,
-            OpenError::SameDirectory { .. }
-            | OpenError::BaseInsideStorage { .. }
-            | OpenError::MountpointInsideStorage { .. }
-            | OpenError::MountpointInsideBase { .. } => ErrorClass::Nested,
-            OpenError::Io { .. } => ErrorClass::Other,
-        }
-    }
-}
-
 /// What was odd about a storage or a base that can be used all the same.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -186,6 +206,36 @@ pub enum Warning {
         line: u64,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// META of a directory does not count.
+    #[error("{}: {foreign}, so that it does not count, and its directory gives I/O errors; if you trust it, make it yours with chown, close it with chmod 600, and copy it if it has several names", path.display())]
+    Foreign {
+        /// The META file.
+        path: PathBuf,
+        /// Why.
+        foreign: Foreign,
+    },
+    /// More of them than are worth listing.
+    #[error("{count} more META files that do not count")]
+    MoreForeign {
+        /// How many.
+        count: u64,
+    },
+    /// Others can enter the storage.
+    #[error("{}: others can enter it (mode {mode:04o}); close it with: chmod 700 {}", path.display(), path.display())]
+    StorageOpen {
+        /// The storage.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Others can read in the storage, and it cannot be closed.
+    #[error("storage {}: its file system cannot close it to others (mode {mode:04o}): they can read there what the base closes to them; mount that with umask=077", path.display())]
+    StorageReadable {
+        /// The storage.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// META ends in half a line, as a crash leaves it.
     #[error("{}: its last line is unfinished (a crash while it was written) and does not count", path.display())]

@@ -14,8 +14,10 @@ mod name;
 mod node;
 mod options;
 mod overlay;
+mod own;
 mod sys;
 mod table;
+mod trust;
 mod types;
 
 pub use check::examine;
@@ -24,4 +26,5 @@ pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, OpenOptions};
 pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook, Version};
 pub use sys::{Rights, as_them, with_rights};
+pub use trust::Foreign;
 pub use types::*;

@@ -16,6 +16,6 @@ mod tests;
 pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
 pub use journal::{Firm, Journal, rewrite, sync};
 pub use kept::Kept;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, look};
 pub use parse::{Line, parse_line, parse_time};
 pub use record::{Loss, Record, SharedRecord, time_text};

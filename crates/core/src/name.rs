@@ -56,12 +56,6 @@ pub fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(META_NAME.as_bytes())
 }
 
-/// An extended attribute that belongs to mini_fo and is never shown.
-#[must_use]
-pub fn is_reserved_xattr(name: &[u8]) -> bool {
-    name.starts_with(b"user.mini_fo.")
-}
-
 /// The directory of a path without a leading slash; empty for the root.
 pub(crate) fn parent(path: &[u8]) -> &[u8] {
     let slash = path.iter().rposition(|byte| *byte == b'/');

@@ -42,6 +42,7 @@ use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
+use crate::own::OwnAttributes;
 use crate::sys::{self, Result};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
@@ -74,6 +75,8 @@ pub struct Overlay {
     _base_mount: Option<OwnedFd>,
     storage: OwnedFd,
     _lock: OwnedFd,
+    /// How mini_fo's own attributes in the storage are named.
+    own: OwnAttributes,
     /// A base directory that is not shown: the storage itself, (dev, ino).
     hidden: Option<(u64, u64)>,
     table: Table,
@@ -148,6 +151,7 @@ impl Overlay {
             _base_mount: base_mount,
             storage,
             _lock: layers.lock,
+            own: layers.own,
             hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(dir_limit()),

@@ -226,7 +226,9 @@ entries that were never in the base count as gone.
 
 const MOUNT_NOTES: &str = r".SH NOTES
 The storage may not be changed by others while it is mounted, and the base only
-with \fBlive_base\fR.
+with \fBlive_base\fR. The storage must belong to who mounts it; a mount for
+writing closes it to others (mode 0700), for who owns a directory of the tree
+owns its copy there.
 .PP
 Mounts of root are open to all users, and owners and modes are checked by the
 kernel. Mounts of other users are open to themselves alone, unless

@@ -11,6 +11,7 @@ use crate::error::Warning;
 use crate::meta::Index;
 use crate::name::{file_name, parent};
 use crate::overlay::read_mark;
+use crate::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
 /// Redirects that lead nowhere are listed up to this number also where only a
@@ -109,6 +110,8 @@ fn is_gone(errno: Errno) -> bool {
 /// Collects what is lost.
 pub(super) struct Lost<'a> {
     pub base: &'a OwnedFd,
+    /// How the marks of partial files are named.
+    names: OwnAttributes,
     /// Every entry is listed; else most are only counted.
     pub list: bool,
     /// Entries that were found and not listed.
@@ -118,8 +121,8 @@ pub(super) struct Lost<'a> {
 }
 
 impl<'a> Lost<'a> {
-    pub fn new(base: &'a OwnedFd, list: bool) -> Lost<'a> {
-        Lost { base, list, unlisted: 0, looks: 0, redirects: 0 }
+    pub fn new(base: &'a OwnedFd, names: OwnAttributes, list: bool) -> Lost<'a> {
+        Lost { base, names, list, unlisted: 0, looks: 0, redirects: 0 }
     }
 
     fn found(&mut self, warnings: &mut Vec<Warning>, warning: Warning) {
@@ -131,13 +134,7 @@ impl<'a> Lost<'a> {
     }
 
     /// Compares META of the storage directory `dir` with the base.
-    pub fn meta(
-        &mut self,
-        index: &Index,
-        own: &BaseDir,
-        dir: &Path,
-        warnings: &mut Vec<Warning>,
-    ) {
+    pub fn meta(&mut self, index: &Index, own: &BaseDir, dir: &Path, warnings: &mut Vec<Warning>) {
         for (name, target) in index.redirects() {
             if !open_path(self.base, target).is_err_and(is_gone) {
                 continue;
@@ -174,7 +171,7 @@ impl<'a> Lost<'a> {
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
-        let Ok(Some(mark)) = read_mark(Spot::At(storage, name)) else { return };
+        let Ok(Some(mark)) = read_mark(self.names, Spot::At(storage, name)) else { return };
         let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
             sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path))).map(|stat| mark.is_of(&stat))
         });

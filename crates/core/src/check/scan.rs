@@ -9,12 +9,15 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lost::{BaseDir, Lost, Shows};
+use super::marks::{self, Step};
 use super::unfinished::{self, Losses};
 use crate::dirs::decide;
 use crate::error::Warning;
-use crate::meta::{self, Loaded, Record};
+use crate::meta::{self, Index, Loaded, Record};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
+use crate::own::OwnAttributes;
 use crate::sys::{self, each_entry};
+use crate::trust::{Foreign, Unusable};
 
 /// Damaged lines that are listed one by one.
 const LISTED: u64 = 100;
@@ -32,11 +35,22 @@ pub(super) struct Scanned {
     pub leftovers: u64,
     /// Entries that the base has not any more, and that were not listed.
     pub lost: u64,
+    /// Some directory has a META, or unfinished work.
+    pub has_meta: bool,
     /// What META of the index has to be told of names that a crash has left
     /// undecided.
     pub decided: Vec<Record>,
     /// Objects of the index that no name leads to.
     pub orphans: Vec<Vec<u8>>,
+}
+
+/// A storage to walk over, and the base it is compared with.
+pub(super) struct Walk<'a> {
+    pub root: &'a OwnedFd,
+    pub base: &'a OwnedFd,
+    /// Path of the storage.
+    pub path: &'a Path,
+    pub names: OwnAttributes,
 }
 
 struct Scan<'a> {
@@ -48,6 +62,9 @@ struct Scan<'a> {
     damages: u64,
     leftovers: u64,
     losses: Losses,
+    has_meta: bool,
+    /// META files that do not count.
+    foreign: u64,
 }
 
 /// What a walk is for.
@@ -57,6 +74,8 @@ enum Task {
     Look,
     /// To remove unfinished work.
     Clean,
+    /// To take over marks of an earlier version.
+    Marks(Step),
 }
 
 /// A directory on the way down: its name, the subdirectories still to visit,
@@ -84,55 +103,69 @@ struct Sub {
     shows: Shows,
 }
 
-/// Looks at all META files and reports damage, and what is not in the base any
-/// more (`list`: entry by entry). What cannot be read is a warning. Nothing is
-/// written.
-pub(super) fn scan(
-    root: &OwnedFd,
-    base: &OwnedFd,
-    path: &Path,
-    list: bool,
-    warnings: &mut Vec<Warning>,
-) -> Scanned {
-    let (task, mut empty, lost) = (Task::Look, true, Lost::new(base, list));
-    let losses = Losses::of(root.as_fd());
-    let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0, losses };
-    let walked = scan.walk(&mut empty).and_then(|()| scan.losses.orphans(root.as_fd()));
-    let orphans = walked.unwrap_or_else(|errno| {
-        let path = path.to_path_buf();
-        scan.warnings.push(Warning::Unchecked { path, errno });
-        Vec::new()
-    });
-    let (damages, lost, decided) = (scan.damages, scan.lost.unlisted, scan.losses.records);
-    let leftovers = scan.leftovers + (decided.len() + orphans.len()) as u64;
-    if damages > LISTED {
-        warnings.push(Warning::MoreDamage { count: damages - LISTED });
+impl Walk<'_> {
+    /// Looks at all META files and reports damage, and what is not in the base any
+    /// more (`list`: entry by entry). What cannot be read is a warning. Nothing is
+    /// written.
+    pub fn look(&self, list: bool, warnings: &mut Vec<Warning>) -> Scanned {
+        let mut empty = true;
+        let mut scan = self.start(Task::Look, list, warnings);
+        let walked = scan.walk(&mut empty).and_then(|()| scan.losses.orphans(self.root.as_fd()));
+        let orphans = walked.unwrap_or_else(|errno| {
+            let path = self.path.to_path_buf();
+            scan.warnings.push(Warning::Unchecked { path, errno });
+            Vec::new()
+        });
+        let Scan { damages, leftovers, has_meta, foreign, .. } = scan;
+        let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
+        let leftovers = leftovers + (decided.len() + orphans.len()) as u64;
+        if damages > LISTED {
+            warnings.push(Warning::MoreDamage { count: damages - LISTED });
+        }
+        if foreign > LISTED {
+            warnings.push(Warning::MoreForeign { count: foreign - LISTED });
+        }
+        Scanned { damaged: damages > 0, empty, leftovers, lost, has_meta, decided, orphans }
     }
-    Scanned { damaged: damages > 0, empty, leftovers, lost, decided, orphans }
-}
 
-/// Removes unfinished work, once it is known that the storage may be written.
-pub(super) fn remove_leftovers(
-    root: &OwnedFd,
-    base: &OwnedFd,
-    path: &Path,
-    scanned: &Scanned,
-    warnings: &mut Vec<Warning>,
-) {
-    if let Err(errno) = unfinished::finish(root.as_fd(), &scanned.decided, &scanned.orphans) {
-        tracing::warn!("unfinished work of a crash is left in the index: {errno}");
+    /// Removes unfinished work, once it is known that the storage may be written.
+    pub fn remove_leftovers(&self, scanned: &Scanned, warnings: &mut Vec<Warning>) {
+        let (decided, orphans) = (&scanned.decided, &scanned.orphans);
+        if let Err(errno) = unfinished::finish(self.root.as_fd(), decided, orphans) {
+            tracing::warn!("unfinished work of a crash is left in the index: {errno}");
+        }
+        // What cannot be read has been reported by the first walk.
+        let mut unreported = Vec::new();
+        let mut scan = self.start(Task::Clean, false, &mut unreported);
+        if let Err(errno) = scan.walk(&mut true) {
+            tracing::warn!("unfinished work of a crash is not removed: {errno}");
+        }
+        let count = scan.leftovers;
+        if count > 0 {
+            warnings.push(Warning::Leftovers { count });
+        }
     }
-    // What cannot be read has been reported by the first walk.
-    let mut unreported = Vec::new();
-    let (task, warned, lost) = (Task::Clean, &mut unreported, Lost::new(base, false));
-    let (damages, leftovers, losses) = (0, 0, Losses::default());
-    let mut scan = Scan { root, lost, path, task, warnings: warned, damages, leftovers, losses };
-    if let Err(errno) = scan.walk(&mut true) {
-        tracing::warn!("unfinished work of a crash is not removed: {errno}");
+
+    /// A step of taking over marks; all of it, or an error.
+    pub fn take_over(&self, step: Step) -> Result<(), Errno> {
+        let mut unread = Vec::new();
+        self.start(Task::Marks(step), false, &mut unread).walk(&mut true)?;
+        match unread.first() {
+            Some(Warning::Unchecked { errno, .. }) => Err(*errno),
+            _ => Ok(()),
+        }
     }
-    let count = scan.leftovers;
-    if count > 0 {
-        warnings.push(Warning::Leftovers { count });
+
+    fn start<'w>(&'w self, task: Task, list: bool, warnings: &'w mut Vec<Warning>) -> Scan<'w> {
+        let lost = Lost::new(self.base, self.names, list);
+        let (root, path) = (self.root, self.path);
+        let (damages, leftovers, foreign) = (0, 0, 0);
+        let losses = match task {
+            Task::Look => Losses::of(root.as_fd()),
+            Task::Clean | Task::Marks(_) => Losses::default(),
+        };
+        let has_meta = false;
+        Scan { root, lost, path, task, warnings, damages, leftovers, losses, has_meta, foreign }
     }
 }
 
@@ -228,7 +261,7 @@ impl Scan<'_> {
                     *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
                         subdirs.push(name.to_vec());
-                    } else if self.lost.list {
+                    } else if self.lost.list || matches!(self.task, Task::Marks(_)) {
                         others.push((name.to_vec(), entry.kind));
                     }
                 }
@@ -236,24 +269,39 @@ impl Scan<'_> {
             true
         })?;
         let mut loaded = Loaded::default();
-        match self.task {
-            Task::Look if has_meta => {
-                loaded = meta::load(dir)?;
-                self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
-                decide(dir, &mut loaded.index)?;
-                self.report(&loaded, base, &self.full_path(above, name));
+        self.has_meta |= has_meta || !leftovers.is_empty();
+        let path = self.full_path(above, name);
+        if has_meta && self.task == Task::Clean {
+            unfinished::settle(dir)?;
+        }
+        if has_meta && self.task == Task::Look {
+            match meta::look(dir) {
+                Ok(found) => {
+                    loaded = found;
+                    self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
+                    decide(dir, &mut loaded.index)?;
+                }
+                Err(Unusable::Failed(errno)) => return Err(errno),
+                Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
             }
-            Task::Clean if has_meta => unfinished::settle(dir)?,
-            _ => {}
+            self.report(&loaded, base, &path);
         }
         self.losses.visit(dir, &loaded.index)?;
         for leftover in leftovers {
-            if self.task == Task::Look || remove_leftover(dir, &leftover).is_ok() {
-                self.leftovers += 1;
+            let done = match self.task {
+                Task::Look => true,
+                Task::Clean => remove_leftover(dir, &leftover).is_ok(),
+                Task::Marks(_) => false,
+            };
+            self.leftovers += u64::from(done);
+        }
+        if let Task::Marks(step) = self.task {
+            for (name, _) in others.iter().filter(|(_, kind)| matches!(*kind, 0 | libc::S_IFREG)) {
+                marks::take_over_one(dir, name, step)?;
             }
+            return Ok(below(subdirs, &loaded.index));
         }
         let index = &loaded.index;
-        let path = self.full_path(above, name);
         for (name, kind) in &others {
             if matches!(*kind, 0 | libc::S_IFREG) {
                 self.lost.data(dir, name, &path, self.warnings);
@@ -267,12 +315,15 @@ impl Scan<'_> {
                 }
             }
         }
-        let shows = |name: &[u8]| match index.redirect(name) {
-            Some(path) => Shows::Path(path.into()),
-            None if index.hides(name) || is_reserved(name) => Shows::Nothing,
-            None => Shows::Same,
-        };
-        Ok(subdirs.into_iter().map(|name| Sub { shows: shows(&name), name }).collect())
+        Ok(below(subdirs, index))
+    }
+
+    fn foreign(&mut self, foreign: Foreign, dir: &Path) {
+        self.foreign += 1;
+        if self.foreign <= LISTED {
+            let path = dir.join(META_NAME);
+            self.warnings.push(Warning::Foreign { path, foreign });
+        }
     }
 
     fn report(&mut self, loaded: &Loaded, base: &BaseDir, dir: &Path) {
@@ -307,6 +358,16 @@ impl Scan<'_> {
         }
         path
     }
+}
+
+/// The subdirectories that META speaks of by `index`.
+fn below(names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
+    let shows = |name: &[u8]| match index.redirect(name) {
+        Some(path) => Shows::Path(path.into()),
+        None if index.hides(name) || is_reserved(name) => Shows::Nothing,
+        None => Shows::Same,
+    };
+    names.into_iter().map(|name| Sub { shows: shows(&name), name }).collect()
 }
 
 /// Unfinished copies are files, or directories that hold META at most.

@@ -21,7 +21,7 @@ impl Drop for Mounted {
 
 /// A tmpfs of 64 KiB; `None` where we may not mount.
 fn small(at: &Path) -> Option<Mounted> {
-    let args = ["-t", "tmpfs", "-o", "size=64k", "tmpfs"];
+    let args = ["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"];
     let mounted = Command::new("mount").args(args).arg(at).output();
     if mounted.is_ok_and(|mounted| mounted.status.success()) {
         return Some(Mounted(at.to_path_buf()));

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{Index, Record, tail};
 use crate::name::{META_NAME, temp_name};
+use crate::trust;
 
 /// Longest line that is read or written, in bytes. The path of a redirect may
 /// be far beyond `PATH_MAX`, and each of its bytes written as four.
@@ -58,7 +59,8 @@ impl Journal {
     /// left of it. `torn_at`: see [`super::Loaded`].
     ///
     /// # Errors
-    /// As `open(2)`; EIO for what is not a regular file and keeps no records.
+    /// As `open(2)`; EIO for what is not a regular file and keeps no records, or
+    /// what others may have written.
     pub fn open(dir: BorrowedFd<'_>, torn_at: Option<u64>, firm: Firm) -> Result<Journal, Errno> {
         let (fd, size, made) = open_file(dir)?;
         let mut journal = Journal {
@@ -231,6 +233,7 @@ fn open_file(dir: BorrowedFd<'_>) -> Result<(OwnedFd, u64, bool), Errno> {
             let stat = rustix::fs::fstat(&fd)?;
             let size = u64::try_from(stat.st_size).map_err(|_| Errno::IO)?;
             let regular = FileType::from_raw_mode(stat.st_mode).is_file();
+            trust::check_opened(&fd, META_NAME, true)?;
             if regular { Ok((fd, size, false)) } else { Err(Errno::IO) }
         }
         Err(errno) => Err(errno),

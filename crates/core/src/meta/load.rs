@@ -6,12 +6,14 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use std::os::unix::fs::FileExt;
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::journal::LINE_MAX;
 use super::{Index, Line, parse_line, tail};
 use crate::name::META_NAME;
+use crate::sys::{self, Spot};
+use crate::trust::{self, Unusable};
 
 /// Damaged lines of one file that are told one by one: rubbish must not fill
 /// the memory.
@@ -55,21 +57,41 @@ pub struct Loaded {
 /// Reads META of a storage directory. No file means no records.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`; what is in the file is never an error.
+/// As `open(2)` and `read(2)`; EIO: it does not count, because others may have
+/// written it (as if it were not there, whiteouts would be gone), which the log
+/// tells. What is in the file is never an error.
 pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
+    look(dir).map_err(|unusable| match unusable {
+        Unusable::Failed(errno) => errno,
+        Unusable::Foreign(foreign) => {
+            tracing::error!("META of a storage directory does not count: {foreign}");
+            Errno::IO
+        }
+    })
+}
+
+/// As [`load`], and says why META does not count.
+///
+/// # Errors
+/// As [`load`].
+pub fn look(dir: BorrowedFd<'_>) -> Result<Loaded, Unusable> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
-        Err(Errno::LOOP | Errno::NXIO) => return Ok(not_a_file()),
+        Err(Errno::LOOP | Errno::NXIO) => {
+            let stat = sys::stat(Spot::At(dir, META_NAME.as_bytes()))?;
+            return not_a_file(&stat);
+        }
         other => other?,
     };
-    let stat = rustix::fs::fstat(&fd)?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Ok(not_a_file());
+    let stat = sys::stat_fd(&fd)?;
+    if !rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()).is_file() {
+        return not_a_file(&stat);
     }
+    trust::check(&stat, true).map_err(Unusable::Foreign)?;
     let file = File::from(fd);
-    let Some(missing) = tail::missing(&file, stat.st_size as u64)? else {
-        return read_lines(BufReader::with_capacity(64 * 1024, file));
+    let Some(missing) = tail::missing(&file, stat.stx_size)? else {
+        return Ok(read_lines(BufReader::with_capacity(64 * 1024, file))?);
     };
     // What the device has not, read as if it had.
     let (from, to) = (missing.from, missing.from + missing.bytes.len() as u64);
@@ -78,6 +100,13 @@ pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
     let mut loaded = read_lines(BufReader::with_capacity(64 * 1024, whole))?;
     loaded.completed = true;
     Ok(loaded)
+}
+
+/// Damage, if it is at least of this user's making.
+fn not_a_file(stat: &Statx) -> Result<Loaded, Unusable> {
+    trust::check_owner(stat).map_err(Unusable::Foreign)?;
+    let damage = Damage { line: 0, reason: "it is not a regular file" };
+    Ok(Loaded { damage: vec![damage], damages: 1, ..Loaded::default() })
 }
 
 /// A file from some byte on.
@@ -92,11 +121,6 @@ impl Read for ReadFrom<'_> {
         self.at += read as u64;
         Ok(read)
     }
-}
-
-fn not_a_file() -> Loaded {
-    let damage = Damage { line: 0, reason: "it is not a regular file" };
-    Loaded { damage: vec![damage], damages: 1, ..Loaded::default() }
 }
 
 fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {

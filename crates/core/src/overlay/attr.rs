@@ -15,6 +15,7 @@ use crate::acl;
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::node::Node;
+use crate::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, NodeId, SetAttr, SetTime};
 
@@ -107,7 +108,7 @@ impl Overlay {
         self.root_dir.open_journal()?;
         let (from, to) = (Spot::Fd(self.base.as_fd()), Spot::Fd(self.storage.as_fd()));
         // The access ACL is part of the mode, which stays the storage's own.
-        let skip = |name: &[u8]| name == acl::ACCESS;
+        let skip = |name: &[u8]| name == acl::ACCESS || is_reserved_xattr(name);
         // That of the directory in which the storage was made.
         drop_lists(to, &[acl::DEFAULT])?;
         sys::copy_xattrs(from, to, skip, |_, _| {})?;
@@ -189,9 +190,9 @@ impl Overlay {
         self.root_dir.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
         *self.root_owner.lock() = owner;
         // Moves the ctime, as the change would. That stands already.
-        let moved = self.root_mtime().and_then(|mtime| {
-            sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(mtime))
-        });
+        let moved = self
+            .root_mtime()
+            .and_then(|mtime| sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(mtime)));
         if let Err(errno) = moved {
             tracing::warn!("the root does not show when it was changed: {errno}");
         }

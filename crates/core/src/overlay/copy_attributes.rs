@@ -7,7 +7,7 @@ use super::find;
 use super::kept::{can_be_kept, cannot_hold};
 use crate::acl;
 use crate::meta::Kept;
-use crate::name::is_reserved_xattr;
+use crate::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot};
 use crate::types::SetTime;
 

@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use super::copy_attributes::copy_attributes;
 use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::cannot_hold;
-use super::partial::{CAPABILITY, MARK, Need, Plan};
+use super::partial::{CAPABILITY, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::meta::{Firm, Journal, Kept, Record};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
+use crate::own::Own;
 use crate::sys::{self, Result, Spot};
 use crate::types::Timestamp;
 
@@ -210,7 +211,7 @@ impl Overlay {
             Plan::Empty => {}
             Plan::Copy => self.copy_data(source.at, fd, source.stat)?,
             Plan::Leave(_) if self.partials.clones() && clone_data(source.at, fd)? => {}
-            Plan::Leave(mark) => match sys::set_xattr(to, MARK, &mark.encode(), 0) {
+            Plan::Leave(mark) => match self.own.set(to, Own::Partial, &mark.encode()) {
                 Ok(()) => {
                     contents = Contents::Partial;
                     rustix::fs::ftruncate(fd, size)?;

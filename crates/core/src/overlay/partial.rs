@@ -23,16 +23,16 @@ use rustix::io::Errno;
 
 use super::file::OpenFile;
 use super::{Overlay, copy_up};
-use crate::check::{FEATURE_PARTIAL, STORAGE_MARK};
+use crate::check::FEATURE_PARTIAL;
 use crate::meta::{Index, Record};
 use crate::name::{file_name, parent};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
+use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, NodeId};
 
 pub(super) use file::PartialFile;
-pub(super) use mark::MARK;
 pub(crate) use mark::Mark;
 
 // File systems that keep extended attributes with the inode, know holes, and
@@ -212,7 +212,7 @@ impl Overlay {
             return Ok(());
         }
         let _lock = self.root_dir.mutate.lock();
-        let mark = |dir: BorrowedFd<'_>| sys::set_xattr(Spot::Fd(dir), STORAGE_MARK, b"1", 0);
+        let mark = |dir: BorrowedFd<'_>| self.own.set(Spot::Fd(dir), Own::Storage, b"1");
         self.root_dir.unseen(mark, |()| Vec::new())?;
         if self.ordering == copy_up::Ordering::Sync {
             // META must not be there without it: the storage would be refused.
@@ -244,7 +244,7 @@ impl Overlay {
             Contents::Whole => Ok(false),
             Contents::Partial => Ok(true),
             Contents::Unknown => {
-                let partial = self.at(node, |spot, _| match read_mark(spot) {
+                let partial = self.at(node, |spot, _| match read_mark(self.own, spot) {
                     Err(Errno::ACCESS) if self.is_closed(spot) => Ok(false),
                     mark => Ok(mark?.is_some()),
                 })?;
@@ -267,7 +267,7 @@ impl Overlay {
     /// all the same.
     pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) {
         if self.is_partial(node) == Ok(true)
-            && let Ok(Some(mark)) = self.at(node, |spot, _| read_mark(spot))
+            && let Ok(Some(mark)) = self.at(node, |spot, _| read_mark(self.own, spot))
         {
             attr.blocks = attr.blocks.max(mark.blocks.min(attr.size.div_ceil(512)));
         }
@@ -305,7 +305,7 @@ impl Overlay {
         if let Some(known) = self.partials.open(node.id) {
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
-        let Some(mark) = read_mark(Spot::Fd(storage.as_fd()))? else {
+        let Some(mark) = read_mark(self.own, Spot::Fd(storage.as_fd()))? else {
             node.set_contents(Contents::Whole);
             return Ok(None);
         };
@@ -342,9 +342,9 @@ impl Overlay {
 }
 
 /// The mark of a storage file. EIO: it cannot be read.
-pub(crate) fn read_mark(spot: Spot<'_>) -> Result<Option<Mark>> {
+pub(crate) fn read_mark(names: OwnAttributes, spot: Spot<'_>) -> Result<Option<Mark>> {
     let mut value = [0; MARK_MAX];
-    let len = match sys::get_xattr(spot, MARK, &mut value) {
+    let len = match names.get(spot, Own::Partial, &mut value) {
         Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
         other => other?,
     };

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, Statx};
 use rustix::io::Errno;
 
@@ -23,6 +23,7 @@ use crate::meta::{AccessTable, Kept, Loss, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
+use crate::trust;
 use crate::types::{NodeId, SetTime, Timestamp};
 
 /// The index of copied-up shared objects, with a META of its own.
@@ -70,7 +71,7 @@ impl SharedIndex {
     /// Opens the index, if there is one.
     pub fn open(storage: BorrowedFd<'_>, durability: &Arc<Durability>) -> Result<SharedIndex> {
         let dir = match sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? {
-            Some(fd) => Some(Arc::new(Dir::new(NodeId(0), None, Some(fd), durability)?)),
+            Some(fd) => Some(index_dir(fd, durability)?),
             None => None,
         };
         let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
@@ -124,7 +125,7 @@ impl Overlay {
         let fd = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
-        let dir = Arc::new(Dir::new(NodeId(0), None, Some(fd), &self.durability)?);
+        let dir = index_dir(fd, &self.durability)?;
         dir.meta.write().set_accesses(self.shared.accesses());
         *self.shared.dir.lock() = Some(Arc::clone(&dir));
         Ok(dir)
@@ -350,6 +351,12 @@ impl Drop for Losing {
             self.index.append_late(vec![Record::Loss(Loss { decided: true, ..loss })]);
         }
     }
+}
+
+/// The index, opened. EIO: others may have changed what is in it.
+fn index_dir(fd: OwnedFd, durability: &Arc<Durability>) -> Result<Arc<Dir>> {
+    trust::check_opened(&fd, INDEX_NAME, false)?;
+    Ok(Arc::new(Dir::new(NodeId(0), None, Some(fd), durability)?))
 }
 
 fn log_failure(done: Result<()>) {

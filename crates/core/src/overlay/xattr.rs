@@ -8,8 +8,8 @@ use super::Overlay;
 use super::kept::{can_be_kept, cannot_hold};
 use super::partial::{CAPABILITY, Need};
 use crate::meta::Record;
-use crate::name::is_reserved_xattr;
 use crate::node::Node;
+use crate::own::is_reserved_xattr;
 use crate::sys::{self, Result};
 use crate::types::NodeId;
 

@@ -8,7 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const RESERVED: &[u8] = b"META_dAfFgHE39ktF3HD2sr";
-const MARK: &str = "user.mini_fo.partial";
+/// The attribute that marks a partial file.
+fn mark_name() -> &'static str {
+    let root = rustix::process::geteuid().is_root();
+    if root { "trusted.mini_fo.partial" } else { "user.mini_fo.partial" }
+}
 const CREATED: u64 = 1 << 62;
 
 /// What is shown at one path.
@@ -150,7 +154,7 @@ fn object(path: &Path, stat: &std::fs::Metadata, dirs: &Dirs<'_>) -> Object {
 fn content(path: &Path, dirs: &Dirs<'_>) -> Vec<u8> {
     let mut content = std::fs::read(path).unwrap();
     let mut mark = vec![0u8; 4096];
-    let Ok(len) = rustix::fs::lgetxattr(path, MARK, &mut mark[..]) else { return content };
+    let Ok(len) = rustix::fs::lgetxattr(path, mark_name(), &mut mark[..]) else { return content };
     let fields: Vec<&[u8]> = mark[..len].splitn(6, |byte| *byte == b' ').collect();
     let [b"1", id, size, _, _, source] = fields[..] else { panic!("{path:?}: {mark:?}") };
     let source = OsStr::from_bytes(source.strip_prefix(b"/").unwrap());
@@ -185,7 +189,7 @@ pub fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let len = rustix::fs::llistxattr(path, &mut list[..]).unwrap();
     list[..len]
         .split(|byte| *byte == 0)
-        .filter(|name| *name != MARK.as_bytes())
+        .filter(|name| *name != mark_name().as_bytes())
         .filter(|name| name.starts_with(b"user.") || name.starts_with(b"trusted."))
         .map(|name| {
             let mut value = vec![0u8; 4096];

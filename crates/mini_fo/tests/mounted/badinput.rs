@@ -94,7 +94,7 @@ fn a_full_storage() {
     let full = s.work.dir("full");
     sh(
         &s.work.0,
-        "mount -t tmpfs -o size=64k none full; mkdir full/empty; dd if=/dev/zero of=full/x 2>/dev/null || true",
+        "mount -t tmpfs -o size=64k,mode=700 none full; mkdir full/empty; dd if=/dev/zero of=full/x 2>/dev/null || true",
     );
     // An empty storage on a full device is of no use to anybody.
     let empty = full.join("empty");

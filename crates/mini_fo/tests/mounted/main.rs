@@ -7,6 +7,7 @@ mod badinput;
 mod base_safety;
 mod check;
 mod cli;
+mod closed;
 mod copyup;
 mod defects;
 mod dirs;

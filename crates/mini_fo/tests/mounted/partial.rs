@@ -10,10 +10,13 @@ use rustix::fs::FallocateFlags;
 
 use crate::cli::daemon;
 use crate::common::{
-    BaseKind, Scene, StorageKind, WorkDir, engine_is_product, mini_fo, run, sh, skip, sys,
+    BaseKind, Scene, StorageKind, WorkDir, engine_is_product, is_root, mini_fo, run, sh, skip, sys,
 };
 
-const MARK: &str = "user.mini_fo.partial";
+/// The attribute that marks a partial file.
+fn mark() -> &'static str {
+    if is_root() { "trusted.mini_fo.partial" } else { "user.mini_fo.partial" }
+}
 const SIZE: usize = 3 << 20;
 
 pub fn bytes() -> Vec<u8> {
@@ -50,7 +53,7 @@ fn space(scene: &Scene, name: &str) -> u64 {
 }
 
 pub fn is_partial(scene: &Scene, name: &str) -> bool {
-    sys::get_xattr(&scene.storage.join(name), MARK).is_ok()
+    sys::get_xattr(&scene.storage.join(name), mark()).is_ok()
 }
 
 fn maps(scene: &Scene) -> usize {
@@ -90,7 +93,7 @@ fn new_attributes_and_names_copy_no_data() {
             assert_eq!((stat.mode() & 0o7777, stat.nlink()), (0o600, 2));
             assert!(stat.blocks() >= blocks, "programs take it for sparse");
             assert_eq!(sys::xattrs(&s.at(name)), [(b"user.own".to_vec(), b"v".to_vec())]);
-            assert_eq!(sys::get_xattr(&s.at(name), MARK), Err(rustix::io::Errno::NODATA));
+            assert_eq!(sys::get_xattr(&s.at(name), mark()), Err(rustix::io::Errno::NODATA));
         }
         sh(
             &s.mnt,
@@ -101,8 +104,12 @@ fn new_attributes_and_names_copy_no_data() {
     check(&s);
     s.remount();
     check(&s);
-    assert!(sys::set_xattr(&s.at("moved"), MARK, b"1").is_err());
-    assert!(sys::set_xattr(&s.mnt, "user.mini_fo.storage", b"1").is_err());
+    assert!(sys::set_xattr(&s.at("moved"), mark(), b"1").is_err());
+    for names in ["user", "trusted"] {
+        let name = format!("{names}.mini_fo.storage");
+        assert!(sys::set_xattr(&s.mnt, &name, b"1").is_err());
+        assert!(sys::get_xattr(&s.mnt, &name).is_err());
+    }
     assert_eq!(sys::xattrs(&s.mnt), []);
     match space_before_links {
         Some(space) => assert!(space < 64 << 10, "{space}"),
@@ -315,7 +322,7 @@ fn a_changed_base_is_told_and_not_mixed_in() {
     mount();
     fs::set_permissions(mnt.join("f"), fs::Permissions::from_mode(0o600)).expect("chmod");
     mini_fo(&[Path::new("umount"), &mnt]).ok();
-    if sys::get_xattr(&storage.join("f"), MARK).is_err() {
+    if sys::get_xattr(&storage.join("f"), mark()).is_err() {
         return skip("the storage's file system has reflinks");
     }
     fs::write(base.join("f"), "the second version, longer\n").expect("write");

@@ -8,13 +8,16 @@ use super::{PartialFile, read_mark};
 use crate::node::{Contents, Node};
 use crate::overlay::Overlay;
 use crate::sys::{self, Result, Spot};
+use crate::trust;
 
 impl Overlay {
     pub(super) fn open_map(&self, mark: &Mark) -> Result<Option<OwnedFd>> {
         let Ok(index) = self.shared.dir() else { return Ok(None) };
         let mode = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let spot = Spot::At(index.writable()?, &map_name(mark.map));
-        sys::absent(sys::open(spot, mode))
+        let map = sys::absent(sys::open(spot, mode | OFlags::NONBLOCK))?;
+        map.as_ref().map_or(Ok(()), |map| trust::check_opened(map, "a map", true))?;
+        Ok(map)
     }
 
     /// Makes sure that changes of a partial file can be recorded. Its `writing`
@@ -47,7 +50,7 @@ impl Overlay {
             return;
         }
         if sys::stat_fd(object).is_ok_and(|stat| stat.stx_nlink == 0)
-            && let Ok(Some(mark)) = read_mark(Spot::Fd(object.as_fd()))
+            && let Ok(Some(mark)) = read_mark(self.own, Spot::Fd(object.as_fd()))
         {
             self.drop_map(mark.map);
         }

@@ -1,12 +1,10 @@
-//! The mark of a partial file: an extended attribute of its storage file.
+//! The mark of a partial file: an extended attribute (`Own::Partial`) of its
+//! storage file.
 
 use rustix::fs::Statx;
 
 use crate::meta;
 use crate::types::Timestamp;
-
-/// The attribute. It belongs to mini_fo and is never shown.
-pub(crate) const MARK: &[u8] = b"user.mini_fo.partial";
 
 /// Where the data is that a storage file has not.
 #[derive(Clone, Debug, PartialEq, Eq)]

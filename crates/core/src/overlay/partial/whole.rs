@@ -7,11 +7,12 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{CLOSED_MAX, MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
+use super::{CLOSED_MAX, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
 use crate::meta::Record;
 use crate::node::{Contents, Node};
 use crate::overlay::file::OpenFile;
 use crate::overlay::{Overlay, copy_up};
+use crate::own::Own;
 use crate::sys::{self, Result, Spot};
 use crate::types::SetTime;
 
@@ -79,7 +80,7 @@ impl Overlay {
     /// Everything is in the storage: takes the mark away. `writing` is held.
     fn unmark(&self, node: &Arc<Node>, partial: &PartialFile, target: &OwnedFd) -> Result<()> {
         let removed = self.unseen_in_file(node, target, || {
-            match sys::remove_xattr(Spot::Fd(target.as_fd()), MARK) {
+            match self.own.remove(Spot::Fd(target.as_fd()), Own::Partial) {
                 Err(Errno::NODATA) => Ok(()),
                 other => other,
             }
@@ -159,8 +160,8 @@ impl Overlay {
             return if partial.is_whole() { Ok(()) } else { self.unmark(node, &partial, target) };
         }
         rustix::fs::ftruncate(target, 0)?;
-        let mark = read_mark(Spot::Fd(target.as_fd())).unwrap_or_default();
-        match sys::remove_xattr(Spot::Fd(target.as_fd()), MARK) {
+        let mark = read_mark(self.own, Spot::Fd(target.as_fd())).unwrap_or_default();
+        match self.own.remove(Spot::Fd(target.as_fd()), Own::Partial) {
             Ok(()) | Err(Errno::NODATA) => {
                 if let Some(mark) = mark {
                     self.drop_unneeded_map(target, mark.map);

@@ -1,0 +1,51 @@
+//! What errors are about, for exit codes.
+
+use super::OpenError;
+
+/// What an [`OpenError`] is about, for exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The base.
+    Base,
+    /// The storage.
+    Storage,
+    /// The storage is used by another mount.
+    InUse,
+    /// The storage belongs to another base.
+    OtherBase,
+    /// Base, storage and mount point lie inside each other.
+    Nested,
+    /// Something else.
+    Other,
+}
+
+impl OpenError {
+    /// What the error is about.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            OpenError::BaseMissing { .. }
+            | OpenError::BaseNotDirectory { .. }
+            | OpenError::BaseUnreadable { .. } => ErrorClass::Base,
+            OpenError::StorageMissing { .. }
+            | OpenError::StorageNotDirectory { .. }
+            | OpenError::StorageNotWritable { .. }
+            | OpenError::StorageReadOnly { .. }
+            | OpenError::StorageForeign { .. }
+            | OpenError::StorageWritable { .. }
+            | OpenError::StorageUnknown { .. }
+            | OpenError::StorageUnclosable { .. }
+            | OpenError::Foreign { .. }
+            | OpenError::OldMarksOpen { .. }
+            | OpenError::OldMarks { .. }
+            | OpenError::AttributesLost { .. } => ErrorClass::Storage,
+            OpenError::StorageInUse { .. } => ErrorClass::InUse,
+            OpenError::OtherBase { .. } => ErrorClass::OtherBase,
+            OpenError::SameDirectory { .. }
+            | OpenError::BaseInsideStorage { .. }
+            | OpenError::MountpointInsideStorage { .. }
+            | OpenError::MountpointInsideBase { .. } => ErrorClass::Nested,
+            OpenError::Io { .. } => ErrorClass::Other,
+        }
+    }
+}
