@@ -22,6 +22,7 @@ use rustix::fs::{FsWord, OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
 use super::file::OpenFile;
+use super::find::Parked;
 use super::{Overlay, copy_up};
 use crate::check::{FEATURE_PARTIAL, STORAGE_MARK};
 use crate::meta::{Index, Record};
@@ -108,7 +109,7 @@ pub(super) struct Partials {
 /// Files that were written and closed, and are to be settled.
 #[derive(Default)]
 struct Closed {
-    files: Vec<Arc<OpenFile>>,
+    files: Vec<(Parked, Arc<OpenFile>)>,
     /// A thread is at it.
     served: bool,
 }
