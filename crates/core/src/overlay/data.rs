@@ -139,7 +139,7 @@ impl Overlay {
         {
             // It changes what the file holds, not only the space it has. Where
             // the file system cannot do it, nothing may have changed.
-            rustix::fs::fallocate(sys::create_unnamed(self.anywhere(), 0o600)?, mode, 0, 1)?;
+            rustix::fs::fallocate(sys::create_private_unnamed(self.anywhere())?, mode, 0, 1)?;
             self.make_whole(file.node(), partial, &buffered(file, &opened)?)?;
         }
         let _slow = self.slow_if(len);
