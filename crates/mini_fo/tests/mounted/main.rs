@@ -23,6 +23,7 @@ mod load;
 mod options;
 mod partial;
 mod partial_edges;
+mod partial_holes;
 mod programs;
 mod recipes;
 mod submounts;

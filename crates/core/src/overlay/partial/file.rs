@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::map::Map;
 use super::mark::Mark;
-use crate::overlay::copy_data::{copy_buffered, copy_extents};
+use crate::overlay::copy_data::{copy_buffered, copy_extents, next_data};
 use crate::overlay::copy_up;
 use crate::sys::{self, Result};
 
@@ -213,14 +213,28 @@ impl PartialFile {
         map.set(start, done).map(|()| done)
     }
 
-    /// Copies what is missing of `start..end` from the base. `writing` is held.
+    /// Copies what is missing of `start..end` from the base, but for blocks in
+    /// which that has nothing: they stay the base's. `writing` is held.
+    fn fetch_extents(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
+        let (block, limit) = (self.map.read().block(), self.limit());
+        let mut at = start;
+        while let Some((data, hole)) = next_data(&self.base, at, end.min(limit))? {
+            let to = hole.div_ceil(block) * block;
+            self.fetch(target, (data / block * block).max(start), to)?;
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Copies what is missing of `start..end` from the base, holes as zeros: in
+    /// a block that is (to be) written to, there must be none (see `Map::load`).
+    /// `start` and `end` do not cut a block. `writing` is held.
     fn fetch(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
         let mut at = start;
         let end = end.min(self.map.read().limit());
         while at < end {
             let (stored, to) = self.map.read().run(at, end);
             if !stored {
-                // With its holes filled: see `Map::load`.
                 copy_buffered(&self.base, target, at, to)?;
                 if sys::stat_fd(&self.base)?.stx_size < to {
                     return Err(Errno::IO);
@@ -246,9 +260,11 @@ impl PartialFile {
             // What the map has last is no longer true.
             return Ok(None);
         }
-        let end = from.saturating_add(PIECE).min(self.limit());
+        // A block of which a part was copied would count as a whole.
+        let piece = PIECE.max(self.map.read().block());
+        let end = from.saturating_add(piece).min(self.limit());
         if record {
-            self.fetch(target, from, end)?;
+            self.fetch_extents(target, from, end)?;
         } else {
             let mut at = from;
             while at < end {
