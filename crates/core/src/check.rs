@@ -30,6 +30,10 @@ pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 /// a copy of the storage without it has lost theirs.
 pub(crate) const STORAGE_MARK: &[u8] = b"user.mini_fo.storage";
 
+/// An extended attribute of the storage itself: it is, or was, mounted with `-o
+/// volatile`, and what was written then may not have reached the device.
+pub(crate) const UNCLEAN_MARK: &[u8] = b"user.mini_fo.unclean";
+
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
 
@@ -51,6 +55,8 @@ pub(crate) struct Layers {
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
     pub fresh: bool,
+    /// A volatile mount of it did not end cleanly.
+    pub unclean: bool,
     /// Nothing may be written: asked for, or because of what was found.
     pub read_only: bool,
     /// What was odd.
@@ -91,6 +97,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if !options.write_despite_damage {
         check_attributes(&options.storage, &storage, &root.index)?;
     }
+    let unclean = is_unclean(&options.storage, &storage, &mut warnings);
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
     let scanned = scan::scan(&storage, &base, &storage_path, false, &mut warnings);
     if scanned.damaged && !read_only && !options.write_despite_damage {
@@ -107,12 +114,14 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if scanned.leftovers > 0 && !read_only {
         scan::remove_leftovers(&storage, &base, &storage_path, &mut warnings);
     }
-    if !read_only && own != Ok(true) {
-        match record_origin(&storage, &origin, root.torn_at) {
+    let mut missing: Vec<Record> = (own != Ok(true)).then_some(origin).into_iter().collect();
+    missing.extend(lost_feature(&storage, &root.index));
+    if !read_only && !missing.is_empty() {
+        match record(&storage, &missing, root.torn_at) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
-            Err(Errno::NOSPC | Errno::DQUOT) if own == Ok(false) && !fresh => {}
+            Err(Errno::NOSPC | Errno::DQUOT) if own.is_ok() && !fresh => {}
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }
@@ -122,7 +131,32 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         Err(_) => rustix::io::fcntl_dupfd_cloexec(&lock, 0)
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
-    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, read_only, warnings })
+    Ok(Layers { base, base_mount, storage, lock, hidden, fresh, unclean, read_only, warnings })
+}
+
+/// The storage has an attribute of ours.
+pub(crate) fn is_marked(storage: &OwnedFd, mark: &[u8]) -> bool {
+    sys::get_xattr(Spot::Fd(storage.as_fd()), mark, &mut []).is_ok()
+}
+
+/// Reports a volatile mount that did not end cleanly.
+fn is_unclean(path: &Path, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> bool {
+    let unclean = is_marked(storage, UNCLEAN_MARK);
+    if unclean {
+        warnings.push(Warning::Unclean { path: path.to_path_buf() });
+    }
+    unclean
+}
+
+/// The feature that META has lost in a power cut, while the storage's own mark,
+/// which is set first, is there.
+fn lost_feature(storage: &OwnedFd, root: &meta::Index) -> Option<Record> {
+    let mut words: Vec<Box<[u8]>> = root.features().map(Into::into).collect();
+    if words.iter().any(|word| **word == *FEATURE_PARTIAL) || !is_marked(storage, STORAGE_MARK) {
+        return None;
+    }
+    words.push(FEATURE_PARTIAL.into());
+    Some(Record::Features { words })
 }
 
 /// Partial files are told by extended attributes. What has lost them would show
@@ -179,6 +213,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         Ok(_) => {}
     }
     check_attributes(&options.storage, &storage, &root.index)?;
+    is_unclean(&options.storage, &storage, &mut warnings);
     let scanned = scan::scan(&storage, &base, &storage_path, true, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);
@@ -373,11 +408,11 @@ fn is_replaced(index: &meta::Index, now: &Record) -> bool {
     }
 }
 
-fn record_origin(
+fn record(
     storage: &OwnedFd,
-    origin: &Record,
+    missing: &[Record],
     torn_at: Option<u64>,
 ) -> std::result::Result<(), Errno> {
     let meta = meta::open_for_append(storage.as_fd())?;
-    meta::append_to(meta.as_fd(), std::slice::from_ref(origin), torn_at)
+    meta::append_to(meta.as_fd(), missing, torn_at)
 }

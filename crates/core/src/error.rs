@@ -303,6 +303,20 @@ pub enum Warning {
         /// The base file.
         source_path: PathBuf,
     },
+    /// A mount with `-o volatile` came to no clean end.
+    #[error("storage {}: a mount with -o volatile did not end cleanly; if the system went down then, files may be empty or hold zeros, changes may be lost and what was deleted may show again; look at what matters, or begin with an empty storage; -o damaged=rw takes it as it is, and this is not said again", path.display())]
+    Unclean {
+        /// The storage.
+        path: PathBuf,
+    },
+    /// Nothing will tell that a mount with `-o volatile` came to no clean end.
+    #[error("storage {}: it cannot be marked as mounted with -o volatile ({errno}), so the next mount will not warn if the system goes down", path.display())]
+    Unmarked {
+        /// The storage.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
     /// A part of the storage could not be looked at.
     #[error("{}: cannot be checked: {errno}", path.display())]
     Unchecked {

@@ -23,14 +23,16 @@ mod reach;
 mod remove;
 mod rename;
 mod shared;
+mod volatile;
 mod xattr;
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::check::{self, Layers};
@@ -38,7 +40,7 @@ use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::error::{OpenError, Warning};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
-use crate::sys::{self, Result};
+use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo};
 
@@ -88,6 +90,8 @@ pub struct Overlay {
     rename_lock: Mutex<()>,
     read_only: bool,
     ordering: copy_up::Ordering,
+    /// This mount has marked the storage as unclean.
+    volatile: AtomicBool,
     /// The storage gives changes that follow each other different ctimes.
     fine_clock: bool,
     warnings: Vec<Warning>,
@@ -129,7 +133,7 @@ impl Overlay {
         };
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
-        let overlay = Overlay {
+        let mut overlay = Overlay {
             base,
             _base_mount: base_mount,
             storage,
@@ -152,6 +156,7 @@ impl Overlay {
             rename_lock: Mutex::new(()),
             read_only: layers.read_only,
             ordering,
+            volatile: AtomicBool::new(false),
             fine_clock,
             warnings: layers.warnings,
             slow: OnceLock::new(),
@@ -159,6 +164,18 @@ impl Overlay {
         };
         if layers.fresh && !overlay.read_only {
             overlay.adopt_root(&root_stat)?;
+        }
+        let path = options.storage.clone();
+        if !overlay.read_only && layers.unclean && options.write_despite_damage {
+            overlay.take_as_clean()?;
+        }
+        let marked = layers.unclean && !options.write_despite_damage;
+        if !overlay.read_only
+            && options.volatile
+            && !marked
+            && let Err(errno) = overlay.begin_volatile()
+        {
+            overlay.warnings.push(Warning::Unmarked { path, errno });
         }
         Ok(overlay)
     }
@@ -217,7 +234,13 @@ impl Overlay {
     pub fn sync(&self) -> Result<()> {
         let _slow = self.slow_section();
         self.save_accesses();
-        rustix::fs::syncfs(&self.storage)
+        rustix::fs::syncfs(self.storage_opened()?)
+    }
+
+    /// The storage, opened for more than reaching what lies in it.
+    fn storage_opened(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        sys::open(Spot::At(self.storage.as_fd(), b"."), flags)
     }
 
     /// Writes what is kept back for a better moment: times of access, and what
@@ -225,6 +248,7 @@ impl Overlay {
     pub fn finish(&self) {
         self.settle_at_the_end();
         self.save_accesses();
+        self.end_volatile();
     }
 
     fn slow_section(&self) -> Option<Box<dyn Any>> {

@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use super::file::OpenFile;
 use super::find::Parked;
 use super::{Overlay, copy_up};
-use crate::check::{FEATURE_PARTIAL, STORAGE_MARK};
+use crate::check::{self, FEATURE_PARTIAL, STORAGE_MARK, UNCLEAN_MARK};
 use crate::meta::{Index, Record};
 use crate::name::{file_name, parent};
 use crate::node::{Contents, Node};
@@ -104,6 +104,8 @@ pub(super) struct Partials {
     /// Those that are open.
     open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
     closed: Mutex<Closed>,
+    /// Held by who settles closed files; comes first of all locks.
+    pub settling: Mutex<()>,
 }
 
 /// Files that were written and closed, and are to be settled.
@@ -121,7 +123,9 @@ impl Partials {
         // A larger block may be there without all that the map says of it.
         let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= map::BLOCK_MIN;
         let kind = stat.map(|stat| if small(&stat) { stat.f_type } else { 0 });
-        let exist = root.features().any(|word| word == FEATURE_PARTIAL);
+        // A power cut may have taken any of these, so each counts.
+        let exist = root.features().any(|word| word == FEATURE_PARTIAL)
+            || [STORAGE_MARK, UNCLEAN_MARK].iter().any(|mark| check::is_marked(storage, mark));
         Partials {
             allowed: !options.whole_copies && matches!(kind, Ok(TMPFS | EXT4 | XFS | BTRFS)),
             needed_mode: if rustix::process::geteuid().is_root() { 0 } else { 0o600 },
@@ -130,6 +134,7 @@ impl Partials {
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
+            settling: Mutex::default(),
         }
     }
 

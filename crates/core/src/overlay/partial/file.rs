@@ -314,12 +314,13 @@ impl PartialFile {
             (map.states(), map.file()?)
         };
         let Some(file) = file else { return Ok(()) };
-        if order != copy_up::Ordering::None {
+        // Also of a volatile mount fsync(2) says that it is safe.
+        if sync || order != copy_up::Ordering::None {
             // The record may overtake the journal, so its order is not enough.
             rustix::fs::fdatasync(storage)?;
         }
         self.map.write().make_firm(&seen)?;
-        if sync && order != copy_up::Ordering::None { rustix::fs::fdatasync(file) } else { Ok(()) }
+        if sync { rustix::fs::fdatasync(file) } else { Ok(()) }
     }
 }
 

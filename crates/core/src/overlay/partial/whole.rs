@@ -237,6 +237,7 @@ impl Overlay {
     /// Brings what was written to closed partial files onto the device, and
     /// fetches the rest of their data where that is little.
     pub fn settle_closed(&self) {
+        let _settling = self.partials.settling.lock();
         loop {
             let files = {
                 let mut closed = self.partials.closed.lock();
