@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod lost;
+mod marks;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,9 @@ pub(crate) const UNCLEAN_MARK: &[u8] = b"user.mini_fo.unclean";
 
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
+
+pub(crate) use marks::is_marked;
+use marks::{check_attributes, is_unclean, lost_feature, report_data};
 
 type Result<T> = std::result::Result<T, OpenError>;
 
@@ -109,6 +113,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         let (path, count) = (options.base.clone(), scanned.lost);
         warnings.push(Warning::LostEntries { path, count });
     }
+    report_data(&options.base, &options.storage, &scanned, &mut warnings);
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     if scanned.leftovers > 0 && !read_only {
@@ -132,45 +137,6 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
             .map_err(|errno| io(&options.storage, "cannot be opened again", errno))?,
     };
     Ok(Layers { base, base_mount, storage, lock, hidden, fresh, unclean, read_only, warnings })
-}
-
-/// The storage has an attribute of ours.
-pub(crate) fn is_marked(storage: &OwnedFd, mark: &[u8]) -> bool {
-    sys::get_xattr(Spot::Fd(storage.as_fd()), mark, &mut []).is_ok()
-}
-
-/// Reports a volatile mount that did not end cleanly.
-fn is_unclean(path: &Path, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> bool {
-    let unclean = is_marked(storage, UNCLEAN_MARK);
-    if unclean {
-        warnings.push(Warning::Unclean { path: path.to_path_buf() });
-    }
-    unclean
-}
-
-/// The feature that META has lost in a power cut, while the storage's own mark,
-/// which is set first, is there.
-fn lost_feature(storage: &OwnedFd, root: &meta::Index) -> Option<Record> {
-    let mut words: Vec<Box<[u8]>> = root.features().map(Into::into).collect();
-    if words.iter().any(|word| **word == *FEATURE_PARTIAL) || !is_marked(storage, STORAGE_MARK) {
-        return None;
-    }
-    words.push(FEATURE_PARTIAL.into());
-    Some(Record::Features { words })
-}
-
-/// Partial files are told by extended attributes. What has lost them would show
-/// as zeros.
-fn check_attributes(path: &Path, storage: &OwnedFd, root: &meta::Index) -> Result<()> {
-    if !root.features().any(|word| word == FEATURE_PARTIAL) {
-        return Ok(());
-    }
-    match sys::get_xattr(Spot::Fd(storage.as_fd()), STORAGE_MARK, &mut []) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => {
-            Err(OpenError::AttributesLost { path: path.to_path_buf() })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Reports what this version does not know; whether there is any.
@@ -215,6 +181,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     check_attributes(&options.storage, &storage, &root.index)?;
     is_unclean(&options.storage, &storage, &mut warnings);
     let scanned = scan::scan(&storage, &base, &storage_path, true, &mut warnings);
+    report_data(&options.base, &options.storage, &scanned, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);
         warnings.push(Warning::LeftoversFound { path, count });

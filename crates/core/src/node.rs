@@ -53,6 +53,9 @@ pub(crate) enum Contents {
     Whole,
     /// The base has what is missing.
     Partial,
+    /// The same, and the size and time that it shows are not the storage file's:
+    /// the base file is a new one, and that could not be recorded.
+    Stale,
 }
 
 /// Data and attributes of a node lie in the storage. Never goes back.
@@ -267,6 +270,7 @@ impl Node {
         match self.state.load(Ordering::Acquire) >> CONTENTS_SHIFT & CONTENTS_MASK {
             1 => Contents::Whole,
             2 => Contents::Partial,
+            3 => Contents::Stale,
             _ => Contents::Unknown,
         }
     }

@@ -20,6 +20,7 @@ mod live;
 mod numbers;
 mod partial;
 mod reach;
+mod refs;
 mod remove;
 mod rename;
 mod shared;
@@ -45,7 +46,7 @@ use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo};
 
 pub(crate) use numbers::Realm;
-pub(crate) use partial::read_mark;
+pub(crate) use partial::{is_bare, read_mark};
 
 pub use file::OpenFile;
 pub use flags::FSXATTR_LEN;

@@ -9,6 +9,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lost::{BaseDir, Lost, Shows};
+use super::{STORAGE_MARK, UNCLEAN_MARK, is_marked};
 use crate::error::Warning;
 use crate::meta::{self, Loaded};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
@@ -30,6 +31,10 @@ pub(super) struct Scanned {
     pub leftovers: u64,
     /// Entries that the base has not any more, and that were not listed.
     pub lost: u64,
+    /// Files that lack data which the base has not any more, not listed.
+    pub data_lost: u64,
+    /// Files that have data of their own on top of a base file.
+    pub dependent: u64,
 }
 
 struct Scan<'a> {
@@ -86,17 +91,19 @@ pub(super) fn scan(
     list: bool,
     warnings: &mut Vec<Warning>,
 ) -> Scanned {
-    let (task, mut empty, lost) = (Task::Look, true, Lost::new(base, list));
+    let partial = [STORAGE_MARK, UNCLEAN_MARK].iter().any(|mark| is_marked(root, mark));
+    let (task, mut empty, lost) = (Task::Look, true, Lost::new(base, list, partial));
     let mut scan = Scan { root, lost, path, task, warnings, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut empty) {
         let path = path.to_path_buf();
         scan.warnings.push(Warning::Unchecked { path, errno });
     }
     let (damages, leftovers, lost) = (scan.damages, scan.leftovers, scan.lost.unlisted);
+    let (data_lost, dependent) = (scan.lost.data_lost, scan.lost.dependent);
     if damages > LISTED {
         warnings.push(Warning::MoreDamage { count: damages - LISTED });
     }
-    Scanned { damaged: damages > 0, empty, leftovers, lost }
+    Scanned { damaged: damages > 0, empty, leftovers, lost, data_lost, dependent }
 }
 
 /// Removes unfinished work, once it is known that the storage may be written.
@@ -108,7 +115,7 @@ pub(super) fn remove_leftovers(
 ) {
     // What cannot be read has been reported by the first walk.
     let mut unreported = Vec::new();
-    let (task, warned, lost) = (Task::Clean, &mut unreported, Lost::new(base, false));
+    let (task, warned, lost) = (Task::Clean, &mut unreported, Lost::new(base, false, false));
     let mut scan = Scan { root, lost, path, task, warnings: warned, damages: 0, leftovers: 0 };
     if let Err(errno) = scan.walk(&mut true) {
         tracing::warn!("unfinished work of a crash is not removed: {errno}");
@@ -195,7 +202,7 @@ impl Scan<'_> {
         empty: &mut bool,
     ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
-        let mut others = Vec::new();
+        let (mut others, mut files) = (Vec::new(), Vec::new());
         let mut has_meta = false;
         each_entry(dir, |entry| {
             match entry.name {
@@ -214,6 +221,9 @@ impl Scan<'_> {
                     } else if self.lost.list {
                         others.push((name.to_vec(), entry.kind));
                     }
+                    if matches!(entry.kind, 0 | libc::S_IFREG) && self.lost.may_look() {
+                        files.push(name.to_vec());
+                    }
                 }
             }
             true
@@ -230,10 +240,8 @@ impl Scan<'_> {
         }
         let index = &loaded.index;
         let path = self.full_path(above, name);
-        for (name, kind) in &others {
-            if matches!(*kind, 0 | libc::S_IFREG) {
-                self.lost.data(dir, name, &path, self.warnings);
-            }
+        for name in &files {
+            self.lost.data(self.root.as_fd(), dir, name, &path, self.warnings);
         }
         if let Some(base) = base.fd().filter(|_| self.task == Task::Look) {
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));

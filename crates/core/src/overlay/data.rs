@@ -160,7 +160,7 @@ impl Overlay {
         let Some(partial) = opened.partial() else {
             return rustix::fs::seek(opened.fd(), to);
         };
-        let size = sys::stat_fd(opened.fd())?.stx_size;
+        let size = partial.size(opened.fd())?;
         match (to, partial.is_untouched()) {
             _ if offset >= size => Err(Errno::NXIO),
             (_, true) if size == partial.mark.size => rustix::fs::seek(partial.base(), to),

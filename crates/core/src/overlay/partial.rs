@@ -10,6 +10,7 @@ mod file;
 mod kept;
 mod map;
 mod mark;
+mod present;
 mod whole;
 
 use std::collections::HashMap;
@@ -22,11 +23,10 @@ use rustix::fs::{FsWord, OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
 use super::file::OpenFile;
-use super::find::Parked;
+use super::refs::Parked;
 use super::{Overlay, copy_up};
 use crate::check::{self, FEATURE_PARTIAL, STORAGE_MARK, UNCLEAN_MARK};
 use crate::meta::{Index, Record};
-use crate::name::{file_name, parent};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result, Spot};
@@ -35,6 +35,7 @@ use crate::types::{Attr, NodeId};
 pub(super) use file::PartialFile;
 pub(super) use mark::MARK;
 pub(crate) use mark::Mark;
+pub(crate) use present::is_bare;
 
 // File systems that keep extended attributes with the inode, know holes, and
 // after a power cut have an extent only where its data was written: `f_type` of
@@ -55,6 +56,11 @@ const MARK_MAX: usize = 3500;
 /// less than serving its writes through the daemon (docs/ARCHITECTURE.md,
 /// "Partial files").
 const BLOCKS_FROM: u64 = 128 << 20;
+
+/// Up to so many bytes a file is copied whatever it is copied up for: that costs
+/// little more than a mark, and the copy does not need its base file any more
+/// (docs/ARCHITECTURE.md, "Partial files").
+const COPIED_AT_ONCE: u64 = 64 << 10;
 
 /// Up to so many bytes a rest is fetched without recording each piece.
 const SMALL_REST: u64 = 128 << 20;
@@ -104,6 +110,9 @@ pub(super) struct Partials {
     /// Those that are open.
     open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
     closed: Mutex<Closed>,
+    /// Held while a mark and its file follow a new base file; a leaf but for the
+    /// node's `place`.
+    following: Mutex<()>,
     /// Held by who settles closed files; comes first of all locks.
     pub settling: Mutex<()>,
 }
@@ -134,6 +143,7 @@ impl Partials {
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
+            following: Mutex::default(),
             settling: Mutex::default(),
         }
     }
@@ -171,7 +181,7 @@ impl Overlay {
         if need == Need::NoData {
             return Ok(Plan::Empty);
         }
-        let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > 0;
+        let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > COPIED_AT_ONCE;
         let leave = leave && self.partials.may_leave(stat.stx_mode.into());
         if !leave || !self.partials.allowed || node.kind() != libc::S_IFREG || self.live.is_some() {
             return Ok(Plan::Copy);
@@ -189,6 +199,7 @@ impl Overlay {
             size: stat.stx_size,
             mtime: stat.stx_mtime.into(),
             blocks: stat.stx_blocks,
+            unfinished: None,
             path,
         };
         if mark.encode().len() > MARK_MAX {
@@ -250,15 +261,23 @@ impl Overlay {
         match node.contents() {
             Contents::Whole => Ok(false),
             Contents::Partial => Ok(true),
-            Contents::Unknown => {
-                let partial = self.at(node, |spot, _| match read_mark(spot) {
-                    Err(Errno::ACCESS) if self.is_closed(spot) => Ok(false),
-                    mark => Ok(mark?.is_some()),
+            Contents::Stale if self.read_only => Ok(true),
+            Contents::Unknown | Contents::Stale => {
+                let mark = self.at(node, |spot, _| match read_mark(spot) {
+                    Err(Errno::ACCESS) if self.is_closed(spot) => Ok(None),
+                    mark => mark,
                 })?;
-                node.set_contents(if partial { Contents::Partial } else { Contents::Whole });
-                Ok(partial)
+                let contents = mark.map_or(Contents::Whole, |mark| self.follow_base(node, &mark));
+                node.set_contents(contents);
+                Ok(contents != Contents::Whole)
             }
         }
+    }
+
+    /// Nobody has looked yet whether a storage object is partial. Now somebody
+    /// has, and its attributes may be new ones.
+    pub(super) fn is_first_look(&self, node: &Arc<Node>) -> bool {
+        node.contents() == Contents::Unknown && self.is_partial(node) == Ok(true)
     }
 
     /// The file belongs to this user, who has closed it to himself: such ones
@@ -270,12 +289,18 @@ impl Overlay {
     }
 
     /// Lets a partial file show the space that its base file occupies: programs
-    /// take few blocks for holes. Where it cannot be told, its attributes count
-    /// all the same.
-    pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) {
+    /// take few blocks for holes; and what it has of a new base file. Where it
+    /// cannot be told, its attributes count all the same.
+    pub(super) fn show_partial(&self, node: &Arc<Node>, attr: &mut Attr) {
         if self.is_partial(node) == Ok(true)
             && let Ok(Some(mark)) = self.at(node, |spot, _| read_mark(spot))
         {
+            let new = if node.contents() == Contents::Stale { self.new_mark(&mark) } else { None };
+            if let Some(new) = &new {
+                attr.size = new.size;
+                attr.mtime = mark.shown(new, attr.mtime);
+            }
+            let mark = new.unwrap_or(mark);
             attr.blocks = attr.blocks.max(mark.blocks.min(attr.size.div_ceil(512)));
         }
     }
@@ -295,6 +320,9 @@ impl Overlay {
             return Ok(None);
         }
         if let Some(known) = self.partials.open(node.id) {
+            if node.contents() == Contents::Partial {
+                known.set_end(None);
+            }
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
         let _lock = node.copy_up.lock();
@@ -316,35 +344,15 @@ impl Overlay {
             node.set_contents(Contents::Whole);
             return Ok(None);
         };
+        let new = if node.contents() == Contents::Stale { self.new_mark(&mark) } else { None };
+        let end = new.as_ref().map(|new| new.size);
+        let mark = new.unwrap_or(mark);
         let (base, map) = (self.open_marked(&mark)?, self.open_map(&mark)?);
-        let fresh = Arc::new(PartialFile::new(mark, base, storage, map, self.ordering)?);
+        let fresh = Arc::new(PartialFile::new(mark, base, storage, (map, end), self.ordering)?);
         let mut open = self.partials.open.lock();
         open.retain(|_, file| file.strong_count() > 0);
         open.insert(node.id, Arc::downgrade(&fresh));
         Ok(Some(fresh))
-    }
-
-    /// Opens the base file that a mark names.
-    fn open_marked(&self, mark: &Mark) -> Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let (dir, name) = (parent(&mark.path), file_name(&mark.path));
-        let opened = self.open_base_path(dir)?.ok_or(Errno::NOENT).and_then(|dir| {
-            let spot = if self.submounts {
-                Spot::Across(dir.as_fd(), name)
-            } else {
-                Spot::At(dir.as_fd(), name)
-            };
-            let fd = sys::open_untraced(spot, flags)?;
-            if mark.is_of(&sys::stat_fd(&fd)?) { Ok(fd) } else { Err(Errno::STALE) }
-        });
-        opened.map_err(|errno| {
-            let path = String::from_utf8_lossy(&mark.path);
-            tracing::error!(
-                "the data of base file /{path} is needed, which is gone or was changed since its \
-                 attributes were: {errno}"
-            );
-            Errno::IO
-        })
     }
 }
 

@@ -22,6 +22,7 @@ mod live;
 mod load;
 mod options;
 mod partial;
+mod partial_base;
 mod partial_edges;
 mod partial_holes;
 mod programs;

@@ -74,7 +74,7 @@ fn what_is_appended_to_a_cut_file_stays_after_its_map_was_lost() {
 fn nobody_sees_the_base_in_a_file_that_was_cut_to_nothing() {
     let fill = |base: &Path| {
         for round in 0..100 {
-            fs::write(base.join(format!("f{round}")), [b'b'; 5000]).expect("write");
+            fs::write(base.join(format!("f{round}")), [b'b'; 100_000]).expect("write");
         }
     };
     let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else { return };

@@ -1,6 +1,6 @@
 //! The data of one partial file, in both layers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
@@ -32,13 +32,15 @@ pub(in crate::overlay) struct PartialFile {
     whole: AtomicBool,
     /// Something was written since it was opened.
     pub changed: AtomicBool,
+    /// Where the file ends, if not where the storage file does; else `u64::MAX`.
+    end: AtomicU64,
     /// How data is made to reach the device.
     order: copy_up::Ordering,
 }
 
 impl PartialFile {
-    /// `map_file`: what is recorded, if anything is. `storage`: its storage
-    /// file.
+    /// `map_file`: what is recorded, if anything is. `end`: see
+    /// [`PartialFile::set_end`]. `storage`: its storage file.
     ///
     /// # Errors
     /// EIO: the map is damaged.
@@ -46,7 +48,7 @@ impl PartialFile {
         mark: Mark,
         base: OwnedFd,
         storage: &OwnedFd,
-        map_file: Option<OwnedFd>,
+        (map_file, end): (Option<OwnedFd>, Option<u64>),
         order: copy_up::Ordering,
     ) -> Result<PartialFile> {
         let mut map = match map_file {
@@ -55,8 +57,11 @@ impl PartialFile {
         };
         // Cut off, and a crash came before that was recorded, which is made up
         // for before the file can grow.
-        let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
+        if end.is_none() {
+            let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
+        }
         Ok(PartialFile {
+            end: AtomicU64::new(end.unwrap_or(u64::MAX)),
             mark,
             base,
             map: RwLock::new(map),
@@ -65,6 +70,19 @@ impl PartialFile {
             changed: AtomicBool::new(false),
             order,
         })
+    }
+
+    /// Where the file ends, if the storage file ends elsewhere.
+    pub fn set_end(&self, end: Option<u64>) {
+        self.end.store(end.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self, storage: &OwnedFd) -> Result<u64> {
+        match self.end.load(Ordering::Acquire) {
+            u64::MAX => sys::stat_fd(storage).map(|stat| stat.stx_size),
+            end => Ok(end),
+        }
     }
 
     /// Nothing is missing in the storage any more.
@@ -139,7 +157,10 @@ impl PartialFile {
     /// # Errors
     /// EIO: the base file has become shorter; as `pread(2)`.
     pub fn read(&self, storage: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let end = offset.saturating_add(buf.len() as u64);
+        let most = self.end.load(Ordering::Acquire).saturating_sub(offset);
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
+        let buf = buf.get_mut(..len).unwrap_or_default();
+        let end = offset.saturating_add(len as u64);
         let mut done = 0;
         loop {
             let at = offset + done as u64;

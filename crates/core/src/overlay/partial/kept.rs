@@ -55,6 +55,6 @@ impl Overlay {
 }
 
 /// Name of a map in the index.
-fn map_name(map: u64) -> Vec<u8> {
+pub(super) fn map_name(map: u64) -> Vec<u8> {
     format!("p{map:016x}").into_bytes()
 }

@@ -11,7 +11,7 @@ use super::{CLOSED_MAX, MARK, Need, PartialFile, SMALL_REST, WORTH_FETCHING, rea
 use crate::meta::Record;
 use crate::node::{Contents, Node};
 use crate::overlay::file::OpenFile;
-use crate::overlay::find::NodeRef;
+use crate::overlay::refs::NodeRef;
 use crate::overlay::{Overlay, copy_up};
 use crate::sys::{self, Result, Spot};
 use crate::types::SetTime;
@@ -24,6 +24,7 @@ impl Overlay {
         if !self.wants_all(need, 0) || !self.is_partial(node)? {
             return Ok(());
         }
+        check_following(node)?;
         let target = self.open_target(node)?;
         let Some(partial) = self.partial_file(node, &target)? else { return Ok(()) };
         if !self.wants_all(need, partial.mark.size) {
@@ -123,6 +124,7 @@ impl Overlay {
         if size == 0 {
             return self.empty_partial(node, &target);
         }
+        check_following(node)?;
         let Some(partial) = self.partial_file(node, &target)? else {
             return rustix::fs::ftruncate(target, size);
         };
@@ -293,6 +295,11 @@ impl Overlay {
             None => Ok(()),
         }
     }
+}
+
+/// EIO: the storage file has not the size that shows, and could not get it.
+fn check_following(node: &Node) -> Result<()> {
+    if node.contents() == Contents::Stale { Err(Errno::IO) } else { Ok(()) }
 }
 
 /// Filling a file shows in its change time, unless META speaks of each name.
