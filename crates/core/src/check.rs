@@ -3,6 +3,7 @@
 
 mod lost;
 mod marks;
+mod notes;
 mod scan;
 mod storage;
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
 
+pub(crate) use notes::is_marked;
+
 type Result<T> = std::result::Result<T, OpenError>;
 
 /// Base and storage, opened and verified.
@@ -54,6 +57,8 @@ pub(crate) struct Layers {
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
     pub fresh: bool,
+    /// A volatile mount of it did not end cleanly.
+    pub unclean: bool,
     /// Nothing may be written: asked for, or because of what was found.
     pub read_only: bool,
     /// What META of the index would have been told, could it be written.
@@ -95,6 +100,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if is_replaced(&root.index, &origin) {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
+    let unclean = notes::is_unclean(&options.storage, &storage, names, &mut warnings);
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
     let marks = Marks::of(&storage, names, &root.index);
     if marks != Marks::Lost || !options.write_despite_damage {
@@ -112,6 +118,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         let (path, count) = (options.base.clone(), scanned.lost);
         warnings.push(Warning::LostEntries { path, count });
     }
+    notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     if options.read_only {
@@ -125,19 +132,33 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if scanned.leftovers > 0 && !read_only {
         walk.remove_leftovers(&scanned, &mut warnings);
     }
-    if !read_only && same != Ok(true) {
-        match record_origin(&storage, &origin) {
+    let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
+    missing.extend(notes::lost_feature(&storage, names, &root.index));
+    if !read_only && !missing.is_empty() {
+        match record(&storage, &missing) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
-            Err(Errno::NOSPC | Errno::DQUOT) if same == Ok(false) && !fresh => {}
+            Err(Errno::NOSPC | Errno::DQUOT) if same.is_ok() && !fresh => {}
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
     }
     let decided = if read_only { scanned.decided } else { Vec::new() };
     let (lock, own) = (storage, names);
     let storage = with_access_times(&lock, options)?;
-    Ok(Layers { base, base_mount, storage, lock, own, hidden, fresh, read_only, decided, warnings })
+    Ok(Layers {
+        base,
+        base_mount,
+        storage,
+        lock,
+        own,
+        hidden,
+        fresh,
+        unclean,
+        read_only,
+        decided,
+        warnings,
+    })
 }
 
 /// The storage, by a private clone of its mount where the process may make one.
@@ -197,7 +218,9 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         warnings.push(Warning::StorageOpen { path, mode });
     }
     let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    notes::is_unclean(&options.storage, &storage, names, &mut warnings);
     let scanned = walk.look(true, &mut warnings);
+    notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
     if scanned.leftovers > 0 {
         let (path, count) = (options.storage.clone(), scanned.leftovers);
         warnings.push(Warning::LeftoversFound { path, count });
@@ -391,9 +414,9 @@ fn is_replaced(index: &meta::Index, now: &Record) -> bool {
     }
 }
 
-fn record_origin(storage: &OwnedFd, origin: &Record) -> std::result::Result<(), Errno> {
+fn record(storage: &OwnedFd, missing: &[Record]) -> std::result::Result<(), Errno> {
     // Read again: what a crash has left of it was mended meanwhile.
     let torn_at = meta::load(storage.as_fd())?.torn_at;
     let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::No)?;
-    meta.append(std::slice::from_ref(origin))
+    meta.append(missing)
 }

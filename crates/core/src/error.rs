@@ -353,6 +353,37 @@ pub enum Warning {
         /// The base file.
         source_path: PathBuf,
     },
+    /// Files have lost data that the base had, counted as far as was looked.
+    #[error("base {}: at least {count} files of the storage cannot be read, because what they have in the base is gone or was changed; mini_fo check lists them", path.display())]
+    LostData {
+        /// The base.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// Files depend on the base as it is, counted as far as was looked. No
+    /// problem, as long as the base stays: see [`Warning::is_problem`].
+    #[error("storage {}: {count} of its files have data of their own on top of base files, and need these exactly as they are", path.display())]
+    NeedsBase {
+        /// The storage.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// A mount with `-o volatile` came to no clean end.
+    #[error("storage {}: a mount with -o volatile did not end cleanly; if the system went down then, files may be empty or hold zeros, changes may be lost and what was deleted may show again; look at what matters, or begin with an empty storage; -o damaged=rw takes it as it is, and this is not said again", path.display())]
+    Unclean {
+        /// The storage.
+        path: PathBuf,
+    },
+    /// Nothing will tell that a mount with `-o volatile` came to no clean end.
+    #[error("storage {}: it cannot be marked as mounted with -o volatile ({errno}), so the next mount will not warn if the system goes down", path.display())]
+    Unmarked {
+        /// The storage.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
     /// A part of the storage could not be looked at.
     #[error("{}: cannot be checked: {errno}", path.display())]
     Unchecked {
@@ -361,4 +392,12 @@ pub enum Warning {
         /// Why.
         errno: Errno,
     },
+}
+
+impl Warning {
+    /// Something is wrong; else it is good to know.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        !matches!(self, Warning::NeedsBase { .. })
+    }
 }

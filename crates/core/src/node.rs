@@ -29,7 +29,7 @@ pub(crate) struct Node {
     kind: u8,
     /// It is a base object that had several names there.
     pub shared: bool,
-    /// [`IN_STORAGE`], [`INDEXED`] and the [`Contents`].
+    /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`] and the [`Contents`].
     state: AtomicU8,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
@@ -53,6 +53,9 @@ pub(crate) enum Contents {
     Whole,
     /// The base has what is missing.
     Partial,
+    /// The same, and the size and time that it shows are not the storage file's:
+    /// the base file is a new one, and that could not be recorded.
+    Stale,
 }
 
 /// Data and attributes of a node lie in the storage. Never goes back.
@@ -64,6 +67,11 @@ const INDEXED: u8 = 2;
 /// Above these: [`Contents`], whether the storage file holds all of the data,
 /// as far as known.
 const CONTENTS_SHIFT: u32 = 2;
+const CONTENTS_MASK: u8 = 0b11;
+
+/// It went out of the table: what it says of its place is not kept up to date
+/// any more. Never goes back.
+const FORGOTTEN: u8 = 1 << 4;
 
 /// Bits of `st_mode` below the type.
 const KIND_SHIFT: u32 = 12;
@@ -259,18 +267,30 @@ impl Node {
     }
 
     pub fn contents(&self) -> Contents {
-        match self.state.load(Ordering::Acquire) >> CONTENTS_SHIFT {
+        match self.state.load(Ordering::Acquire) >> CONTENTS_SHIFT & CONTENTS_MASK {
             1 => Contents::Whole,
             2 => Contents::Partial,
+            3 => Contents::Stale,
             _ => Contents::Unknown,
         }
     }
 
     pub fn set_contents(&self, contents: Contents) {
-        let others = IN_STORAGE | INDEXED;
+        let others = !(CONTENTS_MASK << CONTENTS_SHIFT);
         let with = |state| Some(state & others | (contents as u8) << CONTENTS_SHIFT);
         // It cannot fail: there is always a next state.
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, with);
+    }
+
+    /// The table does not know it any more: renames do not reach it, so its
+    /// names may have become another object's.
+    pub fn is_forgotten(&self) -> bool {
+        self.state.load(Ordering::Acquire) & FORGOTTEN != 0
+    }
+
+    /// Call it when the node goes out of the table.
+    pub fn set_forgotten(&self) {
+        self.state.fetch_or(FORGOTTEN, Ordering::Release);
     }
 
     /// It is reached through the index, whatever its names are.

@@ -21,19 +21,22 @@ mod live;
 mod numbers;
 mod partial;
 mod reach;
+mod refs;
 mod remove;
 mod rename;
 mod shared;
 mod squash;
+mod volatile;
 mod xattr;
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::check::{self, Layers};
@@ -43,12 +46,12 @@ use crate::error::{OpenError, Warning};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
-use crate::sys::{self, Result};
+use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
 pub(crate) use numbers::Realm;
-pub(crate) use partial::read_mark;
+pub(crate) use partial::{is_bare, read_mark};
 
 pub use file::OpenFile;
 pub use flags::FSXATTR_LEN;
@@ -100,6 +103,8 @@ pub struct Overlay {
     read_only: bool,
     ordering: copy_up::Ordering,
     durability: Arc<Durability>,
+    /// This mount has marked the storage as unclean.
+    volatile: AtomicBool,
     /// The storage gives changes that follow each other different ctimes.
     fine_clock: bool,
     squash: Squash,
@@ -141,12 +146,12 @@ impl Overlay {
         shared.take(&layers.decided);
         let partials = {
             let meta = root_dir.meta.read();
-            partial::Partials::new(&storage, &meta, options)
+            partial::Partials::new(&storage, layers.own, &meta, options)
         };
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
         let root_owner = attr::RootOwner::of(&root_dir, &root_stat, base.as_fd());
-        let overlay = Overlay {
+        let mut overlay = Overlay {
             base,
             _base_mount: base_mount,
             storage,
@@ -171,6 +176,7 @@ impl Overlay {
             read_only: layers.read_only,
             ordering,
             durability,
+            volatile: AtomicBool::new(false),
             fine_clock,
             squash: options.squash,
             warnings: layers.warnings,
@@ -179,6 +185,18 @@ impl Overlay {
         };
         if layers.fresh && !overlay.read_only {
             overlay.adopt_root(&root_stat)?;
+        }
+        let path = options.storage.clone();
+        if !overlay.read_only && layers.unclean && options.write_despite_damage {
+            overlay.take_as_clean()?;
+        }
+        let marked = layers.unclean && !options.write_despite_damage;
+        if !overlay.read_only
+            && options.volatile
+            && !marked
+            && let Err(errno) = overlay.begin_volatile()
+        {
+            overlay.warnings.push(Warning::Unmarked { path, errno });
         }
         Ok(overlay)
     }
@@ -247,7 +265,13 @@ impl Overlay {
     pub fn sync(&self) -> Result<()> {
         let _slow = self.slow_section();
         self.save_accesses();
-        rustix::fs::syncfs(&self.storage)
+        rustix::fs::syncfs(self.storage_opened()?)
+    }
+
+    /// The storage, opened for more than reaching what lies in it.
+    fn storage_opened(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        sys::open(Spot::At(self.storage.as_fd(), b"."), flags)
     }
 
     /// Waits until META of some directory has what the device has not, at most
@@ -270,6 +294,7 @@ impl Overlay {
     pub fn finish(&self) {
         self.settle_at_the_end();
         self.save_accesses();
+        self.end_volatile();
     }
 
     fn slow_section(&self) -> Option<Box<dyn Any>> {

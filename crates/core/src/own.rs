@@ -17,6 +17,9 @@ pub(crate) enum Own {
     /// On the storage itself, where there are partial files: a copy of the
     /// storage without it has lost their marks.
     Storage,
+    /// On the storage itself: it is, or was, mounted with `-o volatile`, and what
+    /// was written then may not have reached the device.
+    Unclean,
 }
 
 /// The names of the notes of one mount, decided once when the storage is opened.
@@ -43,6 +46,8 @@ impl OwnAttributes {
         match (self, own) {
             (OwnAttributes::Trusted, Own::Partial) => b"trusted.mini_fo.partial",
             (OwnAttributes::Trusted, Own::Storage) => b"trusted.mini_fo.storage",
+            (OwnAttributes::Trusted, Own::Unclean) => b"trusted.mini_fo.unclean",
+            (OwnAttributes::User, Own::Unclean) => b"user.mini_fo.unclean",
             (OwnAttributes::User, Own::Partial) => b"user.mini_fo.partial",
             (OwnAttributes::User, Own::Storage) => b"user.mini_fo.storage",
         }
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn all_of_them_are_reserved() {
         for names in [OwnAttributes::Trusted, OwnAttributes::User] {
-            for own in [Own::Partial, Own::Storage] {
+            for own in [Own::Partial, Own::Storage, Own::Unclean] {
                 assert!(is_reserved_xattr(names.name(own)));
             }
         }

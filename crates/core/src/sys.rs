@@ -132,6 +132,23 @@ pub(crate) fn create_unnamed(dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> 
     )
 }
 
+/// As [`create`], a file of our own that nobody else may use, for reading and
+/// writing: mode 0600 whatever the umask, which is some caller's, and a default
+/// ACL say. With less, a user could not use it again.
+pub(crate) fn create_private(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    private(create(dir, name, OFlags::RDWR, 0o600)?)
+}
+
+/// As [`create_private`], without a name; errors as [`create_unnamed`].
+pub(crate) fn create_private_unnamed(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    private(create_unnamed(dir, 0o600)?)
+}
+
+fn private(file: OwnedFd) -> Result<OwnedFd> {
+    fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
+    Ok(file)
+}
+
 /// Gives the object behind `fd` (also an unnamed file) a name.
 pub(crate) fn link_fd(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     // Without CAP_DAC_READ_SEARCH AT_EMPTY_PATH is refused with ENOENT before

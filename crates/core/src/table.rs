@@ -261,6 +261,7 @@ impl Table {
             return false;
         };
         entry.remove();
+        node.set_forgotten();
         self.len.fetch_sub(1, Ordering::Relaxed);
         for (hash, link) in links {
             let Some((_, names)) = locked.iter_mut().find(|(at, _)| *at == shard_number(hash))

@@ -144,7 +144,8 @@ pub const SPECS: &[Spec] = &[
         None,
         Opt::Volatile,
         "do not bring the copy of a file to the disk before it takes the file's place: \
-         faster, but a power cut may lose what was copied",
+         faster, but a power cut may lose what was copied; after one, or if the \
+         daemon is killed, later mounts warn",
     ),
     spec(
         "blocks_from",

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use crate::error::Warning;
 use crate::meta::Index;
-use crate::name::{file_name, parent};
-use crate::overlay::read_mark;
+use crate::name::{INDEX_NAME, file_name, parent};
+use crate::overlay::{is_bare, read_mark};
 use crate::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
@@ -116,13 +116,38 @@ pub(super) struct Lost<'a> {
     pub list: bool,
     /// Entries that were found and not listed.
     pub unlisted: u64,
+    /// Files that lack data which the base has not any more, not listed.
+    pub data_lost: u64,
+    /// Files with data of their own on top of a base file, as far as was looked.
+    pub dependent: u64,
+    /// Some files may be partial, so it is worth looking.
+    partial: bool,
     looks: u64,
+    file_looks: u64,
     redirects: u64,
 }
 
 impl<'a> Lost<'a> {
-    pub fn new(base: &'a OwnedFd, names: OwnAttributes, list: bool) -> Lost<'a> {
-        Lost { base, names, list, unlisted: 0, looks: 0, redirects: 0 }
+    /// `partial`: the storage may have partial files.
+    pub fn new(base: &'a OwnedFd, names: OwnAttributes, list: bool, partial: bool) -> Lost<'a> {
+        Lost {
+            base,
+            names,
+            list,
+            unlisted: 0,
+            data_lost: 0,
+            dependent: 0,
+            partial,
+            looks: 0,
+            file_looks: 0,
+            redirects: 0,
+        }
+    }
+
+    /// One more file of the storage may be looked at.
+    pub fn may_look(&mut self) -> bool {
+        self.file_looks += 1;
+        self.partial && (self.list || self.file_looks <= LOOKS)
     }
 
     fn found(&mut self, warnings: &mut Vec<Warning>, warning: Warning) {
@@ -163,22 +188,36 @@ impl<'a> Lost<'a> {
         }
     }
 
-    /// Looks whether the base still has the data that a storage file lacks.
+    /// Looks whether the base still has the data that a storage file lacks. For a
+    /// file that only got new attributes or names any base file does.
+    /// `root`: the storage as a whole.
     pub fn data(
         &mut self,
+        root: BorrowedFd<'_>,
         storage: BorrowedFd<'_>,
         name: &[u8],
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
         let Ok(Some(mark)) = read_mark(self.names, Spot::At(storage, name)) else { return };
+        let Ok(stored) = sys::stat(Spot::At(storage, name)) else { return };
+        let index = sys::open_dir(root, INDEX_NAME.as_bytes()).ok();
+        let bare = is_bare(index.as_ref().map(AsFd::as_fd), &mark, &stored);
+        self.dependent += u64::from(!bare);
         let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
-            sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path))).map(|stat| mark.is_of(&stat))
+            let stat = sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path)))?;
+            let is_file = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG;
+            Ok(is_file && (bare || mark.is_of(&stat)))
         });
-        if there != Ok(true) {
+        if there == Ok(true) {
+            return;
+        }
+        if self.list {
             let path = dir.join(OsStr::from_bytes(name));
             let source_path = PathBuf::from(OsStr::from_bytes(&mark.path));
-            self.found(warnings, Warning::DataLost { path, source_path });
+            warnings.push(Warning::DataLost { path, source_path });
+        } else {
+            self.data_lost += 1;
         }
     }
 

@@ -10,12 +10,13 @@ use rustix::io::Errno;
 
 use super::lost::{BaseDir, Lost, Shows};
 use super::marks::{self, Step};
+use super::notes::is_marked;
 use super::unfinished::{self, Losses};
 use crate::dirs::decide;
 use crate::error::Warning;
 use crate::meta::{self, Index, Loaded, Record};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
-use crate::own::OwnAttributes;
+use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, each_entry};
 use crate::trust::{Foreign, Unusable};
 
@@ -42,6 +43,10 @@ pub(super) struct Scanned {
     pub decided: Vec<Record>,
     /// Objects of the index that no name leads to.
     pub orphans: Vec<Vec<u8>>,
+    /// Files that lack data which the base has not any more, not listed.
+    pub data_lost: u64,
+    /// Files that have data of their own on top of a base file.
+    pub dependent: u64,
 }
 
 /// A storage to walk over, and the base it is compared with.
@@ -118,6 +123,7 @@ impl Walk<'_> {
         });
         let Scan { damages, leftovers, has_meta, foreign, .. } = scan;
         let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
+        let (data_lost, dependent) = (scan.lost.data_lost, scan.lost.dependent);
         let leftovers = leftovers + (decided.len() + orphans.len()) as u64;
         if damages > LISTED {
             warnings.push(Warning::MoreDamage { count: damages - LISTED });
@@ -125,7 +131,17 @@ impl Walk<'_> {
         if foreign > LISTED {
             warnings.push(Warning::MoreForeign { count: foreign - LISTED });
         }
-        Scanned { damaged: damages > 0, empty, leftovers, lost, has_meta, decided, orphans }
+        Scanned {
+            damaged: damages > 0,
+            empty,
+            leftovers,
+            lost,
+            has_meta,
+            decided,
+            orphans,
+            data_lost,
+            dependent,
+        }
     }
 
     /// Removes unfinished work, once it is known that the storage may be written.
@@ -157,7 +173,9 @@ impl Walk<'_> {
     }
 
     fn start<'w>(&'w self, task: Task, list: bool, warnings: &'w mut Vec<Warning>) -> Scan<'w> {
-        let lost = Lost::new(self.base, self.names, list);
+        let marked = |own| is_marked(self.root, self.names, own);
+        let partial = task == Task::Look && (marked(Own::Storage) || marked(Own::Unclean));
+        let lost = Lost::new(self.base, self.names, list, partial);
         let (root, path) = (self.root, self.path);
         let (damages, leftovers, foreign) = (0, 0, 0);
         let losses = match task {
@@ -245,7 +263,7 @@ impl Scan<'_> {
         empty: &mut bool,
     ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
-        let mut others = Vec::new();
+        let (mut others, mut files) = (Vec::new(), Vec::new());
         let mut has_meta = false;
         each_entry(dir, |entry| {
             match entry.name {
@@ -263,6 +281,9 @@ impl Scan<'_> {
                         subdirs.push(name.to_vec());
                     } else if self.lost.list || matches!(self.task, Task::Marks(_)) {
                         others.push((name.to_vec(), entry.kind));
+                    }
+                    if matches!(entry.kind, 0 | libc::S_IFREG) && self.lost.may_look() {
+                        files.push(name.to_vec());
                     }
                 }
             }
@@ -302,10 +323,8 @@ impl Scan<'_> {
             return Ok(below(subdirs, &loaded.index));
         }
         let index = &loaded.index;
-        for (name, kind) in &others {
-            if matches!(*kind, 0 | libc::S_IFREG) {
-                self.lost.data(dir, name, &path, self.warnings);
-            }
+        for name in &files {
+            self.lost.data(self.root.as_fd(), dir, name, &path, self.warnings);
         }
         if let Some(base) = base.fd().filter(|_| self.task == Task::Look) {
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));

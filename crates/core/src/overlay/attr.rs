@@ -78,7 +78,7 @@ impl Overlay {
                 // The base still has its name; the merged tree does not.
                 attr.nlink = 0;
             }
-            self.show_blocks(node, &mut attr);
+            self.show_partial(node, &mut attr);
             if let Some(held) = held.filter(|_| !node.in_storage()) {
                 attr.ctime = attr.ctime.max(held.since);
             }

@@ -8,27 +8,73 @@ use crate::sys::{self, Result};
 /// Largest piece that one call copies, so that a signal can end it.
 const PIECE: u64 = 1 << 30;
 
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 20;
+
+/// What a hole has at least, in bytes.
+const BLOCK: usize = 4096;
+
 /// Copies what is data of `start..end` and leaves holes as they are.
 pub(super) fn copy_extents(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
-    use rustix::fs::{SeekFrom, seek};
     let mut at = start;
-    while at < end {
-        let data = match seek(from, SeekFrom::Data(at)) {
-            Ok(data) if data >= end => return Ok(()),
-            Ok(data) => data,
-            Err(Errno::NXIO) => return Ok(()),
-            // A file system that knows no holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-            Err(errno) => return Err(errno),
-        };
-        let hole = match seek(from, SeekFrom::Hole(data)) {
-            Ok(hole) => hole.min(end),
-            Err(_) => end,
-        };
+    while let Some((data, hole)) = next_data(from, at, end)? {
         copy_range(from, to, data, hole)?;
-        at = hole.max(data + 1);
+        at = hole;
     }
     Ok(())
+}
+
+/// The first stretch of data in `at..end`, from where to where (or to where it
+/// was looked: more may follow); `None`: nothing but holes.
+pub(super) fn next_data(from: &OwnedFd, at: u64, end: u64) -> Result<Option<(u64, u64)>> {
+    use rustix::fs::{SeekFrom, seek};
+    if at >= end {
+        return Ok(None);
+    }
+    let data = match seek(from, SeekFrom::Data(at)) {
+        Ok(data) if data >= end => return Ok(None),
+        Ok(data) => data,
+        Err(Errno::NXIO) => return Ok(None),
+        // A file system that knows no holes.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+        Err(errno) => return Err(errno),
+    };
+    let hole = match seek(from, SeekFrom::Hole(data)) {
+        Ok(hole) => hole.min(end).max(data + 1),
+        Err(_) => end,
+    };
+    // Some file systems (squashfs) store holes and do not tell where.
+    if (data, hole) == (at, end) && is_sparse(from) {
+        return next_nonzero(from, at, end);
+    }
+    Ok(Some((data, hole)))
+}
+
+/// A file takes less space than its size would need.
+fn is_sparse(file: &OwnedFd) -> bool {
+    sys::stat_fd(file).is_ok_and(|stat| stat.stx_blocks < stat.stx_size / 512)
+}
+
+/// As [`next_data`], by reading: zeros count as a hole, in whole blocks.
+fn next_nonzero(from: &OwnedFd, mut at: u64, end: u64) -> Result<Option<(u64, u64)>> {
+    let mut buf = vec![0; BUFFER];
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
+        let part = buf.get_mut(..want).ok_or(Errno::IO)?;
+        let got = sys::read_at(from, part, at)?;
+        if got == 0 {
+            return Ok(None);
+        }
+        let blocks = || part.get(..got).unwrap_or_default().chunks(BLOCK);
+        let is_data = |block: &[u8]| block.iter().any(|byte| *byte != 0);
+        if let Some(first) = blocks().position(is_data) {
+            let count = blocks().skip(first).position(|block| !is_data(block));
+            let last = count.map_or(got, |count| (first + count) * BLOCK);
+            return Ok(Some((at + (first * BLOCK) as u64, at + last as u64)));
+        }
+        at += got as u64;
+    }
+    Ok(None)
 }
 
 fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
@@ -52,7 +98,7 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> 
 
 /// From `at` to `end`, or to the end of the source.
 pub(super) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
-    let len = usize::try_from((end - at).min(1 << 20)).unwrap_or(1 << 20);
+    let len = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
     let mut buf = vec![0; len];
     while at < end {
         let want = usize::try_from(end - at).unwrap_or(len).min(len);

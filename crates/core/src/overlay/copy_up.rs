@@ -187,9 +187,9 @@ impl Overlay {
         source: &Source<'_>,
         dir: BorrowedFd<'_>,
     ) -> Result<Option<(OwnedFd, Kept)>> {
-        let made = match sys::create_unnamed(dir, 0o600) {
+        let made = match sys::create_private_unnamed(dir) {
             // Closed by its owner, or immutable: only its name has to go there.
-            Err(Errno::ACCESS | Errno::PERM) => sys::create_unnamed(self.anywhere(), 0o600),
+            Err(Errno::ACCESS | Errno::PERM) => sys::create_private_unnamed(self.anywhere()),
             other => other,
         };
         let fd = match made {
@@ -241,8 +241,9 @@ impl Overlay {
         let (from, stat) = (source.at, source.stat);
         let temp = temp_name();
         let made = match find::kind(stat) {
-            libc::S_IFREG => sys::create(dir, &temp, OFlags::RDWR, 0o600)
-                .and_then(|fd| self.fill_file(source, &fd)),
+            libc::S_IFREG => {
+                sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
+            }
             libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
             _ => copy_special(from, dir, &temp, stat),
         };
@@ -338,7 +339,7 @@ fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) 
     let made = rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device);
     let refused = match made {
         Err(errno) if cannot_hold(errno) && matches!(kind, libc::S_IFCHR | libc::S_IFBLK) => {
-            rustix::fs::mknodat(dir, temp, FileType::RegularFile, mode, 0)?;
+            sys::create_private(dir, temp)?;
             Some((kind, device))
         }
         other => other.map(|()| None)?,

@@ -139,7 +139,7 @@ impl Overlay {
         {
             // It changes what the file holds, not only the space it has. Where
             // the file system cannot do it, nothing may have changed.
-            rustix::fs::fallocate(sys::create_unnamed(self.anywhere(), 0o600)?, mode, 0, 1)?;
+            rustix::fs::fallocate(sys::create_private_unnamed(self.anywhere())?, mode, 0, 1)?;
             self.make_whole(file.node(), partial, &buffered(file, &opened)?)?;
         }
         let _slow = self.slow_if(len);
@@ -160,7 +160,7 @@ impl Overlay {
         let Some(partial) = opened.partial() else {
             return rustix::fs::seek(opened.fd(), to);
         };
-        let size = sys::stat_fd(opened.fd())?.stx_size;
+        let size = partial.size(opened.fd())?;
         match (to, partial.is_untouched()) {
             _ if offset >= size => Err(Errno::NXIO),
             (_, true) if size == partial.mark.size => rustix::fs::seek(partial.base(), to),

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::find::NodeRef;
 use super::listing::{ListFor, is_dot};
 use super::numbers::node_id;
+use super::refs::NodeRef;
 use crate::node::Node;
 use crate::sys::Result;
 use crate::types::{Entry, NodeId};

@@ -1,6 +1,5 @@
 //! From names to nodes: lookup, forget and the numbers objects show.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use rustix::fd::AsFd;
@@ -8,6 +7,7 @@ use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::numbers::{device, node_id, storage_ino};
+use super::refs::NodeRef;
 use super::shared::{Indexed, index_name, is_shared};
 use super::{Overlay, kept};
 use crate::dirs::Dir;
@@ -47,36 +47,6 @@ impl Found {
     }
 }
 
-/// A reference on a node, given back when dropped.
-pub(super) struct NodeRef<'a> {
-    overlay: &'a Overlay,
-    node: Option<Arc<Node>>,
-    root: &'a Arc<Node>,
-}
-
-impl NodeRef<'_> {
-    /// Hands the reference to the kernel, which will forget it.
-    pub fn into_kernel(mut self) -> NodeId {
-        self.node.take().map_or(NodeId::ROOT, |node| node.id)
-    }
-}
-
-impl Deref for NodeRef<'_> {
-    type Target = Arc<Node>;
-
-    fn deref(&self) -> &Arc<Node> {
-        self.node.as_ref().unwrap_or(self.root)
-    }
-}
-
-impl Drop for NodeRef<'_> {
-    fn drop(&mut self) {
-        if let Some(node) = self.node.take() {
-            self.overlay.release(&node, 1);
-        }
-    }
-}
-
 impl Overlay {
     /// Finds a name; the entry holds one reference more on its node.
     /// `None`: there is no such name.
@@ -107,7 +77,7 @@ impl Overlay {
         }
     }
 
-    fn release(&self, node: &Arc<Node>, count: u64) {
+    pub(super) fn release(&self, node: &Arc<Node>, count: u64) {
         for gone in self.table.forget(node, count) {
             self.trail.remember(&gone);
             if let Some(held) = gone.place.read().held() {
@@ -115,14 +85,6 @@ impl Overlay {
             }
             self.dirs.remove_unless(gone.id, || self.table.get(gone.id).is_some());
         }
-    }
-
-    pub(super) fn reference_root(&self) -> NodeRef<'_> {
-        NodeRef { overlay: self, node: None, root: &self.root }
-    }
-
-    pub(super) fn reference(&self, node: Arc<Node>) -> NodeRef<'_> {
-        NodeRef { overlay: self, node: Some(node), root: &self.root }
     }
 
     /// The node of a name, made if need be, and the attributes of its object
@@ -339,6 +301,13 @@ impl Overlay {
         dir: &Dir,
         name: &[u8],
     ) -> Result<Attr> {
+        // A new base file may show in it from now on.
+        let new = if node.in_storage() && self.is_first_look(node) {
+            Some(self.at(node, |spot, _| sys::stat(spot))?)
+        } else {
+            None
+        };
+        let stat = new.as_ref().unwrap_or(stat);
         let mut attr = Attr::from(stat);
         attr.ino = node.ino;
         if node.shared {
@@ -354,7 +323,7 @@ impl Overlay {
         if node.is_indexed() {
             let (index, name) = (self.shared.dir()?, index_name(node.ino));
             attr.ctime = index.shown_ctime(name.as_bytes(), attr.ctime);
-            self.show_blocks(node, &mut attr);
+            self.show_partial(node, &mut attr);
             if let Some(kept) = index.meta.read().kept(name.as_bytes()) {
                 kept::show(&mut attr, kept);
             }
@@ -363,7 +332,7 @@ impl Overlay {
         if let Some(kept) = dir.meta.read().kept(name) {
             kept::show(&mut attr, kept);
         }
-        self.show_blocks(node, &mut attr);
+        self.show_partial(node, &mut attr);
         if !node.is_dir() {
             attr.ctime = dir.shown_ctime(name, attr.ctime);
             return Ok(attr);

@@ -21,8 +21,9 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::file::{OpenFile, Opened};
-use super::find::{Found, NodeRef, kind};
+use super::find::{Found, kind};
 use super::numbers::{Realm, device};
+use super::refs::NodeRef;
 use crate::dirs::{BaseDir, Dir};
 use crate::node::{BaseRef, Held, Link, Node};
 use crate::sys::{self, Result, Spot};

@@ -10,6 +10,7 @@ mod file;
 mod kept;
 mod map;
 mod mark;
+mod present;
 mod whole;
 
 use std::collections::HashMap;
@@ -22,10 +23,10 @@ use rustix::fs::{FsWord, OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
 use super::file::OpenFile;
+use super::refs::Parked;
 use super::{Overlay, copy_up};
-use crate::check::FEATURE_PARTIAL;
+use crate::check::{self, FEATURE_PARTIAL};
 use crate::meta::{Index, Record};
-use crate::name::{file_name, parent};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
 use crate::own::{Own, OwnAttributes};
@@ -34,6 +35,7 @@ use crate::types::{Attr, NodeId};
 
 pub(super) use file::PartialFile;
 pub(crate) use mark::Mark;
+pub(crate) use present::is_bare;
 
 // File systems that keep extended attributes with the inode, know holes, and
 // after a power cut have an extent only where its data was written: `f_type` of
@@ -54,6 +56,11 @@ const MARK_MAX: usize = 3500;
 /// less than serving its writes through the daemon (docs/ARCHITECTURE.md,
 /// "Partial files").
 const BLOCKS_FROM: u64 = 128 << 20;
+
+/// Up to so many bytes a file is copied whatever it is copied up for: that costs
+/// little more than a mark, and the copy does not need its base file any more
+/// (docs/ARCHITECTURE.md, "Partial files").
+const COPIED_AT_ONCE: u64 = 64 << 10;
 
 /// Up to so many bytes a rest is fetched without recording each piece.
 const SMALL_REST: u64 = 128 << 20;
@@ -103,24 +110,38 @@ pub(super) struct Partials {
     /// Those that are open.
     open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
     closed: Mutex<Closed>,
+    /// Held while a mark and its file follow a new base file; a leaf but for the
+    /// node's `place`.
+    following: Mutex<()>,
+    /// Held by who settles closed files; comes first of all locks.
+    pub settling: Mutex<()>,
 }
 
 /// Files that were written and closed, and are to be settled.
 #[derive(Default)]
 struct Closed {
-    files: Vec<Arc<OpenFile>>,
+    files: Vec<(Parked, Arc<OpenFile>)>,
     /// A thread is at it.
     served: bool,
 }
 
 impl Partials {
     /// As the user wants it in a storage whose root META is `root`.
-    pub fn new(storage: &OwnedFd, root: &Index, options: &OpenOptions) -> Partials {
+    pub fn new(
+        storage: &OwnedFd,
+        own: OwnAttributes,
+        root: &Index,
+        options: &OpenOptions,
+    ) -> Partials {
         let stat = rustix::fs::fstatfs(storage);
         // A larger block may be there without all that the map says of it.
         let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= map::BLOCK_MIN;
         let kind = stat.map(|stat| if small(&stat) { stat.f_type } else { 0 });
-        let exist = root.features().any(|word| word == FEATURE_PARTIAL);
+        // A power cut may have taken any of these, so each counts.
+        let exist = root.features().any(|word| word == FEATURE_PARTIAL)
+            || [Own::Storage, Own::Unclean]
+                .iter()
+                .any(|note| check::is_marked(storage, own, *note));
         Partials {
             allowed: !options.whole_copies && matches!(kind, Ok(TMPFS | EXT4 | XFS | BTRFS)),
             needed_mode: if rustix::process::geteuid().is_root() { 0 } else { 0o600 },
@@ -129,6 +150,8 @@ impl Partials {
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
+            following: Mutex::default(),
+            settling: Mutex::default(),
         }
     }
 
@@ -165,7 +188,7 @@ impl Overlay {
         if need == Need::NoData {
             return Ok(Plan::Empty);
         }
-        let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > 0;
+        let leave = !self.wants_all(need, stat.stx_size) && stat.stx_size > COPIED_AT_ONCE;
         let leave = leave && self.partials.may_leave(stat.stx_mode.into());
         if !leave || !self.partials.allowed || node.kind() != libc::S_IFREG || self.live.is_some() {
             return Ok(Plan::Copy);
@@ -183,6 +206,7 @@ impl Overlay {
             size: stat.stx_size,
             mtime: stat.stx_mtime.into(),
             blocks: stat.stx_blocks,
+            unfinished: None,
             path,
         };
         if mark.encode().len() > MARK_MAX {
@@ -243,15 +267,23 @@ impl Overlay {
         match node.contents() {
             Contents::Whole => Ok(false),
             Contents::Partial => Ok(true),
-            Contents::Unknown => {
-                let partial = self.at(node, |spot, _| match read_mark(self.own, spot) {
-                    Err(Errno::ACCESS) if self.is_closed(spot) => Ok(false),
-                    mark => Ok(mark?.is_some()),
+            Contents::Stale if self.read_only => Ok(true),
+            Contents::Unknown | Contents::Stale => {
+                let mark = self.at(node, |spot, _| match read_mark(self.own, spot) {
+                    Err(Errno::ACCESS) if self.is_closed(spot) => Ok(None),
+                    mark => mark,
                 })?;
-                node.set_contents(if partial { Contents::Partial } else { Contents::Whole });
-                Ok(partial)
+                let contents = mark.map_or(Contents::Whole, |mark| self.follow_base(node, &mark));
+                node.set_contents(contents);
+                Ok(contents != Contents::Whole)
             }
         }
+    }
+
+    /// Nobody has looked yet whether a storage object is partial. Now somebody
+    /// has, and its attributes may be new ones.
+    pub(super) fn is_first_look(&self, node: &Arc<Node>) -> bool {
+        node.contents() == Contents::Unknown && self.is_partial(node) == Ok(true)
     }
 
     /// The file belongs to this user, who has closed it to himself: such ones
@@ -263,12 +295,18 @@ impl Overlay {
     }
 
     /// Lets a partial file show the space that its base file occupies: programs
-    /// take few blocks for holes. Where it cannot be told, its attributes count
-    /// all the same.
-    pub(super) fn show_blocks(&self, node: &Arc<Node>, attr: &mut Attr) {
+    /// take few blocks for holes; and what it has of a new base file. Where it
+    /// cannot be told, its attributes count all the same.
+    pub(super) fn show_partial(&self, node: &Arc<Node>, attr: &mut Attr) {
         if self.is_partial(node) == Ok(true)
             && let Ok(Some(mark)) = self.at(node, |spot, _| read_mark(self.own, spot))
         {
+            let new = if node.contents() == Contents::Stale { self.new_mark(&mark) } else { None };
+            if let Some(new) = &new {
+                attr.size = new.size;
+                attr.mtime = mark.shown(new, attr.mtime);
+            }
+            let mark = new.unwrap_or(mark);
             attr.blocks = attr.blocks.max(mark.blocks.min(attr.size.div_ceil(512)));
         }
     }
@@ -288,6 +326,9 @@ impl Overlay {
             return Ok(None);
         }
         if let Some(known) = self.partials.open(node.id) {
+            if node.contents() == Contents::Partial {
+                known.set_end(None);
+            }
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
         let _lock = node.copy_up.lock();
@@ -309,35 +350,15 @@ impl Overlay {
             node.set_contents(Contents::Whole);
             return Ok(None);
         };
+        let new = if node.contents() == Contents::Stale { self.new_mark(&mark) } else { None };
+        let end = new.as_ref().map(|new| new.size);
+        let mark = new.unwrap_or(mark);
         let (base, map) = (self.open_marked(&mark)?, self.open_map(&mark)?);
-        let fresh = Arc::new(PartialFile::new(mark, base, storage, map, self.ordering)?);
+        let fresh = Arc::new(PartialFile::new(mark, base, storage, (map, end), self.ordering)?);
         let mut open = self.partials.open.lock();
         open.retain(|_, file| file.strong_count() > 0);
         open.insert(node.id, Arc::downgrade(&fresh));
         Ok(Some(fresh))
-    }
-
-    /// Opens the base file that a mark names.
-    fn open_marked(&self, mark: &Mark) -> Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let (dir, name) = (parent(&mark.path), file_name(&mark.path));
-        let opened = self.open_base_path(dir)?.ok_or(Errno::NOENT).and_then(|dir| {
-            let spot = if self.submounts {
-                Spot::Across(dir.as_fd(), name)
-            } else {
-                Spot::At(dir.as_fd(), name)
-            };
-            let fd = sys::open_untraced(spot, flags)?;
-            if mark.is_of(&sys::stat_fd(&fd)?) { Ok(fd) } else { Err(Errno::STALE) }
-        });
-        opened.map_err(|errno| {
-            let path = String::from_utf8_lossy(&mark.path);
-            tracing::error!(
-                "the data of base file /{path} is needed, which is gone or was changed since its \
-                 attributes were: {errno}"
-            );
-            Errno::IO
-        })
     }
 }
 

@@ -27,7 +27,8 @@ impl Overlay {
         if node.is_dir() { Ok(node) } else { Err(Errno::NOTDIR) }
     }
 
-    /// Descriptors and META of a directory. ENOENT: it was removed.
+    /// Descriptors and META of a directory. ENOENT: it was removed; ESTALE: the
+    /// table does not know it any more.
     pub(super) fn dir(&self, node: &Arc<Node>) -> Result<Arc<Dir>> {
         loop {
             if let Some(dir) = self.try_dir(node)? {
@@ -41,6 +42,10 @@ impl Overlay {
         if node.is_root() {
             return Ok(Some(Arc::clone(&self.root_dir)));
         }
+        if node.is_forgotten() {
+            // Another directory may have its name, and would be cached as this.
+            return Err(Errno::STALE);
+        }
         if let Some(dir) = self.dirs.get(node.id).filter(|dir| self.is_current(dir)) {
             return Ok(Some(dir));
         }
@@ -49,6 +54,9 @@ impl Overlay {
             let parent = chain.last().and_then(|node| node.parent()).ok_or(Errno::NOENT)?;
             if parent.is_root() {
                 break Arc::clone(&self.root_dir);
+            }
+            if parent.is_forgotten() {
+                return Ok(None);
             }
             if let Some(dir) = self.dirs.get(parent.id).filter(|dir| self.is_current(dir)) {
                 break dir;
@@ -96,7 +104,12 @@ impl Overlay {
             }
             None => None,
         };
-        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage, &self.durability)?)))
+        let dir = self.dirs.insert(Dir::new(node.id, base, storage, &self.durability)?);
+        if node.is_forgotten() {
+            // What takes it out of the cache may have come before.
+            self.dirs.remove_unless(node.id, || self.table.get(node.id).is_some());
+        }
+        Ok(Some(dir))
     }
 
     /// Opens a base directory by the path of a redirect, name by name.
@@ -148,7 +161,8 @@ impl Overlay {
     /// Runs `f` where the object of a node is; the second argument tells
     /// whether that is the storage.
     ///
-    /// The node's `place` is held meanwhile: nobody renames it away.
+    /// The node's `place` is held meanwhile: nobody renames it away. ESTALE: the
+    /// table does not know the node any more, so nothing is known of its names.
     pub(super) fn at<T>(
         &self,
         node: &Arc<Node>,
@@ -158,6 +172,9 @@ impl Overlay {
             return f(Spot::Fd(self.storage.as_fd()), true);
         }
         loop {
+            if node.is_forgotten() {
+                return Err(Errno::STALE);
+            }
             if node.is_indexed() {
                 match self.at_index(node, &f)? {
                     Some(value) => return Ok(value),
@@ -175,6 +192,9 @@ impl Overlay {
             let dir = match self.try_dir(link.parent()) {
                 Ok(Some(dir)) => dir,
                 Ok(None) => continue,
+                Err(_) if !node.place.read().names.iter().any(|now| now.is_same(&link)) => {
+                    continue;
+                }
                 Err(errno) => match self.live_elsewhere(node, &link, errno)? {
                     Some(fd) => return f(Spot::Fd(fd.as_fd()), false),
                     None => continue,

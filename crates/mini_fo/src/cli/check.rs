@@ -30,7 +30,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     });
     // A reader that has seen enough is no error.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    match found.len() {
+    match found.iter().filter(|finding| finding.is_problem()).count() {
         0 => Ok(()),
         1 => Err(Failure::new(code::FOUND, "1 problem found")),
         count => Err(Failure::new(code::FOUND, format!("{count} problems found"))),

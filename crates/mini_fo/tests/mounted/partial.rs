@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -308,33 +308,6 @@ fn one_byte_into_a_huge_file() {
     let stored = fs::metadata(storage.join("huge")).expect("stat");
     assert!(stored.blocks() * 512 < 1 << 20, "{} blocks", stored.blocks());
     drop(file);
-    mini_fo(&[Path::new("umount"), &mnt]).ok();
-}
-
-#[test]
-fn a_changed_base_is_told_and_not_mixed_in() {
-    let Some(mut s) = scene(&[]) else { return };
-    s.umount();
-    let work = WorkDir::new();
-    let (base, storage, mnt) = (work.dir("base"), work.dir("storage"), work.dir("mnt"));
-    fs::write(base.join("f"), "the first version\n").expect("write");
-    let mount = || mini_fo(&["mount".as_ref(), &*base, &*mnt, "-s".as_ref(), &*storage]).ok();
-    mount();
-    fs::set_permissions(mnt.join("f"), fs::Permissions::from_mode(0o600)).expect("chmod");
-    mini_fo(&[Path::new("umount"), &mnt]).ok();
-    if sys::get_xattr(&storage.join("f"), mark()).is_err() {
-        return skip("the storage's file system has reflinks");
-    }
-    fs::write(base.join("f"), "the second version, longer\n").expect("write");
-    let found = mini_fo(&[Path::new("check"), &base, Path::new("-s"), &storage]);
-    assert_eq!(found.code, 11, "{found:?}");
-    assert!(found.stdout.contains("/storage/f: its data is in the base file /f"), "{found:?}");
-    mount();
-    let error = fs::read(mnt.join("f")).expect_err("read");
-    assert_eq!(error.raw_os_error(), Some(libc::EIO));
-    // What needs no data works.
-    fs::write(mnt.join("f"), "mine\n").expect("write");
-    same(&mnt.join("f"), b"mine\n");
     mini_fo(&[Path::new("umount"), &mnt]).ok();
 }
 

@@ -74,7 +74,7 @@ fn what_is_appended_to_a_cut_file_stays_after_its_map_was_lost() {
 fn nobody_sees_the_base_in_a_file_that_was_cut_to_nothing() {
     let fill = |base: &Path| {
         for round in 0..100 {
-            fs::write(base.join(format!("f{round}")), [b'b'; 5000]).expect("write");
+            fs::write(base.join(format!("f{round}")), [b'b'; 100_000]).expect("write");
         }
     };
     let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill) else { return };
@@ -139,4 +139,32 @@ fn what_a_write_takes_away_stays_when_data_is_fetched() {
     check(&s);
     s.remount();
     check(&s);
+}
+
+const UMASK: &str = "
+    for i in 1 2 3 4 5 6 7 8; do head -c 300000 /dev/zero | tr '\\0' a > base/big$i; done
+    cp base/big1 model; echo changed | dd of=model bs=1 seek=100000 conv=notrunc status=none
+    mount() { $MINI_FO mount base mnt --storage storage -o blocks_from=64K,transport=classic; }
+    mount; umask 0777
+    for i in 1 2 3 4 5 6 7 8; do
+        mkdir mnt/one$i; mkdir mnt/two$i & mkdir mnt/three$i & wait
+        echo changed | dd of=mnt/big$i bs=1 seek=100000 conv=notrunc,fsync status=none
+    done
+    chmod 640 mnt/f; mv mnt/d/one mnt/two; chmod 700 mnt/*[1-8]
+    umask 022
+    $MINI_FO umount mnt
+    find storage -name 'META*' \\( -type f ! -perm 600 -o -type d ! -perm 700 \\) -ls
+    mount; for i in 1 2 3 4 5 6 7 8; do cmp model mnt/big$i; done
+    test $(cat mnt/f) = content; test $(cat mnt/two) = 1
+    $MINI_FO umount mnt; echo done";
+
+/// What the daemon makes for itself under the umask of a caller.
+#[test]
+fn no_umask_closes_what_the_daemon_needs() {
+    if skipped() || skip_unless(&["fusermount3", "setpriv"]) {
+        return;
+    }
+    let work = WorkDir::new();
+    let said = as_nobody(&work, true, &[], UMASK).ok();
+    assert_eq!(said, "done\n");
 }

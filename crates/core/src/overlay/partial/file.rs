@@ -1,6 +1,6 @@
 //! The data of one partial file, in both layers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::map::Map;
 use super::mark::Mark;
-use crate::overlay::copy_data::{copy_buffered, copy_extents};
+use crate::overlay::copy_data::{copy_buffered, copy_extents, next_data};
 use crate::overlay::copy_up;
 use crate::sys::{self, Result};
 
@@ -32,13 +32,15 @@ pub(in crate::overlay) struct PartialFile {
     whole: AtomicBool,
     /// Something was written since it was opened.
     pub changed: AtomicBool,
+    /// Where the file ends, if not where the storage file does; else `u64::MAX`.
+    end: AtomicU64,
     /// How data is made to reach the device.
     order: copy_up::Ordering,
 }
 
 impl PartialFile {
-    /// `map_file`: what is recorded, if anything is. `storage`: its storage
-    /// file.
+    /// `map_file`: what is recorded, if anything is. `end`: see
+    /// [`PartialFile::set_end`]. `storage`: its storage file.
     ///
     /// # Errors
     /// EIO: the map is damaged.
@@ -46,7 +48,7 @@ impl PartialFile {
         mark: Mark,
         base: OwnedFd,
         storage: &OwnedFd,
-        map_file: Option<OwnedFd>,
+        (map_file, end): (Option<OwnedFd>, Option<u64>),
         order: copy_up::Ordering,
     ) -> Result<PartialFile> {
         let mut map = match map_file {
@@ -55,8 +57,11 @@ impl PartialFile {
         };
         // Cut off, and a crash came before that was recorded, which is made up
         // for before the file can grow.
-        let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
+        if end.is_none() {
+            let _ = map.end_at(sys::stat_fd(storage)?.stx_size);
+        }
         Ok(PartialFile {
+            end: AtomicU64::new(end.unwrap_or(u64::MAX)),
             mark,
             base,
             map: RwLock::new(map),
@@ -65,6 +70,19 @@ impl PartialFile {
             changed: AtomicBool::new(false),
             order,
         })
+    }
+
+    /// Where the file ends, if the storage file ends elsewhere.
+    pub fn set_end(&self, end: Option<u64>) {
+        self.end.store(end.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self, storage: &OwnedFd) -> Result<u64> {
+        match self.end.load(Ordering::Acquire) {
+            u64::MAX => sys::stat_fd(storage).map(|stat| stat.stx_size),
+            end => Ok(end),
+        }
     }
 
     /// Nothing is missing in the storage any more.
@@ -139,7 +157,10 @@ impl PartialFile {
     /// # Errors
     /// EIO: the base file has become shorter; as `pread(2)`.
     pub fn read(&self, storage: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let end = offset.saturating_add(buf.len() as u64);
+        let most = self.end.load(Ordering::Acquire).saturating_sub(offset);
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
+        let buf = buf.get_mut(..len).unwrap_or_default();
+        let end = offset.saturating_add(len as u64);
         let mut done = 0;
         loop {
             let at = offset + done as u64;
@@ -213,14 +234,28 @@ impl PartialFile {
         map.set(start, done).map(|()| done)
     }
 
-    /// Copies what is missing of `start..end` from the base. `writing` is held.
+    /// Copies what is missing of `start..end` from the base, but for blocks in
+    /// which that has nothing: they stay the base's. `writing` is held.
+    fn fetch_extents(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
+        let (block, limit) = (self.map.read().block(), self.limit());
+        let mut at = start;
+        while let Some((data, hole)) = next_data(&self.base, at, end.min(limit))? {
+            let to = hole.div_ceil(block) * block;
+            self.fetch(target, (data / block * block).max(start), to)?;
+            at = to;
+        }
+        Ok(())
+    }
+
+    /// Copies what is missing of `start..end` from the base, holes as zeros: in
+    /// a block that is (to be) written to, there must be none (see `Map::load`).
+    /// `start` and `end` do not cut a block. `writing` is held.
     fn fetch(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
         let mut at = start;
         let end = end.min(self.map.read().limit());
         while at < end {
             let (stored, to) = self.map.read().run(at, end);
             if !stored {
-                // With its holes filled: see `Map::load`.
                 copy_buffered(&self.base, target, at, to)?;
                 if sys::stat_fd(&self.base)?.stx_size < to {
                     return Err(Errno::IO);
@@ -246,9 +281,11 @@ impl PartialFile {
             // What the map has last is no longer true.
             return Ok(None);
         }
-        let end = from.saturating_add(PIECE).min(self.limit());
+        // A block of which a part was copied would count as a whole.
+        let piece = PIECE.max(self.map.read().block());
+        let end = from.saturating_add(piece).min(self.limit());
         if record {
-            self.fetch(target, from, end)?;
+            self.fetch_extents(target, from, end)?;
         } else {
             let mut at = from;
             while at < end {
@@ -298,12 +335,13 @@ impl PartialFile {
             (map.states(), map.file()?)
         };
         let Some(file) = file else { return Ok(()) };
-        if order != copy_up::Ordering::None {
+        // Also of a volatile mount fsync(2) says that it is safe.
+        if sync || order != copy_up::Ordering::None {
             // The record may overtake the journal, so its order is not enough.
             rustix::fs::fdatasync(storage)?;
         }
         self.map.write().make_firm(&seen)?;
-        if sync && order != copy_up::Ordering::None { rustix::fs::fdatasync(file) } else { Ok(()) }
+        if sync { rustix::fs::fdatasync(file) } else { Ok(()) }
     }
 }
 

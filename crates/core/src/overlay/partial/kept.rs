@@ -30,7 +30,7 @@ impl Overlay {
         // What a power cut left of one counts as nothing.
         self.drop_map(partial.mark.map);
         let name = map_name(partial.mark.map);
-        partial.record_in(sys::create(index.writable()?, &name, OFlags::RDWR, 0o600)?)
+        partial.record_in(sys::create_private(index.writable()?, &name)?)
     }
 
     /// Removes a map; one that stays costs only its space.
@@ -58,6 +58,6 @@ impl Overlay {
 }
 
 /// Name of a map in the index.
-fn map_name(map: u64) -> Vec<u8> {
+pub(super) fn map_name(map: u64) -> Vec<u8> {
     format!("p{map:016x}").into_bytes()
 }

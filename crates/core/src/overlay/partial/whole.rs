@@ -11,6 +11,7 @@ use super::{CLOSED_MAX, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark
 use crate::meta::Record;
 use crate::node::{Contents, Node};
 use crate::overlay::file::OpenFile;
+use crate::overlay::refs::NodeRef;
 use crate::overlay::{Overlay, copy_up};
 use crate::own::Own;
 use crate::sys::{self, Result, Spot};
@@ -24,6 +25,7 @@ impl Overlay {
         if !self.wants_all(need, 0) || !self.is_partial(node)? {
             return Ok(());
         }
+        check_following(node)?;
         let target = self.open_target(node)?;
         let Some(partial) = self.partial_file(node, &target)? else { return Ok(()) };
         if !self.wants_all(need, partial.mark.size) {
@@ -123,6 +125,7 @@ impl Overlay {
         if size == 0 {
             return self.empty_partial(node, &target);
         }
+        check_following(node)?;
         let Some(partial) = self.partial_file(node, &target)? else {
             return rustix::fs::ftruncate(target, size);
         };
@@ -219,20 +222,25 @@ impl Overlay {
         if !file.writes() || !file.partial().is_some_and(changed) {
             return false;
         }
+        let Some(node) = self.refer(file.node()) else {
+            Self::settled(self.make_firm(file));
+            return false;
+        };
         let mut closed = self.partials.closed.lock();
         if closed.files.len() >= CLOSED_MAX {
             // Each has descriptors, of which there are not many.
             drop(closed);
-            self.settle_one(file);
+            self.settle_one(&node, file);
             return false;
         }
-        closed.files.push(Arc::clone(file));
+        closed.files.push((node.park(), Arc::clone(file)));
         !std::mem::replace(&mut closed.served, true)
     }
 
     /// Brings what was written to closed partial files onto the device, and
     /// fetches the rest of their data where that is little.
     pub fn settle_closed(&self) {
+        let _settling = self.partials.settling.lock();
         loop {
             let files = {
                 let mut closed = self.partials.closed.lock();
@@ -242,39 +250,57 @@ impl Overlay {
             if files.is_empty() {
                 return;
             }
-            files.iter().for_each(|file| self.settle_one(file));
+            for (node, file) in files {
+                self.settle_one(&self.resume(node), &file);
+            }
         }
     }
 
-    fn settle_one(&self, file: &OpenFile) {
+    fn settle_one(&self, node: &NodeRef<'_>, file: &OpenFile) {
         let quarter = file.partial().map_or(0, |partial| partial.mark.size / 4);
-        self.settled(file, WORTH_FETCHING.max(quarter));
+        Self::settled(self.settle(node, file, WORTH_FETCHING.max(quarter)));
     }
 
     /// The same in a hurry: little is fetched.
     pub(in crate::overlay) fn settle_at_the_end(&self) {
         let files = std::mem::take(&mut self.partials.closed.lock().files);
-        files.iter().for_each(|file| self.settled(file, WORTH_FETCHING));
+        for (node, file) in files {
+            Self::settled(self.settle(&self.resume(node), &file, WORTH_FETCHING));
+        }
     }
 
-    fn settled(&self, file: &OpenFile, fetch: u64) {
-        if let Err(errno) = self.settle(file, fetch) {
+    fn settled(done: Result<()>) {
+        if let Err(errno) = done {
             // It stays partial, and what was synced is as safe as before.
             tracing::warn!("a file stays in part in the base: {errno}");
         }
     }
 
-    /// `fetch`: so many missing bytes at most.
-    fn settle(&self, file: &OpenFile, fetch: u64) -> Result<()> {
+    /// `fetch`: so many missing bytes at most. `node`: that of the file, which is
+    /// known as long as this runs.
+    fn settle(&self, node: &NodeRef<'_>, file: &OpenFile, fetch: u64) -> Result<()> {
         let Some(partial) = file.partial() else { return Ok(()) };
         if partial.missing() <= fetch {
-            let target = self.open_target(file.node())?;
+            let target = self.open_target(node)?;
             if has_one_name(&target) {
-                return self.make_whole(file.node(), &partial, &target);
+                return self.make_whole(node, &partial, &target);
             }
         }
-        partial.make_firm(self.current(file)?.fd(), false)
+        self.make_firm(file)
     }
+
+    /// Brings what was written onto the device, by the file's own descriptor.
+    fn make_firm(&self, file: &OpenFile) -> Result<()> {
+        match file.partial() {
+            Some(partial) => partial.make_firm(self.current(file)?.fd(), false),
+            None => Ok(()),
+        }
+    }
+}
+
+/// EIO: the storage file has not the size that shows, and could not get it.
+fn check_following(node: &Node) -> Result<()> {
+    if node.contents() == Contents::Stale { Err(Errno::IO) } else { Ok(()) }
 }
 
 /// Filling a file shows in its change time, unless META speaks of each name.

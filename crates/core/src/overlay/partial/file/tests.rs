@@ -17,9 +17,9 @@ fn partial(base: OwnedFd) -> (PartialFile, OwnedFd, OwnedFd) {
     let storage = file(b"");
     rustix::fs::ftruncate(&storage, size).unwrap();
     let mtime = Timestamp { sec: 1, nsec: 0 };
-    let mark = Mark { map: 1, size, mtime, blocks: 0, path: b"x".to_vec() };
+    let mark = Mark { map: 1, size, mtime, blocks: 0, unfinished: None, path: b"x".to_vec() };
     let order = copy_up::Ordering::Sync;
-    let partial = PartialFile::new(mark, base, &storage, None, order).unwrap();
+    let partial = PartialFile::new(mark, base, &storage, (None, None), order).unwrap();
     let map = file(b"");
     partial.record_in(rustix::io::dup(&map).unwrap()).unwrap();
     (partial, storage, map)
@@ -29,7 +29,7 @@ fn partial(base: OwnedFd) -> (PartialFile, OwnedFd, OwnedFd) {
 fn again(partial: &PartialFile, storage: &OwnedFd, map: OwnedFd) -> PartialFile {
     let base = rustix::io::dup(partial.base()).unwrap();
     let mark = partial.mark.clone();
-    PartialFile::new(mark, base, storage, Some(map), copy_up::Ordering::Sync).unwrap()
+    PartialFile::new(mark, base, storage, (Some(map), None), copy_up::Ordering::Sync).unwrap()
 }
 
 fn contents(partial: &PartialFile, storage: &OwnedFd) -> Vec<u8> {

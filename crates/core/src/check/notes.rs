@@ -1,0 +1,66 @@
+//! Extended attributes of the storage itself, and what is told of files that
+//! need them.
+
+use std::path::Path;
+
+use rustix::fd::{AsFd, OwnedFd};
+
+use super::FEATURE_PARTIAL;
+use super::scan::Scanned;
+use crate::error::Warning;
+use crate::meta::{self, Record};
+use crate::own::{Own, OwnAttributes};
+use crate::sys::Spot;
+
+/// The storage has an attribute of ours.
+pub(crate) fn is_marked(storage: &OwnedFd, names: OwnAttributes, own: Own) -> bool {
+    names.get(Spot::Fd(storage.as_fd()), own, &mut []).is_ok()
+}
+
+/// Tells of files that need data of the base, and how many have lost it.
+pub(super) fn report_data(
+    base: &Path,
+    storage: &Path,
+    scanned: &Scanned,
+    warnings: &mut Vec<Warning>,
+) {
+    if scanned.data_lost > 0 {
+        let (path, count) = (base.to_path_buf(), scanned.data_lost);
+        warnings.push(Warning::LostData { path, count });
+    }
+    if scanned.dependent > 0 {
+        let (path, count) = (storage.to_path_buf(), scanned.dependent);
+        warnings.push(Warning::NeedsBase { path, count });
+    }
+}
+
+/// Reports a volatile mount that did not end cleanly.
+pub(super) fn is_unclean(
+    path: &Path,
+    storage: &OwnedFd,
+    names: OwnAttributes,
+    warnings: &mut Vec<Warning>,
+) -> bool {
+    let unclean = is_marked(storage, names, Own::Unclean);
+    if unclean {
+        warnings.push(Warning::Unclean { path: path.to_path_buf() });
+    }
+    unclean
+}
+
+/// The feature that META has lost in a power cut, while the storage's own mark,
+/// which is set first, is there.
+pub(super) fn lost_feature(
+    storage: &OwnedFd,
+    names: OwnAttributes,
+    root: &meta::Index,
+) -> Option<Record> {
+    let mut words: Vec<Box<[u8]>> = root.features().map(Into::into).collect();
+    if words.iter().any(|word| **word == *FEATURE_PARTIAL)
+        || !is_marked(storage, names, Own::Storage)
+    {
+        return None;
+    }
+    words.push(FEATURE_PARTIAL.into());
+    Some(Record::Features { words })
+}
