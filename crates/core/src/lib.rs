@@ -7,6 +7,7 @@
 mod check;
 mod dirs;
 mod error;
+mod identity;
 mod meta;
 mod name;
 mod node;

@@ -15,4 +15,4 @@ pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
 pub use journal::{Loaded, append_to, load, open_for_append, rewrite, sync};
 pub use kept::Kept;
 pub use parse::{Line, parse_line, parse_time};
-pub use record::{Record, SharedRecord, time_text};
+pub use record::{RealmRecord, Record, SharedRecord, time_text};

@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod adopt;
+#[cfg(test)]
+mod alike;
 mod attr;
 mod copy_data;
 mod copy_up;
@@ -20,6 +23,7 @@ mod live;
 mod numbers;
 mod partial;
 mod reach;
+mod realms;
 mod remove;
 mod rename;
 mod shared;
@@ -36,13 +40,13 @@ use rustix::io::Errno;
 use crate::check::{self, Layers};
 use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::error::{OpenError, Warning};
+use crate::identity::Realm;
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo};
 
-pub(crate) use numbers::Realm;
 pub(crate) use partial::read_mark;
 
 pub use file::OpenFile;
@@ -74,7 +78,7 @@ pub struct Overlay {
     shared: shared::SharedIndex,
     partials: partial::Partials,
     accesses: access::Accesses,
-    realms: numbers::Realms,
+    realms: realms::Realms,
     freed: numbers::Freed,
     lacks: lacks::Lacks,
     /// Mounts below the base are shown.
@@ -114,15 +118,18 @@ impl Overlay {
         let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
         let place = Place { names: Names::None, base: BaseRef::SameName };
-        let realms = numbers::Realms::new(&root_stat);
-        let ino = Realm::default().number(root_stat.stx_ino);
+        let ino = Realm::ROOT.number(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
         let root_dir = Arc::new(Dir::new(
             NodeId::ROOT,
             Some(BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&base, 0)?, Realm::default())),
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
         )?);
-        let shared = shared::SharedIndex::open(storage.as_fd())?;
+        let named = root_dir.meta.read().features().any(|word| word == check::FEATURE_REALMS);
+        let shared = shared::SharedIndex::open(storage.as_fd(), named)?;
+        let held = rustix::io::fcntl_dupfd_cloexec(&base, 0)?;
+        let realms =
+            realms::Realms::new(held, &root_stat, options.submounts, shared.recorded_realms());
         let partials = {
             let meta = root_dir.meta.read();
             partial::Partials::new(&storage, &meta, options)
@@ -217,6 +224,7 @@ impl Overlay {
     pub fn sync(&self) -> Result<()> {
         let _slow = self.slow_section();
         self.save_accesses();
+        self.save_realms();
         rustix::fs::syncfs(&self.storage)
     }
 
@@ -225,6 +233,7 @@ impl Overlay {
     pub fn finish(&self) {
         self.settle_at_the_end();
         self.save_accesses();
+        self.save_realms();
     }
 
     fn slow_section(&self) -> Option<Box<dyn Any>> {
@@ -247,6 +256,7 @@ impl Overlay {
 impl Drop for Overlay {
     fn drop(&mut self) {
         self.save_accesses();
+        self.save_realms();
     }
 }
 

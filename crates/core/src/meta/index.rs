@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
-use super::{Kept, Record, SharedRecord};
+use super::{Kept, RealmRecord, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
 
 /// Records below which a rewrite is never worth it.
@@ -38,7 +39,10 @@ pub struct Index {
     identities: HashMap<Box<[u8]>, (u64, u64)>,
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
     kept: HashMap<Box<[u8]>, Kept>,
-    shared: HashMap<u64, SharedRecord>,
+    shared: HashMap<BaseId, SharedRecord>,
+    /// Those of `shared` whose number is not their own, by number.
+    numbered: HashMap<u64, Vec<BaseId>>,
+    realms: HashMap<Realm, RealmRecord>,
     accesses: Option<Arc<AccessTable>>,
     /// Whoever appends records of times has them in the table already, and
     /// maybe later ones.
@@ -123,11 +127,23 @@ impl Index {
         self.kept_records = self.kept_records.saturating_sub(gone);
     }
 
-    /// What is known of the base object of this number, which has several
-    /// names.
+    /// What is known of a base object that has several names.
     #[must_use]
-    pub fn shared(&self, number: u64) -> Option<SharedRecord> {
-        self.shared.get(&number).copied()
+    pub fn shared(&self, id: BaseId) -> Option<SharedRecord> {
+        self.shared.get(&id).copied()
+    }
+
+    /// Base objects with several names that show this number: one, or more by
+    /// a rare chance.
+    pub fn shared_by_number(&self, number: u64) -> impl Iterator<Item = BaseId> {
+        let own = BaseId { realm: Realm::ROOT, ino: number };
+        let others = self.numbered.get(&number).into_iter().flatten().copied();
+        self.shared.contains_key(&own).then_some(own).into_iter().chain(others)
+    }
+
+    /// File systems of the base other than its root's.
+    pub fn realms(&self) -> impl Iterator<Item = &RealmRecord> {
+        self.realms.values()
     }
 
     /// Times of access of base objects: the table, and not a copy, so that they
@@ -205,8 +221,14 @@ impl Index {
                 };
             }),
             Record::Unkept { name } => self.unkeep(&name),
-            Record::Shared { number, record } => {
-                self.shared.insert(number, record);
+            Record::Shared { id, record } => {
+                let number = id.number();
+                if self.shared.insert(id, record).is_none() && number != id.ino {
+                    self.numbered.entry(number).or_default().push(id);
+                }
+            }
+            Record::Realm(record) => {
+                self.realms.insert(record.realm, record);
             }
             Record::Access { number, at } => {
                 if self.accesses_kept {
@@ -269,6 +291,7 @@ impl Index {
             + self.ctimes.len()
             + self.kept_records
             + self.shared.len()
+            + self.realms.len()
             + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
             + usize::from(!self.features.is_empty())
@@ -308,8 +331,11 @@ impl Index {
         for (name, kept) in &self.kept {
             kept.records(name).iter().for_each(&mut each);
         }
-        for (number, record) in &self.shared {
-            each(&Record::Shared { number: *number, record: *record });
+        for record in self.realms.values() {
+            each(&Record::Realm(record.clone()));
+        }
+        for (id, record) in &self.shared {
+            each(&Record::Shared { id: *id, record: *record });
         }
         if let Some(accesses) = &self.accesses {
             for (number, at) in &*accesses.read() {

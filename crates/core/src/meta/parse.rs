@@ -1,6 +1,7 @@
 //! From lines to records.
 
-use super::{Record, SharedRecord};
+use super::{RealmRecord, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
 use crate::name::Name;
 use crate::types::Timestamp;
 
@@ -30,9 +31,8 @@ pub fn parse_line(line: &[u8]) -> Line {
     let parsed = match kind {
         b'D' => entry_name(rest).map(|name| Record::Hide { name }),
         b'R' => redirect_2005(rest),
-        b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'l' | b'a' | b'b' | b'f' => {
-            extension(kind, rest)
-        }
+        b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'l' | b'v' | b'a' | b'b'
+        | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -78,7 +78,7 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             name: entry_or_self(&unescape(field()?)?)?,
         },
         b'l' => Record::Shared {
-            number: number(field()?, 10)?,
+            id: base_id(field()?)?,
             record: SharedRecord {
                 left: narrow(number(field()?, 10)?)?,
                 nlink: narrow(number(field()?, 10)?)?,
@@ -109,6 +109,15 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             return Ok(Record::Xattr { attribute, value, name });
         }
         b'u' => Record::Unkept { name: entry_name(&unescape(field()?)?)? },
+        b'v' => Record::Realm(RealmRecord {
+            realm: match narrow(number(field()?, 10)?)? {
+                0 => return Err("a file system has the number of the root's"),
+                realm => Realm(realm),
+            },
+            fsid: number(field()?, 16)?,
+            ino: number(field()?, 10)?,
+            path: path_or_root(&unescape(field()?)?)?,
+        }),
         b'a' => Record::Access { number: number(field()?, 10)?, at: timestamp(field()?)? },
         b'b' => Record::Origin {
             fsid: number(field()?, 16)?,
@@ -142,6 +151,20 @@ fn base_path(path: &[u8]) -> Parsed<Box<[u8]>> {
         return Err("the path is not one of a base directory");
     }
     Ok(path.into())
+}
+
+fn path_or_root(path: &[u8]) -> Parsed<Box<[u8]>> {
+    if path == b"/" { Ok(Box::default()) } else { base_path(path) }
+}
+
+/// `INO`, or `INO@REALM` where that is not the root's.
+fn base_id(field: &[u8]) -> Parsed<BaseId> {
+    let Some(at) = field.iter().position(|byte| *byte == b'@') else {
+        return Ok(BaseId { realm: Realm::ROOT, ino: number(field, 10)? });
+    };
+    let (ino, realm) = field.split_at(at);
+    let realm = narrow(number(realm.strip_prefix(b"@").unwrap_or_default(), 10)?)?;
+    Ok(BaseId { realm: Realm(realm), ino: number(ino, 10)? })
 }
 
 fn number(field: &[u8], radix: u32) -> Parsed<u64> {

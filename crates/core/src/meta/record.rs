@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
 
 /// What the index knows of a base object with several names.
@@ -19,6 +20,20 @@ pub struct SharedRecord {
     /// The change time that it shows as long as it lies in the base: that of
     /// the base, or when a name was removed.
     pub ctime: Timestamp,
+}
+
+/// A file system of the base other than the one that its root is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmRecord {
+    /// What it is called in this storage.
+    pub realm: Realm,
+    /// Its `f_fsid`; 0 where that says nothing beyond the next boot.
+    pub fsid: u64,
+    /// `st_ino` of an object on it.
+    pub ino: u64,
+    /// Path of that object from the root of the base, without a leading slash;
+    /// empty where there is none.
+    pub path: Box<[u8]>,
 }
 
 /// What one line of META says.
@@ -90,11 +105,13 @@ pub enum Record {
     },
     /// `l`: what the index knows of a base object with several names.
     Shared {
-        /// The number of the object.
-        number: u64,
+        /// The object.
+        id: BaseId,
         /// See there.
         record: SharedRecord,
     },
+    /// `v`: a file system of the base, and how it is known again.
+    Realm(RealmRecord),
     /// `a`: when the base object of this number was last read.
     Access {
         /// The number.
@@ -131,6 +148,7 @@ impl Record {
             | Record::Xattr { name, .. }
             | Record::Unkept { name } => Some(name),
             Record::Shared { .. }
+            | Record::Realm(_)
             | Record::Access { .. }
             | Record::Origin { .. }
             | Record::Features { .. } => None,
@@ -177,10 +195,15 @@ impl Record {
                 line(out, "x", &[&escape(name), &escape(attribute), &escape(value)]);
             }
             Record::Unkept { name } => line(out, "u", &[&escape(name)]),
-            Record::Shared { number, record } => {
+            Record::Shared { id, record } => {
                 let SharedRecord { left, nlink, size, mtime, ctime } = record;
                 let (mtime, ctime) = (time_text(*mtime), time_text(*ctime));
-                line(out, &format!("l {number} {left} {nlink} {size} {mtime} {ctime}"), &[]);
+                let id = id_text(*id);
+                line(out, &format!("l {id} {left} {nlink} {size} {mtime} {ctime}"), &[]);
+            }
+            Record::Realm(RealmRecord { realm, fsid, ino, path }) => {
+                let rooted = [b"/", &**path].concat();
+                line(out, &format!("v {} {fsid:016x} {ino}", realm.0), &[&escape(&rooted)]);
             }
             Record::Access { number, at } => {
                 line(out, &format!("a {number} {}", time_text(*at)), &[]);
@@ -204,6 +227,14 @@ fn line(out: &mut Vec<u8>, start: &str, fields: &[&[u8]]) {
         out.extend_from_slice(field);
     }
     out.push(b'\n');
+}
+
+/// A base object as META writes it: `INO`, or `INO@REALM`.
+fn id_text(id: BaseId) -> String {
+    match id.realm {
+        Realm::ROOT => id.ino.to_string(),
+        Realm(realm) => format!("{}@{realm}", id.ino),
+    }
 }
 
 /// A time as META writes it: seconds, a dot, nine digits.

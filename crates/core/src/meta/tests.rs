@@ -7,7 +7,8 @@ mod record;
 
 use proptest::prelude::*;
 
-use super::{Record, SharedRecord};
+use super::{RealmRecord, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
 
 fn hide(name: &[u8]) -> Record {
@@ -49,6 +50,11 @@ fn any_time() -> impl Strategy<Value = Timestamp> {
     (any::<i64>(), 0..1_000_000_000_u32).prop_map(|(sec, nsec)| Timestamp { sec, nsec })
 }
 
+fn any_id() -> impl Strategy<Value = BaseId> {
+    let realm = prop_oneof![Just(0), 1..5_u32, any::<u32>()];
+    (realm, any::<u64>()).prop_map(|(realm, ino)| BaseId { realm: Realm(realm), ino })
+}
+
 fn any_record() -> impl Strategy<Value = Record> {
     let path = || prop::collection::vec(any_name(), 1..6).prop_map(|names| names.join(&b'/'));
     prop_oneof![
@@ -78,12 +84,17 @@ fn any_record() -> impl Strategy<Value = Record> {
             }),
         any_name().prop_map(|name| Record::Unkept { name: name.into() }),
         (any::<u64>(), any_time()).prop_map(|(number, at)| Record::Access { number, at }),
-        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any_time(), any_time()).prop_map(
-            |(number, left, nlink, size, mtime, ctime)| Record::Shared {
-                number,
+        (any_id(), any::<u32>(), any::<u32>(), any::<u64>(), any_time(), any_time()).prop_map(
+            |(id, left, nlink, size, mtime, ctime)| Record::Shared {
+                id,
                 record: SharedRecord { left, nlink, size, mtime, ctime }
             }
         ),
+        (any_id(), any::<u64>(), prop::option::of(path())).prop_map(|(id, fsid, path)| {
+            let (realm, ino, path) =
+                (Realm(id.realm.0.max(1)), id.ino, path.unwrap_or_default().into());
+            Record::Realm(RealmRecord { realm, fsid, ino, path })
+        }),
         (any::<u64>(), any::<u64>(), path()).prop_map(|(fsid, ino, path)| Record::Origin {
             fsid,
             ino,

@@ -20,6 +20,7 @@ mod kept;
 mod layers;
 mod live;
 mod load;
+mod numbers;
 mod options;
 mod partial;
 mod partial_edges;
