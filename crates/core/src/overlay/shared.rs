@@ -159,8 +159,9 @@ impl Overlay {
         }
         let storage = self.storage.as_fd();
         // Those who do not know the index must not write from now on.
-        self.add_feature(FEATURE_INDEX)?;
+        // In this order: `index` alone means an earlier version.
         self.add_feature(FEATURE_REALMS)?;
+        self.add_feature(FEATURE_INDEX)?;
         self.root_dir.unseen(
             |dir| match rustix::fs::mkdirat(dir, INDEX_NAME, Mode::RWXU) {
                 Err(Errno::EXIST) => Ok(()),

@@ -215,7 +215,7 @@ fn read_meta(dir: &Path) -> Meta {
                 meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
             }
             (b'l', [_, _, _, _, _, _])
-            | (b'f', [_] | [_, _])
+            | (b'f', [_] | [_, _] | [_, _, _])
             | (b'a', [_, _])
             | (b'c', [_, _, _])
             | (b'o', [_, _, _, _])

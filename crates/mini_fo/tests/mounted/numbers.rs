@@ -204,9 +204,9 @@ fn make_old(layers: &Layers) {
     let old: String = old.collect();
     fs::write(index.join(META), old).expect("META");
     let root = fs::read_to_string(layers.storage.join(META)).expect("META");
-    assert!(root.contains("\nf index realms\n"), "{root}");
-    fs::write(layers.storage.join(META), root.replace("f index realms\n", "f index\n"))
-        .expect("META");
+    assert!(root.contains("\nf realms index"), "{root}");
+    let root = root.replace("f realms index", "f index").replace("f realms\n", "");
+    fs::write(layers.storage.join(META), root).expect("META");
 }
 
 #[test]
