@@ -114,7 +114,7 @@ impl Realms {
     pub fn old_number(&self, stat: &Statx) -> Option<u64> {
         let (device, ino) = (device(stat), stat.stx_ino);
         if device == self.root {
-            return (ino >= STORAGE_BIT).then(|| (ino ^ (ino >> 62)) & (STORAGE_BIT - 1));
+            return (ino >= STORAGE_BIT).then_some((ino ^ (ino >> 62)) & (STORAGE_BIT - 1));
         }
         let upper = self.table.read().met.get(&device)?.upper;
         Some(with_upper(ino, upper ^ spread(ino >> INO_BITS)))
@@ -230,10 +230,10 @@ impl Table {
         };
         let most = Realm::LIMIT - 1;
         let first = (mix(seed) % u64::from(most)) as u32;
-        let all = (0..most).map(|step| Realm((first + step) % most + 1));
+        let mut all = (0..most).map(|step| Realm((first + step) % most + 1));
         let taken = |realm: &Realm| self.recorded.contains_key(realm) || self.is_met(*realm);
         // A million of them cannot be mounted.
-        all.into_iter().find(|realm| !taken(realm)).unwrap_or(Realm(Realm::LIMIT))
+        all.find(|realm| !taken(realm)).unwrap_or(Realm(Realm::LIMIT))
     }
 }
 
