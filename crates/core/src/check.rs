@@ -29,11 +29,15 @@ use crate::sys::{self, Spot};
 /// Feature: there is an index of objects by number.
 pub(crate) const FEATURE_INDEX: &[u8] = b"index";
 
+/// Feature: the index calls objects by file system and number there, and not by
+/// the number that they show. An index that is made has it.
+pub(crate) const FEATURE_REALMS: &[u8] = b"realms";
+
 /// Feature: there are partial files.
 pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 
 /// Features that this version knows.
-const KNOWN_FEATURES: [&[u8]; 2] = [FEATURE_INDEX, FEATURE_PARTIAL];
+const KNOWN_FEATURES: [&[u8]; 3] = [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL];
 
 pub(crate) use notes::is_marked;
 
@@ -378,9 +382,9 @@ fn reserved_names(path: &Path, base: BorrowedFd<'_>, warnings: &mut Vec<Warning>
 fn origin(base: &OwnedFd, path: &Path) -> Result<Record> {
     let examine = |errno| io(path, "cannot be examined", errno);
     let stat = sys::stat_fd(base).map_err(examine)?;
-    let vfs = rustix::fs::fstatvfs(base).map_err(examine)?;
+    let fsid = sys::fsid(base).map_err(examine)?;
     let path = path.as_os_str().as_bytes().into();
-    Ok(Record::Origin { fsid: vfs.f_fsid, ino: stat.stx_ino, path })
+    Ok(Record::Origin { fsid, ino: stat.stx_ino, path })
 }
 
 /// Whether the storage was made for this base: `Ok(true)`, exactly; `Ok(false)`,
@@ -396,7 +400,7 @@ fn same_base(index: &meta::Index, now: &Record) -> std::result::Result<bool, Pat
         (
             Record::Origin { fsid, ino, path },
             Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
-        ) if path != now_path && (fsid, ino) != (now_fsid, now_ino) => {
+        ) if path != now_path && !is_one((*fsid, *ino), (*now_fsid, *now_ino), false) => {
             Err(PathBuf::from(OsStr::from_bytes(path)))
         }
         _ => Ok(false),
@@ -409,7 +413,7 @@ fn is_replaced(index: &meta::Index, now: &Record) -> bool {
         (
             Some(Record::Origin { fsid, ino, path }),
             Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
-        ) => path == now_path && (fsid, ino) != (now_fsid, now_ino),
+        ) => path == now_path && !is_one((*fsid, *ino), (*now_fsid, *now_ino), true),
         _ => false,
     }
 }
@@ -419,4 +423,12 @@ fn record(storage: &OwnedFd, missing: &[Record]) -> std::result::Result<(), Errn
     let torn_at = meta::load(storage.as_fd())?.torn_at;
     let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::No)?;
     meta.append(missing)
+}
+
+/// Whether `f_fsid` and `st_ino` are those of one directory; `unknown`: what
+/// counts for file systems that have no `f_fsid` which lasts.
+fn is_one((fsid, ino): (u64, u64), (now_fsid, now_ino): (u64, u64), unknown: bool) -> bool {
+    let [fsid, now_fsid] = [fsid, now_fsid].map(sys::lasting);
+    let known = fsid != 0 && now_fsid != 0;
+    ino == now_ino && if known { fsid == now_fsid } else { unknown }
 }

@@ -5,7 +5,7 @@ mod cache;
 mod changes;
 mod together;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -14,8 +14,8 @@ use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::durability::Durability;
+use crate::identity::Realm;
 use crate::meta::{self, Index};
-use crate::overlay::Realm;
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, Timestamp};
 
@@ -48,7 +48,7 @@ pub(crate) struct Dir {
 pub(crate) struct BaseDir {
     fd: OwnedFd,
     /// The file system it is on.
-    realm: AtomicU64,
+    realm: AtomicU32,
     /// It is not there (any more); only where the base may change.
     absent: AtomicBool,
     /// When it was seen to be the right one, as `overlay::live` counts time.
@@ -58,7 +58,7 @@ pub(crate) struct BaseDir {
 impl BaseDir {
     /// `fd`: an `O_PATH` descriptor.
     pub fn new(fd: OwnedFd, realm: Realm) -> BaseDir {
-        let realm = AtomicU64::new(realm.bits());
+        let realm = AtomicU32::new(realm.0);
         BaseDir { fd, realm, absent: AtomicBool::new(false), checked: AtomicU64::new(0) }
     }
 
@@ -74,14 +74,14 @@ impl BaseDir {
     }
 
     pub fn realm(&self) -> Realm {
-        Realm::from_bits(self.realm.load(Ordering::Relaxed))
+        Realm(self.realm.load(Ordering::Relaxed))
     }
 
     /// Makes it another directory of the base, or none.
     pub fn replace(&self, now: Option<(&OwnedFd, Realm)>) -> Result<()> {
         if let Some((fd, realm)) = now {
             sys::replace_fd(self.fd.as_fd(), fd.as_fd())?;
-            self.realm.store(realm.bits(), Ordering::Relaxed);
+            self.realm.store(realm.0, Ordering::Relaxed);
         }
         self.absent.store(now.is_none(), Ordering::Release);
         Ok(())

@@ -9,6 +9,7 @@ mod check;
 mod dirs;
 mod durability;
 mod error;
+mod identity;
 mod meta;
 mod name;
 mod node;

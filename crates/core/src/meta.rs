@@ -18,4 +18,4 @@ pub use journal::{Firm, Journal, rewrite, sync};
 pub use kept::Kept;
 pub use load::{Loaded, load, look};
 pub use parse::{Line, parse_line, parse_time};
-pub use record::{Loss, Record, SharedRecord, time_text};
+pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};

@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod adopt;
+#[cfg(test)]
+mod alike;
 mod attr;
 mod copy_attributes;
 mod copy_data;
@@ -21,6 +24,7 @@ mod live;
 mod numbers;
 mod partial;
 mod reach;
+mod realms;
 mod refs;
 mod remove;
 mod rename;
@@ -43,6 +47,7 @@ use crate::check::{self, Layers};
 use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
+use crate::identity::Realm;
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
@@ -50,7 +55,6 @@ use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
-pub(crate) use numbers::Realm;
 pub(crate) use partial::{is_bare, read_mark};
 
 pub use file::OpenFile;
@@ -88,7 +92,7 @@ pub struct Overlay {
     shared: shared::SharedIndex,
     partials: partial::Partials,
     accesses: access::Accesses,
-    realms: numbers::Realms,
+    realms: realms::Realms,
     freed: numbers::Freed,
     lacks: lacks::Lacks,
     /// Mounts below the base are shown.
@@ -132,8 +136,7 @@ impl Overlay {
         let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
         let place = Place { names: Names::None, base: BaseRef::SameName };
-        let realms = numbers::Realms::new(&root_stat);
-        let ino = Realm::default().number(root_stat.stx_ino);
+        let ino = Realm::ROOT.number(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
         let durability = Arc::new(Durability::of(&storage, options.volatile));
         let root_dir = Arc::new(Dir::new(
@@ -142,8 +145,12 @@ impl Overlay {
             Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
             &durability,
         )?);
-        let shared = shared::SharedIndex::open(storage.as_fd(), &durability)?;
+        let named = root_dir.meta.read().features().any(|word| word == check::FEATURE_REALMS);
+        let shared = shared::SharedIndex::open(storage.as_fd(), named, &durability)?;
         shared.take(&layers.decided);
+        let held = rustix::io::fcntl_dupfd_cloexec(&base, 0)?;
+        let realms =
+            realms::Realms::new(held, &root_stat, options.submounts, shared.recorded_realms());
         let partials = {
             let meta = root_dir.meta.read();
             partial::Partials::new(&storage, layers.own, &meta, options)
@@ -265,6 +272,7 @@ impl Overlay {
     pub fn sync(&self) -> Result<()> {
         let _slow = self.slow_section();
         self.save_accesses();
+        self.save_realms();
         rustix::fs::syncfs(self.storage_opened()?)
     }
 
@@ -294,6 +302,7 @@ impl Overlay {
     pub fn finish(&self) {
         self.settle_at_the_end();
         self.save_accesses();
+        self.save_realms();
         self.end_volatile();
     }
 
@@ -317,6 +326,7 @@ impl Overlay {
 impl Drop for Overlay {
     fn drop(&mut self) {
         self.save_accesses();
+        self.save_realms();
     }
 }
 

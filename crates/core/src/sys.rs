@@ -5,6 +5,7 @@
 //! directory, or an object whose name is gone.
 
 mod data;
+mod fsid;
 mod list;
 mod raw;
 mod rights;
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 use crate::types::{Attr, SetTime, Timestamp};
 
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
+pub(crate) use fsid::{fsid, lasting};
 pub(crate) use list::{RawEntry, each_entry, read_entries};
 pub(crate) use raw::{
     begin_flush, clone_with_access_times, flush_range, get_fsxattr, has_writers, replace_fd,
@@ -63,6 +65,12 @@ impl<'a> Spot<'a> {
 /// `AT_EMPTY_PATH`.
 fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Where the object behind a descriptor lies: the path from the root of its
+/// mounts.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    fs::readlink(proc_path(fd), Vec::new()).map(|path| path.into_bytes())
 }
 
 /// Opens a single name. EXDEV: a mount point.

@@ -1,6 +1,7 @@
 //! What a crash has left undecided: conditions in META, names of shared
 //! objects that were about to be lost, objects of the index that lost the last.
 
+use hashbrown::HashSet;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -41,10 +42,10 @@ impl Losses {
         for loss in here {
             let happened = said.hides(&loss.name)
                 || sys::absent(sys::stat(Spot::At(dir, &loss.name)))?.is_some();
-            if happened && let Some(record) = self.index.shared(loss.number) {
+            if happened && let Some(record) = self.index.shared(loss.id) {
                 let left = record.left.saturating_sub(1);
                 let record = SharedRecord { left, ..record };
-                self.tell(Record::Shared { number: loss.number, record });
+                self.tell(Record::Shared { id: loss.id, record });
             }
             self.tell(Record::Loss(Loss { decided: true, ..loss }));
         }
@@ -61,19 +62,16 @@ impl Losses {
         let Some(dir) = sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? else {
             return Ok(Vec::new());
         };
+        let spent: HashSet<Vec<u8>> = self.index.spent().map(|id| id.index_name().into()).collect();
         let mut names = Vec::new();
         each_entry(dir.as_fd(), |entry| {
-            let number = std::str::from_utf8(entry.name).ok();
-            let number = number.and_then(|text| u64::from_str_radix(text, 16).ok());
-            let record = number.and_then(|number| self.index.shared(number));
-            if record.is_some_and(|record| record.left == 0) {
+            if spent.contains(entry.name) {
                 names.push(entry.name.to_vec());
             }
             true
         })?;
-        let undecided = |name: &[u8]| {
-            self.open.iter().any(|loss| format!("{:x}", loss.number).as_bytes() == name)
-        };
+        let undecided =
+            |name: &[u8]| self.open.iter().any(|loss| loss.id.index_name().as_bytes() == name);
         let mut orphans = Vec::new();
         for name in names {
             let stat = sys::stat(Spot::At(dir.as_fd(), &name))?;

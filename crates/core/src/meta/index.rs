@@ -5,7 +5,8 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
-use super::{Kept, Loss, Record, SharedRecord};
+use super::{Kept, Loss, RealmRecord, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
 
 /// Records below which a rewrite is never worth it.
@@ -38,7 +39,10 @@ pub struct Index {
     identities: HashMap<Box<[u8]>, (u64, u64)>,
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
     kept: HashMap<Box<[u8]>, Kept>,
-    shared: HashMap<u64, SharedRecord>,
+    shared: HashMap<BaseId, SharedRecord>,
+    /// Those of `shared` whose number is not their own, by number.
+    numbered: HashMap<u64, Vec<BaseId>>,
+    realms: HashMap<Realm, RealmRecord>,
     accesses: Option<Arc<AccessTable>>,
     /// Whoever appends records of times has them in the table already, and
     /// maybe later ones.
@@ -130,11 +134,23 @@ impl Index {
         self.kept_records = self.kept_records.saturating_sub(gone);
     }
 
-    /// What is known of the base object of this number, which has several
-    /// names.
+    /// What is known of a base object that has several names.
     #[must_use]
-    pub fn shared(&self, number: u64) -> Option<SharedRecord> {
-        self.shared.get(&number).copied()
+    pub fn shared(&self, id: BaseId) -> Option<SharedRecord> {
+        self.shared.get(&id).copied()
+    }
+
+    /// Base objects with several names that show this number: one, or more by
+    /// a rare chance.
+    pub fn shared_by_number(&self, number: u64) -> impl Iterator<Item = BaseId> {
+        let own = BaseId { realm: Realm::ROOT, ino: number };
+        let others = self.numbered.get(&number).into_iter().flatten().copied();
+        self.shared.contains_key(&own).then_some(own).into_iter().chain(others)
+    }
+
+    /// File systems of the base other than its root's.
+    pub fn realms(&self) -> impl Iterator<Item = &RealmRecord> {
+        self.realms.values()
     }
 
     /// Times of access of base objects: the table, and not a copy, so that they
@@ -219,8 +235,14 @@ impl Index {
                 };
             }),
             Record::Unkept { name } => self.unkeep(&name),
-            Record::Shared { number, record } => {
-                self.shared.insert(number, record);
+            Record::Shared { id, record } => {
+                let number = id.number();
+                if self.shared.insert(id, record).is_none() && number != id.ino {
+                    self.numbered.entry(number).or_default().push(id);
+                }
+            }
+            Record::Realm(record) => {
+                self.realms.insert(record.realm, record);
             }
             Record::Access { number, at } => {
                 if self.accesses_kept {
@@ -274,9 +296,7 @@ impl Index {
             self.losses.push(loss);
             return;
         }
-        let same = |open: &Loss| {
-            (open.number, open.dir, &open.name) == (loss.number, loss.dir, &loss.name)
-        };
+        let same = |open: &Loss| (open.id, open.dir, &open.name) == (loss.id, loss.dir, &loss.name);
         if let Some(at) = self.losses.iter().position(same) {
             self.losses.remove(at);
         }
@@ -286,6 +306,11 @@ impl Index {
     #[must_use]
     pub fn pending(&self) -> &[Record] {
         &self.pending
+    }
+
+    /// Base objects with several names, none of which shows them any more.
+    pub fn spent(&self) -> impl Iterator<Item = BaseId> {
+        self.shared.iter().filter(|(_, record)| record.left == 0).map(|(id, _)| *id)
     }
 
     /// Names of base objects of which it is not decided whether they are lost.
@@ -317,6 +342,7 @@ impl Index {
             + self.shared.len()
             + self.pending.len()
             + self.losses.len()
+            + self.realms.len()
             + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
             + usize::from(!self.features.is_empty())
@@ -359,8 +385,11 @@ impl Index {
         }
         self.pending.iter().for_each(&mut each);
         self.losses.iter().for_each(|loss| each(&Record::Loss(loss.clone())));
-        for (number, record) in &self.shared {
-            each(&Record::Shared { number: *number, record: *record });
+        for record in self.realms.values() {
+            each(&Record::Realm(record.clone()));
+        }
+        for (id, record) in &self.shared {
+            each(&Record::Shared { id: *id, record: *record });
         }
         if let Some(accesses) = &self.accesses {
             for (number, at) in &*accesses.read() {

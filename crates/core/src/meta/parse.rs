@@ -1,6 +1,7 @@
 //! From lines to records.
 
-use super::{Loss, Record, SharedRecord};
+use super::{Loss, RealmRecord, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
 use crate::name::Name;
 use crate::types::Timestamp;
 
@@ -32,7 +33,7 @@ pub fn parse_line(line: &[u8]) -> Line {
         b'R' => redirect_2005(rest),
         b'w' => when(rest),
         b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k' | b'q'
-        | b'l' | b'a' | b'b' | b'f' => extension(kind, rest),
+        | b'l' | b'm' | b'a' | b'b' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -100,7 +101,7 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             name: entry_or_self(&unescape(field()?)?)?,
         },
         b'l' => Record::Shared {
-            number: number(field()?, 10)?,
+            id: base_id(field()?)?,
             record: SharedRecord {
                 left: narrow(number(field()?, 10)?)?,
                 nlink: narrow(number(field()?, 10)?)?,
@@ -134,10 +135,19 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
         b'v' => Record::Unredirect { name: entry_name(&unescape(field()?)?)? },
         b's' => Record::Settled { name: entry_name(&unescape(field()?)?)? },
         b'k' | b'q' => Record::Loss(Loss {
-            number: number(field()?, 10)?,
+            id: base_id(field()?)?,
             dir: number(field()?, 10)?,
             name: entry_name(&unescape(field()?)?)?,
             decided: kind == b'q',
+        }),
+        b'm' => Record::Realm(RealmRecord {
+            realm: match narrow(number(field()?, 10)?)? {
+                0 => return Err("a file system has the number of the root's"),
+                realm => Realm(realm),
+            },
+            fsid: number(field()?, 16)?,
+            ino: number(field()?, 10)?,
+            path: path_or_root(&unescape(field()?)?)?,
         }),
         b'a' => Record::Access { number: number(field()?, 10)?, at: timestamp(field()?)? },
         b'b' => Record::Origin {
@@ -172,6 +182,20 @@ fn base_path(path: &[u8]) -> Parsed<Box<[u8]>> {
         return Err("the path is not one of a base directory");
     }
     Ok(path.into())
+}
+
+fn path_or_root(path: &[u8]) -> Parsed<Box<[u8]>> {
+    if path == b"/" { Ok(Box::default()) } else { base_path(path) }
+}
+
+/// `INO`, or `INO@REALM` where that is not the root's.
+fn base_id(field: &[u8]) -> Parsed<BaseId> {
+    let Some(at) = field.iter().position(|byte| *byte == b'@') else {
+        return Ok(BaseId { realm: Realm::ROOT, ino: number(field, 10)? });
+    };
+    let (ino, realm) = field.split_at(at);
+    let realm = narrow(number(realm.strip_prefix(b"@").unwrap_or_default(), 10)?)?;
+    Ok(BaseId { realm: Realm(realm), ino: number(ino, 10)? })
 }
 
 fn number(field: &[u8], radix: u32) -> Parsed<u64> {

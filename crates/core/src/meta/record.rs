@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
 
 /// What the index knows of a base object with several names.
@@ -24,8 +25,8 @@ pub struct SharedRecord {
 /// A base object is about to show under one name less, or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// The number of the object.
-    pub number: u64,
+    /// The object.
+    pub id: BaseId,
     /// `st_ino` of the storage directory that has the name. The loss has
     /// happened once its META hides the name, or it holds an entry of it.
     pub dir: u64,
@@ -33,6 +34,20 @@ pub struct Loss {
     pub name: Box<[u8]>,
     /// `q`: it is decided, and LEFT of the object counts it if it happened.
     pub decided: bool,
+}
+
+/// A file system of the base other than the one that its root is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmRecord {
+    /// What it is called in this storage.
+    pub realm: Realm,
+    /// Its `f_fsid`; 0 where that says nothing beyond the next boot.
+    pub fsid: u64,
+    /// `st_ino` of an object on it.
+    pub ino: u64,
+    /// Path of that object from the root of the base, without a leading slash;
+    /// empty where there is none.
+    pub path: Box<[u8]>,
 }
 
 /// What one line of META says.
@@ -126,11 +141,13 @@ pub enum Record {
     Loss(Loss),
     /// `l`: what the index knows of a base object with several names.
     Shared {
-        /// The number of the object.
-        number: u64,
+        /// The object.
+        id: BaseId,
         /// See there.
         record: SharedRecord,
     },
+    /// `m`: a file system of the base, and how it is known again.
+    Realm(RealmRecord),
     /// `a`: when the base object of this number was last read.
     Access {
         /// The number.
@@ -171,6 +188,7 @@ impl Record {
             Record::When { record, .. } => record.name(),
             Record::Loss(_)
             | Record::Shared { .. }
+            | Record::Realm(_)
             | Record::Access { .. }
             | Record::Origin { .. }
             | Record::Features { .. } => None,
@@ -230,14 +248,19 @@ impl Record {
                 record.encode(out);
             }
             Record::Settled { name } => line(out, "s", &[&escape(name)]),
-            Record::Loss(Loss { number, dir, name, decided }) => {
+            Record::Loss(Loss { id, dir, name, decided }) => {
                 let kind = if *decided { 'q' } else { 'k' };
-                line(out, &format!("{kind} {number} {dir}"), &[&escape(name)]);
+                line(out, &format!("{kind} {} {dir}", id_text(*id)), &[&escape(name)]);
             }
-            Record::Shared { number, record } => {
+            Record::Shared { id, record } => {
                 let SharedRecord { left, nlink, size, mtime, ctime } = record;
                 let (mtime, ctime) = (time_text(*mtime), time_text(*ctime));
-                line(out, &format!("l {number} {left} {nlink} {size} {mtime} {ctime}"), &[]);
+                let id = id_text(*id);
+                line(out, &format!("l {id} {left} {nlink} {size} {mtime} {ctime}"), &[]);
+            }
+            Record::Realm(RealmRecord { realm, fsid, ino, path }) => {
+                let rooted = [b"/", &**path].concat();
+                line(out, &format!("m {} {fsid:016x} {ino}", realm.0), &[&escape(&rooted)]);
             }
             Record::Access { number, at } => {
                 line(out, &format!("a {number} {}", time_text(*at)), &[]);
@@ -261,6 +284,14 @@ fn line(out: &mut Vec<u8>, start: &str, fields: &[&[u8]]) {
         out.extend_from_slice(field);
     }
     out.push(b'\n');
+}
+
+/// A base object as META writes it: `INO`, or `INO@REALM`.
+fn id_text(id: BaseId) -> String {
+    match id.realm {
+        Realm::ROOT => id.ino.to_string(),
+        Realm(realm) => format!("{}@{realm}", id.ino),
+    }
 }
 
 /// A time as META writes it: seconds, a dot, nine digits.

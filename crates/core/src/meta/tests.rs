@@ -8,7 +8,8 @@ mod tail;
 
 use proptest::prelude::*;
 
-use super::{Loss, Record, SharedRecord};
+use super::{Loss, RealmRecord, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
 
 fn hide(name: &[u8]) -> Record {
@@ -50,6 +51,11 @@ fn any_time() -> impl Strategy<Value = Timestamp> {
     (any::<i64>(), 0..1_000_000_000_u32).prop_map(|(sec, nsec)| Timestamp { sec, nsec })
 }
 
+fn any_id() -> impl Strategy<Value = BaseId> {
+    let realm = prop_oneof![Just(0), 1..5_u32, any::<u32>()];
+    (realm, any::<u64>()).prop_map(|(realm, ino)| BaseId { realm: Realm(realm), ino })
+}
+
 fn any_record() -> impl Strategy<Value = Record> {
     let path = || prop::collection::vec(any_name(), 1..6).prop_map(|names| names.join(&b'/'));
     prop_oneof![
@@ -84,18 +90,21 @@ fn any_record() -> impl Strategy<Value = Record> {
             let record = if ino % 2 == 0 { hide(&name) } else { redirect(&path, &name) };
             Record::When { arrived, storage_ino: ino, record: Box::new(record) }
         }),
-        (any::<u64>(), any::<u64>(), any_name(), any::<bool>()).prop_map(
-            |(number, dir, name, decided)| {
-                Record::Loss(Loss { number, dir, name: name.into(), decided })
-            }
-        ),
+        (any_id(), any::<u64>(), any_name(), any::<bool>()).prop_map(|(id, dir, name, decided)| {
+            Record::Loss(Loss { id, dir, name: name.into(), decided })
+        }),
         (any::<u64>(), any_time()).prop_map(|(number, at)| Record::Access { number, at }),
-        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>(), any_time(), any_time()).prop_map(
-            |(number, left, nlink, size, mtime, ctime)| Record::Shared {
-                number,
+        (any_id(), any::<u32>(), any::<u32>(), any::<u64>(), any_time(), any_time()).prop_map(
+            |(id, left, nlink, size, mtime, ctime)| Record::Shared {
+                id,
                 record: SharedRecord { left, nlink, size, mtime, ctime }
             }
         ),
+        (any_id(), any::<u64>(), prop::option::of(path())).prop_map(|(id, fsid, path)| {
+            let (realm, ino, path) =
+                (Realm(id.realm.0.max(1)), id.ino, path.unwrap_or_default().into());
+            Record::Realm(RealmRecord { realm, fsid, ino, path })
+        }),
         (any::<u64>(), any::<u64>(), path()).prop_map(|(fsid, ino, path)| Record::Origin {
             fsid,
             ino,

@@ -254,7 +254,7 @@ impl Overlay {
         dir.seen();
         let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
         let found =
-            Found { stat, ino, in_storage: true, base: BaseRef::None, shared: false, device };
+            Found { stat, ino, in_storage: true, base: BaseRef::None, shared: None, device };
         let node = self.adopt(parent, name, found);
         node.set_contents(Contents::Whole);
         if node.is_dir() && self.live.is_none() {

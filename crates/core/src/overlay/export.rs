@@ -104,9 +104,14 @@ impl Overlay {
     fn find_forgotten(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
         let _slow = self.slow_section();
         self.trail.used.store(true, Ordering::Relaxed);
-        match self.follow_trail(id)? {
-            Some(node) => Ok(Some(node)),
-            None => self.search(id),
+        if let Some(node) = self.follow_trail(id)? {
+            return Ok(Some(node));
+        }
+        match self.search(id, false)? {
+            // What lies on another file system than its directory is listed
+            // with a number that is not its own.
+            None if self.realms.are_several() => self.search(id, true),
+            found => Ok(found),
         }
     }
 
@@ -152,8 +157,9 @@ impl Overlay {
         Ok(self.find(parent, &dir, name)?.map(|(node, _)| node))
     }
 
-    /// Through the whole tree, by the numbers in its listings.
-    fn search(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
+    /// Through the whole tree, by the numbers in its listings; `look`: by those
+    /// that a look at each entry gives.
+    fn search(&self, id: NodeId, look: bool) -> Result<Option<NodeRef<'_>>> {
         let mut left = vec![(Arc::new(self.reference_root()), Box::<[u8]>::default())];
         while let Some((above, name)) = left.pop() {
             let dir = match name.is_empty() {
@@ -167,6 +173,7 @@ impl Overlay {
                 continue;
             }
             let mut named = None;
+            let mut unlisted = Vec::new();
             let open = self.open_dir(dir.id)?;
             self.read_dir(&open, 0, ListFor::Entries, &mut |entry| {
                 if is_dot(entry.name) {
@@ -180,8 +187,16 @@ impl Overlay {
                 if matches!(entry.kind, 0 | libc::S_IFDIR) {
                     left.push((Arc::clone(&dir), entry.name.into()));
                 }
+                if look {
+                    unlisted.push(Box::<[u8]>::from(entry.name));
+                }
                 true
             })?;
+            for name in unlisted {
+                if let Some(node) = self.child(&dir, &name)?.filter(|node| node.id == id) {
+                    return Ok(Some(node));
+                }
+            }
             if let Some(name) = named
                 && let Some(node) = self.child(&dir, &name)?.filter(|node| node.id == id)
             {

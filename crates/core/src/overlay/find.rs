@@ -6,15 +6,15 @@ use rustix::fd::AsFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::numbers::{device, node_id, storage_ino};
+use super::numbers::{device, storage_ino};
 use super::refs::NodeRef;
-use super::shared::{Indexed, index_name, is_shared};
+use super::shared::{Indexed, is_shared};
 use super::{Overlay, kept};
 use crate::dirs::Dir;
+use crate::identity::BaseId;
 use crate::name::{Name, is_reserved};
-use crate::node::{BaseRef, Link, Names, Node, Place};
+use crate::node::{BaseRef, Node};
 use crate::sys::{self, Result, Spot};
-use crate::table::Inserted;
 use crate::types::{Attr, Entry, NodeId};
 
 /// Type bits of a `st_mode`.
@@ -30,8 +30,8 @@ pub(super) struct Found {
     pub ino: u64,
     pub in_storage: bool,
     pub base: BaseRef,
-    /// A base object with several names.
-    pub shared: bool,
+    /// A base object with several names: which.
+    pub shared: Option<BaseId>,
     /// The type of device that it is, by what META keeps of it.
     pub device: Option<u32>,
 }
@@ -39,10 +39,10 @@ pub(super) struct Found {
 impl Found {
     /// An object of the base with one name.
     fn in_base(stat: Statx, ino: u64, base: BaseRef) -> Found {
-        Found { stat, ino, in_storage: false, base, shared: false, device: None }
+        Found { stat, ino, in_storage: false, base, shared: None, device: None }
     }
 
-    fn kind(&self) -> u32 {
+    pub(super) fn kind(&self) -> u32 {
         self.device.unwrap_or_else(|| kind(&self.stat))
     }
 }
@@ -131,64 +131,6 @@ impl Overlay {
         Ok(self.find(parent, dir, name)?.map(|(node, stat)| (node, Some(stat))))
     }
 
-    /// Makes a node of what was found, or takes the one that another name or
-    /// another thread has made.
-    pub(super) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
-        let kind = found.kind();
-        let linked = found.shared || kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
-        let link = Link::new(parent, name);
-        let place = Place { names: Names::One(link.clone()), base: found.base.clone() };
-        let mut node = Node::new(node_id(found.ino), found.ino, kind, found.in_storage, place);
-        node.shared = found.shared;
-        node.set_indexed(found.shared && found.in_storage);
-        // Another thread may enter another name between the look and the entry.
-        for _ in 0..2 {
-            if linked && let Some(known) = self.named_before(&found) {
-                let mut place = known.place.write();
-                if !place.names.iter().any(|known| known.is(parent.id, name)) {
-                    self.table.add_name(&known, link.clone());
-                    place.names.add(link.clone());
-                }
-                drop(place);
-                return known;
-            }
-            match self.table.insert(node) {
-                Inserted::Known(known) => return self.reference(known),
-                Inserted::Taken(back) => node = *back,
-            }
-        }
-        self.enter(node)
-    }
-
-    /// The node of an object with several names, if it is known by another one.
-    fn named_before(&self, found: &Found) -> Option<NodeRef<'_>> {
-        let node = self.reference(self.table.referenced(node_id(found.ino))?);
-        if node.shared && found.shared {
-            return Some(node);
-        }
-        let same = self.at(&node, |spot, in_storage| {
-            let stat = sys::stat(spot)?;
-            let object = |stat: &Statx| (device(stat), stat.stx_ino);
-            Ok(in_storage == found.in_storage && object(&stat) == object(&found.stat))
-        });
-        // A number is no proof: a changed base may have given it away again.
-        (same == Ok(true)).then_some(node)
-    }
-
-    /// Makes a node known, under another id if its own is taken.
-    pub(super) fn enter(&self, node: Node) -> NodeRef<'_> {
-        let mut node = node;
-        loop {
-            match self.table.insert(node) {
-                Inserted::Known(known) => return self.reference(known),
-                Inserted::Taken(back) => {
-                    node = *back;
-                    node.id = self.table.fresh_id();
-                }
-            }
-        }
-    }
-
     /// What base, storage and META make of a name.
     pub(super) fn resolve(&self, dir: &Dir, name: &[u8]) -> Result<Option<Found>> {
         if is_reserved(name) {
@@ -209,19 +151,21 @@ impl Overlay {
                 return Ok(Some(Found::in_base(stat, ino, base)));
             }
         }
-        let Some((stat, ino)) = self.base_entry(dir, name)? else {
+        let Some((stat, id)) = self.base_entry(dir, name)? else {
             return Ok(None);
         };
         let base = BaseRef::SameName;
         if !is_shared(&stat) {
-            return Ok(Some(Found::in_base(stat, ino, base)));
+            return Ok(Some(Found::in_base(stat, id.number(), base)));
         }
-        Ok(Some(match self.indexed(&stat, ino)? {
+        let (id, ino) = self.known_as(&stat, id);
+        let shared = Some(id);
+        Ok(Some(match self.indexed(&stat, id)? {
             Indexed::As(stat) => {
-                let (stat, device) = (*stat, self.index_device(ino));
-                Found { stat, ino, in_storage: true, base, shared: true, device }
+                let (stat, device) = (*stat, self.index_device(id));
+                Found { stat, ino, in_storage: true, base, shared, device }
             }
-            Indexed::No => Found { shared: true, ..Found::in_base(stat, ino, base) },
+            Indexed::No => Found { shared, ..Found::in_base(stat, ino, base) },
             Indexed::Another => Found::in_base(stat, ino, base),
         }))
     }
@@ -239,7 +183,7 @@ impl Overlay {
             )
         };
         let (ino, base) = (storage_ino(&stat), BaseRef::None);
-        let mut found = Found { ino, stat, in_storage: true, base, shared: false, device };
+        let mut found = Found { ino, stat, in_storage: true, base, shared: None, device };
         if let Some(path) = redirect {
             match self.open_base_path(&path)? {
                 Some(fd) => {
@@ -250,17 +194,19 @@ impl Overlay {
                 None => tracing::warn!("a redirect leads to a base directory that is gone"),
             }
         } else if (identity.is_none() || is_dir)
-            && let Some((base, number)) = self.base_entry(dir, name)?
+            && let Some((base, id)) = self.base_entry(dir, name)?
         {
             if is_shared(&base) {
                 // Without the index (2005) it is a file apart.
-                found.shared = matches!(self.indexed(&base, number)?,
-                    Indexed::As(index) if index.stx_ino == stat.stx_ino);
-                if found.shared {
+                let (id, number) = self.known_as(&base, id);
+                if matches!(self.indexed(&base, id)?,
+                    Indexed::As(index) if index.stx_ino == stat.stx_ino)
+                {
+                    found.shared = Some(id);
                     found.ino = number;
                 }
             } else if kind(&base) == found.kind() {
-                found.ino = number;
+                found.ino = id.number();
                 found.base = BaseRef::SameName;
             } else {
                 tracing::warn!("base and storage hold objects of different types");
@@ -268,20 +214,19 @@ impl Overlay {
         }
         if let Some(number) = identity {
             found.ino = number;
-            let indexed = || self.index_stat(number);
-            found.shared = !is_dir
-                && stat.stx_nlink > 1
-                && self.shared.record(number).is_some()
-                && indexed()?.is_some_and(|index| index.stx_ino == stat.stx_ino);
+            found.shared = match !is_dir && stat.stx_nlink > 1 {
+                true => self.indexed_by_number(number, &stat)?,
+                false => None,
+            };
         }
         Ok(found)
     }
 
-    /// Attributes and number of a base entry that is not hidden.
-    fn base_entry(&self, dir: &Dir, name: &[u8]) -> Result<Option<(Statx, u64)>> {
+    /// Attributes of a base entry that is not hidden, and what it is.
+    fn base_entry(&self, dir: &Dir, name: &[u8]) -> Result<Option<(Statx, BaseId)>> {
         match self.base_stat(dir, name)? {
             Some((stat, spot)) if !self.is_storage_itself(&stat) => {
-                Ok(Some((stat, self.realms.number(&stat, spot)?)))
+                Ok(Some((stat, self.realms.id(&stat, spot)?)))
             }
             _ => Ok(None),
         }
@@ -321,7 +266,7 @@ impl Overlay {
             return Ok(attr);
         }
         if node.is_indexed() {
-            let (index, name) = (self.shared.dir()?, index_name(node.ino));
+            let (index, name) = (self.shared.dir()?, self.shared.base_id(node).index_name());
             attr.ctime = index.shown_ctime(name.as_bytes(), attr.ctime);
             self.show_partial(node, &mut attr);
             if let Some(kept) = index.meta.read().kept(name.as_bytes()) {

@@ -7,7 +7,6 @@ use rustix::fs::{Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::shared::index_name;
 use crate::dirs::Dir;
 use crate::meta::{Kept, Record};
 use crate::node::Node;
@@ -44,7 +43,7 @@ impl Overlay {
     /// The entries by which META speaks of a storage object.
     pub(super) fn spoken_of(&self, node: &Arc<Node>) -> Result<Vec<Spoken>> {
         if node.is_indexed() {
-            let name = index_name(node.ino).into_bytes().into();
+            let name = self.shared.base_id(node).index_name().into_bytes().into();
             return Ok(vec![(self.shared.dir()?, name)]);
         }
         let links: Vec<_> = node.place.read().names.iter().cloned().collect();
@@ -59,7 +58,7 @@ impl Overlay {
         }
         let of = |dir: &Dir, name: &[u8]| dir.meta.read().kept(name).cloned().unwrap_or_default();
         if node.is_indexed() {
-            return Ok(of(&*self.shared.dir()?, index_name(node.ino).as_bytes()));
+            return Ok(of(&*self.shared.dir()?, self.shared.base_id(node).index_name().as_bytes()));
         }
         let link = node.place.read().names.first().cloned();
         match link {

@@ -10,8 +10,9 @@ use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::numbers::{Realm, device, storage_ino};
+use super::numbers::{device, storage_ino};
 use crate::dirs::{BaseDir, Dir};
+use crate::identity::Realm;
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::sys::{self, RawEntry, Result, Spot, read_entries};

@@ -22,9 +22,10 @@ use rustix::io::Errno;
 use super::Overlay;
 use super::file::{OpenFile, Opened};
 use super::find::{Found, kind};
-use super::numbers::{Realm, device};
+use super::numbers::device;
 use super::refs::NodeRef;
 use crate::dirs::{BaseDir, Dir};
+use crate::identity::Realm;
 use crate::node::{BaseRef, Held, Link, Node};
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, Timestamp};
@@ -207,8 +208,12 @@ impl Overlay {
     pub(super) fn live_object(&self, node: &Node, spot: Spot<'_>) -> Result<OwnedFd> {
         let Some(fd) = gone(sys::hold(spot))? else { return Err(Errno::STALE) };
         let stat = sys::stat_fd(&fd)?;
-        let number = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
-        if number == node.ino && kind(&stat) == node.kind() { Ok(fd) } else { Err(Errno::STALE) }
+        let id = self.realms.id(&stat, Spot::Fd(fd.as_fd()))?;
+        let same = match node.shared {
+            true => self.known_as(&stat, id).0 == self.shared.base_id(node),
+            false => id.number() == node.ino,
+        };
+        if same && kind(&stat) == node.kind() { Ok(fd) } else { Err(Errno::STALE) }
     }
 
     /// Another way to the object of a node whose name `link` does not lead
@@ -249,7 +254,11 @@ impl Overlay {
             return Ok(Some((node, stat)));
         }
         let found = self.resolve(dir, name)?;
-        let same = |found: &Found| found.ino == node.ino && kind(&found.stat) == node.kind();
+        let same = |found: &Found| {
+            let shared =
+                found.shared.is_none_or(|id| !node.shared || id == self.shared.base_id(&node));
+            shared && found.ino == node.ino && kind(&found.stat) == node.kind()
+        };
         match found.filter(same) {
             Some(found) if found.in_storage == node.in_storage() => Ok(Some((node, found.stat))),
             // Copied up meanwhile; or the storage's object counts.

@@ -1,31 +1,30 @@
-//! The numbers that objects show (docs/FORMAT.md, section 5), and node ids.
+//! The numbers that storage objects show (docs/FORMAT.md, section 5), and node
+//! ids. Those of base objects: `identity.rs`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use hashbrown::{HashMap, HashSet};
-use parking_lot::{Mutex, RwLock};
-use rustix::fd::AsFd;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
 use rustix::fs::{Statx, StatxFlags};
 
-use crate::sys::{self, Result, Spot};
 use crate::types::NodeId;
 
 /// Marks the numbers of objects that exist in the storage only.
-const STORAGE_BIT: u64 = 1 << 62;
+pub(super) const STORAGE_BIT: u64 = 1 << 62;
 
 /// Bits of a number that are kept where 22 more have to tell something else.
-const INO_BITS: u32 = 40;
+pub(super) const INO_BITS: u32 = 40;
 
 /// 2^64 divided by the golden ratio: near values become far ones.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// 22 bits made of a value.
-fn spread(value: u64) -> u64 {
+pub(super) fn spread(value: u64) -> u64 {
     value.wrapping_mul(SPREAD) >> (64 - (62 - INO_BITS))
 }
 
-fn with_upper(ino: u64, upper: u64) -> u64 {
+pub(super) fn with_upper(ino: u64, upper: u64) -> u64 {
     upper << INO_BITS | ino & ((1 << INO_BITS) - 1)
 }
 
@@ -45,30 +44,6 @@ pub(super) fn storage_ino(stat: &Statx) -> u64 {
 pub(super) fn node_id(number: u64) -> NodeId {
     // 0 is none and 1 the root, whatever numbers the base gives.
     if number <= NodeId::ROOT.0 { NodeId(number | 1 << 61) } else { NodeId(number) }
-}
-
-/// What sets the numbers of one file system of the base apart from those of
-/// the others; 0 for the one that its root is on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Realm(u64);
-
-impl Realm {
-    pub fn from_bits(bits: u64) -> Realm {
-        Realm(bits)
-    }
-
-    pub fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// The number shown for a base object.
-    pub fn number(self, ino: u64) -> u64 {
-        match self.0 {
-            0 if ino < STORAGE_BIT => ino,
-            0 => (ino ^ (ino >> 62)) & (STORAGE_BIT - 1),
-            upper => with_upper(ino, upper ^ spread(ino >> INO_BITS)),
-        }
-    }
 }
 
 /// How long the number of a removed object could come again: a storage with a
@@ -113,41 +88,7 @@ impl Freed {
     }
 }
 
-/// The file systems of the base: subvolumes, and mounts below it.
-pub(super) struct Realms {
-    root: u64,
-    others: RwLock<HashMap<u64, Realm>>,
-}
-
 /// `st_dev`.
 pub(super) fn device(stat: &Statx) -> u64 {
     rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
-}
-
-impl Realms {
-    /// `root`: attributes of the base's root.
-    pub fn new(root: &Statx) -> Realms {
-        Realms { root: device(root), others: RwLock::default() }
-    }
-
-    /// That of a base object; `spot`: where it is.
-    pub fn of(&self, stat: &Statx, spot: Spot<'_>) -> Result<Realm> {
-        let device = device(stat);
-        if device == self.root {
-            return Ok(Realm::default());
-        }
-        if let Some(known) = self.others.read().get(&device) {
-            return Ok(*known);
-        }
-        // Device numbers change from mount to mount, these do not.
-        let id = rustix::fs::fstatvfs(sys::hold(spot)?.as_fd())?.f_fsid;
-        let realm = Realm(spread(if id == 0 { device } else { id }).max(1));
-        self.others.write().insert(device, realm);
-        Ok(realm)
-    }
-
-    /// The number of a base object; `spot`: where it is.
-    pub fn number(&self, stat: &Statx, spot: Spot<'_>) -> Result<u64> {
-        Ok(self.of(stat, spot)?.number(stat.stx_ino))
-    }
 }

@@ -6,7 +6,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{Overlay, shared};
+use super::Overlay;
 use crate::dirs::{BaseDir, Dir};
 use crate::node::{BaseRef, Node};
 use crate::sys::{self, Result, Spot};
@@ -235,7 +235,7 @@ impl Overlay {
         f: &impl Fn(Spot<'_>, bool) -> Result<T>,
     ) -> Result<Option<T>> {
         let dir = self.shared.dir()?;
-        let (index, name) = (dir.writable()?, shared::index_name(node.ino));
+        let (index, name) = (dir.writable()?, self.shared.base_id(node).index_name());
         let _place = node.place.read();
         if node.is_indexed() {
             f(Spot::At(index, name.as_bytes()), true).map(Some)

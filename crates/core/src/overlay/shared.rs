@@ -8,7 +8,8 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, Statx};
 use rustix::io::Errno;
@@ -16,10 +17,11 @@ use rustix::io::Errno;
 use super::copy_up::Source;
 use super::partial::Need;
 use super::{Overlay, find};
-use crate::check::FEATURE_INDEX;
+use crate::check::{FEATURE_INDEX, FEATURE_REALMS};
 use crate::dirs::Dir;
 use crate::durability::Durability;
-use crate::meta::{AccessTable, Kept, Loss, Record, SharedRecord};
+use crate::identity::{BaseId, Realm};
+use crate::meta::{AccessTable, Kept, Loss, RealmRecord, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -33,6 +35,12 @@ pub(super) struct SharedIndex {
     dir: Mutex<Option<Arc<Dir>>>,
     /// Times of access, whether there is an index already or not.
     accesses: Arc<AccessTable>,
+    /// It was made before there were realms, and may call objects by numbers
+    /// that they showed then.
+    old: bool,
+    /// Shared nodes whose number does not say which base object they are; kept
+    /// as long as the mount.
+    told: RwLock<HashMap<NodeId, BaseId>>,
 }
 
 /// What the index has of a base object with several names.
@@ -57,25 +65,32 @@ fn whole(base: &Statx) -> SharedRecord {
     }
 }
 
+/// A record is of this base object, and not of another one that had its number.
+fn is_of(record: &SharedRecord, base: &Statx) -> bool {
+    let SharedRecord { left, ctime, .. } = *record;
+    *record == SharedRecord { left, ctime, ..whole(base) }
+}
+
 /// The base object has names that are not these alone.
 pub(super) fn is_shared(base: &Statx) -> bool {
     base.stx_nlink > 1 && find::kind(base) != libc::S_IFDIR
 }
 
-/// Name of an object in the index.
-pub(super) fn index_name(number: u64) -> String {
-    format!("{number:x}")
-}
-
 impl SharedIndex {
-    /// Opens the index, if there is one.
-    pub fn open(storage: BorrowedFd<'_>, durability: &Arc<Durability>) -> Result<SharedIndex> {
+    /// Opens the index, if there is one. `named`: the storage has the feature
+    /// `realms`.
+    pub fn open(
+        storage: BorrowedFd<'_>,
+        named: bool,
+        durability: &Arc<Durability>,
+    ) -> Result<SharedIndex> {
         let dir = match sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? {
             Some(fd) => Some(index_dir(fd, durability)?),
             None => None,
         };
         let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
-        Ok(SharedIndex { dir: Mutex::new(dir), accesses })
+        let old = dir.is_some() && !named;
+        Ok(SharedIndex { dir: Mutex::new(dir), accesses, old, told: RwLock::default() })
     }
 
     /// Takes in what META of the index does not say yet.
@@ -96,15 +111,59 @@ impl SharedIndex {
         Arc::clone(&self.accesses)
     }
 
+    /// What a shared node is in the base.
+    pub fn base_id(&self, node: &Node) -> BaseId {
+        let number = BaseId { realm: Realm::ROOT, ino: node.ino };
+        let told = self.told.read().get(&node.id).copied();
+        told.or_else(|| BaseId::of_number(node.ino)).unwrap_or(number)
+    }
+
+    /// Remembers which base object a shared node is that is to have this id.
+    /// `false`: the id is another one's.
+    pub fn tell(&self, node: &Node, id: BaseId) -> bool {
+        if !self.old && BaseId::of_number(node.ino) == Some(id) {
+            return true;
+        }
+        *self.told.write().entry(node.id).or_insert(id) == id
+    }
+
     /// What is recorded of an object.
-    pub fn record(&self, number: u64) -> Option<SharedRecord> {
-        self.dir.lock().as_ref()?.meta.read().shared(number)
+    pub fn record(&self, id: BaseId) -> Option<SharedRecord> {
+        self.dir.lock().as_ref()?.meta.read().shared(id)
+    }
+
+    /// File systems of the base as they were met by earlier mounts.
+    pub fn recorded_realms(&self) -> Vec<RealmRecord> {
+        let realms = |dir: &Arc<Dir>| dir.meta.read().realms().cloned().collect();
+        self.dir.lock().as_ref().map(realms).unwrap_or_default()
     }
 }
 
 impl Overlay {
-    /// Makes sure that there is an index. No lock may be held.
+    /// Makes sure that there is an index, and that it says which file system of
+    /// the base is which. No lock may be held.
     pub(super) fn prepare_index(&self) -> Result<Arc<Dir>> {
+        let dir = self.make_index()?;
+        let realms = self.realms.unsaved();
+        if !realms.is_empty() {
+            let _lock = dir.mutate.lock();
+            dir.append(&realms.iter().cloned().map(Record::Realm).collect::<Vec<_>>())?;
+            self.realms.saved(&realms);
+        }
+        Ok(dir)
+    }
+
+    /// Writes which file system of the base is which, so that numbers stay.
+    pub(super) fn save_realms(&self) {
+        if self.read_only || self.realms.unsaved().is_empty() {
+            return;
+        }
+        if let Err(errno) = self.prepare_index() {
+            tracing::debug!("the file systems of the base are not recorded: {errno}");
+        }
+    }
+
+    fn make_index(&self) -> Result<Arc<Dir>> {
         if let Ok(dir) = self.shared.dir() {
             return Ok(dir);
         }
@@ -114,6 +173,8 @@ impl Overlay {
         }
         let storage = self.storage.as_fd();
         // Those who do not know the index must not write from now on.
+        // In this order: `index` alone means an earlier version.
+        self.add_feature(FEATURE_REALMS)?;
         self.add_feature(FEATURE_INDEX)?;
         self.root_dir.unseen(
             |dir| match rustix::fs::mkdirat(dir, INDEX_NAME, Mode::RWXU) {
@@ -131,35 +192,62 @@ impl Overlay {
         Ok(dir)
     }
 
+    /// What the index calls a base object with several names, and the number
+    /// that it shows.
+    pub(super) fn known_as(&self, base: &Statx, id: BaseId) -> (BaseId, u64) {
+        if self.shared.old
+            && self.shared.record(id).is_none()
+            && let Some(number) = self.realms.old_number(base)
+        {
+            let old = BaseId { realm: Realm::ROOT, ino: number };
+            if self.shared.record(old).is_some_and(|record| is_of(&record, base)) {
+                return (old, number);
+            }
+        }
+        (id, id.number())
+    }
+
+    /// The shared object of a number whose copy a storage entry is.
+    pub(super) fn indexed_by_number(&self, number: u64, stored: &Statx) -> Result<Option<BaseId>> {
+        let Ok(dir) = self.shared.dir() else { return Ok(None) };
+        let ids: Vec<BaseId> = dir.meta.read().shared_by_number(number).collect();
+        for id in ids {
+            if self.index_stat(id)?.is_some_and(|index| index.stx_ino == stored.stx_ino) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a base object with several names was copied up.
-    pub(super) fn indexed(&self, base: &Statx, number: u64) -> Result<Indexed> {
-        let Some(record) = self.shared.record(number) else {
+    pub(super) fn indexed(&self, base: &Statx, id: BaseId) -> Result<Indexed> {
+        let Some(record) = self.shared.record(id) else {
             return Ok(Indexed::No);
         };
-        let SharedRecord { left, ctime, .. } = record;
-        if record != (SharedRecord { left, ctime, ..whole(base) }) {
+        if !is_of(&record, base) {
+            let number = id.number();
             tracing::warn!(number, "the base has another object where one was copied up");
             return Ok(Indexed::Another);
         }
-        Ok(self.index_stat(number)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))
+        Ok(self.index_stat(id)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))
     }
 
     /// The type of device that META of the index calls an object.
-    pub(super) fn index_device(&self, number: u64) -> Option<u32> {
+    pub(super) fn index_device(&self, id: BaseId) -> Option<u32> {
         let dir = self.shared.dir().ok()?;
         let meta = dir.meta.read();
-        meta.kept(index_name(number).as_bytes())?.device.map(|(kind, _)| kind)
+        meta.kept(id.index_name().as_bytes())?.device.map(|(kind, _)| kind)
     }
 
     /// Attributes of an object in the index.
-    pub(super) fn index_stat(&self, number: u64) -> Result<Option<Statx>> {
+    pub(super) fn index_stat(&self, id: BaseId) -> Result<Option<Statx>> {
         let Ok(dir) = self.shared.dir() else { return Ok(None) };
-        sys::absent(sys::stat(Spot::At(dir.writable()?, index_name(number).as_bytes())))
+        sys::absent(sys::stat(Spot::At(dir.writable()?, id.index_name().as_bytes())))
     }
 
     /// The link count that a shared node shows.
     pub(super) fn shared_nlink(&self, node: &Node, stat: &Statx) -> u32 {
-        let left = self.shared.record(node.ino).map(|record| record.left);
+        let left = self.shared.record(self.shared.base_id(node)).map(|record| record.left);
         if !node.in_storage() {
             return left.unwrap_or(stat.stx_nlink);
         }
@@ -169,7 +257,7 @@ impl Overlay {
 
     /// Names of the base that nobody has looked up may show a node.
     pub(super) fn has_base_names(&self, node: &Node) -> bool {
-        self.shared.record(node.ino).is_none_or(|record| record.left > 0)
+        self.shared.record(self.shared.base_id(node)).is_none_or(|record| record.left > 0)
     }
 
     /// A name of the base is about to show a shared node no more: it will be
@@ -183,14 +271,14 @@ impl Overlay {
         name: &[u8],
     ) -> Result<Option<Losing>> {
         let above = sys::stat_fd(dir.writable()?)?.stx_ino;
-        let index = self.shared.dir()?;
+        let (index, id) = (self.shared.dir()?, self.shared.base_id(node));
         let lock = index.mutate.lock();
-        let first = match (self.shared.record(node.ino), base) {
+        let first = match (self.shared.record(id), base) {
             (Some(_), _) => None,
-            (None, Some(base)) => Some(Record::Shared { number: node.ino, record: whole(base) }),
+            (None, Some(base)) => Some(Record::Shared { id, record: whole(base) }),
             (None, None) => return Ok(None),
         };
-        let loss = Loss { number: node.ino, dir: above, name: name.into(), decided: false };
+        let loss = Loss { id, dir: above, name: name.into(), decided: false };
         let records: Vec<Record> = first.into_iter().chain([Record::Loss(loss.clone())]).collect();
         index.append(&records)?;
         drop(lock);
@@ -212,13 +300,13 @@ impl Overlay {
             _ => None,
         };
         let (unnamed, kept) = unnamed.unzip();
-        let name = index_name(node.ino);
+        let name = self.shared.base_id(node).index_name();
         let mut place = node.place.write();
         {
             let _lock = dir.mutate.lock();
-            if self.shared.record(node.ino).is_none() {
+            if self.shared.record(self.shared.base_id(node)).is_none() {
                 let record = whole(&stat);
-                dir.append(&[Record::Shared { number: node.ino, record }])?;
+                dir.append(&[Record::Shared { id: self.shared.base_id(node), record }])?;
             }
             self.drop_kept(&dir, name.as_bytes())?;
             let keep = |kept: &Kept| dir.append(&kept.records(name.as_bytes()));
@@ -284,7 +372,7 @@ impl Overlay {
     /// the storage did not see. Its `place` is held for writing.
     fn move_ctime(&self, node: &Node) -> Result<()> {
         let dir = self.shared.dir()?;
-        let name = index_name(node.ino);
+        let name = self.shared.base_id(node).index_name();
         let spot = Spot::At(dir.writable()?, name.as_bytes());
         let mtime = SetTime::At(sys::stat(spot)?.stx_mtime.into());
         sys::set_times(spot, None, Some(mtime))
@@ -292,18 +380,19 @@ impl Overlay {
 
     /// The ctime that a shared node shows while it lies in the base.
     pub(super) fn shared_ctime(&self, node: &Node, base: Timestamp) -> Timestamp {
-        self.shared.record(node.ino).map_or(base, |record| record.ctime)
+        self.shared.record(self.shared.base_id(node)).map_or(base, |record| record.ctime)
     }
 
     /// Takes a shared node out of the index once it has no name left. Its
     /// `place` is held for writing.
     fn leave_index(&self, node: &Node, place: &mut Place) -> Result<()> {
-        let left = self.shared.record(node.ino).map_or(0, |record| record.left);
-        if !node.is_indexed() || left > 0 {
+        let left = self.shared.record(self.shared.base_id(node)).map_or(0, |record| record.left);
+        // Through mounts the base may have more names than its link count says.
+        if !node.is_indexed() || left > 0 || self.submounts {
             return Ok(());
         }
         let dir = self.shared.dir()?;
-        let (index, name) = (dir.writable()?, index_name(node.ino));
+        let (index, name) = (dir.writable()?, self.shared.base_id(node).index_name());
         let _lock = dir.mutate.lock();
         let spot = Spot::At(index, name.as_bytes());
         if sys::stat(spot)?.stx_nlink > 1 {
@@ -330,9 +419,9 @@ impl Losing {
     pub fn happened(mut self) {
         let Some(loss) = self.loss.take() else { return };
         let _lock = self.index.mutate.lock();
-        let record = self.index.meta.read().shared(loss.number);
+        let record = self.index.meta.read().shared(loss.id);
         let fewer = record.map(|record| Record::Shared {
-            number: loss.number,
+            id: loss.id,
             record: SharedRecord {
                 left: record.left.saturating_sub(1),
                 ctime: Timestamp::now(),

@@ -22,6 +22,7 @@ mod kept;
 mod layers;
 mod live;
 mod load;
+mod numbers;
 mod options;
 mod partial;
 mod partial_base;
