@@ -41,6 +41,9 @@ fn one(trial: &Trial, k: usize, call: &mut Option<Call>) -> Verdict<()> {
     finished?;
     let accepted = if end { vec![done] } else { vec![done, done + 1] };
     unfinished_work_only(trial)?;
+    if k.is_multiple_of(3) {
+        trial.kill_recoveries()?;
+    }
 
     let daemon = trial.mount()?;
     let tree = trial.tree();

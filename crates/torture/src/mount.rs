@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,7 +14,7 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::calls;
 use crate::seccomp::{self, Listener};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Plan, Supervisor};
 
 /// Base, storage and mount point.
 #[derive(Clone, Debug)]
@@ -64,9 +65,40 @@ impl Daemon {
     /// # Errors
     /// What the program said.
     pub fn start(layers: &Layers, options: &str, poor: bool) -> Result<Daemon, String> {
+        let mut daemon = Daemon::begin(layers, options, poor, None)?;
+        daemon.until_mounted(options.contains("transport=uring"))?;
+        Ok(daemon)
+    }
+
+    /// Begins to mount and is killed at that storage call, or as soon as the
+    /// tree would be usable; whether there were so many calls.
+    ///
+    /// # Errors
+    /// It failed by itself.
+    pub fn kill_at_start(
+        layers: &Layers,
+        options: &str,
+        poor: bool,
+        at: usize,
+    ) -> Result<bool, String> {
+        let mut daemon = Daemon::begin(layers, options, poor, Some(Plan::Kill(at)))?;
+        let mounted = daemon.until_mounted(options.contains("transport=uring"));
+        let killed = daemon.supervisor.has_killed();
+        daemon.kill()?;
+        if killed { Ok(true) } else { mounted.map(|()| false) }
+    }
+
+    fn begin(
+        layers: &Layers,
+        options: &str,
+        poor: bool,
+        plan: Option<Plan>,
+    ) -> Result<Daemon, String> {
         let mut command = Command::new(program());
         command.arg("mount").arg("--foreground").arg("-o").arg(options).arg("--storage");
         command.args([&layers.storage, &layers.base, &layers.mnt]);
+        // What the terminal sends to this program must not reach the daemon.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
         let device = fs::metadata(&layers.storage).map_err(|e| failed("storage", e))?.dev();
@@ -76,7 +108,7 @@ impl Daemon {
         let mut child = command.spawn().map_err(|e| failed(&program().display().to_string(), e))?;
         drop(command);
         let supervisor = Listener::receive(&socket)
-            .and_then(|listener| Supervisor::start(listener, child.id(), device));
+            .and_then(|listener| Supervisor::start(listener, child.id(), device, plan));
         let supervisor = match supervisor {
             Ok(supervisor) => supervisor,
             Err(error) => {
@@ -87,10 +119,7 @@ impl Daemon {
         };
         let stderr = child.stderr.take().ok_or("no standard error")?;
         let (stderr, mnt) = (BufReader::new(stderr), layers.mnt.clone());
-        let mut daemon =
-            Daemon { child, stderr, said: String::new(), mnt, supervisor, ended: false };
-        daemon.until_mounted(options.contains("transport=uring"))?;
-        Ok(daemon)
+        Ok(Daemon { child, stderr, said: String::new(), mnt, supervisor, ended: false })
     }
 
     fn until_mounted(&mut self, uring: bool) -> Result<(), String> {

@@ -139,7 +139,7 @@ fn one(
     };
     let choice = match (options.at, options.quick) {
         (Some(at), _) => Choice::One(at),
-        (None, true) => Choice::Few(if kind == Kind::Kill { 8 } else { 4 }),
+        (None, true) => Choice::Few(if kind == Kind::Kill { 7 } else { 3 }),
         (None, false) => Choice::All,
     };
     match kind {

@@ -63,15 +63,21 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Begins to answer for the process `pid`, whose storage lies on `device`.
+    /// Begins to answer for the process `pid`, whose storage lies on `device`,
+    /// with a plan from its first call on.
     ///
     /// # Errors
     /// The process is gone.
-    pub fn start(listener: Listener, pid: u32, device: u64) -> std::io::Result<Supervisor> {
+    pub fn start(
+        listener: Listener,
+        pid: u32,
+        device: u64,
+        plan: Option<Plan>,
+    ) -> std::io::Result<Supervisor> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let daemon = Arc::new(pidfd_open(pid.ok_or(Errno::SRCH)?, PidfdFlags::empty())?);
         let state = Arc::new(Mutex::new(State {
-            plan: None,
+            plan,
             record: Record::default(),
             deadline: Instant::now() + PATIENCE,
             hung: false,

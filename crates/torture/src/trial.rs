@@ -51,11 +51,26 @@ impl<'a> Trial<'a> {
 
     /// Mounts.
     pub fn mount(&self) -> Verdict<Daemon> {
-        let mut options = format!("noatime,transport={}", self.transport);
-        if !self.scenario.options.is_empty() {
-            options = format!("{options},{}", self.scenario.options);
+        Daemon::start(&self.place.layers, &self.options(), self.scenario.poor)
+    }
+
+    fn options(&self) -> String {
+        let further = self.scenario.options;
+        let comma = if further.is_empty() { "" } else { "," };
+        format!("noatime,transport={}{comma}{further}", self.transport)
+    }
+
+    /// Kills the next daemon, and the next ones, while they put in order what
+    /// the last one left, each a call later.
+    pub fn kill_recoveries(&self) -> Verdict<()> {
+        const MOST: usize = 30;
+        let (layers, options) = (&self.place.layers, self.options());
+        for at in 1..=MOST {
+            if !Daemon::kill_at_start(layers, &options, self.scenario.poor, at)? {
+                return Ok(());
+            }
         }
-        Daemon::start(&self.place.layers, &options, self.scenario.poor)
+        Err(format!("after {MOST} mounts there is still something to be put in order"))
     }
 
     /// From an empty storage to where the plan interrupts the steps.
