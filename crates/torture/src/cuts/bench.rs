@@ -189,7 +189,7 @@ impl<'a> Bench<'a> {
             }
             None => {
                 load.mix(MIXTURE);
-                ("mixed", if seed % 2 == 0 { "" } else { "blocks_from=64K" })
+                ("mixed", if seed.is_multiple_of(2) { "" } else { "blocks_from=64K" })
             }
         };
         Some(Work { name, ops: load.history.ops, options })

@@ -142,7 +142,7 @@ impl Run<'_> {
     /// another subvolume; an fsync there has a log of its own.
     fn commit(&self, step: usize) -> io::Result<()> {
         let others = self.fs.join("others");
-        if self.setting.kind == FsKind::Btrfs && step % 3 != 0 {
+        if self.setting.kind == FsKind::Btrfs && !step.is_multiple_of(3) {
             let mut command = Command::new("btrfs");
             command.args(["subvolume", "snapshot"]).arg(others.join("volume"));
             return run(command.arg(others.join(format!("snapshot{step}"))));
@@ -158,7 +158,7 @@ impl Run<'_> {
         files.sort();
         let one = usize::try_from(which / 4).unwrap_or(0) % files.len().max(1);
         for (place, path) in files.iter().enumerate() {
-            if which % 4 == 0 || place == one {
+            if which.is_multiple_of(4) || place == one {
                 write_back(&File::open(path)?)?;
             }
         }
