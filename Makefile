@@ -7,6 +7,7 @@
 #   make test | demo | lint
 #   sudo make counts          requests and system calls of each operation
 #   make realwork             real programs in the mount, for some ten minutes
+#   sudo make torture         the daemon killed and failed at each storage call
 #   make scale                big directories; as root also big trees
 #   sudo make bench           everybody compared, for some twenty minutes
 #   sudo make conformance     who keeps which promise: target/conformance.md
@@ -36,7 +37,7 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test realwork demo bench scale counts conformance lint clean
+.PHONY: all install uninstall test realwork torture demo bench scale counts conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -78,6 +79,11 @@ test:
 # JOBS="git rsync" runs these alone; MINI_FO=... another build.
 realwork: $(PROGRAM)
 	MINI_FO=$(or $(MINI_FO),$(abspath $(PROGRAM))) scripts/realwork.sh $(JOBS)
+
+# TORTURE="--only 'rename_*' --transport classic": mini_fo_torture kill --help.
+torture:
+	$(CARGO) build -p mini_fo -p mini_fo_torture
+	scripts/torture.sh $(or $(TORTURE),--transport both)
 
 demo:
 	scripts/demo.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs every test: formatting, lints, unit and model tests, the mounted tests,
-# pjdfstest. Installs what it needs; says at the end what was left out.
+# pjdfstest, conformance, kills and faults. Installs what it needs; says at the end what was left out.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -35,6 +35,7 @@ lint clippy && step "cargo clippy" cargo clippy --workspace --all-targets --quie
 step "cargo test" timeout 1500 cargo test --workspace --no-fail-fast
 step "pjdfstest" scripts/pjdfstest.sh
 step "conformance" scripts/conformance.sh
+step "torture: kills and faults" scripts/torture.sh --quick
 
 echo
 if [ -s "$skips" ]; then

@@ -4,7 +4,10 @@
 use rustix::io::Errno;
 
 use crate::calls::Call;
-use crate::report::{Point, Report};
+use crate::model::Found;
+use crate::report::Judge;
+use crate::run::Choice;
+use crate::stop;
 use crate::supervisor::Plan;
 use crate::trial::{Run, Trial, Verdict};
 
@@ -24,30 +27,22 @@ const SERIES: [Series; 4] = [
     Series { what: "ENOSPC+remount", full: true, remounted: true },
 ];
 
-/// Fails call after call; `keep` is told of each bad point.
-pub fn all(trial: &Trial, report: &Report, at: Option<usize>, keep: &dyn Fn(&Point)) {
-    let judge = |what, at, call: Option<Call>, outcome: Verdict<()>| {
-        let (scenario, transport) = (trial.scenario.name, trial.transport);
-        let point = Point { what, scenario, transport, at, call };
-        match outcome.and_then(|()| trial.base()) {
-            Ok(()) => report.passed(),
-            Err(wrong) => {
-                report.failed(&point, &wrong);
-                keep(&point);
-            }
-        }
-    };
-    let calls = match undisturbed(trial) {
+/// Fails call after call.
+pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
+    let calls = match undisturbed(trial).and_then(|calls| trial.base().map(|()| calls)) {
         Ok(calls) => calls,
-        Err(wrong) => return judge("nothing", 0, None, Err(wrong)),
+        Err(wrong) => return judge.tell("nothing", 0, None, Err(wrong)),
     };
     for series in SERIES {
-        for (index, call) in calls.iter().enumerate() {
-            let k = index + 1;
-            let left_out = series.full && !call.grows || at.is_some_and(|at| at != k);
-            if !left_out {
-                judge(series.what, k, Some(call.clone()), one(trial, k, series));
+        let growing = |k: &usize| calls.get(k - 1).is_some_and(|call| call.grows || !series.full);
+        let points: Vec<usize> = (1..=calls.len()).filter(growing).collect();
+        for index in choice.of(points.len()) {
+            let Some(&k) = points.get(index - 1) else { continue };
+            if stop::asked() {
+                return;
             }
+            let outcome = one(trial, k, series).and_then(|()| trial.base());
+            judge.tell(series.what, k, calls.get(k - 1).cloned(), outcome);
         }
     }
 }
@@ -58,8 +53,8 @@ fn undisturbed(trial: &Trial) -> Verdict<Vec<Call>> {
     trial.all_done(&run)?;
     drop(run.actor);
     let all = trial.scenario.steps.len();
-    trial.state(&[all])?;
-    trial.follow(run.daemon, all, false)?;
+    let found = trial.state(&[all])?;
+    trial.follow(run.daemon, found, false)?;
     Ok(run.record.calls)
 }
 
@@ -74,25 +69,26 @@ fn one(trial: &Trial, k: usize, series: Series) -> Verdict<()> {
         None => "told success".to_owned(),
         Some(gave) => format!("told {gave:?} of step {}", done + 1),
     };
-    trial.state(&[done]).map_err(|wrong| format!("{told}, live: {wrong}"))?;
+    let found = trial.state(&[done]).map_err(|wrong| format!("{told}, live: {wrong}"))?;
     if !series.remounted {
         if done < all {
-            go_on(trial, &mut run).map_err(|wrong| format!("{told}, done again: {wrong}"))?;
+            go_on(trial, &mut run, found)
+                .map_err(|wrong| format!("{told}, done again: {wrong}"))?;
         }
         drop(run.actor);
-        return trial.follow(run.daemon, done, true).map_err(|wrong| format!("{told}, {wrong}"));
+        return trial.follow(run.daemon, found, true).map_err(|wrong| format!("{told}, {wrong}"));
     }
     drop(run.actor);
     run.daemon.stop()?;
     let daemon = trial.mount()?;
-    trial.state(&[done]).map_err(|wrong| format!("{told}, remounted: {wrong}"))?;
-    trial.follow(daemon, done, false).map_err(|wrong| format!("{told}, {wrong}"))
+    let found = trial.state(&[done]).map_err(|wrong| format!("{told}, remounted: {wrong}"))?;
+    trial.follow(daemon, found, false).map_err(|wrong| format!("{told}, {wrong}"))
 }
 
 /// What failed is done again, and the rest.
-fn go_on(trial: &Trial, run: &mut Run) -> Verdict<()> {
+fn go_on(trial: &Trial, run: &mut Run, from: Found) -> Verdict<()> {
     run.daemon.supervisor.be_patient();
     trial.go_on(run);
     trial.all_done(run)?;
-    trial.state(&[trial.scenario.steps.len()]).map(|_| ())
+    trial.all_there(from)
 }

@@ -2,61 +2,64 @@
 //! the last one.
 
 use crate::calls::Call;
+use crate::model::{Found, brief};
 use crate::mount;
-use crate::report::{Point, Report};
+use crate::ops::Actor;
+use crate::report::Judge;
+use crate::run::Choice;
+use crate::snapshot::Times;
+use crate::stop;
 use crate::supervisor::Plan;
 use crate::trial::{Trial, Verdict};
 
-/// Kills at call after call; `keep` is told of each bad point.
-pub fn all(trial: &Trial, report: &Report, at: Option<usize>, keep: &dyn Fn(&Point)) {
-    for k in at.unwrap_or(1).. {
-        let mut call = None;
-        let mut end = false;
-        let outcome = one(trial, k, &mut call, &mut end).and_then(|()| trial.base());
-        let point = Point {
-            what: "kill",
-            scenario: trial.scenario.name,
-            transport: trial.transport,
-            at: k,
-            call,
-        };
-        match outcome {
-            Ok(()) => report.passed(),
-            Err(wrong) => {
-                report.failed(&point, &wrong);
-                keep(&point);
-            }
-        }
-        if end || point.call.is_none() || at.is_some() {
+/// Kills at call after call.
+pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
+    // How many calls there are may differ a little from run to run: more than
+    // are counted here come at the end.
+    let calls = match trial.run(Plan::Count) {
+        Ok(run) => run.record.calls.len(),
+        Err(wrong) => return judge.tell("kill", 0, None, Err(wrong)),
+    };
+    for k in choice.of(calls + 1) {
+        if stop::asked() {
             return;
         }
+        let mut call = None;
+        let outcome = one(trial, k, &mut call).and_then(|()| trial.base());
+        judge.tell("kill", k, call, outcome);
     }
 }
 
-fn one(trial: &Trial, k: usize, call: &mut Option<Call>, end: &mut bool) -> Verdict<()> {
+fn one(trial: &Trial, k: usize, call: &mut Option<Call>) -> Verdict<()> {
     let run = trial.run(Plan::Kill(k))?;
     *call = run.record.hit.clone();
-    *end = !run.record.killed;
+    let end = !run.record.killed;
     let done = run.done;
-    let finished = if *end { trial.all_done(&run) } else { Ok(()) };
+    let finished = if end { trial.all_done(&run) } else { Ok(()) };
     drop(run.actor);
     run.daemon.kill()?;
     finished?;
-    let accepted = if *end { vec![done] } else { vec![done, done + 1] };
+    let accepted = if end { vec![done] } else { vec![done, done + 1] };
     unfinished_work_only(trial)?;
 
     let daemon = trial.mount()?;
-    let state = trial.state(&accepted)?;
+    let tree = trial.tree();
+    let found = trial.expected.state_of(&tree, &accepted)?;
     daemon.stop()?;
     let daemon = trial.mount()?;
-    trial.state(&[state]).map_err(|wrong| format!("after one more remount: {wrong}"))?;
-    // Half of the points go on with what was interrupted.
-    let held = trial.expected.holds.get(state).copied().unwrap_or(true);
-    let again = !held && (k + trial.transport.len()) % 2 == 0;
-    if again {
-        again_from(trial, &daemon, state).map_err(|wrong| format!("done again: {wrong}"))?;
+    let changed = trial.tree().differences(&tree, Times::Exact);
+    if !changed.is_empty() {
+        return Err(format!("changed by one more remount: {}", brief(&changed)));
     }
-    trial.follow(daemon, state, again)
+    // Half of the points go on with what was interrupted; the other half does
+    // on the other transport.
+    let held = trial.expected.holds.get(found.index).copied().unwrap_or(true);
+    let other = usize::from(trial.transport == "uring");
+    let again = !held && (k + other).is_multiple_of(2);
+    if again {
+        again_from(trial, &daemon, found).map_err(|wrong| format!("done again: {wrong}"))?;
+    }
+    trial.follow(daemon, found, again)
 }
 
 /// `check` may find what a crash leaves, and nothing else.
@@ -71,17 +74,17 @@ fn unfinished_work_only(trial: &Trial) -> Verdict<()> {
     }
 }
 
-/// Does the steps from `state` on.
-fn again_from(trial: &Trial, daemon: &mount::Daemon, state: usize) -> Verdict<()> {
+/// Does the steps from a state on.
+fn again_from(trial: &Trial, daemon: &mount::Daemon, from: Found) -> Verdict<()> {
     daemon.supervisor.be_patient();
-    let mut actor = crate::ops::Actor::new(&trial.place.layers.mnt);
+    let mut actor = Actor::new(&trial.place.layers.mnt);
     let steps = trial.scenario.steps.iter().zip(&trial.expected.results);
-    for (step, result) in steps.skip(state) {
+    for (step, result) in steps.skip(from.index) {
         let gave = actor.act(step);
         if gave != *result {
             return Err(format!("{step:?} gave {gave:?}, expected {result:?}"));
         }
     }
     drop(actor);
-    trial.state(&[trial.scenario.steps.len()]).map(|_| ())
+    trial.all_there(from)
 }

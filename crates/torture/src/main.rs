@@ -19,6 +19,7 @@ mod run;
 mod scenario;
 mod seccomp;
 mod snapshot;
+mod stop;
 mod supervisor;
 mod trial;
 mod uring;
@@ -41,6 +42,8 @@ struct Cli {
 enum Command {
     /// List the scenarios
     List,
+    /// List the storage calls of each scenario
+    Calls(Options),
     /// Kill the daemon before each storage call, and after the last one
     Kill(Options),
     /// Let each storage call fail with EIO, or all from one on with ENOSPC
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             }
             Ok(true)
         }
+        Command::Calls(options) => run::all(Kind::Calls, &options),
         Command::Kill(options) => run::all(Kind::Kill, &options),
         Command::Fault(options) => run::all(Kind::Fault, &options),
         Command::Cut(options) => cuts::run(&options),

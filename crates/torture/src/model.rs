@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::Errno;
 
 use crate::follow;
-use crate::ops::{Actor, Op};
+use crate::ops::Actor;
 use crate::scenario::{self, Scenario};
 use crate::snapshot::{Times, Tree};
 
@@ -53,7 +53,7 @@ impl Expected {
         expected.states.push(Tree::of(plain));
         for step in &scenario.steps {
             expected.holds.push(actor.holds());
-            expected.results.push(refused(step).unwrap_or_else(|| actor.act(step)));
+            expected.results.push(actor.act(step));
             expected.states.push(Tree::of(plain));
         }
         drop(actor);
@@ -73,10 +73,8 @@ impl Expected {
         let mut actor = prepared(&self.scenario, &self.plain)?;
         let count = if rest { self.scenario.steps.len() } else { from };
         for step in self.scenario.steps.iter().take(count) {
-            if refused(step).is_none() {
-                // What it gives is known.
-                let _ = actor.act(step);
-            }
+            // What it gives is known.
+            let _ = actor.act(step);
         }
         drop(actor);
         let told = follow::work(&self.plain, &self.scenario.touched());
@@ -85,29 +83,40 @@ impl Expected {
         Ok(later)
     }
 
-    /// A copy-up that was interrupted has moved the time of its directory, which
-    /// no order of calls avoids; that is told when it is asked for alone.
-    pub fn times<'a>(&self, or: &'a [&'a Tree]) -> Times<'a> {
-        Times { or, new_of_dirs: !self.strict_times }
-    }
-
-    /// Which of these states `tree` is.
+    /// Which of these states `tree` is, and whether to the last time of
+    /// modification. A copy-up that was interrupted has moved the time of its
+    /// directory, which no order of calls avoids; that is told when it is asked
+    /// for alone. So has a write that failed, of its file.
     ///
     /// # Errors
     /// None of them: what is different from each.
-    pub fn state_of(&self, tree: &Tree, accepted: &[usize]) -> Result<usize, String> {
-        let trees: Vec<&Tree> = accepted.iter().filter_map(|&i| self.states.get(i)).collect();
+    pub fn state_of(&self, tree: &Tree, accepted: &[usize]) -> Result<Found, String> {
+        let last = accepted.last().copied().unwrap_or(0);
+        let times = accepted.iter().copied().chain([last + 1]);
+        let trees: Vec<&Tree> = times.filter_map(|index| self.states.get(index)).collect();
+        let strict = self.strict_times;
         let mut texts = Vec::new();
-        for &index in accepted {
-            let Some(state) = self.states.get(index) else { continue };
-            let found = tree.differences(state, self.times(&trees));
-            if found.is_empty() {
-                return Ok(index);
+        for times in [Times::Exact, Times::Interrupted { trees: &trees, strict }] {
+            texts.clear();
+            for &index in accepted {
+                let Some(state) = self.states.get(index) else { continue };
+                let found = tree.differences(state, times);
+                if found.is_empty() {
+                    return Ok(Found { index, exact: matches!(times, Times::Exact) });
+                }
+                texts.push(format!("state {index}: {}", brief(&found)));
             }
-            texts.push(format!("state {index}: {}", brief(&found)));
         }
         Err(format!("not {}", texts.join("\n      nor ")))
     }
+}
+
+/// A state that was recognised.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    pub index: usize,
+    /// The times of modification are those of the state, too.
+    pub exact: bool,
 }
 
 /// An actor in `plain`, after the preparations.
@@ -118,16 +127,6 @@ fn prepared<'a>(scenario: &Scenario, plain: &'a Path) -> Result<Actor<'a>, Strin
         actor.act(op).map_err(|errno| format!("{op:?} on a plain directory: {errno}"))?;
     }
     Ok(actor)
-}
-
-/// What FUSE refuses whatever the server says.
-fn refused(step: &Op) -> Option<Result<(), Errno>> {
-    match step {
-        Op::RenameWith(_, _, flags) if flags.contains(rustix::fs::RenameFlags::WHITEOUT) => {
-            Some(Err(Errno::INVAL))
-        }
-        _ => None,
-    }
 }
 
 /// The first of some lines.

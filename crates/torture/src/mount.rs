@@ -3,10 +3,13 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::calls;
@@ -38,6 +41,12 @@ pub fn program() -> &'static Path {
     })
 }
 
+/// CAP_CHOWN and CAP_MKNOD.
+const POOR: &[i32] = &[0, 27];
+
+/// Where the kernel lists its FUSE connections.
+pub const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
 /// A mount and its daemon. Dropped, the daemon is killed and the mount gone.
 pub struct Daemon {
     child: Child,
@@ -50,18 +59,22 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Mounts, and returns when the tree is usable.
+    /// Mounts, and returns when the tree is usable. A poor daemon may neither
+    /// give objects to others nor make devices.
     ///
     /// # Errors
     /// What the program said.
-    pub fn start(layers: &Layers, options: &str) -> Result<Daemon, String> {
+    pub fn start(layers: &Layers, options: &str, poor: bool) -> Result<Daemon, String> {
         let mut command = Command::new(program());
         command.arg("mount").arg("--foreground").arg("-o").arg(options).arg("--storage");
         command.args([&layers.storage, &layers.base, &layers.mnt]);
+        // What the terminal sends to this program must not reach the daemon.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
         let device = fs::metadata(&layers.storage).map_err(|e| failed("storage", e))?.dev();
-        let socket = seccomp::stop_at(&mut command, &calls::watched())
+        let without = if poor { POOR } else { &[] };
+        let socket = seccomp::stop_at(&mut command, &calls::watched(), without)
             .map_err(|e| failed("socketpair", e))?;
         let mut child = command.spawn().map_err(|e| failed(&program().display().to_string(), e))?;
         drop(command);
@@ -79,22 +92,34 @@ impl Daemon {
         let (stderr, mnt) = (BufReader::new(stderr), layers.mnt.clone());
         let mut daemon =
             Daemon { child, stderr, said: String::new(), mnt, supervisor, ended: false };
-        daemon.until_mounted()?;
+        daemon.until_mounted(options.contains("transport=uring"))?;
         Ok(daemon)
     }
 
-    fn until_mounted(&mut self) -> Result<(), String> {
+    fn until_mounted(&mut self, uring: bool) -> Result<(), String> {
         loop {
             let before = self.said.len();
             let read = self.stderr.read_line(&mut self.said);
             let line = self.said.get(before..).unwrap_or_default();
-            if line.contains(" mounted on ") {
-                return Ok(());
+            if let Some((_, by)) = line.split_once("requests by ") {
+                let rings = by.starts_with("io_uring");
+                return match uring == rings {
+                    true => self.learn_abort(),
+                    false => Err(format!("another transport than asked for: {line}")),
+                };
             }
             if read.unwrap_or(0) == 0 {
                 return Err(format!("the mount failed: {}", self.said.trim()));
             }
         }
+    }
+
+    fn learn_abort(&self) -> Result<(), String> {
+        let meta = fs::metadata(&self.mnt).map_err(|e| format!("the new mount: {e}"))?;
+        // Connections have the numbers of their devices.
+        let number = rustix::fs::minor(meta.dev());
+        self.supervisor.set_abort(Path::new(CONNECTIONS).join(number.to_string()).join("abort"));
+        Ok(())
     }
 
     /// Unmounts, and waits for the daemon to end.
@@ -103,10 +128,7 @@ impl Daemon {
     /// The mount was busy, the daemon failed, hung or panicked.
     pub fn stop(mut self) -> Result<(), String> {
         self.supervisor.be_patient();
-        let result = unmount(&self.mnt, UnmountFlags::empty());
-        if let Err(errno) = result {
-            return Err(format!("umount: {errno}"));
-        }
+        unmount_patiently(&self.mnt).map_err(|errno| format!("umount: {errno}"))?;
         self.ended = true;
         let status = self.child.wait().map_err(|e| format!("wait: {e}"))?;
         let _ = self.stderr.read_to_string(&mut self.said);
@@ -128,6 +150,9 @@ impl Daemon {
         self.end();
         let hung = self.supervisor.has_hung();
         let _ = self.stderr.read_to_string(&mut self.said);
+        if self.supervisor.was_undead() {
+            return Err("THE KILLED DAEMON DID NOT END, and clients waited for it".to_owned());
+        }
         if hung {
             return Err("the daemon hung".to_owned());
         }
@@ -157,6 +182,20 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// A process that another thread has just forked holds what is open here until
+/// it runs its program.
+fn unmount_patiently(at: &Path) -> rustix::io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match unmount(at, UnmountFlags::empty()) {
+            Err(Errno::BUSY) if begun.elapsed() < Duration::from_secs(2) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
 };
 
-use crate::mount::Layers;
+use crate::mount::{self as program, Layers};
 use crate::scenario;
 use crate::snapshot::Tree;
 
@@ -25,7 +25,10 @@ pub fn own_namespace() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    Ok(mount_change("/", flags)?)
+    mount_change("/", flags)?;
+    // To end connections that hang. Mounted already is as good.
+    let _ = mount("none", program::CONNECTIONS, "fusectl", MountFlags::empty(), None);
+    Ok(())
 }
 
 /// A base that is filled, a storage and a mount point.
@@ -78,17 +81,20 @@ impl Place {
         self.root.join("plain")
     }
 
-    /// Empties the storage.
+    /// Empties the storage; a poor one has no extended attributes.
     ///
     /// # Errors
     /// It is in use.
-    pub fn reset(&self) -> io::Result<()> {
+    pub fn reset(&self, poor: bool) -> io::Result<()> {
         let storage = &self.layers.storage;
         if self.on_disk {
             fs::remove_dir_all(storage)?;
             return fs::create_dir(storage);
         }
         unmount(storage, UnmountFlags::empty())?;
+        if poor {
+            return Ok(mount("mini_fo_torture", storage, "ramfs", MountFlags::empty(), None)?);
+        }
         tmpfs(storage)
     }
 
@@ -97,7 +103,7 @@ impl Place {
         let now = Tree::of(&self.layers.base);
         let same = now.is_untouched_since(&self.before);
         (!same).then(|| {
-            let found = now.differences(&self.before, crate::snapshot::Times::default());
+            let found = now.differences(&self.before, crate::snapshot::Times::Exact);
             format!("THE BASE WAS CHANGED: {}", found.join("; "))
         })
     }

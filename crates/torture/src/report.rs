@@ -19,6 +19,36 @@ pub struct Point {
     pub call: Option<Call>,
 }
 
+/// Where the points of one scenario are told.
+pub struct Judge<'a> {
+    pub report: &'a Report,
+    pub scenario: &'static str,
+    pub transport: &'static str,
+    /// Is told of each bad point.
+    pub keep: &'a dyn Fn(&Point),
+}
+
+impl Judge<'_> {
+    /// Tells what came of one point.
+    pub fn tell(
+        &self,
+        what: &'static str,
+        at: usize,
+        call: Option<Call>,
+        outcome: Result<(), String>,
+    ) {
+        let (scenario, transport) = (self.scenario, self.transport);
+        match outcome {
+            Ok(()) => self.report.passed(),
+            Err(wrong) => {
+                let point = Point { what, scenario, transport, at, call };
+                self.report.failed(&point, &wrong);
+                (self.keep)(&point);
+            }
+        }
+    }
+}
+
 /// All points so far.
 #[derive(Default)]
 pub struct Report(Mutex<Counts>);
@@ -32,12 +62,12 @@ struct Counts {
 
 impl Report {
     /// Nothing was wrong.
-    pub fn passed(&self) {
+    fn passed(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).passed += 1;
     }
 
     /// Something was; it is printed at once.
-    pub fn failed(&self, point: &Point, wrong: &str) {
+    fn failed(&self, point: &Point, wrong: &str) {
         let call = match &point.call {
             Some(call) => format!("{} {}", call.name, call.path),
             None => "the end".to_owned(),

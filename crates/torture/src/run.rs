@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::{Args, ValueEnum};
 
 use crate::place::{self, Place};
-use crate::report::{Point, Report};
+use crate::report::{Judge, Point, Report};
 use crate::scenario::{self, Scenario};
+use crate::stop;
+use crate::supervisor::Plan;
 use crate::trial::Trial;
 use crate::uring::Uring;
 use crate::{fault, kill, mount};
@@ -16,6 +18,8 @@ use crate::{fault, kill, mount};
 /// What happens to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Nothing; its calls are listed.
+    Calls,
     Kill,
     Fault,
 }
@@ -32,8 +36,8 @@ impl Transport {
     fn names(self) -> &'static [&'static str] {
         match self {
             Transport::Classic => &["classic"],
-            Transport::Uring => &["io_uring"],
-            Transport::Both => &["classic", "io_uring"],
+            Transport::Uring => &["uring"],
+            Transport::Both => &["classic", "uring"],
         }
     }
 }
@@ -76,6 +80,7 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
         let path = mount::program().display();
         return Err(io::Error::other(format!("{path} is not there: build it, or set MINI_FO")));
     }
+    stop::listen();
     place::own_namespace()?;
     let _switched = match options.transport {
         Transport::Classic => None,
@@ -92,6 +97,9 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
     let worker = || -> io::Result<()> {
         let place = Place::new(options.on.as_deref())?;
         while let Some(&(scenario, transport)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop::asked() {
+                break;
+            }
             one(kind, &place, scenario, transport, options, &report);
         }
         Ok(())
@@ -102,7 +110,11 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or(Err(io::Error::other("a panic"))))
     })?;
-    Ok(report.finish())
+    let good = report.finish();
+    if stop::asked() {
+        return Err(io::Error::other("ended before all was done"));
+    }
+    Ok(good)
 }
 
 fn one(
@@ -113,14 +125,6 @@ fn one(
     options: &Options,
     report: &Report,
 ) {
-    let trial = match Trial::new(place, scenario, transport, options.strict_times) {
-        Ok(trial) => trial,
-        Err(wrong) => {
-            let what = "scenario";
-            let point = Point { what, scenario: scenario.name, transport, at: 0, call: None };
-            return report.failed(&point, &wrong);
-        }
-    };
     let keep = |point: &Point| {
         if let Some(directory) = &options.keep
             && let Err(error) = place.keep(&kept(directory, point))
@@ -128,9 +132,56 @@ fn one(
             eprintln!("cannot keep it: {error}");
         }
     };
+    let judge = Judge { report, scenario: scenario.name, transport, keep: &keep };
+    let trial = match Trial::new(place, scenario, transport, options.strict_times) {
+        Ok(trial) => trial,
+        Err(wrong) => return judge.tell("scenario", 0, None, Err(wrong)),
+    };
+    let choice = match (options.at, options.quick) {
+        (Some(at), _) => Choice::One(at),
+        (None, true) => Choice::Few(if kind == Kind::Kill { 8 } else { 4 }),
+        (None, false) => Choice::All,
+    };
     match kind {
-        Kind::Kill => kill::all(&trial, report, options.at, &keep),
-        Kind::Fault => fault::all(&trial, report, options.at, &keep),
+        Kind::Calls => judge.tell("calls", 0, None, list(&trial)),
+        Kind::Kill => kill::all(&trial, &judge, choice),
+        Kind::Fault => fault::all(&trial, &judge, choice),
+    }
+}
+
+/// Prints the calls of an undisturbed run.
+fn list(trial: &Trial) -> Result<(), String> {
+    let run = trial.run(Plan::Count)?;
+    let mut text = format!("{} [{}]\n", trial.scenario.name, trial.transport);
+    for (index, call) in run.record.calls.iter().enumerate() {
+        text.push_str(&format!("{:4} {} {}\n", index + 1, call.name, call.path));
+    }
+    print!("{text}");
+    trial.all_done(&run)
+}
+
+/// Which points of a series are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    All,
+    One(usize),
+    /// So many: most of them the last, which are the operation itself, the
+    /// others spread over the copies that it needs first.
+    Few(usize),
+}
+
+impl Choice {
+    /// The chosen ones of 1 to `count`.
+    pub fn of(self, count: usize) -> Vec<usize> {
+        match self {
+            Choice::One(at) => (1..=count).filter(|&k| k == at).collect(),
+            Choice::Few(few) if few < count => {
+                let spread = few / 4;
+                let last = count - (few - spread);
+                (0..spread).map(|i| 1 + i * last / spread).chain(last + 1..=count).collect()
+            }
+            _ => (1..=count).collect(),
+        }
     }
 }
 
@@ -154,5 +205,34 @@ fn matches(glob: &[u8], name: &[u8]) -> bool {
         }
         (Some((g, glob)), Some((n, name))) => g == n && matches(glob, name),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, matches};
+
+    #[test]
+    fn names_are_chosen_by_stars() {
+        for (glob, name, expected) in [
+            ("rename_*", "rename_dir", true),
+            ("*dir", "rename_dir", true),
+            ("*me*ir", "rename_dir", true),
+            ("rename", "rename_dir", false),
+            ("", "rename_dir", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(glob.as_bytes(), name.as_bytes()), expected, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn the_last_points_are_among_the_chosen() {
+        assert_eq!(Choice::All.of(3), [1, 2, 3]);
+        assert_eq!(Choice::One(2).of(3), [2]);
+        assert_eq!(Choice::One(4).of(3), [0; 0]);
+        assert_eq!(Choice::Few(4).of(3), [1, 2, 3]);
+        assert_eq!(Choice::Few(4).of(20), [1, 18, 19, 20]);
+        assert_eq!(Choice::Few(8).of(20), [1, 8, 15, 16, 17, 18, 19, 20]);
     }
 }

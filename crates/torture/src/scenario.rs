@@ -3,6 +3,7 @@
 mod attributes;
 mod data;
 mod entries;
+mod kept;
 mod links;
 mod renames;
 
@@ -25,13 +26,23 @@ pub struct Scenario {
     pub steps: Vec<Op>,
     /// Further mount options.
     pub options: &'static str,
+    /// The storage cannot hold owners, devices and extended attributes: META
+    /// keeps them.
+    pub poor: bool,
     /// In the short selection.
     pub quick: bool,
 }
 
 impl Scenario {
     fn new(name: &'static str, before: &[Op], steps: &[Op]) -> Scenario {
-        Scenario { name, before: before.to_vec(), steps: steps.to_vec(), options: "", quick: false }
+        Scenario {
+            name,
+            before: before.to_vec(),
+            steps: steps.to_vec(),
+            options: "",
+            poor: false,
+            quick: false,
+        }
     }
 
     /// The directories of all that is touched, and what may be a directory
@@ -57,6 +68,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(renames::all());
     all.extend(attributes::all());
     all.extend(data::all());
+    all.extend(kept::all());
     all
 }
 

@@ -46,11 +46,16 @@ impl AsFd for Listener {
 }
 
 /// Makes the program that `command` starts, and all its threads and children,
-/// stop at these calls. The listener comes through the returned socket.
+/// stop at these calls, and takes capabilities away from it. The listener comes
+/// through the returned socket.
 ///
 /// # Errors
 /// That of socketpair(2).
-pub fn stop_at(command: &mut Command, calls: &[(i64, When)]) -> io::Result<UnixStream> {
+pub fn stop_at(
+    command: &mut Command,
+    calls: &[(i64, When)],
+    without: &'static [i32],
+) -> io::Result<UnixStream> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut filter = program(calls);
     let install = move || {
@@ -60,6 +65,10 @@ pub fn stop_at(command: &mut Command, calls: &[(i64, When)]) -> io::Result<UnixS
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
         // SAFETY: takes numbers alone. A daemon must not outlive who supervises it.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
+        for &capability in without {
+            // SAFETY: takes numbers alone.
+            check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability) }.into())?;
+        }
         // SAFETY: takes numbers alone.
         check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())?;
         let operation = libc::SECCOMP_SET_MODE_FILTER;

@@ -54,13 +54,17 @@ pub struct Tree {
     identities: BTreeMap<String, Identity>,
 }
 
-/// Which modification times are right besides the expected ones.
-#[derive(Clone, Copy, Default)]
-pub struct Times<'a> {
-    /// Those of these trees.
-    pub or: &'a [&'a Tree],
-    /// Those of this run, for directories.
-    pub new_of_dirs: bool,
+/// Which modification times are right.
+#[derive(Clone, Copy)]
+pub enum Times<'a> {
+    /// The expected ones.
+    Exact,
+    /// Also those of now, of what changes from one of these trees to another:
+    /// a change that was interrupted may have moved the time and nothing else.
+    /// And of directories either one of these trees' or, unless `strict`, now.
+    Interrupted { trees: &'a [&'a Tree], strict: bool },
+    /// All.
+    Any,
 }
 
 impl Tree {
@@ -120,11 +124,20 @@ fn compare(path: &str, shown: &Object, expected: &Object, times: Times, found: &
         each.map(|(name, value)| format!("{name}={}", value.escape_ascii())).collect::<Vec<_>>()
     };
     say("xattrs", format!("{:?}", names(shown)), format!("{:?}", names(expected)));
-    let is_dir = expected.mode & libc::S_IFMT == libc::S_IFDIR;
-    let of = |tree: &&Tree| tree.objects.get(path).is_some_and(|o| o.mtime == shown.mtime);
     let allowed = shown.mtime == expected.mtime
-        || times.or.iter().any(of)
-        || times.new_of_dirs && is_dir && shown.mtime.is_none();
+        || match times {
+            Times::Exact => false,
+            Times::Any => true,
+            Times::Interrupted { trees, strict } => {
+                let is_dir = expected.mode & libc::S_IFMT == libc::S_IFDIR;
+                let of = |tree: &&Tree| tree.objects.get(path).map(|object| object.mtime);
+                let known = trees.iter().any(|tree| of(tree) == Some(shown.mtime));
+                match is_dir {
+                    true => known || !strict && shown.mtime.is_none(),
+                    false => known && shown.mtime.is_none(),
+                }
+            }
+        };
     if !allowed {
         say("mtime", format!("{:?}", shown.mtime), format!("{:?}", expected.mtime));
     }

@@ -1,6 +1,7 @@
 //! The thread that is asked at each storage call of one daemon.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use crate::seccomp::Listener;
 
 /// How long a daemon may be silent in one stretch of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a killed daemon may take to be gone.
+const AGONY: Duration = Duration::from_secs(3);
 
 /// What happens at storage calls, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,11 @@ struct State {
     record: Record,
     deadline: Instant,
     hung: bool,
+    killed_at: Option<Instant>,
+    /// What ends the connection to the kernel.
+    abort: PathBuf,
+    /// It had to be ended, the daemon was killed and not gone.
+    undead: bool,
 }
 
 /// Asked at each storage call of one daemon.
@@ -66,6 +75,9 @@ impl Supervisor {
             record: Record::default(),
             deadline: Instant::now() + PATIENCE,
             hung: false,
+            killed_at: None,
+            abort: PathBuf::new(),
+            undead: false,
         }));
         let (shared, target) = (Arc::clone(&state), Arc::clone(&daemon));
         let serve = move || serve(&listener, &shared, &target, device);
@@ -102,6 +114,16 @@ impl Supervisor {
         self.state().hung
     }
 
+    /// Where the connection to the kernel can be ended.
+    pub fn set_abort(&self, file: PathBuf) {
+        self.state().abort = file;
+    }
+
+    /// Whether the connection had to be ended after the daemon was killed.
+    pub fn was_undead(&self) -> bool {
+        self.state().undead
+    }
+
     /// The watchdog begins to wait anew.
     pub fn be_patient(&self) {
         self.state().deadline = Instant::now() + PATIENCE;
@@ -109,7 +131,7 @@ impl Supervisor {
 
     /// Kills the daemon.
     pub fn kill(&self) {
-        kill(&self.daemon);
+        kill(&self.daemon, &mut self.state());
     }
 }
 
@@ -127,34 +149,46 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn kill(daemon: &OwnedFd) {
+fn kill(daemon: &OwnedFd, state: &mut State) {
+    state.killed_at.get_or_insert_with(Instant::now);
     // One that is gone is as good.
     let _ = pidfd_send_signal(daemon, Signal::KILL);
+}
+
+/// Ends what hangs.
+fn watch(daemon: &OwnedFd, state: &mut State) {
+    if Instant::now() > state.deadline && !state.hung {
+        state.hung = true;
+        kill(daemon, state);
+    }
+    if state.killed_at.is_some_and(|at| at.elapsed() > AGONY) && !state.undead {
+        state.undead = true;
+        // Without the file nothing can be done; what waits is to be seen then.
+        let _ = std::fs::write(&state.abort, "1");
+    }
 }
 
 fn serve(listener: &Listener, state: &Mutex<State>, daemon: &OwnedFd, device: u64) {
     loop {
         let mut fds = [PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN)];
-        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        let ready = poll(&mut fds, Some(&second));
+        let moment = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+        let ready = poll(&mut fds, Some(&moment));
         let events = fds[0].revents();
         if events.contains(PollFlags::IN) {
             // A thread that was killed while it waited is no error.
             let Ok(stopped) = listener.next() else { continue };
             let call = Call::of(&stopped, device);
-            match decide(&mut lock(state), call) {
-                Verdict::Kill => kill(daemon),
+            let mut state = lock(state);
+            match decide(&mut state, call) {
+                Verdict::Kill => kill(daemon, &mut state),
                 Verdict::Go => listener.answer(&stopped, None),
                 Verdict::Fail(errno) => listener.answer(&stopped, Some(errno)),
             }
         } else if events.intersects(PollFlags::HUP | PollFlags::ERR) {
             return;
-        } else if ready == Ok(0) {
-            let mut state = lock(state);
-            if Instant::now() > state.deadline && !state.hung {
-                state.hung = true;
-                kill(daemon);
-            }
+        }
+        if events.is_empty() || ready.is_err() {
+            watch(daemon, &mut lock(state));
         }
     }
 }

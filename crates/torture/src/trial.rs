@@ -4,12 +4,12 @@
 use rustix::io::Errno;
 
 use crate::follow;
-use crate::model::{Expected, brief};
+use crate::model::{Expected, Found, brief};
 use crate::mount::{self, Daemon};
 use crate::ops::{Actor, Op};
 use crate::place::Place;
 use crate::scenario::Scenario;
-use crate::snapshot::Tree;
+use crate::snapshot::{Times, Tree};
 use crate::supervisor::{Plan, Record};
 
 /// What is wrong, for people.
@@ -55,12 +55,14 @@ impl<'a> Trial<'a> {
         if !self.scenario.options.is_empty() {
             options = format!("{options},{}", self.scenario.options);
         }
-        Daemon::start(&self.place.layers, &options)
+        Daemon::start(&self.place.layers, &options, self.scenario.poor)
     }
 
     /// From an empty storage to where the plan interrupts the steps.
     pub fn run(&'a self, plan: Plan) -> Verdict<Run<'a>> {
-        self.place.reset().map_err(|error| format!("cannot empty the storage: {error}"))?;
+        self.place
+            .reset(self.scenario.poor)
+            .map_err(|error| format!("cannot empty the storage: {error}"))?;
         let mut daemon = self.mount()?;
         let mut actor = Actor::new(&self.place.layers.mnt);
         for op in &self.scenario.before {
@@ -104,15 +106,29 @@ impl<'a> Trial<'a> {
         Err(format!("{step:?} gave {:?}, expected {result:?}", run.gave))
     }
 
+    /// What the mount shows now.
+    pub fn tree(&self) -> Tree {
+        Tree::of(&self.place.layers.mnt)
+    }
+
     /// Which of these states the mount shows now.
-    pub fn state(&self, accepted: &[usize]) -> Verdict<usize> {
-        self.expected.state_of(&Tree::of(&self.place.layers.mnt), accepted)
+    pub fn state(&self, accepted: &[usize]) -> Verdict<Found> {
+        self.expected.state_of(&self.tree(), accepted)
+    }
+
+    /// The mount shows the last state, after the rest was done on `from`.
+    pub fn all_there(&self, from: Found) -> Verdict<()> {
+        let Some(last) = self.expected.states.last() else { return Ok(()) };
+        let times = if from.exact { Times::Exact } else { Times::Any };
+        let found = self.tree().differences(last, times);
+        if found.is_empty() { Ok(()) } else { Err(brief(&found)) }
     }
 
     /// Goes on to work on state `from`, with the remaining steps done or not,
     /// and examines that and what comes of it at the next mount.
-    pub fn follow(&self, daemon: Daemon, from: usize, rest: bool) -> Verdict<()> {
-        let later = self.expected.later(from, rest)?;
+    pub fn follow(&self, daemon: Daemon, from: Found, rest: bool) -> Verdict<()> {
+        let later = self.expected.later(from.index, rest)?;
+        let times = if from.exact { Times::Exact } else { Times::Any };
         let mnt = &self.place.layers.mnt;
         let told = follow::work(mnt, &self.scenario.touched());
         let odd: Vec<String> = told
@@ -125,7 +141,7 @@ impl<'a> Trial<'a> {
             return Err(format!("work that followed: {}", brief(&odd)));
         }
         let examine = |when: &str| {
-            let found = Tree::of(mnt).differences(&later.tree, self.expected.times(&[]));
+            let found = self.tree().differences(&later.tree, times);
             if found.is_empty() { Ok(()) } else { Err(format!("{when}: {}", brief(&found))) }
         };
         examine("after the work that followed")?;

@@ -1,0 +1,32 @@
+#!/bin/bash
+# Kills the daemon at its storage calls, and lets them fail: what is there
+# afterwards must be what was there before or what was asked for. Needs root.
+#
+# Usage: scripts/torture.sh [OPTIONS OF mini_fo_torture...]
+#   scripts/torture.sh --quick
+#   scripts/torture.sh --transport both --only 'rename_*'
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+export MINI_FO=${MINI_FO:-$target/debug/mini_fo}
+log=${MINI_FO_SKIP_LOG:-/dev/null}
+
+skip() {
+    echo "SKIPPED torture: $*" | tee -a "$log"
+    exit 0
+}
+
+[ "$(id -u)" = 0 ] || skip "needs root"
+[ -e /dev/fuse ] || skip "no /dev/fuse"
+grep -qw user_notif /proc/sys/kernel/seccomp/actions_avail 2>/dev/null ||
+    skip "the kernel cannot report system calls (seccomp user notification)"
+[ -x "$MINI_FO" ] || cargo build --quiet -p mini_fo || exit 1
+cargo build --quiet -p mini_fo_torture || exit 1
+
+status=0
+for kind in kill fault; do
+    echo "torture by $kind:"
+    "$target/debug/mini_fo_torture" $kind "$@" || status=1
+done
+exit $status
