@@ -32,6 +32,7 @@ use clap::Args;
 
 use self::bench::{Bench, prepare};
 use self::image::FsKind;
+use self::loads::SCENARIOS;
 use self::system::System;
 
 /// Cuts the power below the storage
@@ -52,9 +53,12 @@ pub struct Options {
     /// The first seed; each run of a workload has the next one
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only workloads whose name contains this; mixtures are called "mixed"
+    /// Workloads with such names alone; * stands for anything, "mixed" for mixtures
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// List the workloads
     #[arg(long)]
-    only: Option<String>,
+    list: bool,
     /// A few cuts of each, in less than a minute
     #[arg(long)]
     quick: bool,
@@ -90,6 +94,11 @@ pub fn serve_disk(options: &DiskOptions) -> io::Result<bool> {
 /// # Errors
 /// The test itself cannot work: no root, no mkfs, no program.
 pub fn run(options: &Options) -> io::Result<bool> {
+    if options.list {
+        SCENARIOS.iter().for_each(|scenario| println!("{}", scenario.name));
+        println!("mixed");
+        return Ok(true);
+    }
     let mut options = options.clone();
     if options.quick {
         // Each scenario once, and as many mixtures.

@@ -23,6 +23,7 @@ use super::record::{Recording, Setting};
 use super::system::{Live, Places, System};
 use crate::mount::program;
 use crate::place::own_namespace;
+use crate::run::matches;
 
 /// How many steps a mixture has.
 const MIXTURE: usize = 90;
@@ -156,7 +157,8 @@ impl<'a> Bench<'a> {
             if tally.done() >= self.options.cuts {
                 break;
             }
-            let Some(work) = self.work(turn, seed) else { break };
+            let work = self.work(turn, seed);
+            let work = work.ok_or_else(|| io::Error::other("no workload has such a name"))?;
             let setting = Setting {
                 system,
                 kind: self.kind,
@@ -175,7 +177,11 @@ impl<'a> Bench<'a> {
     /// each of them.
     fn work(&self, turn: usize, seed: u64) -> Option<Work> {
         let mut chosen: Vec<Option<&loads::Scenario>> = Vec::new();
-        let wanted = |name: &str| self.options.only.as_ref().is_none_or(|part| name.contains(part));
+        let only = &self.options.only;
+        let wanted = |name: &str| {
+            let mut fits = only.iter().map(|glob| matches(glob.as_bytes(), name.as_bytes()));
+            only.is_empty() || fits.any(|fits| fits)
+        };
         for scenario in SCENARIOS {
             chosen.extend(wanted(scenario.name).then_some(Some(scenario)));
             chosen.extend(wanted("mixed").then_some(None));
