@@ -7,7 +7,8 @@
 #   make test | demo | lint
 #   sudo make counts          requests and system calls of each operation
 #   make realwork             real programs in the mount, for some ten minutes
-#   sudo make torture         the daemon killed and failed at each storage call
+#   sudo make torture         the daemon killed and failed at each storage call, and cuts
+#   sudo make cuts            the power cut below the storage
 #   make scale                big directories; as root also big trees
 #   sudo make bench           everybody compared, for some twenty minutes
 #   sudo make conformance     who keeps which promise: target/conformance.md
@@ -37,7 +38,7 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test realwork torture demo bench scale counts conformance lint clean
+.PHONY: all install uninstall test realwork torture cuts demo bench scale counts conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -83,7 +84,13 @@ realwork: $(PROGRAM)
 # TORTURE="--only 'rename_*' --transport classic": mini_fo_torture kill --help.
 torture:
 	$(CARGO) build -p mini_fo -p mini_fo_torture
-	scripts/torture.sh $(or $(TORTURE),--transport both)
+	failed=; scripts/torture.sh $(or $(TORTURE),--transport both) || failed=1; \
+		scripts/cuts.sh $(CUTS) || failed=1; test -z "$$failed"
+
+# CUTS="--only dir-moved --cuts 20 -v"; FS="ext4 xfs".
+cuts:
+	$(CARGO) build -p mini_fo -p mini_fo_torture
+	scripts/cuts.sh $(CUTS)
 
 demo:
 	scripts/demo.sh

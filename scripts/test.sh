@@ -36,6 +36,7 @@ step "cargo test" timeout 1500 cargo test --workspace --no-fail-fast
 step "pjdfstest" scripts/pjdfstest.sh
 step "conformance" scripts/conformance.sh
 step "torture: kills and faults" scripts/torture.sh --quick
+step "torture: power cuts" scripts/cuts.sh --quick
 
 echo
 if [ -s "$skips" ]; then

@@ -14,6 +14,7 @@
 mod bench;
 mod check;
 mod dice;
+mod disk;
 mod image;
 mod loads;
 mod model;
@@ -24,13 +25,14 @@ mod record;
 mod sys;
 mod system;
 
-use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use clap::Args;
 
-use self::bench::{Bench, Tally};
+use self::bench::{Bench, prepare};
 use self::image::FsKind;
+use self::loads::SCENARIOS;
 use self::system::System;
 
 /// Cuts the power below the storage
@@ -51,9 +53,12 @@ pub struct Options {
     /// The first seed; each run of a workload has the next one
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only workloads whose name contains this; mixtures are called "mixed"
+    /// Workloads with such names alone; * stands for anything, "mixed" for mixtures
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// List the workloads
     #[arg(long)]
-    only: Option<String>,
+    list: bool,
     /// A few cuts of each, in less than a minute
     #[arg(long)]
     quick: bool,
@@ -65,35 +70,62 @@ pub struct Options {
     verbose: bool,
 }
 
+/// Serves a disk that keeps a log
+#[derive(Args)]
+pub struct DiskOptions {
+    /// What it holds
+    image: PathBuf,
+    /// Where to mount it
+    dir: PathBuf,
+    /// The log
+    log: PathBuf,
+}
+
+/// Serves it until it is unmounted.
+///
+/// # Errors
+/// It does not mount.
+pub fn serve_disk(options: &DiskOptions) -> io::Result<bool> {
+    disk::serve(&options.image, &options.dir, &options.log).map(|()| true)
+}
+
 /// Runs them all; whether all was well.
 ///
 /// # Errors
 /// The test itself cannot work: no root, no mkfs, no program.
 pub fn run(options: &Options) -> io::Result<bool> {
+    if options.list {
+        SCENARIOS.iter().for_each(|scenario| println!("{}", scenario.name));
+        println!("mixed");
+        return Ok(true);
+    }
     let mut options = options.clone();
     if options.quick {
         // Each scenario once, and as many mixtures.
         (options.cuts, options.per_run) = (22, 1);
     }
-    let bench = Bench::new(&options)?;
-    let mut bad = 0;
-    for &kind in &options.fs {
-        let template = bench.template(kind)?;
-        for &system in &options.system {
-            let mut tally = Tally::default();
-            bench.all(system, kind, &template, &mut tally)?;
-            println!(
-                "{} {}: {} passed, {} failed{}",
-                kind.name(),
-                system.name(),
-                tally.passed,
-                tally.failed,
-                tally.kinds()
-            );
-            bad += tally.failed;
-        }
-        fs::remove_file(&template)?;
+    prepare()?;
+    std::thread::scope(|scope| {
+        let one = |kind| all(&options, kind);
+        let threads: Vec<_> =
+            options.fs.iter().map(|&kind| scope.spawn(move || one(kind))).collect();
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(io::Error::other("a panic"))));
+        let outcomes: Vec<io::Result<bool>> = joined.collect();
+        outcomes.into_iter().try_fold(true, |all, one| Ok(one? && all))
+    })
+}
+
+/// Everything on one kind of file system.
+fn all(options: &Options, kind: FsKind) -> io::Result<bool> {
+    let bench = Bench::new(options, kind)?;
+    let mut well = true;
+    for &system in &options.system {
+        let tally = bench.all(system)?;
+        println!("{} {}: {tally}", kind.name(), system.name());
+        well &= tally.failed == 0;
     }
     bench.base_is_as_it_was()?;
-    Ok(bad == 0)
+    Ok(well)
 }

@@ -5,7 +5,6 @@
 //! Needs root. `make torture` runs all of it, `make test` a selection.
 #![warn(unsafe_op_in_unsafe_fn)]
 
-mod blockdev;
 mod calls;
 mod cuts;
 mod fault;
@@ -51,6 +50,8 @@ enum Command {
     Fault(Options),
     /// Cut the power below the storage at moments of chance
     Cut(cuts::Options),
+    #[command(hide = true)]
+    Disk(cuts::DiskOptions),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Kill(options) => run::all(Kind::Kill, &options),
         Command::Fault(options) => run::all(Kind::Fault, &options),
         Command::Cut(options) => cuts::run(&options),
+        Command::Disk(options) => cuts::serve_disk(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

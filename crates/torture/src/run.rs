@@ -197,7 +197,7 @@ fn is_chosen(scenario: &Scenario, options: &Options) -> bool {
 }
 
 /// Whether `name` is what `glob` says.
-fn matches(glob: &[u8], name: &[u8]) -> bool {
+pub fn matches(glob: &[u8], name: &[u8]) -> bool {
     match (glob.split_first(), name.split_first()) {
         (None, None) => true,
         (Some((b'*', rest)), _) => {

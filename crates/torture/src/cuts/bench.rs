@@ -1,6 +1,7 @@
 //! Where the cuts are made.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use rustix::mount::{MountFlags, mount};
 use super::Options;
 use super::check::{Judge, Order, View};
 use super::dice::Dice;
+use super::disk::Record;
 use super::image::{self, FsKind, MountedImage, Remains, copy_sparse, replay};
 use super::loads::{self, BASE_STEPS, Load, SCENARIOS};
 use super::model::Tree;
@@ -19,20 +21,32 @@ use super::op::Op;
 use super::perform::perform;
 use super::record::{Recording, Setting};
 use super::system::{Live, Places, System};
-use crate::blockdev::Record;
 use crate::mount::program;
 use crate::place::own_namespace;
+use crate::run::matches;
 
 /// How many steps a mixture has.
 const MIXTURE: usize = 90;
 /// Where the tmpfs goes that holds everything; only this process sees it.
 const WORK: &str = "/dev/shm";
 
+/// Gives this process mounts of its own, and a tmpfs for everything. To be called
+/// while it has one thread.
+///
+/// # Errors
+/// Without root.
+pub fn prepare() -> io::Result<()> {
+    own_namespace()?;
+    mount("torture", WORK, "tmpfs", MountFlags::empty(), None)?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    Ok(())
+}
+
 /// What came of the cuts.
 #[derive(Default)]
 pub struct Tally {
     /// Nothing was wrong.
-    pub passed: usize,
+    passed: usize,
     /// Something was.
     pub failed: usize,
     /// In which workloads.
@@ -48,18 +62,22 @@ impl Tally {
         self.failed += 1;
         *self.kinds.entry(work).or_default() += 1;
     }
+}
 
-    /// In which workloads something was wrong, and how often.
-    pub fn kinds(&self) -> String {
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
         let kinds: Vec<_> =
             self.kinds.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) }
+        if kinds.is_empty() { Ok(()) } else { write!(f, " ({})", kinds.join(", ")) }
     }
 }
 
 /// Where the cuts are made.
 pub struct Bench<'a> {
     options: &'a Options,
+    kind: FsKind,
+    dir: PathBuf,
     places: Places,
     base_ops: Vec<Op>,
     tree: Tree,
@@ -74,30 +92,29 @@ struct Work {
 }
 
 impl<'a> Bench<'a> {
-    /// Mounts a tmpfs for everything, and makes the base in it.
+    /// Makes the base, and places for one kind of file system.
     ///
     /// # Errors
-    /// Without root, or without the program.
-    pub fn new(options: &'a Options) -> io::Result<Self> {
+    /// The program is not there.
+    pub fn new(options: &'a Options, kind: FsKind) -> io::Result<Self> {
         let mini_fo = fs::canonicalize(program())
             .map_err(|error| io::Error::other(format!("{}: {error}", program().display())))?;
-        own_namespace()?;
-        mount("torture", WORK, "tmpfs", MountFlags::empty(), None)?;
-        rustix::process::umask(rustix::fs::Mode::empty());
-        let work = Path::new(WORK);
-        for dir in ["base", "mnt", "disk", "fs", "run"] {
-            fs::create_dir(work.join(dir))?;
+        let dir = Path::new(WORK).join(kind.name());
+        for part in ["", "base", "mnt", "disk", "fs"] {
+            fs::create_dir(dir.join(part))?;
         }
         let places = Places {
             mini_fo,
-            base: work.join("base"),
-            mountpoint: work.join("mnt"),
-            log: work.join("log"),
+            base: dir.join("base"),
+            mountpoint: dir.join("mnt"),
+            log: dir.join("log"),
         };
         let (base_ops, tree) = loads::base();
         populate(&places.base, &base_ops)?;
         let base = observe(&places.base)?;
-        Ok(Self { options, places, base_ops, tree, base })
+        let bench = Self { options, kind, dir, places, base_ops, tree, base };
+        bench.make_template()?;
+        Ok(bench)
     }
 
     /// Proves that nothing was written to the base.
@@ -111,62 +128,60 @@ impl<'a> Bench<'a> {
         Err(io::Error::other("the base was written"))
     }
 
-    /// An image with a directory for each system.
-    ///
-    /// # Errors
-    /// It cannot be made or mounted.
-    pub fn template(&self, kind: FsKind) -> io::Result<PathBuf> {
-        let work = Path::new(WORK);
-        let image = work.join(format!("{}.img", kind.name()));
-        kind.make(&image)?;
-        let fs = MountedImage::new(kind, &image, &work.join("fs"))?;
+    /// The image that everything begins with.
+    fn template(&self) -> PathBuf {
+        self.dir.join("template.img")
+    }
+
+    /// A directory for each system.
+    fn make_template(&self) -> io::Result<()> {
+        self.kind.make(&self.template())?;
+        let fs = MountedImage::new(self.kind, &self.template(), &self.dir.join("fs"))?;
         for dir in ["storage", "plain", "upper", "work", "others"] {
             fs::create_dir(fs.dir().join(dir))?;
         }
-        if kind == FsKind::Btrfs {
+        if self.kind == FsKind::Btrfs {
             let volume = fs.dir().join("others/volume");
             image::run(Command::new("btrfs").args(["subvolume", "create"]).arg(volume))?;
         }
-        populate(&fs.dir().join("plain"), &self.base_ops)?;
-        Ok(image)
+        populate(&fs.dir().join("plain"), &self.base_ops)
     }
 
     /// As many cuts as are asked for.
     ///
     /// # Errors
     /// Something cannot be mounted before a cut.
-    pub fn all(
-        &self,
-        system: System,
-        kind: FsKind,
-        template: &Path,
-        tally: &mut Tally,
-    ) -> io::Result<()> {
-        let mut seed = self.options.seed;
-        let mut turn = 0;
-        while tally.done() < self.options.cuts {
-            let Some(work) = self.work(turn, seed) else { break };
-            turn += 1;
-            seed += 1;
+    pub fn all(&self, system: System) -> io::Result<Tally> {
+        let mut tally = Tally::default();
+        for (turn, seed) in (self.options.seed..).enumerate() {
+            if tally.done() >= self.options.cuts {
+                break;
+            }
+            let work = self.work(turn, seed);
+            let work = work.ok_or_else(|| io::Error::other("no workload has such a name"))?;
             let setting = Setting {
                 system,
-                kind,
+                kind: self.kind,
                 options: work.options,
                 places: &self.places,
-                dir: Path::new(WORK),
-                template,
+                dir: &self.dir,
+                template: &self.template(),
             };
             let recording = setting.record(self.tree.clone(), &work.ops)?;
-            self.cuts(&setting, &work, seed - 1, &recording, tally)?;
+            self.cuts(&setting, &work, seed, &recording, &mut tally)?;
         }
-        Ok(())
+        Ok(tally)
     }
 
     /// The workload of a turn: the scenarios one after the other, a mixture after
     /// each of them.
     fn work(&self, turn: usize, seed: u64) -> Option<Work> {
         let mut chosen: Vec<Option<&loads::Scenario>> = Vec::new();
-        let wanted = |name: &str| self.options.only.as_ref().is_none_or(|part| name.contains(part));
+        let only = &self.options.only;
+        let wanted = |name: &str| {
+            let mut fits = only.iter().map(|glob| matches(glob.as_bytes(), name.as_bytes()));
+            only.is_empty() || fits.any(|fits| fits)
+        };
         for scenario in SCENARIOS {
             chosen.extend(wanted(scenario.name).then_some(Some(scenario)));
             chosen.extend(wanted("mixed").then_some(None));
@@ -180,7 +195,7 @@ impl<'a> Bench<'a> {
             }
             None => {
                 load.mix(MIXTURE);
-                ("mixed", if seed % 2 == 0 { "" } else { "blocks_from=64K" })
+                ("mixed", if seed.is_multiple_of(2) { "" } else { "blocks_from=64K" })
             }
         };
         Some(Work { name, ops: load.history.ops, options })

@@ -197,7 +197,9 @@ impl<'a> Judge<'a> {
             }
         }
         let between = |pair: &[usize]| match pair {
-            [one, other] => *one < seen.len() && seen.len() < *other && seen.len() % 512 == 0,
+            [one, other] => {
+                *one < seen.len() && seen.len() < *other && seen.len().is_multiple_of(512)
+            }
             _ => false,
         };
         if !sizes.contains(&seen.len()) && !sizes.windows(2).any(between) {

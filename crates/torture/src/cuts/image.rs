@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::dice::Dice;
-use crate::blockdev::{Record, zero};
+use super::disk::{Record, zero};
 
 /// How long something may stay busy.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::check::Judge;
+use super::disk::{Log, Record, Served};
 use super::image::{FsKind, MountedImage, copy_sparse, run};
 use super::model::{History, Tree};
 use super::observe::observe;
@@ -14,7 +15,6 @@ use super::op::Op;
 use super::perform::perform;
 use super::sys::write_back;
 use super::system::{Live, Places, System};
-use crate::blockdev::{Log, Record, Served};
 
 /// What a workload left behind.
 pub struct Recording {
@@ -54,22 +54,32 @@ impl Setting<'_> {
         copy_sparse(self.template, &image)?;
         let recording = self.run_on(&image, tree, ops);
         fs::remove_file(&image)?;
+        fs::remove_file(self.log())?;
         recording
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("recording.log")
     }
 
     fn run_on(&self, image: &Path, tree: Tree, ops: &[Op]) -> io::Result<Recording> {
         // Dropped from the last to the first.
-        let served = Served::new(image, &self.dir.join("disk"))?;
-        let fs = MountedImage::new(self.kind, served.path(), &self.dir.join("fs"))?;
+        let served = Served::new(image, &self.dir.join("disk"), &self.log())?;
+        let fs = MountedImage::new(self.kind, &served.path(), &self.dir.join("fs"))?;
         let live = Live::new(self.system, self.places, fs.dir(), self.options)?;
-        let start = served.log().len();
-        let mut run = Run { setting: self, fs: fs.dir(), root: live.root(), log: served.log() };
+        let log = Log::open(served.log())?;
+        log.add(&Record::Begin(0))?;
+        let run = Run { setting: self, fs: fs.dir(), root: live.root(), log };
         let mut history = History::new(tree);
         let mut failed = Vec::new();
         for op in ops {
-            run.step(op, &mut history, &mut failed);
+            run.step(op, &mut history, &mut failed)?;
         }
-        let records = served.log().take();
+        let records = Log::read(served.log())?;
+        let start = records.iter().position(|record| *record == Record::Begin(0)).unwrap_or(0);
+        if let Some(step) = unflushed(&history, &records) {
+            return Err(io::Error::other(format!("no flush reached the disk in step {step}")));
+        }
         // What was wrong before the cut is no matter of the cut.
         let last = history.states.len() - 1;
         let wrong = Judge::new(&history, last, last).against(last, &observe(live.root())?);
@@ -80,25 +90,38 @@ impl Setting<'_> {
     }
 }
 
+/// A commit during which no flush came: this disk would then be no measure.
+fn unflushed(history: &History, records: &[Record]) -> Option<usize> {
+    let commits = (1..).zip(&history.ops).filter(|(_, op)| **op == Op::Commit);
+    let mut steps = commits.map(|(step, _)| step);
+    steps.find(|&step| {
+        let begun = |record: &&Record| !matches!(record, Record::Begin(begun) if *begun == step);
+        let ended = |record: &&Record| !matches!(record, Record::End(ended) if *ended == step);
+        let mut during = records.iter().skip_while(begun).take_while(ended);
+        !during.any(|record| matches!(record, Record::Flush))
+    })
+}
+
 struct Run<'a> {
     setting: &'a Setting<'a>,
     fs: &'a Path,
     root: &'a Path,
-    log: &'a Log,
+    log: Log,
 }
 
 impl Run<'_> {
-    fn step(&mut self, op: &Op, history: &mut History, failed: &mut Vec<String>) {
+    fn step(&self, op: &Op, history: &mut History, failed: &mut Vec<String>) -> io::Result<()> {
         let step = history.next();
         if history.last().clone().apply(op, step).is_err() {
-            return;
+            return Ok(());
         }
-        self.log.add(Record::Begin(step));
+        self.log.add(&Record::Begin(step))?;
         let done = perform(self.root, op, step).and_then(|()| self.beside(op, step));
         match done.and_then(|()| history.push(op.clone())) {
-            Ok(()) => drop(self.log.add(Record::End(step))),
+            Ok(()) => self.log.add(&Record::End(step))?,
             Err(error) => failed.push(format!("{op}: {error}")),
         }
+        Ok(())
     }
 
     /// What others do.
@@ -119,7 +142,7 @@ impl Run<'_> {
     /// another subvolume; an fsync there has a log of its own.
     fn commit(&self, step: usize) -> io::Result<()> {
         let others = self.fs.join("others");
-        if self.setting.kind == FsKind::Btrfs && step % 3 != 0 {
+        if self.setting.kind == FsKind::Btrfs && !step.is_multiple_of(3) {
             let mut command = Command::new("btrfs");
             command.args(["subvolume", "snapshot"]).arg(others.join("volume"));
             return run(command.arg(others.join(format!("snapshot{step}"))));
@@ -135,7 +158,7 @@ impl Run<'_> {
         files.sort();
         let one = usize::try_from(which / 4).unwrap_or(0) % files.len().max(1);
         for (place, path) in files.iter().enumerate() {
-            if which % 4 == 0 || place == one {
+            if which.is_multiple_of(4) || place == one {
                 write_back(&File::open(path)?)?;
             }
         }

@@ -102,9 +102,13 @@ impl Live {
                 unsafe {
                     command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
                 }
-                let mut live = Self { root, mounted: false, server: Some(command.spawn()?) };
-                live.wait(places)?;
-                Ok(live)
+                let mut server = command.spawn()?;
+                let mounted = wait_for_mount(&root, &mut server);
+                let live = Self { root, mounted: mounted.is_ok(), server: Some(server) };
+                mounted.map(|()| live).map_err(|error| {
+                    let log = fs::read_to_string(&places.log).unwrap_or_default();
+                    io::Error::other(format!("mini_fo: {error}: {}", log.trim()))
+                })
             }
         }
     }
@@ -113,20 +117,24 @@ impl Live {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
 
-    fn wait(&mut self, places: &Places) -> io::Result<()> {
-        let start = Instant::now();
-        while !is_mounted(&self.root)? {
-            let ended = self.server.as_mut().map(Child::try_wait).transpose()?.flatten();
-            if ended.is_some() || start.elapsed() > PATIENCE {
-                let log = fs::read_to_string(&places.log).unwrap_or_default();
-                return Err(io::Error::other(format!("mini_fo does not mount: {}", log.trim())));
-            }
-            std::thread::sleep(PAUSE);
+/// Waits until something is mounted on `dir`.
+///
+/// # Errors
+/// Its server ended, or takes too long.
+pub fn wait_for_mount(dir: &Path, server: &mut Child) -> io::Result<()> {
+    let start = Instant::now();
+    while !is_mounted(dir)? {
+        if let Some(status) = server.try_wait()? {
+            return Err(io::Error::other(format!("nothing is mounted: {status}")));
         }
-        self.mounted = true;
-        Ok(())
+        if start.elapsed() > PATIENCE {
+            return Err(io::Error::other("mounting takes too long"));
+        }
+        std::thread::sleep(PAUSE);
     }
+    Ok(())
 }
 
 impl Drop for Live {

@@ -77,7 +77,8 @@ impl<'a> Judge<'a> {
                 [Some(one), Some(other)] => one != other,
                 _ => false,
             });
-            if !values.contains(&seen) && !(replaced && seen.is_none()) {
+            let may_be = values.contains(&seen) || replaced && seen.is_none();
+            if !may_be {
                 let is = if seen.is_some() { "is there" } else { "is not there" };
                 wrong.push(format!("/{path} {is}, against the fsync of its directory"));
             }
