@@ -203,7 +203,7 @@ impl<F: FileSystem> Uring<F> {
     /// places from which an answer comes. So a request is made to come.
     fn kick(&self, cpu: u16) {
         if self.queue(cpu).is_some_and(Queue::is_behind)
-            && let Err(error) = kick::kick(self.point.clone(), cpu)
+            && let Err(error) = kick::kick(&self.point, cpu)
         {
             tracing::debug!("cannot make a request come: {error}");
         }

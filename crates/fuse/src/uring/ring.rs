@@ -13,7 +13,7 @@ use rustix::io_uring::{
     IORING_OFF_SQ_RING, IORING_OFF_SQES, IoringEnterFlags, IoringFeatureFlags, IoringRegisterOp,
     IoringSetupFlags, io_uring_enter, io_uring_params, io_uring_register, io_uring_setup,
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use crate::abi;
 use crate::device::Device;
@@ -93,7 +93,11 @@ impl Mapping {
             let flags = MapFlags::SHARED | MapFlags::POPULATE;
             mmap(std::ptr::null_mut(), len, prot, flags, fd, offset)?
         };
-        Ok(Mapping { base: NonNull::new(base.cast()).ok_or(Errno::NOMEM)?, len })
+        // A process that is made of this one must not keep the ring alive.
+        // SAFETY: the mapping made just now, whole; its content stays as it is.
+        let kept = unsafe { madvise(base, len, Advice::LinuxDontFork) };
+        let mapping = Mapping { base: NonNull::new(base.cast()).ok_or(Errno::NOMEM)?, len };
+        kept.map(|()| mapping)
     }
 
     /// The counter at an offset that `check` has accepted.

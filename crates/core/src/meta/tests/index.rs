@@ -102,7 +102,7 @@ fn a_redirect_that_was_taken_away_is_told_of_until_the_file_is_written_anew() {
 #[test]
 fn a_condition_says_nothing_until_it_is_decided() {
     let when = Record::When { arrived: true, storage_ino: 7, record: Box::new(hide(b"a")) };
-    let mut index = index(&[when.clone()]);
+    let mut index = index(std::slice::from_ref(&when));
     assert!(!index.hides(b"a"));
     assert_eq!(index.pending(), [when]);
     index.apply(&Record::Settled { name: Box::from(&b"b"[..]) });
