@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
-use rustix::fs::{AtFlags, FileType, Mode, Statx};
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -87,34 +87,56 @@ impl Overlay {
             return self.exchange(&from, &to, &source, target);
         }
         if let RenameMode::Whiteout { by } = mode {
-            let rename = || self.replace(&from, &to, &source, target.as_deref());
-            return self.replace_by_device(&from, &by, rename);
+            let ends = (&from, &to);
+            return self.replace_by_device(ends, &by, &source, target.as_deref());
         }
-        self.replace(&from, &to, &source, target.as_deref())
+        self.replace(&from, &to, &source, target.as_deref(), RenameFlags::empty())
     }
 
-    /// Runs a rename that leaves a device 0:0 under the old name, which belongs
-    /// to who renames. It is made first: what may fail must not come after the
-    /// rename.
+    /// A rename that leaves a device 0:0 under the old name, which belongs to who
+    /// renames. The storage's file system makes both at once.
     fn replace_by_device(
         &self,
-        from: &End<'_>,
+        (from, to): (&End<'_>, &End<'_>),
         by: &Caller,
-        rename: impl FnOnce() -> Result<()>,
+        source: &Arc<Node>,
+        target: Option<&Arc<Node>>,
     ) -> Result<()> {
+        match self.replace(from, to, source, target, RenameFlags::WHITEOUT) {
+            Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {}
+            other => {
+                other?;
+                self.give_device(from, by);
+                return Ok(());
+            }
+        }
+        // In two steps. The device is made first, for that may find no room.
         let (storage, temp) = (from.dir.writable()?, temp_name());
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
         rustix::fs::mknodat(storage, &*temp, kind, mode, 0)?;
-        let made = self.own(by, &from.parent, Spot::At(storage, &temp), libc::S_IFCHR, storage);
-        let renamed = made.and_then(|made| rename().map(|()| made));
+        let renamed = self.replace(from, to, source, target, RenameFlags::empty());
+        let lock = from.dir.mutate.lock();
+        let named = renamed
+            .and_then(|()| rustix::fs::renameat(storage, &*temp, storage, from.name))
+            .inspect_err(|_| {
+                // A leftover has a reserved name, and goes at the next mount.
+                let _ = rustix::fs::unlinkat(storage, &*temp, AtFlags::empty());
+            });
+        drop(lock);
+        named.map(|()| self.give_device(from, by))
+    }
+
+    /// The device belongs to who renamed. It stands, whatever comes of that.
+    fn give_device(&self, from: &End<'_>, by: &Caller) {
         let _lock = from.dir.mutate.lock();
-        let made = renamed.inspect_err(|_| {
-            // A leftover has a reserved name, and goes at the next mount.
-            let _ = rustix::fs::unlinkat(storage, &*temp, AtFlags::empty());
-        })?;
-        self.drop_kept(&from.dir, from.name)?;
-        made.keep(&from.dir, from.name)?;
-        rustix::fs::renameat(storage, &*temp, storage, from.name)
+        let given = from.dir.writable().and_then(|storage| {
+            self.drop_kept(&from.dir, from.name)?;
+            let device = Spot::At(storage, from.name);
+            self.own(by, &from.parent, device, libc::S_IFCHR, storage)?.keep(&from.dir, from.name)
+        });
+        if let Err(errno) = given {
+            tracing::warn!("a whiteout keeps the owner that it was made with: {errno}");
+        }
     }
 
     /// EINVAL if `node` is `dir` or lies above it.
@@ -135,6 +157,7 @@ impl Overlay {
         to: &End<'_>,
         source: &Arc<Node>,
         target: Option<&Arc<Node>>,
+        flags: RenameFlags,
     ) -> Result<()> {
         match target {
             Some(target) if source.is_dir() && !target.is_dir() => return Err(Errno::NOTDIR),
@@ -180,7 +203,7 @@ impl Overlay {
             still_there(place, to.parent.id, to.name)?;
             self.let_stand_alone(doomed, place)?;
         }
-        if let Err(errno) = self.move_entry(from, to, source, base.as_deref()) {
+        if let Err(errno) = self.move_entry((from, to), source, base.as_deref(), flags) {
             doomed.iter().for_each(|doomed| self.keep_number(doomed));
             return Err(errno);
         }
@@ -215,10 +238,10 @@ impl Overlay {
     /// The move itself.
     fn move_entry(
         &self,
-        from: &End<'_>,
-        to: &End<'_>,
+        (from, to): (&End<'_>, &End<'_>),
         source: &Node,
         base: Option<&[u8]>,
+        flags: RenameFlags,
     ) -> Result<()> {
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
         let stat = sys::stat(Spot::At(old, from.name))?;
@@ -230,7 +253,12 @@ impl Overlay {
             leaving(&from.dir, from.name, stat.stx_ino, left),
             self.arriving(from, to, source, base)?,
         ];
-        together(&steps, || rustix::fs::renameat(old, from.name, new, to.name))?;
+        together(&steps, || {
+            if flags.is_empty() {
+                return rustix::fs::renameat(old, from.name, new, to.name);
+            }
+            rustix::fs::renameat_with(old, from.name, new, to.name, flags)
+        })?;
         from.dir.tidy();
         to.dir.tidy();
         Ok(())

@@ -4,9 +4,11 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::common::{WorkDir, cannot_mount, engine_is_product, mini_fo, sh, skip, sys};
+use crate::common::{WorkDir, cannot_mount, engine_is_product, is_root, mini_fo, sh, skip, sys};
 
-const MARK: &str = "user.mini_fo.partial";
+fn mark() -> &'static str {
+    if is_root() { "trusted.mini_fo.partial" } else { "user.mini_fo.partial" }
+}
 
 /// A base that is changed between mounts, which a `Scene` would not take.
 struct Updated {
@@ -53,7 +55,7 @@ impl Updated {
     }
 
     fn is_partial(&self, name: &str) -> bool {
-        sys::get_xattr(&self.storage.join(name), MARK).is_ok()
+        sys::get_xattr(&self.storage.join(name), mark()).is_ok()
     }
 }
 
@@ -124,11 +126,11 @@ fn following_a_new_base_file_is_finished_after_a_crash() {
     u.fill("grown", 2, 300_000);
     for (name, size) in [("cut", 100_000), ("grown", 300_000)] {
         let path = u.storage.join(name);
-        let mark = String::from_utf8(sys::get_xattr(&path, MARK).expect("mark")).expect("UTF-8");
+        let mark = String::from_utf8(sys::get_xattr(&path, mark()).expect("mark")).expect("UTF-8");
         let map = mark.split(' ').nth(1).expect("map");
         let time = format!("{}.000000005", time(2));
         let mark = format!("2 {map} {size} {time} 200 {time} /{name}");
-        sys::set_xattr(&path, MARK, mark.as_bytes()).expect("setxattr");
+        sys::set_xattr(&path, mark(), mark.as_bytes()).expect("setxattr");
         if name == "grown" {
             OpenOptions::new()
                 .write(true)
