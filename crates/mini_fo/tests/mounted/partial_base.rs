@@ -129,8 +129,8 @@ fn following_a_new_base_file_is_finished_after_a_crash() {
         let mark = String::from_utf8(sys::get_xattr(&path, mark()).expect("mark")).expect("UTF-8");
         let map = mark.split(' ').nth(1).expect("map");
         let time = format!("{}.000000005", time(2));
-        let mark = format!("2 {map} {size} {time} 200 {time} /{name}");
-        sys::set_xattr(&path, mark(), mark.as_bytes()).expect("setxattr");
+        let text = format!("2 {map} {size} {time} 200 {time} /{name}");
+        sys::set_xattr(&path, mark(), text.as_bytes()).expect("setxattr");
         if name == "grown" {
             OpenOptions::new()
                 .write(true)
