@@ -126,8 +126,8 @@ fn following_a_new_base_file_is_finished_after_a_crash() {
     u.fill("grown", 2, 300_000);
     for (name, size) in [("cut", 100_000), ("grown", 300_000)] {
         let path = u.storage.join(name);
-        let mark = String::from_utf8(sys::get_xattr(&path, mark()).expect("mark")).expect("UTF-8");
-        let map = mark.split(' ').nth(1).expect("map");
+        let found = String::from_utf8(sys::get_xattr(&path, mark()).expect("mark")).expect("UTF-8");
+        let map = found.split(' ').nth(1).expect("map");
         let time = format!("{}.000000005", time(2));
         let text = format!("2 {map} {size} {time} 200 {time} /{name}");
         sys::set_xattr(&path, mark(), text.as_bytes()).expect("setxattr");
