@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -138,7 +139,10 @@ impl<'a> Bench<'a> {
         self.kind.make(&self.template())?;
         let fs = MountedImage::new(self.kind, &self.template(), &self.dir.join("fs"))?;
         for dir in ["storage", "plain", "upper", "work", "others"] {
-            fs::create_dir(fs.dir().join(dir))?;
+            let dir = fs.dir().join(dir);
+            fs::create_dir(&dir)?;
+            // As with an ordinary umask: this process has none.
+            fs::set_permissions(&dir, Permissions::from_mode(0o755))?;
         }
         if self.kind == FsKind::Btrfs {
             let volume = fs.dir().join("others/volume");

@@ -41,7 +41,9 @@
 //! the next fsync of anything writes has the end of the old entry, and not always
 //! the beginning of the new one (Linux 6.18 does so on a plain directory). And
 //! where an object was moved, and only the directory of its new name was fsynced,
-//! the old name may be left beside the new one (seen on a plain directory, too).
+//! the old name may be left beside the new one; and a hard link that was removed
+//! may be there after an fsync of the file under another name (both seen on a plain
+//! directory, too).
 
 mod loose;
 #[cfg(test)]

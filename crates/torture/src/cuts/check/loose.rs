@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Judge, View};
 use crate::cuts::model::{Id, Kind, Object, ROOT, Tree};
 use crate::cuts::observe::{Seen, SeenKind};
+use crate::cuts::op::Op;
 
 impl<'a> Judge<'a> {
     /// What is wrong; nothing if the tree may be seen.
@@ -49,7 +50,12 @@ impl<'a> Judge<'a> {
         if sets.any(|names| names == *seen) {
             return true;
         }
-        // Moved, and only the new directory synced: the old name may be left.
+        self.moved_halfway(id, seen) || self.kept_a_removed_name(id, seen)
+    }
+
+    /// Moved, and only the new directory synced: the old name may be left.
+    fn moved_halfway(&self, id: Id, seen: &BTreeSet<(Id, String)>) -> bool {
+        let states = || self.states(self.promised(id), self.begun);
         let synced = |(dir, name): &&(Id, String)| {
             let promised = self.history.states.get(self.promised(*dir));
             let entries = promised.and_then(|tree| tree.entries(*dir));
@@ -57,6 +63,27 @@ impl<'a> Judge<'a> {
         };
         let older = |name: &(Id, String)| states().any(|tree| tree.names(id).contains(name));
         seen.iter().all(older) && seen.iter().filter(synced).any(|(dir, _)| self.promised(*dir) > 0)
+    }
+
+    /// An fsync of the object promises the names that it has, but not the end of
+    /// others that were removed or taken by something else (not by its own rename).
+    fn kept_a_removed_name(&self, id: Id, seen: &BTreeSet<(Id, String)>) -> bool {
+        let promised = self.promised(id);
+        let names = |tree: &Tree| tree.names(id).into_iter().collect::<BTreeSet<_>>();
+        let sets: Vec<_> = self.states(self.synced(), promised).map(names).collect();
+        let fewer = sets.windows(2).filter_map(|pair| match pair {
+            [one, other] if other.len() < one.len() => Some(one - other),
+            _ => None,
+        });
+        let removed: BTreeSet<_> = fewer.flatten().collect();
+        let mut later = self.states(promised, self.begun).map(names);
+        later.any(|now| now.is_subset(seen) && (seen - &now).is_subset(&removed))
+    }
+
+    /// The last step of those that had returned that promised everything.
+    fn synced(&self) -> usize {
+        let mut ops = self.history.ops.iter().take(self.ended);
+        ops.rposition(|op| *op == Op::Sync).map_or(0, |place| place + 1)
     }
 
     /// The entries of a directory against its promise.

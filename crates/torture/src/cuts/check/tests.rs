@@ -174,3 +174,18 @@ fn hard_links_are_one_object() {
     seen.get_mut("d/g").unwrap().number = 99;
     assert!(is_bad(&history, Order::Strict, &seen));
 }
+
+#[test]
+fn an_fsync_on_btrfs_does_not_promise_the_end_of_another_link() {
+    let history = after(&[
+        Op::Link("f".into(), "d/g".into()),
+        Op::Sync,
+        Op::Unlink("d/g".into()),
+        Op::Fsync("f".into()),
+    ]);
+    let back = view(&history.states[2]);
+    assert!(is_bad(&history, Order::Strict, &back));
+    assert!(!is_bad(&history, Order::Loose, &back));
+    let moved = after(&[Op::Rename("f".into(), "d/g".into()), Op::Fsync("d/g".into())]);
+    assert!(is_bad(&moved, Order::Loose, &view(&moved.states[0])), "moved, and synced");
+}
