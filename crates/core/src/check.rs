@@ -421,7 +421,8 @@ fn is_replaced(index: &meta::Index, now: &Record) -> bool {
 fn record(storage: &OwnedFd, missing: &[Record]) -> std::result::Result<(), Errno> {
     // Read again: what a crash has left of it was mended meanwhile.
     let torn_at = meta::load(storage.as_fd())?.torn_at;
-    let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::No)?;
+    // What comes later relies on it: the storage must be known again.
+    let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::Sync)?;
     meta.append(missing)
 }
 

@@ -121,6 +121,8 @@ pub(super) fn close(
         let _ = rustix::fs::fchmod(storage, Mode::from_raw_mode(before));
         return Err(refused);
     }
+    // Before anything lies in it: an open one that holds something is refused.
+    rustix::fs::fsync(storage).map_err(|errno| io(path, "cannot be synced", errno))?;
     let text = path.display();
     if is_open(after) {
         warnings.push(Warning::StorageReadable { path: path.to_path_buf(), mode: after });

@@ -90,13 +90,17 @@ impl Journal {
                 self.size = self.size.max(missing.from + missing.bytes.len() as u64);
                 missing.from
             }
+            // Without the attribute nobody knows what the device has.
             None => match tail::read(&self.file)? {
                 Some(tail) if tail.from <= self.size => tail.from,
-                _ => return Ok(()),
+                _ => 0,
             },
         };
         let length = usize::try_from(self.size - from).unwrap_or(usize::MAX);
-        if !self.firm.has_attribute() || length > tail::LIMIT {
+        if !self.firm.has_attribute() {
+            return if missing.is_some() { self.sync() } else { Ok(()) };
+        }
+        if length > tail::LIMIT {
             return self.sync();
         }
         let mut bytes = vec![0; length];

@@ -134,6 +134,7 @@ impl Overlay {
     ) -> Result<Attr> {
         self.check_writable()?;
         let node = self.node(node)?;
+        let emptied = changes.size == Some(0) && !node.in_storage();
         if node.is_root() {
             self.set_root_owner(changes)?;
         } else {
@@ -145,7 +146,11 @@ impl Overlay {
             self.copy_up(&node, need)?;
         }
         if let Some(size) = changes.size {
-            self.resize(&node, size, changes.kill_suid_sgid, handle)?;
+            match self.resize(&node, size, changes.kill_suid_sgid, handle) {
+                // The copy was made empty: it has happened.
+                Err(errno) if emptied => tracing::warn!("a file that was emptied: {errno}"),
+                other => other?,
+            }
         }
         if !node.is_root() && (changes.uid.or(changes.gid).is_some() || changes.mode.is_some()) {
             self.set_owner_and_mode(&node, &self.settle_change(&node, changes)?)?;

@@ -16,7 +16,7 @@ use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::own::Own;
 use crate::sys::{self, Result, Spot};
-use crate::types::Timestamp;
+use crate::types::{SetTime, Timestamp};
 
 /// How copied data is made to reach the device before the name of the copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -224,6 +224,10 @@ impl Overlay {
         let mut kept = copy_attributes(source.at, to, source.stat)?;
         if self.settle_capabilities(source.at, to)? {
             kept.xattrs.remove(CAPABILITY);
+        }
+        if matches!(source.plan, Plan::Empty) {
+            // The name shows at once that the content is gone, and when it went.
+            sys::set_times(to, None, Some(SetTime::Now))?;
         }
         Ok(kept)
     }

@@ -18,7 +18,7 @@ use super::partial::Need;
 use super::remove::{Doomed, leaving, no_identity, still_there};
 use super::shared::Losing;
 use crate::dirs::{Dir, Step, together};
-use crate::meta::Record;
+use crate::meta::{Firm, Record};
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -79,6 +79,9 @@ impl Overlay {
             self.copy_up(target, Need::Attributes)?;
         }
         let moves_dir = source.is_dir() || target.as_ref().is_some_and(|node| node.is_dir());
+        if moves_dir {
+            self.commit_names()?;
+        }
         let _topology = moves_dir.then(|| self.rename_lock.lock());
         self.check_not_below(&source, &to.parent)?;
         if mode == RenameMode::Exchange {
@@ -137,6 +140,16 @@ impl Overlay {
         if let Err(errno) = given {
             tracing::warn!("a whiteout keeps the owner that it was made with: {errno}");
         }
+    }
+
+    /// A directory is about to move: on btrfs what it is must be on the device, for
+    /// a sync of another file could bring the loss of its old name there alone.
+    fn commit_names(&self) -> Result<()> {
+        if self.durability.firm != Firm::AttributeAndSync {
+            return Ok(());
+        }
+        let _slow = self.slow_section();
+        rustix::fs::syncfs(self.storage_opened()?)
     }
 
     /// EINVAL if `node` is `dir` or lies above it.
