@@ -22,6 +22,7 @@ mod layers;
 mod live;
 mod load;
 mod options;
+mod owners;
 mod partial;
 mod partial_edges;
 mod programs;
