@@ -9,19 +9,20 @@ use crate::common::{
     META, Outcome, WorkDir, cannot_mount, engine_is_product, is_root, mini_fo, run, sh, skip, sys,
 };
 
-const STORAGE: i32 = 4;
+/// The exit code for a storage that is refused.
+pub const STORAGE: i32 = 4;
 const FOUND: i32 = 11;
 /// The other user.
-const USER: u32 = 65534;
+pub const USER: u32 = 65534;
 
 /// A base in which another user has a directory, and a storage.
-struct Layers {
-    work: WorkDir,
+pub struct Layers {
+    pub work: WorkDir,
     mounted: bool,
 }
 
 impl Layers {
-    fn new() -> Option<Layers> {
+    pub fn new() -> Option<Layers> {
         if !engine_is_product() || cannot_mount() {
             return None;
         }
@@ -44,11 +45,11 @@ impl Layers {
         Some(Layers { work, mounted: false })
     }
 
-    fn at(&self, path: &str) -> std::path::PathBuf {
+    pub fn at(&self, path: &str) -> std::path::PathBuf {
         self.work.0.join(path)
     }
 
-    fn try_mount(&mut self, extra: &[&str]) -> Outcome {
+    pub fn try_mount(&mut self, extra: &[&str]) -> Outcome {
         let (base, mnt, storage) = (self.at("base"), self.at("mnt"), self.at("storage"));
         let mut args = vec![Path::new("mount"), &base, &mnt, Path::new("-s"), &storage];
         args.extend(extra.iter().map(Path::new));
@@ -58,42 +59,42 @@ impl Layers {
     }
 
     /// Mounts; what that said.
-    fn mount(&mut self) -> String {
+    pub fn mount(&mut self) -> String {
         let said = self.try_mount(&[]);
         let log = said.stderr.clone();
         said.ok();
         log
     }
 
-    fn umount(&mut self) {
+    pub fn umount(&mut self) {
         mini_fo(&[Path::new("umount"), &self.at("mnt")]).ok();
         self.mounted = false;
     }
 
-    fn check(&self) -> Outcome {
+    pub fn check(&self) -> Outcome {
         let (base, storage) = (self.at("base"), self.at("storage"));
         mini_fo(&[Path::new("check"), &base, Path::new("-s"), &storage])
     }
 
     /// Runs a script in the mount as the other user.
-    fn as_user(&self, script: &str) -> Outcome {
+    pub fn as_user(&self, script: &str) -> Outcome {
         let user = format!("--reuid={USER}");
         let group = format!("--regid={USER}");
         let script = format!("cd {} && {script}", self.at("mnt").display());
         run("setpriv", &[&user, &group, "--clear-groups", "sh", "-ec", &script])
     }
 
-    fn mode(&self) -> u32 {
+    pub fn mode(&self) -> u32 {
         fs::metadata(self.at("storage")).expect("stat").mode() & 0o7777
     }
 
-    fn set_mode(&self, mode: u32) {
+    pub fn set_mode(&self, mode: u32) {
         fs::set_permissions(self.at("storage"), fs::Permissions::from_mode(mode)).expect("chmod");
     }
 
     /// Work that leaves a storage with directories of the other user, a partial
     /// file and an index.
-    fn worked(mut self) -> Layers {
+    pub fn worked(mut self) -> Layers {
         self.mount();
         sh(&self.at("base"), "head -c 100000 /dev/zero | tr '\\0' x > big");
         self.umount();
@@ -307,51 +308,6 @@ fn marks_of_an_earlier_version_are_taken_over() {
     sh(&layers.at("mnt"), "chattr -i big || true");
 }
 
-#[test]
-fn a_storage_of_another_user_is_refused() {
-    let Some(layers) = Layers::new() else { return };
-    let mut layers = layers.worked();
-    let storage = layers.at("storage");
-    sh(&storage, &format!("chown {USER} ."));
-    for extra in [&[][..], &["-o", "ro"], &["-o", "damaged=rw"]] {
-        let words = ["belongs to user 65534", "mount it as user 65534", "chown -hR 0"];
-        layers.try_mount(extra).fails(STORAGE, &words);
-    }
-    assert_eq!(layers.check().code, STORAGE);
-    sh(&storage, "chown 0 .; chmod 755 .");
-    let script =
-        format!("{} mount ../base ../mnt --storage . -o ro", env!("CARGO_BIN_EXE_mini_fo"));
-    let user = format!("--reuid={USER}");
-    let program = ["--clear-groups", &user, "sh", "-c"];
-    let tried =
-        run("setpriv", &[&program[..], &[&format!("cd {}; {script}", storage.display())]].concat());
-    assert_ne!(tried.code, 0, "{tried:?}");
-    assert!(!tried.stderr.contains("panicked"), "{tried:?}");
-}
-
-#[test]
-fn what_others_could_have_put_into_a_storage_is_refused() {
-    let Some(layers) = Layers::new() else { return };
-    let mut layers = layers.worked();
-    for mode in [0o777, 0o1777, 0o770, 0o702] {
-        layers.set_mode(mode);
-        layers.try_mount(&[]).fails(STORAGE, &["others", "chmod 700"]);
-        assert_eq!(layers.mode(), mode, "a refusal changes nothing");
-    }
-    layers.set_mode(0o700);
-    layers.mount();
-    layers.umount();
-    // A directory that is no storage, and was given by mistake.
-    sh(
-        &layers.work.0,
-        "mkdir -m 755 precious; touch precious/f; mv storage old; mv precious storage",
-    );
-    layers.try_mount(&[]).fails(STORAGE, &["no META", "chmod 700"]);
-    assert_eq!(layers.mode(), 0o755);
-    layers.set_mode(0o700);
-    layers.mount();
-}
-
 /// Whoever was inside before stays inside; what he does there does not count.
 #[test]
 fn a_user_who_was_inside_before_it_was_closed() {
@@ -378,57 +334,6 @@ fn a_user_who_was_inside_before_it_was_closed() {
     assert!(seen.stdout.contains("Input/output error"), "{seen:?}");
     inside.kill().expect("kill");
     inside.wait().expect("wait");
-}
-
-/// A file system without owners gives all of it to one user, who must be root.
-#[test]
-fn a_file_system_of_another_user_is_refused() {
-    let Some(mut layers) = Layers::new() else { return };
-    let storage = layers.at("storage");
-    let options = format!("mode=755,uid={USER}");
-    let at = storage.to_str().expect("UTF-8");
-    run("mount", &["-t", "tmpfs", "-o", &options, "none", at]).ok();
-    layers.try_mount(&[]).fails(STORAGE, &["belongs to user 65534"]);
-    run("umount", &[at]).ok();
-    // As `mount -t tmpfs` makes one.
-    run("mount", &["-t", "tmpfs", "none", at]).ok();
-    layers.mount();
-    assert_eq!(layers.mode() & 0o777, 0o700);
-}
-
-/// An ordinary user has `user.` marks, and closes his storage as root does.
-#[test]
-fn a_storage_of_an_ordinary_user() {
-    let Some(layers) = Layers::new() else { return };
-    let script = "$MINI_FO mount base mnt --storage storage; chmod 600 mnt/f; $MINI_FO umount mnt
-        test $(stat -c %a storage) = 700; $MINI_FO mount base mnt --storage storage
-        test $(cat mnt/f) = content; $MINI_FO umount mnt";
-    let wrap = ["unshare", "-Urm"];
-    if crate::user::as_nobody(&layers.work, false, &wrap, "true").code != 0 {
-        return skip("user namespaces are not allowed here");
-    }
-    crate::user::as_nobody(&layers.work, true, &wrap, script).ok();
-    let mut layers = layers;
-    sh(&layers.work.0, "rm -r base storage; cp -a home/base home/storage .");
-    let file = layers.at("storage/f");
-    assert!(sys::get_xattr(&file, "trusted.mini_fo.partial").is_err());
-    let partial = sys::get_xattr(&file, "user.mini_fo.partial").is_ok();
-    let words = ["belongs to user 65534", "chown -hR 0"];
-    layers.try_mount(&["-o", "accept_base"]).fails(STORAGE, &words);
-    // As the message says.
-    sh(&layers.work.0, "chown -hR 0 storage");
-    layers.try_mount(&["-o", "accept_base"]).ok();
-    sh(&layers.at("mnt"), "test $(cat f) = content");
-    layers.umount();
-    assert_eq!(sys::get_xattr(&file, "trusted.mini_fo.partial").is_ok(), partial);
-    // And the other way round: nothing turns into zeros.
-    sh(&layers.work.0, &format!("chown -hR {USER} storage; rm -r home/base home/storage"));
-    sh(&layers.work.0, "cp -a base storage home");
-    let script = "$MINI_FO mount base mnt -s storage -o accept_base";
-    let said = crate::user::as_nobody(&layers.work, false, &wrap, script);
-    if partial {
-        said.fails(STORAGE, &["extended attributes", "as root"]);
-    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod live;
 mod load;
 mod numbers;
 mod options;
+mod owners;
 mod partial;
 mod partial_base;
 mod partial_edges;
