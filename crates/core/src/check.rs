@@ -112,7 +112,10 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         marks::check(&options.storage, marks, mode, !read_only)?;
     }
     let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
-    let scanned = walk.look(false, &mut warnings);
+    let mut scanned = walk.look(false, &mut warnings);
+    if options.submounts {
+        scanned.orphans.clear();
+    }
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;

@@ -7,6 +7,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::dirs::decide;
+use crate::identity::BaseId;
 use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::sys::{self, Spot, each_entry};
@@ -57,12 +58,16 @@ impl Losses {
         self.records.push(record);
     }
 
-    /// Objects of the index that no name leads to any more.
+    /// Objects of the index whose last name a crash has taken. (Others without a
+    /// name may be needed: mounts in the base can show a file more often than its
+    /// link count says.)
     pub fn orphans(&self, storage: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
         let Some(dir) = sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? else {
             return Ok(Vec::new());
         };
-        let spent: HashSet<Vec<u8>> = self.index.spent().map(|id| id.index_name().into()).collect();
+        let decided: Vec<BaseId> = self.records.iter().filter_map(Record::lost).collect();
+        let spent = self.index.spent().filter(|id| decided.contains(id));
+        let spent: HashSet<Vec<u8>> = spent.map(|id| id.index_name().into()).collect();
         let mut names = Vec::new();
         each_entry(dir.as_fd(), |entry| {
             if spent.contains(entry.name) {

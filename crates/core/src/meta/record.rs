@@ -195,6 +195,15 @@ impl Record {
         }
     }
 
+    /// The object whose loss of a name it decides.
+    #[must_use]
+    pub fn lost(&self) -> Option<BaseId> {
+        match self {
+            Record::Loss(Loss { id, decided: true, .. }) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Nothing depends on it but a time that shows: losing it harms nobody.
     #[must_use]
     pub fn is_cosmetic(&self) -> bool {
