@@ -20,7 +20,7 @@ use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
-use crate::meta::{self, Firm, Journal, Record};
+use crate::meta::{self, Firm, Journal, Record, Session};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
@@ -67,6 +67,8 @@ pub(crate) struct Layers {
     pub read_only: bool,
     /// What META of the index would have been told, could it be written.
     pub decided: Vec<Record>,
+    /// The last mount for writing, if it did not end in order.
+    pub session: Session,
     /// What was odd.
     pub warnings: Vec<Warning>,
 }
@@ -91,8 +93,9 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         Ok(sealed) => (sealed, Some(base_mount)),
         Err(_) => (base_mount, None),
     };
-    let root = storage::load_meta(&storage_path, &storage)?;
-    storage::check_index(&storage_path, &storage)?;
+    let session = notes::session(&storage, names);
+    let root = storage::load_meta(&storage_path, &storage, session)?;
+    storage::check_index(&storage_path, &storage, session)?;
     let origin = origin(&base, &base_path)?;
     let same = same_base(&root.index, &origin);
     if let Err(recorded) = &same
@@ -111,7 +114,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         let mode = storage::mode(&options.storage, &storage)?;
         marks::check(&options.storage, marks, mode, !read_only)?;
     }
-    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names, session };
     let mut scanned = walk.look(false, &mut warnings);
     if options.submounts {
         scanned.orphans.clear();
@@ -142,13 +145,17 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
     missing.extend(notes::lost_feature(&storage, names, &root.index));
     if !read_only && !missing.is_empty() {
-        match record(&storage, &missing) {
+        match record(&storage, session, &missing) {
             Ok(()) => {}
             // A full storage that holds something must mount, or nobody could
             // delete it. The next mount records what is missing.
             Err(Errno::NOSPC | Errno::DQUOT) if same.is_ok() && !fresh => {}
             Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
         }
+    }
+    if session.0.is_some() && !read_only {
+        // The next session does not look at what this one has left.
+        rustix::fs::syncfs(&storage).map_err(|errno| io(&options.storage, "cannot sync", errno))?;
     }
     let decided = if read_only { scanned.decided } else { Vec::new() };
     let (lock, own) = (storage, names);
@@ -164,6 +171,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         unclean,
         read_only,
         decided,
+        session,
         warnings,
     })
 }
@@ -202,8 +210,9 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     // What is mounted in the base is not a part of it.
     let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
     storage::check_owner(&options.storage, &storage)?;
-    let root = storage::load_meta(&storage_path, &storage)?;
-    storage::check_index(&storage_path, &storage)?;
+    let session = notes::session(&storage, OwnAttributes::of_process(&storage));
+    let root = storage::load_meta(&storage_path, &storage, session)?;
+    storage::check_index(&storage_path, &storage, session)?;
     let origin = origin(&base, &base_path)?;
     match same_base(&root.index, &origin) {
         Err(recorded) => {
@@ -224,7 +233,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     if storage::is_open(mode) && !storage::is_empty(&path, &storage)? {
         warnings.push(Warning::StorageOpen { path, mode });
     }
-    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names };
+    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names, session };
     notes::is_unclean(&options.storage, &storage, names, &mut warnings);
     let scanned = walk.look(true, &mut warnings);
     notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
@@ -421,11 +430,15 @@ fn is_replaced(index: &meta::Index, now: &Record) -> bool {
     }
 }
 
-fn record(storage: &OwnedFd, missing: &[Record]) -> std::result::Result<(), Errno> {
+fn record(
+    storage: &OwnedFd,
+    session: Session,
+    missing: &[Record],
+) -> std::result::Result<(), Errno> {
     // Read again: what a crash has left of it was mended meanwhile.
-    let torn_at = meta::load(storage.as_fd())?.torn_at;
+    let torn_at = meta::load(storage.as_fd(), session)?.torn_at;
     // What comes later relies on it: the storage must be known again.
-    let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::Sync)?;
+    let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::Sync, session)?;
     meta.append(missing)
 }
 

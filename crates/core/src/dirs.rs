@@ -22,7 +22,7 @@ use crate::types::{NodeId, Timestamp};
 pub(crate) use cache::DirCache;
 use changes::JournalState;
 pub(crate) use changes::decide;
-pub(crate) use together::{Step, together};
+pub(crate) use together::{ANY, Step, together};
 
 /// A directory as its layers hold it. There is at most one per node at any
 /// time, so that its lock and its index are the only ones.
@@ -110,7 +110,7 @@ impl Dir {
         durability: &Arc<Durability>,
     ) -> Result<Dir> {
         let mut loaded = match &storage {
-            Some(dir) => with_access(dir.as_fd(), || meta::load(dir.as_fd()))?,
+            Some(dir) => with_access(dir.as_fd(), || meta::load(dir.as_fd(), durability.session))?,
             None => meta::Loaded::default(),
         };
         let owed = match &storage {
@@ -158,7 +158,7 @@ impl Dir {
             base.absent.store(true, Ordering::Release);
         }
         self.meta.write().forget_hidden();
-        *self.journal.lock() = JournalState::default();
+        self.journal.lock().removed();
     }
 
     /// Nothing of the base shows in it, nor at a redirect.

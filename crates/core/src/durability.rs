@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use rustix::fd::AsFd;
 use rustix::fs::FsWord;
 
-use crate::meta::Firm;
+use crate::meta::{Firm, Session};
 
 /// `f_type` of ext4 and xfs, whose journal orders attributes with the changes
 /// of names that follow (`linux/magic.h`).
@@ -23,22 +23,31 @@ const TMPFS: FsWord = 0x0102_1994;
 #[derive(Debug)]
 pub(crate) struct Durability {
     pub firm: Firm,
+    pub session: Session,
     /// Some META has what was not handed to the device yet.
     dirty: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Durability {
-    /// For the file system of the storage.
-    pub fn of(storage: impl AsFd, volatile: bool) -> Durability {
-        let firm = match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
+    /// What the file system of the storage can do.
+    pub fn firm_of(storage: impl AsFd, volatile: bool) -> Firm {
+        match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
             _ if volatile => Firm::No,
             Ok(TMPFS) => Firm::No,
             Ok(kind) if ORDERED.contains(&kind) => Firm::Attribute,
             Ok(BTRFS) => Firm::AttributeAndSync,
             _ => Firm::Sync,
-        };
-        Durability { firm, dirty: Mutex::new(false), wake: Condvar::new() }
+        }
+    }
+
+    pub fn new(firm: Firm, session: Session) -> Durability {
+        Durability { firm, session, dirty: Mutex::new(false), wake: Condvar::new() }
+    }
+
+    /// What a change of names relies on is synced before it.
+    pub fn syncs_before_changes(&self) -> bool {
+        self.firm == Firm::AttributeAndSync
     }
 
     /// META of some directory was written.

@@ -39,7 +39,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -48,9 +48,10 @@ use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
 use crate::identity::Realm;
+use crate::meta::{Firm, Session};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
-use crate::own::OwnAttributes;
+use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
@@ -133,18 +134,12 @@ impl Overlay {
     }
 
     fn build(layers: Layers, options: &OpenOptions) -> Result<Overlay> {
+        let (durability, root_dir) = begin_session(&layers, options)?;
         let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
         let place = Place { names: Names::None, base: BaseRef::SameName };
         let ino = Realm::ROOT.number(root_stat.stx_ino);
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
-        let durability = Arc::new(Durability::of(&storage, options.volatile));
-        let root_dir = Arc::new(Dir::new(
-            NodeId::ROOT,
-            Some(BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&base, 0)?, Realm::default())),
-            Some(rustix::io::fcntl_dupfd_cloexec(&storage, 0)?),
-            &durability,
-        )?);
         let named = root_dir.meta.read().features().any(|word| word == check::FEATURE_REALMS);
         let shared = shared::SharedIndex::open(storage.as_fd(), named, &durability)?;
         shared.take(&layers.decided);
@@ -304,6 +299,24 @@ impl Overlay {
         self.save_accesses();
         self.save_realms();
         self.end_volatile();
+        self.end_session();
+    }
+
+    /// Everything reaches the device, so that META alone counts from now on.
+    fn end_session(&self) {
+        if self.read_only || self.durability.session == Session::default() {
+            return;
+        }
+        let ended = self.storage_opened().and_then(|storage| {
+            rustix::fs::syncfs(&storage)?;
+            let _lock = self.root_dir.mutate.lock();
+            let remove = |dir: BorrowedFd<'_>| self.own.remove(Spot::Fd(dir), Own::Session);
+            self.root_dir.unseen(remove, |()| Vec::new())
+        });
+        match ended {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(errno) => tracing::error!("the storage is not synced: {errno}"),
+        }
     }
 
     fn slow_section(&self) -> Option<Box<dyn Any>> {
@@ -327,6 +340,42 @@ impl Drop for Overlay {
     fn drop(&mut self) {
         self.save_accesses();
         self.save_realms();
+    }
+}
+
+/// The root's directory, and how its META and all others' reach the device: by an
+/// attribute that counts as long as the storage says that this mount writes to it.
+fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durability>, Arc<Dir>)> {
+    let open = |firm, session| -> Result<_> {
+        let durability = Arc::new(Durability::new(firm, session));
+        let base =
+            BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&layers.base, 0)?, Realm::default());
+        let storage = rustix::io::fcntl_dupfd_cloexec(&layers.storage, 0)?;
+        let root = Arc::new(Dir::new(NodeId::ROOT, Some(base), Some(storage), &durability)?);
+        Ok((durability, root))
+    };
+    let firm = Durability::firm_of(&layers.storage, options.volatile);
+    if layers.read_only {
+        return open(firm, layers.session);
+    }
+    if !firm.has_attribute() {
+        return open(firm, Session::default());
+    }
+    let session = Session::new();
+    let (durability, root) = open(firm, session)?;
+    let value = format!("{:016x}", session.0.unwrap_or_default());
+    let begun = {
+        let _lock = root.mutate.lock();
+        let set =
+            |dir: BorrowedFd<'_>| layers.own.set(Spot::Fd(dir), Own::Session, value.as_bytes());
+        root.unseen(set, |()| Vec::new())
+    };
+    match begun.and_then(|()| rustix::fs::fsync(&layers.lock)) {
+        Ok(()) => Ok((durability, root)),
+        Err(errno) => {
+            tracing::warn!("META is synced at each change: {errno}");
+            open(Firm::Sync, Session::default())
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::notes::is_marked;
 use super::unfinished::{self, Losses};
 use crate::dirs::decide;
 use crate::error::Warning;
-use crate::meta::{self, Index, Loaded, Record};
+use crate::meta::{self, Index, Loaded, Record, Session};
 use crate::name::{INDEX_NAME, META_NAME, is_reserved};
 use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, each_entry};
@@ -56,6 +56,8 @@ pub(super) struct Walk<'a> {
     /// Path of the storage.
     pub path: &'a Path,
     pub names: OwnAttributes,
+    /// The mount that did not end in order.
+    pub session: Session,
 }
 
 struct Scan<'a> {
@@ -67,6 +69,7 @@ struct Scan<'a> {
     damages: u64,
     leftovers: u64,
     losses: Losses,
+    session: Session,
     has_meta: bool,
     /// META files that do not count.
     foreign: u64,
@@ -147,7 +150,7 @@ impl Walk<'_> {
     /// Removes unfinished work, once it is known that the storage may be written.
     pub fn remove_leftovers(&self, scanned: &Scanned, warnings: &mut Vec<Warning>) {
         let (decided, orphans) = (&scanned.decided, &scanned.orphans);
-        if let Err(errno) = unfinished::finish(self.root.as_fd(), decided, orphans) {
+        if let Err(errno) = unfinished::finish(self.root.as_fd(), self.session, decided, orphans) {
             tracing::warn!("unfinished work of a crash is left in the index: {errno}");
         }
         // What cannot be read has been reported by the first walk.
@@ -179,11 +182,22 @@ impl Walk<'_> {
         let (root, path) = (self.root, self.path);
         let (damages, leftovers, foreign) = (0, 0, 0);
         let losses = match task {
-            Task::Look => Losses::of(root.as_fd()),
+            Task::Look => Losses::of(root.as_fd(), self.session),
             Task::Clean | Task::Marks(_) => Losses::default(),
         };
-        let has_meta = false;
-        Scan { root, lost, path, task, warnings, damages, leftovers, losses, has_meta, foreign }
+        Scan {
+            root,
+            lost,
+            path,
+            task,
+            warnings,
+            damages,
+            leftovers,
+            losses,
+            session: self.session,
+            has_meta: false,
+            foreign,
+        }
     }
 }
 
@@ -264,7 +278,7 @@ impl Scan<'_> {
     ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
         let (mut others, mut files) = (Vec::new(), Vec::new());
-        let mut has_meta = false;
+        let (mut has_meta, mut holds) = (false, false);
         each_entry(dir, |entry| {
             match entry.name {
                 b"." | b".." => {}
@@ -276,7 +290,7 @@ impl Scan<'_> {
                 }
                 name if is_reserved(name) => leftovers.push(name.to_vec()),
                 name => {
-                    *empty = false;
+                    (*empty, holds) = (false, true);
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
                         subdirs.push(name.to_vec());
                     } else if self.lost.list || matches!(self.task, Task::Marks(_)) {
@@ -293,10 +307,10 @@ impl Scan<'_> {
         self.has_meta |= has_meta || !leftovers.is_empty();
         let path = self.full_path(above, name);
         if has_meta && self.task == Task::Clean {
-            unfinished::settle(dir)?;
+            unfinished::settle(dir, self.session)?;
         }
         if has_meta && self.task == Task::Look {
-            match meta::look(dir) {
+            match meta::look(dir, self.session) {
                 Ok(found) => {
                     loaded = found;
                     self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
@@ -305,6 +319,8 @@ impl Scan<'_> {
                 Err(Unusable::Failed(errno)) => return Err(errno),
                 Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
             }
+            // A crash may leave an empty directory that has lost its base.
+            let base = if holds || base.fd().is_some() { base } else { &BaseDir::None };
             self.report(&loaded, base, &path);
         }
         self.losses.visit(dir, &loaded.index)?;
@@ -330,6 +346,8 @@ impl Scan<'_> {
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
             for (name, kind) in others.iter().map(|(name, kind)| (name, *kind)).chain(dirs) {
                 if !index.hides(name) && index.redirect(name).is_none() && !is_reserved(name) {
+                    let device = index.kept(name).and_then(|kept| kept.device);
+                    let kind = device.map_or(kind, |(kind, _)| kind);
                     self.lost.entry(name, kind, base, &path, self.warnings);
                 }
             }

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, StatVfsMountFlags, Statx};
 use super::scan::Scanned;
 use super::{Result, io};
 use crate::error::{OpenError, Warning};
-use crate::meta;
+use crate::meta::{self, Session};
 use crate::name::{INDEX_NAME, META_NAME};
 use crate::sys;
 use crate::trust::{self, Unusable};
@@ -67,7 +67,7 @@ pub(super) fn check_owner(path: &Path, storage: &OwnedFd) -> Result<()> {
 }
 
 /// Refuses an index that others may have changed.
-pub(super) fn check_index(path: &Path, storage: &OwnedFd) -> Result<()> {
+pub(super) fn check_index(path: &Path, storage: &OwnedFd, session: Session) -> Result<()> {
     let path = path.join(INDEX_NAME);
     let failed = |errno| io(&path, "cannot be opened", errno);
     let opened = sys::absent(sys::open_dir(storage.as_fd(), INDEX_NAME.as_bytes()));
@@ -76,14 +76,14 @@ pub(super) fn check_index(path: &Path, storage: &OwnedFd) -> Result<()> {
     };
     trust::check(&sys::stat_fd(&index).map_err(failed)?, false)
         .map_err(|foreign| OpenError::Foreign { path: path.clone(), foreign })?;
-    load_meta(&path, &index).map(drop)
+    load_meta(&path, &index, session).map(drop)
 }
 
 /// Reads META of the storage's root or of its index, without which nothing can
 /// be shown.
-pub(super) fn load_meta(path: &Path, dir: &OwnedFd) -> Result<meta::Loaded> {
+pub(super) fn load_meta(path: &Path, dir: &OwnedFd, session: Session) -> Result<meta::Loaded> {
     let path = path.join(META_NAME);
-    meta::look(dir.as_fd()).map_err(|unusable| match unusable {
+    meta::look(dir.as_fd(), session).map_err(|unusable| match unusable {
         Unusable::Foreign(foreign) => OpenError::Foreign { path, foreign },
         Unusable::Failed(errno) => io(&path, "cannot be read", errno),
     })

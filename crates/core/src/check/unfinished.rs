@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::dirs::decide;
 use crate::identity::BaseId;
-use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, SharedRecord};
+use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, Session, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::sys::{self, Spot, each_entry};
 
@@ -25,9 +25,9 @@ pub(super) struct Losses {
 
 impl Losses {
     /// Reads META of the index. What cannot be read has been reported.
-    pub fn of(storage: BorrowedFd<'_>) -> Losses {
-        let loaded =
-            sys::open_dir(storage, INDEX_NAME.as_bytes()).and_then(|dir| meta::load(dir.as_fd()));
+    pub fn of(storage: BorrowedFd<'_>, session: Session) -> Losses {
+        let loaded = sys::open_dir(storage, INDEX_NAME.as_bytes())
+            .and_then(|dir| meta::load(dir.as_fd(), session));
         let Ok(Loaded { index, .. }) = loaded else { return Losses::default() };
         Losses { open: index.losses().to_vec(), index, records: Vec::new() }
     }
@@ -91,6 +91,7 @@ impl Losses {
 /// Writes down what was found out, and removes what no name leads to.
 pub(super) fn finish(
     storage: BorrowedFd<'_>,
+    session: Session,
     records: &[Record],
     orphans: &[Vec<u8>],
 ) -> Result<()> {
@@ -99,8 +100,8 @@ pub(super) fn finish(
     }
     let dir = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
     if !records.is_empty() {
-        let torn_at = meta::load(dir.as_fd())?.torn_at;
-        Journal::open(dir.as_fd(), torn_at, Firm::Sync)?.append(records)?;
+        let torn_at = meta::load(dir.as_fd(), session)?.torn_at;
+        Journal::open(dir.as_fd(), torn_at, Firm::Sync, session)?.append(records)?;
     }
     for name in orphans {
         rustix::fs::unlinkat(&dir, &**name, AtFlags::empty())?;
@@ -114,12 +115,12 @@ pub(super) fn is_unfinished(loaded: &Loaded) -> bool {
 }
 
 /// Decides, and writes that down.
-pub(super) fn settle(dir: BorrowedFd<'_>) -> Result<()> {
-    let mut loaded = meta::load(dir)?;
+pub(super) fn settle(dir: BorrowedFd<'_>, session: Session) -> Result<()> {
+    let mut loaded = meta::load(dir, session)?;
     if !is_unfinished(&loaded) {
         return Ok(());
     }
     let owed = decide(dir, &mut loaded.index)?;
-    let mut journal = Journal::open(dir, loaded.torn_at, Firm::Sync)?;
+    let mut journal = Journal::open(dir, loaded.torn_at, Firm::Sync, session)?;
     if owed.is_empty() { Ok(()) } else { journal.append(&owed) }
 }

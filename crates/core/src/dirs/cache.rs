@@ -122,7 +122,7 @@ impl Inner {
             let Some(id) = self.clock.pop_front() else { return };
             let Some(slot) = self.slots.get(&id) else { continue };
             let weight = slot.dir.weight();
-            let busy = Arc::strong_count(&slot.dir) > 1;
+            let busy = Arc::strong_count(&slot.dir) > 1 || slot.dir.owes();
             let used = slot.used.swap(false, Ordering::Relaxed);
             if total <= allowed || used || busy || weight < allowed / 1024 {
                 self.clock.push_back(id);
@@ -143,7 +143,7 @@ impl Inner {
             let Some(slot) = self.slots.get(&id) else {
                 continue;
             };
-            let busy = Arc::strong_count(&slot.dir) > 1;
+            let busy = Arc::strong_count(&slot.dir) > 1 || slot.dir.owes();
             if slot.used.swap(false, Ordering::Relaxed) || busy {
                 self.clock.push_back(id);
             } else if let Some(slot) = self.slots.remove(&id) {

@@ -3,7 +3,8 @@
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-use super::{Dir, with_access};
+use super::{ANY, Dir, with_access};
+use crate::durability::Durability;
 use crate::meta::{self, Firm, Index, Journal, Record, Said};
 use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
@@ -27,6 +28,12 @@ impl JournalState {
     pub fn loaded(torn_at: Option<u64>, owed: Vec<Record>) -> JournalState {
         JournalState { torn_at, owed, ..JournalState::default() }
     }
+
+    /// META is not there any more.
+    pub fn removed(&mut self) {
+        // Counted up: whoever syncs the old file must not take it for a new one.
+        *self = JournalState { rewrites: self.rewrites + 1, ..JournalState::default() };
+    }
 }
 
 /// What META said at some point, of the names that are about to change.
@@ -46,7 +53,8 @@ pub(crate) fn decide(dir: BorrowedFd<'_>, index: &mut Index) -> Result<Vec<Recor
         let Record::When { arrived, storage_ino, record } = when else { continue };
         let Some(name) = record.name() else { continue };
         let there = with_access(dir, || sys::absent(sys::stat(Spot::At(dir, name))))?;
-        if there.is_some_and(|stat| stat.stx_ino == *storage_ino) == *arrived {
+        let is = |ino| *storage_ino == ANY || ino == *storage_ino;
+        if there.is_some_and(|stat| is(stat.stx_ino)) == *arrived {
             index.apply(record);
             owed.push((**record).clone());
         }
@@ -63,7 +71,8 @@ impl Dir {
     fn opened<'a>(&self, state: &'a mut JournalState) -> Result<&'a mut Journal> {
         if state.file.is_none() {
             let dir = self.writable()?;
-            let open = || Journal::open(dir, state.torn_at, self.durability.firm);
+            let Durability { firm, session, .. } = &*self.durability;
+            let open = || Journal::open(dir, state.torn_at, *firm, *session);
             let file = with_access(dir, open)?;
             (state.file, state.torn_at) = (Some(file), None);
         }
@@ -100,6 +109,12 @@ impl Dir {
         if records.is_empty() && state.owed.is_empty() {
             return Ok(false);
         }
+        if state.file.as_ref().is_some_and(Journal::is_doubtful) {
+            // The device may have lost of it what nothing tells any more.
+            drop(state);
+            self.rewrite()?;
+            state = self.journal.lock();
+        }
         let owed = std::mem::take(&mut state.owed);
         let written = self.opened(&mut state).and_then(|file| {
             if owed.is_empty() {
@@ -130,10 +145,23 @@ impl Dir {
 
     /// A change of storage names follows that relies on what META says.
     pub fn secure(&self) -> Result<()> {
-        match &mut self.journal.lock().file {
-            Some(file) => file.secure(),
-            None => Ok(()),
+        let mut state = self.journal.lock();
+        if let Some(file) = &mut state.file {
+            return file.secure();
         }
+        match self.storage() {
+            Some(dir) if !state.synced && self.durability.syncs_before_changes() => {
+                with_access(dir, || meta::sync(dir))?;
+                state.synced = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Something is owed to META, so this directory must stay in memory.
+    pub fn owes(&self) -> bool {
+        !self.journal.lock().owed.is_empty()
     }
 
     /// Tells META what is owed to it, before an object may come to be of which
@@ -186,7 +214,8 @@ impl Dir {
         let mut state = self.journal.lock();
         // The file that was open has no name any more.
         let rewrites = state.rewrites + 1;
-        *state = JournalState { synced: true, rewrites, ..JournalState::default() };
+        // It is synced, but its name is not.
+        *state = JournalState { rewrites, ..JournalState::default() };
         Ok(())
     }
 
@@ -241,14 +270,17 @@ impl Dir {
             state.synced = state.rewrites == rewrites;
             return Ok(());
         };
-        rustix::fs::fdatasync(fd)?;
+        let synced = rustix::fs::fdatasync(fd);
         let mut state = self.journal.lock();
         if state.rewrites == rewrites
             && let Some(file) = &mut state.file
         {
-            file.synced_to(size);
+            match synced {
+                Ok(()) => file.synced_to(size),
+                Err(_) => file.sync_failed(),
+            }
         }
-        Ok(())
+        synced
     }
 
     /// Begins to hand META to the device.

@@ -6,6 +6,9 @@ use super::changes::Mark;
 use crate::meta::Record;
 use crate::sys::Result;
 
+/// In place of a number: whatever object the name leads to.
+pub(crate) const ANY: u64 = 0;
+
 /// What a change of storage names means for META of one name.
 pub(crate) struct Step<'a> {
     /// The directory. Its `mutate` is held.
@@ -13,7 +16,7 @@ pub(crate) struct Step<'a> {
     /// The name.
     pub name: &'a [u8],
     /// The storage object that decides: the change has happened once `name`
-    /// leads to the object of this `st_ino` ...
+    /// leads to the object of this `st_ino`, or to any ([`ANY`]) ...
     pub storage_ino: u64,
     /// ... or, where this is `false`, does not any more.
     pub arrives: bool,

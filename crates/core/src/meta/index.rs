@@ -292,13 +292,10 @@ impl Index {
     }
 
     fn lose(&mut self, loss: Loss) {
+        let same = |open: &Loss| (open.id, open.dir, &open.name) == (loss.id, loss.dir, &loss.name);
+        self.losses.retain(|open| !same(open));
         if !loss.decided {
             self.losses.push(loss);
-            return;
-        }
-        let same = |open: &Loss| (open.id, open.dir, &open.name) == (loss.id, loss.dir, &loss.name);
-        if let Some(at) = self.losses.iter().position(same) {
-            self.losses.remove(at);
         }
     }
 

@@ -7,13 +7,16 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Index, Record, tail};
+use super::{Index, Record, Session, tail};
 use crate::name::{META_NAME, temp_name};
 use crate::trust;
 
 /// Longest line that is read or written, in bytes. The path of a redirect may
 /// be far beyond `PATH_MAX`, and each of its bytes written as four.
 pub(super) const LINE_MAX: usize = 4 << 20;
+
+/// Bytes of META that are kept in memory before it is synced.
+const TAIL_MOST: usize = 256 << 10;
 
 /// How records reach the device before the changes of names that rely on them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +34,9 @@ pub enum Firm {
 }
 
 impl Firm {
-    fn has_attribute(self) -> bool {
+    /// The attribute is used.
+    #[must_use]
+    pub fn has_attribute(self) -> bool {
         matches!(self, Firm::Attribute | Firm::AttributeAndSync)
     }
 }
@@ -44,6 +49,7 @@ impl Firm {
 pub struct Journal {
     file: File,
     firm: Firm,
+    session: Session,
     /// Bytes of the file.
     size: u64,
     /// Bytes that the device has.
@@ -52,6 +58,8 @@ pub struct Journal {
     tail: Vec<u8>,
     /// Nobody knows whether the device has what was there at the opening.
     unsure: bool,
+    /// A sync has failed: the kernel may have dropped what it could not write.
+    doubtful: bool,
 }
 
 impl Journal {
@@ -61,15 +69,22 @@ impl Journal {
     /// # Errors
     /// As `open(2)`; EIO for what is not a regular file and keeps no records, or
     /// what others may have written.
-    pub fn open(dir: BorrowedFd<'_>, torn_at: Option<u64>, firm: Firm) -> Result<Journal, Errno> {
+    pub fn open(
+        dir: BorrowedFd<'_>,
+        torn_at: Option<u64>,
+        firm: Firm,
+        session: Session,
+    ) -> Result<Journal, Errno> {
         let (fd, size, made) = open_file(dir)?;
         let mut journal = Journal {
             file: File::from(fd),
             firm,
+            session,
             size,
             synced: size,
             tail: Vec::new(),
             unsure: !made,
+            doubtful: false,
         };
         if !made {
             journal.complete()?;
@@ -83,7 +98,7 @@ impl Journal {
 
     /// Takes up what the attribute says of the end of the file.
     fn complete(&mut self) -> Result<(), Errno> {
-        let missing = tail::missing(&self.file, self.size)?;
+        let missing = tail::missing(&self.file, self.size, self.session)?;
         let from = match &missing {
             Some(missing) => {
                 write_at(&self.file, &missing.bytes, missing.from)?;
@@ -91,7 +106,7 @@ impl Journal {
                 missing.from
             }
             // Without the attribute nobody knows what the device has.
-            None => match tail::read(&self.file)? {
+            None => match tail::read(&self.file, self.session)? {
                 Some(tail) if tail.from <= self.size => tail.from,
                 _ => 0,
             },
@@ -135,7 +150,8 @@ impl Journal {
             self.tail.extend_from_slice(&bytes);
         }
         if records.iter().all(Record::is_cosmetic) {
-            return Ok(());
+            // Times must not fill the memory.
+            return if self.tail.len() > TAIL_MOST { self.sync() } else { Ok(()) };
         }
         self.make_firm().inspect_err(|_| {
             if let Err(errno) = self.cut(before) {
@@ -150,7 +166,7 @@ impl Journal {
             Firm::Sync => {}
             Firm::Attribute | Firm::AttributeAndSync => {
                 if self.tail.len() <= tail::LIMIT
-                    && tail::write(self.file.as_fd(), self.synced, &self.tail).is_ok()
+                    && tail::write(self.file.as_fd(), self.session, self.synced, &self.tail).is_ok()
                 {
                     return Ok(());
                 }
@@ -170,8 +186,19 @@ impl Journal {
         Ok(())
     }
 
+    /// A sync has failed: META should be written anew.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// A sync of the file has failed.
+    pub fn sync_failed(&mut self) {
+        self.doubtful = true;
+    }
+
     fn sync(&mut self) -> Result<(), Errno> {
-        rustix::fs::fdatasync(&self.file)?;
+        rustix::fs::fdatasync(&self.file).inspect_err(|_| self.doubtful = true)?;
         self.synced_to(self.size);
         Ok(())
     }
@@ -185,7 +212,9 @@ impl Journal {
             let keep = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX);
             self.tail.truncate(keep);
             // Before the file, which would get its old end again.
-            if keep > 0 && tail::write(self.file.as_fd(), self.synced, &self.tail).is_err() {
+            if keep > 0
+                && tail::write(self.file.as_fd(), self.session, self.synced, &self.tail).is_err()
+            {
                 rustix::fs::fdatasync(&self.file)?;
                 self.tail.clear();
                 self.synced = size;

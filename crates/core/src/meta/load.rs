@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::journal::LINE_MAX;
-use super::{Index, Line, parse_line, tail};
+use super::{Index, Line, Session, parse_line, tail};
 use crate::name::META_NAME;
 use crate::sys::{self, Spot};
 use crate::trust::{self, Unusable};
@@ -54,14 +54,15 @@ pub struct Loaded {
     pub completed: bool,
 }
 
-/// Reads META of a storage directory. No file means no records.
+/// Reads META of a storage directory. No file means no records. `session`: the
+/// one that did not end in order, if any; else its own.
 ///
 /// # Errors
 /// As `open(2)` and `read(2)`; EIO: it does not count, because others may have
 /// written it (as if it were not there, whiteouts would be gone), which the log
 /// tells. What is in the file is never an error.
-pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
-    look(dir).map_err(|unusable| match unusable {
+pub fn load(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Errno> {
+    look(dir, session).map_err(|unusable| match unusable {
         Unusable::Failed(errno) => errno,
         Unusable::Foreign(foreign) => {
             tracing::error!("META of a storage directory does not count: {foreign}");
@@ -74,7 +75,7 @@ pub fn load(dir: BorrowedFd<'_>) -> Result<Loaded, Errno> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn look(dir: BorrowedFd<'_>) -> Result<Loaded, Unusable> {
+pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
@@ -90,7 +91,7 @@ pub fn look(dir: BorrowedFd<'_>) -> Result<Loaded, Unusable> {
     }
     trust::check(&stat, true).map_err(Unusable::Foreign)?;
     let file = File::from(fd);
-    let Some(missing) = tail::missing(&file, stat.stx_size)? else {
+    let Some(missing) = tail::missing(&file, stat.stx_size, session)? else {
         return Ok(read_lines(BufReader::with_capacity(64 * 1024, file))?);
     };
     // What the device has not, read as if it had.

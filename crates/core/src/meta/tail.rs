@@ -5,7 +5,9 @@
 //! So what the device may not have of META stands in its attribute, too, before
 //! anything relies on it (docs/FORMAT.md, section 4).
 
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
 use std::os::unix::fs::FileExt;
 
 use rustix::fd::{AsFd, BorrowedFd};
@@ -27,12 +29,30 @@ pub(super) struct Tail {
     pub bytes: Vec<u8>,
 }
 
+/// Which mount has written an attribute. Others do not count: their mount has
+/// ended in order, everything is in META, and somebody may have edited that since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Session(pub Option<u64>);
+
+impl Session {
+    /// One of its own for a mount.
+    pub fn new() -> Session {
+        Session(Some(RandomState::new().build_hasher().finish()))
+    }
+}
+
 /// Sets the attribute.
 ///
 /// # Errors
 /// ENOSPC, EDQUOT: no room; EOPNOTSUPP: the file system has no attributes.
-pub(super) fn write(meta: BorrowedFd<'_>, from: u64, bytes: &[u8]) -> Result<(), Errno> {
-    let mut value = format!("1 {from}\n").into_bytes();
+pub(super) fn write(
+    meta: BorrowedFd<'_>,
+    session: Session,
+    from: u64,
+    bytes: &[u8],
+) -> Result<(), Errno> {
+    let session = session.0.ok_or(Errno::OPNOTSUPP)?;
+    let mut value = format!("1 {session:016x} {from}\n").into_bytes();
     value.extend_from_slice(bytes);
     rustix::fs::fsetxattr(meta, TAIL, &value, XattrFlags::empty())
 }
@@ -45,29 +65,33 @@ pub(super) fn remove(meta: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
-/// Reads the attribute. What nobody of this version has written says nothing.
-pub(super) fn read(meta: impl AsFd) -> Result<Option<Tail>, Errno> {
+/// Reads the attribute, if this session wrote it.
+pub(super) fn read(meta: impl AsFd, session: Session) -> Result<Option<Tail>, Errno> {
+    let Some(session) = session.0 else { return Ok(None) };
     let mut value = vec![0; LIMIT + 64];
     let length = match rustix::fs::fgetxattr(&meta, TAIL, &mut value[..]) {
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => return Ok(None),
         other => other?,
     };
     value.truncate(length);
-    Ok(parse(&value))
+    Ok(parse(&value, session))
 }
 
-fn parse(value: &[u8]) -> Option<Tail> {
+fn parse(value: &[u8], session: u64) -> Option<Tail> {
     let end = value.iter().position(|byte| *byte == b'\n')?;
     let (header, bytes) = (value.get(..end)?, value.get(end + 1..)?);
-    let from = std::str::from_utf8(header).ok()?.strip_prefix("1 ")?.parse().ok()?;
+    let from = std::str::from_utf8(header).ok()?.strip_prefix(&*format!("1 {session:016x} "))?;
+    let from = from.parse().ok()?;
     let whole = bytes.is_empty() || bytes.ends_with(b"\n");
     whole.then(|| Tail { from, bytes: bytes.to_vec() })
 }
 
 /// What META lacks of its attribute. `None`: nothing, or the file is another
 /// one than the attribute speaks of (somebody has edited it).
-pub(super) fn missing(meta: &File, size: u64) -> Result<Option<Tail>, Errno> {
-    let Some(tail) = read(meta)?.filter(|tail| tail.from <= size && !tail.bytes.is_empty()) else {
+pub(super) fn missing(meta: &File, size: u64, session: Session) -> Result<Option<Tail>, Errno> {
+    let Some(tail) =
+        read(meta, session)?.filter(|tail| tail.from <= size && !tail.bytes.is_empty())
+    else {
         return Ok(None);
     };
     let mut there = vec![0; tail.bytes.len()];

@@ -11,7 +11,7 @@ use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::cannot_hold;
 use super::partial::{CAPABILITY, Need, Plan};
 use super::{Overlay, find, flags};
-use crate::meta::{Firm, Journal, Kept, Record};
+use crate::meta::{Firm, Journal, Kept, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::own::Own;
@@ -326,7 +326,7 @@ fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> R
     // The umask of this thread is that of some caller.
     sys::set_mode(Spot::At(dir, temp), 0o700)?;
     let fd = sys::open_dir(dir, temp)?;
-    Journal::open(fd.as_fd(), None, Firm::No)?;
+    Journal::open(fd.as_fd(), None, Firm::No, Session::default())?;
     copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
 }
 

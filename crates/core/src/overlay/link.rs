@@ -8,7 +8,7 @@ use super::Overlay;
 use super::create::new_name;
 use super::numbers::storage_ino;
 use super::partial::Need;
-use crate::dirs::{Step, together};
+use crate::dirs::{ANY, Step, together};
 use crate::meta::Record;
 use crate::node::{Link, Node};
 use crate::sys::{self, Result, Spot};
@@ -41,7 +41,7 @@ impl Overlay {
         if node.ino != storage_ino(&stat) {
             records.push(identity(&node, stat.stx_ino, name));
         }
-        let step = Step { dir: &dir, name, storage_ino: stat.stx_ino, arrives: true, records };
+        let step = Step { dir: &dir, name, storage_ino: ANY, arrives: true, records };
         together(&[step], || {
             self.at(&node, |spot, _| {
                 let held = sys::hold(spot)?;

@@ -12,8 +12,7 @@ use super::flags::check_unprotected;
 use super::link::identity;
 use super::listing::is_dot;
 use super::numbers::storage_ino;
-use super::shared::Losing;
-use crate::dirs::{Dir, Step, together, with_access};
+use crate::dirs::{ANY, Dir, Step, together, with_access};
 use crate::meta::Record;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Held, Names, Node, Place};
@@ -43,12 +42,11 @@ impl Overlay {
         let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
-        let entry = match node.shared {
-            false => None,
+        let stored = match node.shared {
+            false => node.in_storage(),
             // Else the base alone has the name, the object lies in the index.
-            true => sys::absent(sys::stat(Spot::At(storage, name)))?,
+            true => sys::absent(sys::stat(Spot::At(storage, name)))?.is_some(),
         };
-        let stored = if node.shared { entry.is_some() } else { node.in_storage() };
         let plain = !node.shared && !node.in_storage() && place.base == BaseRef::SameName;
         let whiteout = if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
             // The base was seen to have it.
@@ -56,22 +54,18 @@ impl Overlay {
         } else {
             self.whiteout(&dir, name)?
         };
-        let remove = || rustix::fs::unlinkat(storage, name, AtFlags::empty());
-        match (stored, entry) {
+        if stored {
             // Hidden before its entry goes, it would be another object.
-            (true, Some(entry)) => {
-                let records = whiteout.into_iter().collect();
-                let step = leaving(&dir, name, entry.stx_ino, records);
-                together(&[step], remove)?;
+            let step = leaving(&dir, name, ANY, whiteout.into_iter().collect());
+            together(&[step], || rustix::fs::unlinkat(storage, name, AtFlags::empty()))?;
+        } else {
+            let base = stat.as_ref().filter(|_| !node.in_storage());
+            let losing = if node.shared { self.losing(&node, base, &dir, name)? } else { None };
+            dir.append(whiteout.as_slice())?;
+            if let Some(losing) = losing {
+                losing.happened(&dir);
             }
-            (true, None) => hide_and(&dir, name, whiteout, remove)?,
-            (false, _) => {
-                let base = stat.as_ref().filter(|_| !node.in_storage());
-                let losing = if node.shared { self.losing(&node, base, &dir, name)? } else { None };
-                dir.append(whiteout.as_slice())?;
-                losing.into_iter().for_each(Losing::happened);
-                changed_now(storage);
-            }
+            changed_now(storage);
         }
         if stored {
             self.drop_identity(&dir, name);
@@ -166,8 +160,9 @@ impl Overlay {
                 other => return other,
             }
         }
-        self.let_stand_alone(end, place)?;
-        remove().inspect_err(|_| self.keep_number(end))
+        self.let_stand_alone(end, place)
+            .and_then(|()| remove())
+            .inspect_err(|_| self.keep_number(end))
     }
 
     /// Takes the base and META from an empty directory: it shows the same
@@ -260,22 +255,6 @@ pub(super) fn leaving<'a>(
     records: Vec<Record>,
 ) -> Step<'a> {
     Step { dir, name, storage_ino: ino, arrives: false, records }
-}
-
-/// Hides the base entry of a storage entry, then removes that: in between it
-/// shows as before. `mutate` is held.
-fn hide_and(
-    dir: &Dir,
-    name: &[u8],
-    whiteout: Option<Record>,
-    remove: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let Some(whiteout) = whiteout else {
-        return dir.secure().and_then(|()| remove());
-    };
-    let mark = dir.mark(&[name])?;
-    dir.append(&[whiteout])?;
-    dir.secure().and_then(|()| remove()).inspect_err(|_| dir.roll_back(mark))
 }
 
 /// A storage directory shows that a base entry in it was hidden. The deletion

@@ -16,8 +16,7 @@ use super::link::identity;
 use super::numbers::storage_ino;
 use super::partial::Need;
 use super::remove::{Doomed, leaving, no_identity, still_there};
-use super::shared::Losing;
-use crate::dirs::{Dir, Step, together};
+use crate::dirs::{ANY, Dir, Step, together};
 use crate::meta::{Firm, Record};
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
@@ -214,13 +213,15 @@ impl Overlay {
         };
         if let (Some(doomed), Some(place)) = (&doomed, &mut target_place) {
             still_there(place, to.parent.id, to.name)?;
-            self.let_stand_alone(doomed, place)?;
+            self.let_stand_alone(doomed, place).inspect_err(|_| self.keep_number(doomed))?;
         }
         if let Err(errno) = self.move_entry((from, to), source, base.as_deref(), flags) {
             doomed.iter().for_each(|doomed| self.keep_number(doomed));
             return Err(errno);
         }
-        losing.into_iter().for_each(Losing::happened);
+        if let Some(losing) = losing {
+            losing.happened(&to.dir);
+        }
         if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
             if let Some((stored, _)) = over {
@@ -262,10 +263,15 @@ impl Overlay {
         if from.dir.meta.read().has_identity(from.name) {
             left.push(no_identity(from.name));
         }
-        let steps = [
-            leaving(&from.dir, from.name, stat.stx_ino, left),
-            self.arriving(from, to, source, base)?,
-        ];
+        // Where presence tells as much as the number, it also does in a copy of
+        // the storage.
+        let free = sys::absent(sys::stat(Spot::At(new, to.name)))?.is_none();
+        let leaves = if flags.is_empty() { ANY } else { stat.stx_ino };
+        let mut arriving = self.arriving(from, to, source, base)?;
+        if free {
+            arriving.storage_ino = ANY;
+        }
+        let steps = [leaving(&from.dir, from.name, leaves, left), arriving];
         together(&steps, || {
             if flags.is_empty() {
                 return rustix::fs::renameat(old, from.name, new, to.name);

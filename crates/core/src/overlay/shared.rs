@@ -355,7 +355,9 @@ impl Overlay {
         let held = self.at(node, |spot, _| sys::hold(spot))?;
         let losing = self.losing(node, None, dir, name)?;
         dir.unseen(|storage| sys::link_fd(held.as_fd(), storage, name), |()| Vec::new())?;
-        losing.into_iter().for_each(Losing::happened);
+        if let Some(losing) = losing {
+            losing.happened(dir);
+        }
         Ok(())
     }
 
@@ -415,8 +417,13 @@ pub(super) struct Losing {
 }
 
 impl Losing {
-    /// The name is lost.
-    pub fn happened(mut self) {
+    /// The name is lost, as the directory says that had it.
+    pub fn happened(mut self, dir: &Dir) {
+        // Else it stays open, and the next mount decides.
+        if let Err(errno) = dir.secure() {
+            tracing::warn!("a lost name is counted at the next mount: {errno}");
+            self.loss = None;
+        }
         let Some(loss) = self.loss.take() else { return };
         let _lock = self.index.mutate.lock();
         let record = self.index.meta.read().shared(loss.id);

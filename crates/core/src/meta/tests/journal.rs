@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::super::{Firm, Index, Journal, Loaded, Record, load, rewrite, sync};
+use super::super::{Firm, Index, Journal, Loaded, Record, Session, load, rewrite, sync};
 use super::{hide, identity, lines, redirect};
 use crate::name::META_NAME;
 
@@ -43,11 +43,11 @@ impl Scene {
     }
 
     fn load(&self) -> Loaded {
-        load(self.fd.as_fd()).unwrap()
+        load(self.fd.as_fd(), Session::default()).unwrap()
     }
 
     fn append(&self, records: &[Record], torn_at: Option<u64>) -> Result<(), Errno> {
-        Journal::open(self.fd.as_fd(), torn_at, Firm::No)?.append(records)
+        Journal::open(self.fd.as_fd(), torn_at, Firm::No, Session::default())?.append(records)
     }
 
     fn entries(&self) -> Vec<String> {
@@ -165,7 +165,7 @@ fn meta_is_private_under_any_umask() {
     // The umask belongs to the process: a shell has its own.
     if let Ok(path) = std::env::var("MINI_FO_TEST_UMASK_DIR") {
         let fd = open_dir(Path::new(&path));
-        drop(Journal::open(fd.as_fd(), None, Firm::No).unwrap());
+        drop(Journal::open(fd.as_fd(), None, Firm::No, Session::default()).unwrap());
         return;
     }
     for umask in ["0", "022", "0777"] {
@@ -267,7 +267,7 @@ fn a_full_device_leaves_meta_as_before() {
     };
     let fd = open_dir(small.0.path());
     let path = small.0.path().join(META_NAME);
-    let mut meta = Journal::open(fd.as_fd(), None, Firm::No).unwrap();
+    let mut meta = Journal::open(fd.as_fd(), None, Firm::No, Session::default()).unwrap();
     let batch: Vec<Record> = (0..100).map(|n| hide(format!("name-{n:05}").as_bytes())).collect();
     let mut appended = 0;
     let errno = loop {
@@ -283,7 +283,7 @@ fn a_full_device_leaves_meta_as_before() {
     };
     assert_eq!(errno, Errno::NOSPC);
     assert!(appended > 10);
-    let mut loaded = load(fd.as_fd()).unwrap();
+    let mut loaded = load(fd.as_fd(), Session::default()).unwrap();
     assert_eq!((loaded.index.live(), loaded.damage.len()), (100, 0));
     // There is no room for a second copy: the first one stays.
     let before = fs::read(&path).unwrap();

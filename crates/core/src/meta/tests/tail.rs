@@ -9,9 +9,11 @@ use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 use super::super::tail;
-use super::super::{Firm, Journal, Loaded, Record, load};
+use super::super::{Firm, Journal, Loaded, Record, Session, load};
 use super::{hide, lines};
 use crate::name::META_NAME;
+
+const SESSION: Session = Session(Some(7));
 
 struct Scene {
     dir: TempDir,
@@ -26,7 +28,7 @@ impl Scene {
         let fd = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
         let scene = Scene { dir, fd };
         let file = File::create(scene.dir.path().join("probe")).unwrap();
-        if tail::write(file.as_fd(), 0, b"").is_err() {
+        if tail::write(file.as_fd(), SESSION, 0, b"").is_err() {
             eprintln!("skipped: no extended attributes in the directory for temporary files");
             return None;
         }
@@ -34,11 +36,11 @@ impl Scene {
     }
 
     fn journal(&self) -> Journal {
-        Journal::open(self.fd.as_fd(), self.load().torn_at, Firm::Attribute).unwrap()
+        Journal::open(self.fd.as_fd(), self.load().torn_at, Firm::Attribute, SESSION).unwrap()
     }
 
     fn load(&self) -> Loaded {
-        load(self.fd.as_fd()).unwrap()
+        load(self.fd.as_fd(), SESSION).unwrap()
     }
 
     fn meta(&self) -> std::path::PathBuf {
@@ -97,7 +99,7 @@ fn more_than_an_attribute_holds_is_synced_and_the_rest_kept() {
     let mut synced = 0;
     for record in &records {
         journal.append(std::slice::from_ref(record)).unwrap();
-        let tail = tail::read(scene.file()).unwrap().unwrap();
+        let tail = tail::read(scene.file(), SESSION).unwrap().unwrap();
         assert!(tail.from >= synced && tail.bytes.len() <= tail::LIMIT);
         synced = tail.from;
     }
@@ -135,6 +137,19 @@ fn a_file_that_somebody_edited_counts_as_it_is() {
     assert_eq!(scene.load().index.live(), 2);
 }
 
+/// A mount that ended in order has left nothing to complete: what is there now
+/// was put there on purpose.
+#[test]
+fn an_attribute_of_another_session_does_not_count() {
+    let Some(scene) = Scene::new() else { return };
+    scene.journal().append(&names(3)).unwrap();
+    scene.file().set_len(9).unwrap();
+    for session in [Session::default(), Session::new()] {
+        assert_eq!(load(scene.fd.as_fd(), session).unwrap().index.live(), 1);
+    }
+    assert_eq!(scene.load().index.live(), 3);
+}
+
 #[test]
 fn times_alone_wait_for_the_next_record() {
     let Some(scene) = Scene::new() else { return };
@@ -142,7 +157,7 @@ fn times_alone_wait_for_the_next_record() {
     let times = Record::Ctime { name: Box::from(&b"a"[..]), shown: time, real: time };
     let mut journal = scene.journal();
     journal.append(std::slice::from_ref(&times)).unwrap();
-    assert!(tail::read(scene.file()).unwrap().is_none());
+    assert!(tail::read(scene.file(), SESSION).unwrap().is_none());
     journal.append(&[hide(b"b")]).unwrap();
     scene.file().set_len(0).unwrap();
     let loaded = scene.load();
