@@ -93,7 +93,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         Ok(sealed) => (sealed, Some(base_mount)),
         Err(_) => (base_mount, None),
     };
-    let session = notes::session(&storage, names);
+    let session = meta::session(storage.as_fd());
     let root = storage::load_meta(&storage_path, &storage, session)?;
     storage::check_index(&storage_path, &storage, session)?;
     let origin = origin(&base, &base_path)?;
@@ -210,7 +210,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     // What is mounted in the base is not a part of it.
     let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
     storage::check_owner(&options.storage, &storage)?;
-    let session = notes::session(&storage, OwnAttributes::of_process(&storage));
+    let session = meta::session(storage.as_fd());
     let root = storage::load_meta(&storage_path, &storage, session)?;
     storage::check_index(&storage_path, &storage, session)?;
     let origin = origin(&base, &base_path)?;

@@ -19,4 +19,4 @@ pub use kept::Kept;
 pub use load::{Loaded, load, look};
 pub use parse::{Line, parse_line, parse_time};
 pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};
-pub use tail::Session;
+pub use tail::{Session, session};

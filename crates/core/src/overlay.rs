@@ -39,7 +39,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -51,7 +51,7 @@ use crate::identity::Realm;
 use crate::meta::{Firm, Session};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
-use crate::own::{Own, OwnAttributes};
+use crate::own::OwnAttributes;
 use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
@@ -309,13 +309,10 @@ impl Overlay {
         }
         let ended = self.storage_opened().and_then(|storage| {
             rustix::fs::syncfs(&storage)?;
-            let _lock = self.root_dir.mutate.lock();
-            let remove = |dir: BorrowedFd<'_>| self.own.remove(Spot::Fd(dir), Own::Session);
-            self.root_dir.unseen(remove, |()| Vec::new())
+            self.root_dir.end_session()
         });
-        match ended {
-            Ok(()) | Err(Errno::NODATA) => {}
-            Err(errno) => tracing::error!("the storage is not synced: {errno}"),
+        if let Err(errno) = ended {
+            tracing::error!("the storage is not synced: {errno}");
         }
     }
 
@@ -359,18 +356,15 @@ fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durabili
         return open(firm, layers.session);
     }
     if !firm.has_attribute() {
-        return open(firm, Session::default());
+        let opened = open(firm, Session::default())?;
+        if layers.session != Session::default() {
+            opened.1.end_session()?;
+        }
+        return Ok(opened);
     }
     let session = Session::new();
     let (durability, root) = open(firm, session)?;
-    let value = format!("{:016x}", session.0.unwrap_or_default());
-    let begun = {
-        let _lock = root.mutate.lock();
-        let set =
-            |dir: BorrowedFd<'_>| layers.own.set(Spot::Fd(dir), Own::Session, value.as_bytes());
-        root.unseen(set, |()| Vec::new())
-    };
-    match begun.and_then(|()| rustix::fs::fsync(&layers.lock)) {
+    match root.begin_session() {
         Ok(()) => Ok((durability, root)),
         Err(errno) => {
             tracing::warn!("META is synced at each change: {errno}");

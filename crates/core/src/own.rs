@@ -20,8 +20,6 @@ pub(crate) enum Own {
     /// On the storage itself: it is, or was, mounted with `-o volatile`, and what
     /// was written then may not have reached the device.
     Unclean,
-    /// On the storage itself: the mount that writes to it, or did not end in order.
-    Session,
 }
 
 /// The names of the notes of one mount, decided once when the storage is opened.
@@ -48,8 +46,6 @@ impl OwnAttributes {
         match (self, own) {
             (OwnAttributes::Trusted, Own::Partial) => b"trusted.mini_fo.partial",
             (OwnAttributes::Trusted, Own::Storage) => b"trusted.mini_fo.storage",
-            (OwnAttributes::Trusted, Own::Session) => b"trusted.mini_fo.session",
-            (OwnAttributes::User, Own::Session) => b"user.mini_fo.session",
             (OwnAttributes::Trusted, Own::Unclean) => b"trusted.mini_fo.unclean",
             (OwnAttributes::User, Own::Unclean) => b"user.mini_fo.unclean",
             (OwnAttributes::User, Own::Partial) => b"user.mini_fo.partial",
@@ -103,7 +99,7 @@ mod tests {
     #[test]
     fn all_of_them_are_reserved() {
         for names in [OwnAttributes::Trusted, OwnAttributes::User] {
-            for own in [Own::Partial, Own::Storage, Own::Unclean, Own::Session] {
+            for own in [Own::Partial, Own::Storage, Own::Unclean] {
                 assert!(is_reserved_xattr(names.name(own)));
             }
         }

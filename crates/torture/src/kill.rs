@@ -10,7 +10,7 @@ use crate::run::Choice;
 use crate::snapshot::Times;
 use crate::stop;
 use crate::supervisor::Plan;
-use crate::trial::{Trial, Verdict};
+use crate::trial::{FOUND, Trial, Verdict, harmless};
 
 /// Kills at call after call.
 pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
@@ -67,9 +67,7 @@ fn one(trial: &Trial, k: usize, call: &mut Option<Call>) -> Verdict<()> {
 
 /// `check` may find what a crash leaves, and nothing else.
 fn unfinished_work_only(trial: &Trial) -> Verdict<()> {
-    const FOUND: i32 = 11;
     let (code, said) = mount::check(&trial.place.layers)?;
-    let harmless = |line: &str| line.contains("unfinished") || line.contains("problem");
     match code {
         0 => Ok(()),
         FOUND if said.lines().all(harmless) => Ok(()),

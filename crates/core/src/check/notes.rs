@@ -8,22 +8,13 @@ use rustix::fd::{AsFd, OwnedFd};
 use super::FEATURE_PARTIAL;
 use super::scan::Scanned;
 use crate::error::Warning;
-use crate::meta::{self, Record, Session};
+use crate::meta::{self, Record};
 use crate::own::{Own, OwnAttributes};
 use crate::sys::Spot;
 
 /// The storage has an attribute of ours.
 pub(crate) fn is_marked(storage: &OwnedFd, names: OwnAttributes, own: Own) -> bool {
     names.get(Spot::Fd(storage.as_fd()), own, &mut []).is_ok()
-}
-
-/// The last mount for writing, where it did not end in order.
-pub(super) fn session(storage: &OwnedFd, names: OwnAttributes) -> Session {
-    let mut value = [0; 16];
-    let got = names.get(Spot::Fd(storage.as_fd()), Own::Session, &mut value);
-    let text = got.ok().and_then(|length| value.get(..length));
-    let text = text.and_then(|text| std::str::from_utf8(text).ok());
-    Session(text.and_then(|text| u64::from_str_radix(text, 16).ok()))
 }
 
 /// Tells of files that need data of the base, and how many have lost it.

@@ -278,7 +278,7 @@ impl Scan<'_> {
     ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
         let (mut others, mut files) = (Vec::new(), Vec::new());
-        let (mut has_meta, mut holds) = (false, false);
+        let mut has_meta = false;
         each_entry(dir, |entry| {
             match entry.name {
                 b"." | b".." => {}
@@ -290,7 +290,7 @@ impl Scan<'_> {
                 }
                 name if is_reserved(name) => leftovers.push(name.to_vec()),
                 name => {
-                    (*empty, holds) = (false, true);
+                    *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
                         subdirs.push(name.to_vec());
                     } else if self.lost.list || matches!(self.task, Task::Marks(_)) {
@@ -319,8 +319,6 @@ impl Scan<'_> {
                 Err(Unusable::Failed(errno)) => return Err(errno),
                 Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
             }
-            // A crash may leave an empty directory that has lost its base.
-            let base = if holds || base.fd().is_some() { base } else { &BaseDir::None };
             self.report(&loaded, base, &path);
         }
         self.losses.visit(dir, &loaded.index)?;

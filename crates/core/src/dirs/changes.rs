@@ -5,9 +5,9 @@ use rustix::io::Errno;
 
 use super::{ANY, Dir, with_access};
 use crate::durability::Durability;
-use crate::meta::{self, Firm, Index, Journal, Record, Said};
+use crate::meta::{self, Firm, Index, Journal, Record, Said, Session};
 use crate::sys::{self, Result, Spot};
-use crate::types::{SetTime, Timestamp};
+use crate::types::{NodeId, SetTime, Timestamp};
 
 /// The file of META, and what has to be done to it.
 #[derive(Default)]
@@ -159,6 +159,16 @@ impl Dir {
         }
     }
 
+    /// This mount writes to the storage: META of its root says so.
+    pub fn begin_session(&self) -> Result<()> {
+        self.opened(&mut self.journal.lock())?.begin_session()
+    }
+
+    /// It ends in order, and everything is on the device.
+    pub fn end_session(&self) -> Result<()> {
+        self.opened(&mut self.journal.lock())?.end_session()
+    }
+
     /// Something is owed to META, so this directory must stay in memory.
     pub fn owes(&self) -> bool {
         !self.journal.lock().owed.is_empty()
@@ -208,7 +218,9 @@ impl Dir {
         let dir = self.writable()?;
         {
             let index = self.meta.read();
-            with_access(dir, || meta::rewrite(dir, &index))?;
+            let root = self.node == NodeId::ROOT;
+            let session = if root { self.durability.session } else { Session::default() };
+            with_access(dir, || meta::rewrite(dir, &index, session))?;
         }
         self.meta.write().rewritten();
         let mut state = self.journal.lock();

@@ -124,6 +124,22 @@ impl Journal {
         Ok(())
     }
 
+    /// The storage belongs to this session from now on; its root's META says so.
+    ///
+    /// # Errors
+    /// As `fsetxattr(2)` and `fsync(2)`.
+    pub fn begin_session(&self) -> Result<(), Errno> {
+        self.session.begin(&self.file)
+    }
+
+    /// The session ends in order: everything is on the device.
+    ///
+    /// # Errors
+    /// As `fremovexattr(2)`.
+    pub fn end_session(&self) -> Result<(), Errno> {
+        Session::end(&self.file)
+    }
+
     /// Bytes of the file: a point to which [`Journal::cut`] goes back.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -299,12 +315,13 @@ fn errno(error: std::io::Error) -> Errno {
 }
 
 /// Writes META anew: the records of `index` and nothing else. It appears
-/// whole or not at all, also after a crash.
+/// whole or not at all, also after a crash. `session`: of the storage's root the
+/// present one, of others none.
 ///
 /// # Errors
 /// As `open(2)`, `write(2)`, `fsync(2)`, `rename(2)`; ENAMETOOLONG as for
 /// [`Journal::append`]. META is then as before.
-pub fn rewrite(dir: BorrowedFd<'_>, index: &Index) -> Result<(), Errno> {
+pub fn rewrite(dir: BorrowedFd<'_>, index: &Index, session: Session) -> Result<(), Errno> {
     let mut bytes = Vec::new();
     let mut encoded = Ok(());
     index.each_record(|record| {
@@ -315,17 +332,19 @@ pub fn rewrite(dir: BorrowedFd<'_>, index: &Index) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = rustix::fs::openat(dir, &*temp, flags, mode)?;
-    let written = fill(fd, &bytes).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
+    let written =
+        fill(fd, &bytes, session).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
     if written.is_err() {
         let _ = rustix::fs::unlinkat(dir, &*temp, AtFlags::empty());
     }
     written
 }
 
-fn fill(fd: OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+fn fill(fd: OwnedFd, bytes: &[u8], session: Session) -> Result<(), Errno> {
     rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
     let file = File::from(fd);
     write_at(&file, bytes, 0)?;
+    session.begin(&file)?;
     rustix::fs::fdatasync(&file)
 }
 

@@ -11,8 +11,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::os::unix::fs::FileExt;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::XattrFlags;
+use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
+
+use crate::name::META_NAME;
 
 /// Name of the attribute.
 pub(super) const TAIL: &str = "user.mini_fo.tail";
@@ -38,6 +40,49 @@ impl Session {
     /// One of its own for a mount.
     pub fn new() -> Session {
         Session(Some(RandomState::new().build_hasher().finish()))
+    }
+}
+
+/// Name of the attribute of the root's META: the mount that writes to the storage,
+/// or did not end in order.
+const SESSION: &str = "user.mini_fo.session";
+
+/// The mount for writing that has not ended in order, if any. `dir`: the root of
+/// the storage.
+pub fn session(dir: BorrowedFd<'_>) -> Session {
+    let read = || -> Option<u64> {
+        let mut value = [0; 16];
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let meta = rustix::fs::openat(dir, META_NAME, flags, Mode::empty()).ok()?;
+        let length = rustix::fs::fgetxattr(meta, SESSION, &mut value[..]).ok()?;
+        u64::from_str_radix(std::str::from_utf8(value.get(..length)?).ok()?, 16).ok()
+    };
+    Session(read())
+}
+
+impl Session {
+    /// Says so in META of the storage's root, and brings that to the device.
+    ///
+    /// # Errors
+    /// As `fsetxattr(2)` and `fsync(2)`.
+    pub(super) fn begin(self, meta: &File) -> Result<(), Errno> {
+        if let Some(session) = self.0 {
+            let value = format!("{session:016x}");
+            rustix::fs::fsetxattr(meta, SESSION, value.as_bytes(), XattrFlags::empty())?;
+            rustix::fs::fsync(meta)?;
+        }
+        Ok(())
+    }
+
+    /// The session ends in order.
+    ///
+    /// # Errors
+    /// As `fremovexattr(2)`.
+    pub(super) fn end(meta: &File) -> Result<(), Errno> {
+        match rustix::fs::fremovexattr(meta, SESSION) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            other => other,
+        }
     }
 }
 

@@ -182,7 +182,7 @@ fn meta_is_private_under_any_umask() {
         let mode = || fs::metadata(scene.meta()).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(), 0o600, "umask {umask}");
         fs::set_permissions(scene.meta(), fs::Permissions::from_mode(0o644)).unwrap();
-        rewrite(scene.fd.as_fd(), &Index::default()).unwrap();
+        rewrite(scene.fd.as_fd(), &Index::default(), Session::default()).unwrap();
         assert_eq!(mode(), 0o600);
     }
 }
@@ -194,7 +194,7 @@ fn a_rewrite_is_complete_and_leaves_nothing_behind() {
     let mut index = Index::default();
     records.iter().for_each(|record| index.apply(record));
     index.apply(&identity(0, 0, b"dead"));
-    rewrite(scene.fd.as_fd(), &index).unwrap();
+    rewrite(scene.fd.as_fd(), &index, Session::default()).unwrap();
     assert_eq!(scene.entries(), [META_NAME]);
     let content = fs::read(scene.meta()).unwrap();
     let mut found: Vec<_> = content.split_inclusive(|byte| *byte == b'\n').collect();
@@ -212,10 +212,10 @@ fn a_rewrite_replaces_whole_files_under_the_eyes_of_a_reader() {
     let scene = Scene::new();
     let mut index = Index::default();
     (0..2000).for_each(|n| index.apply(&hide(format!("{n}").as_bytes())));
-    rewrite(scene.fd.as_fd(), &index).unwrap();
+    rewrite(scene.fd.as_fd(), &index, Session::default()).unwrap();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
-            (0..50).for_each(|_| rewrite(scene.fd.as_fd(), &index).unwrap());
+            (0..50).for_each(|_| rewrite(scene.fd.as_fd(), &index, Session::default()).unwrap());
         });
         while !writer.is_finished() {
             let loaded = scene.load();
@@ -229,7 +229,7 @@ fn a_rewrite_that_fails_leaves_meta_as_before() {
     let scene = Scene::new();
     fs::create_dir(scene.meta()).unwrap();
     let index = Index::default();
-    assert_eq!(rewrite(scene.fd.as_fd(), &index), Err(Errno::ISDIR));
+    assert_eq!(rewrite(scene.fd.as_fd(), &index, Session::default()), Err(Errno::ISDIR));
     assert_eq!(scene.entries(), [META_NAME]);
 }
 
@@ -288,7 +288,7 @@ fn a_full_device_leaves_meta_as_before() {
     // There is no room for a second copy: the first one stays.
     let before = fs::read(&path).unwrap();
     (0..6000).for_each(|n| loaded.index.apply(&hide(format!("more-{n}").as_bytes())));
-    assert_eq!(rewrite(fd.as_fd(), &loaded.index), Err(Errno::NOSPC));
+    assert_eq!(rewrite(fd.as_fd(), &loaded.index, Session::default()), Err(Errno::NOSPC));
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(fs::read_dir(small.0.path()).unwrap().count(), 1);
 }
