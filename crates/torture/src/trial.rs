@@ -184,6 +184,11 @@ pub const FOUND: i32 = 11;
 /// What a crash may leave: unfinished work, and whiteouts of an emptied directory
 /// that has lost its base (docs/FORMAT.md, section 4).
 pub fn harmless(line: &str) -> bool {
-    let harmless = ["unfinished", "problem", "it was deleted, and is not in the base any more"];
+    let harmless = [
+        "unfinished",
+        "problem",
+        "data of their own",
+        "it was deleted, and is not in the base any more",
+    ];
     harmless.iter().any(|text| line.contains(text))
 }
