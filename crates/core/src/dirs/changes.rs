@@ -112,7 +112,7 @@ impl Dir {
         if state.file.as_ref().is_some_and(Journal::is_doubtful) {
             // The device may have lost of it what nothing tells any more.
             drop(state);
-            self.rewrite()?;
+            self.rewrite_unseen()?;
             state = self.journal.lock();
         }
         let owed = std::mem::take(&mut state.owed);
@@ -231,19 +231,21 @@ impl Dir {
         Ok(())
     }
 
-    /// Drops dead records. The directory's times stay; a failure costs nothing
-    /// but space.
+    /// The same, so that the directory's times stay.
+    fn rewrite_unseen(&self) -> Result<()> {
+        let dir = self.writable()?;
+        let before = sys::stat_fd(dir)?;
+        let shown = self.shown_ctime(b".", before.stx_ctime.into());
+        self.rewrite()?;
+        let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
+        sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))?;
+        let real = sys::stat_fd(dir)?.stx_ctime.into();
+        self.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
+    }
+
+    /// Drops dead records. A failure costs nothing but space.
     fn compact(&self) {
-        let compacted = self.writable().and_then(|dir| {
-            let before = sys::stat_fd(dir)?;
-            let shown = self.shown_ctime(b".", before.stx_ctime.into());
-            self.rewrite()?;
-            let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-            sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))?;
-            let real = sys::stat_fd(dir)?.stx_ctime.into();
-            self.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
-        });
-        if let Err(errno) = compacted {
+        if let Err(errno) = self.rewrite_unseen() {
             tracing::warn!("META is not compacted: {errno}");
         }
     }

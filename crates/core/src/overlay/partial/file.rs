@@ -321,6 +321,11 @@ impl PartialFile {
         self.map.write().end_at(size)
     }
 
+    /// The same, where it cannot be recorded now.
+    pub fn cut_untold(&self, size: u64) {
+        self.map.write().end_untold(size);
+    }
+
     /// From where on the data is the storage's.
     pub fn limit(&self) -> u64 {
         self.map.read().limit()

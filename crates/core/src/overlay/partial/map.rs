@@ -115,6 +115,13 @@ impl Map {
         self.record_limit()
     }
 
+    /// As [`Map::end_at`], to be recorded later.
+    pub fn end_untold(&mut self, size: u64) {
+        if size < self.limit {
+            (self.limit, self.unsaid) = (size, true);
+        }
+    }
+
     /// Records the limit, if it is not what the file says.
     ///
     /// # Errors

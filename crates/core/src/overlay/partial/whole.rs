@@ -141,9 +141,15 @@ impl Overlay {
         rustix::fs::ftruncate(&target, size)?;
         // The map must not say so before it is true, nor too late: what comes
         // behind the cut would show what the base has there.
-        self.sync_now(&target)?;
-        partial.cut(size)?;
-        partial.map_file()?.map_or(Ok(()), |file| self.sync_now(&file))
+        let recorded = self.sync_now(&target).and_then(|()| partial.cut(size));
+        let recorded =
+            recorded.and_then(|()| partial.map_file()?.map_or(Ok(()), |file| self.sync_now(&file)));
+        if let Err(errno) = recorded {
+            // It is cut. The map gets it before the file can grow.
+            tracing::warn!("a map of partial data is told of a cut later: {errno}");
+            partial.cut_untold(size);
+        }
+        Ok(())
     }
 
     fn sync_now(&self, file: &OwnedFd) -> Result<()> {
