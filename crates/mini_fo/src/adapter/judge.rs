@@ -15,6 +15,9 @@ use super::caller::{self, Capability};
 /// A user whom no file system keeps space for.
 const ANYBODY: u32 = 65_534;
 
+/// Bytes below which the end of the space that everybody has is near.
+const NEAR: u64 = 1 << 30;
+
 /// The user of a request that tells none.
 const UNTOLD: u32 = u32::MAX;
 
@@ -90,8 +93,8 @@ impl Judge {
         }
         let Ok(space) = overlay.space() else { return false };
         let kept_back = space.bfree.saturating_sub(space.bavail);
-        kept_back > 0
-            && space.bavail / 4 < kept_back
+        let near = space.bavail.saturating_mul(space.frsize.into()) < NEAR;
+        near && space.bavail < kept_back
             && (caller::fsuid(req) == Some(0) || caller::holds(req, Capability::SysResource))
     }
 
