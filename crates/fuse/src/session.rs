@@ -15,6 +15,7 @@ use crate::init::{Config, InitFlags, Negotiated, negotiate, offered};
 use crate::mount::{Mount, MountPoint};
 use crate::notify::Notifier;
 use crate::pool::Pool;
+use crate::reply::tellable;
 use crate::server::FileSystem;
 use crate::signals::SignalsBlocked;
 use crate::transport::{NoRing, Transport, TransportChoice};
@@ -235,7 +236,7 @@ fn handshake<F: FileSystem>(
         }
         let (negotiated, out) = negotiate(config, &init, rings.is_ok());
         if let Err(errno) = fs.init(&negotiated, notifier) {
-            answer(device, header.unique, -errno.raw_os_error(), &[])?;
+            answer(device, header.unique, -tellable(errno).raw_os_error(), &[])?;
             return Err(SessionError::Init(errno));
         }
         tracing::debug!(?negotiated, "FUSE connection");
