@@ -125,6 +125,7 @@ impl Adapter {
 
 impl FileSystem for Adapter {
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
+        caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);
         self.files.connect(negotiated, notifier);
         if let Some(time) = self.overlay.trust(None) {
