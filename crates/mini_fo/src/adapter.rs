@@ -151,8 +151,8 @@ impl FileSystem for Adapter {
     }
 
     fn forget(&self, node: u64, count: u64) {
-        self.files.forgotten(node);
         self.overlay.forget(NodeId(node), count);
+        self.files.forgotten(&self.overlay, node);
     }
 
     fn getattr(&self, req: &Request, _fh: Option<u64>) -> Result<AttrReply> {
@@ -310,7 +310,7 @@ impl FileSystem for Adapter {
             match found {
                 Ok(Some(entry)) if sink.add(&self.entry(&entry), listed.next, listed.name) => true,
                 Ok(Some(entry)) => {
-                    self.overlay.forget(entry.node, 1);
+                    self.forget(entry.node.0, 1);
                     false
                 }
                 _ => sink.add_name(listed.ino, listed.next, listed.kind, listed.name),
@@ -392,3 +392,6 @@ impl FileSystem for Adapter {
         Ok(StatxReply { attr, btime, ttl, ..StatxReply::default() })
     }
 }
+
+#[cfg(test)]
+mod tests;
