@@ -10,6 +10,7 @@ mod data;
 mod flags;
 mod judge;
 mod live;
+mod setgid;
 mod xattrs;
 
 use std::sync::Arc;
@@ -176,8 +177,8 @@ impl FileSystem for Adapter {
 
     fn mknod(&self, req: &Request, args: &MknodArgs<'_>) -> Result<Entry> {
         let caller = self.caller(req, args.umask)?;
-        let parent = NodeId(req.node);
-        let make = || self.overlay.mknod(&caller, parent, args.name, args.mode, args.rdev);
+        let (parent, mode) = (NodeId(req.node), self.new_mode(req, args.mode));
+        let make = || self.overlay.mknod(&caller, parent, args.name, mode, args.rdev);
         let entry = self.judge.run(req, make)?;
         Ok(self.entry(&entry))
     }
@@ -229,11 +230,11 @@ impl FileSystem for Adapter {
 
     fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         let caller = self.caller(req, args.umask)?;
-        let open = convert::open_mode(args.flags, false);
-        let create = || self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open);
+        let (open, mode) = (convert::open_mode(args.flags, false), self.new_mode(req, args.mode));
+        let create = || self.overlay.create(&caller, NodeId(req.node), args.name, mode, open);
         match self.judge.run(req, create) {
             Ok((entry, file)) => {
-                let reply = self.opened(req, file, args.flags, Some(args.mode));
+                let reply = self.opened(req, file, args.flags, Some(mode));
                 Ok((self.entry(&entry), reply))
             }
             // The kernel believed that there is nothing, so it has not judged
@@ -246,10 +247,10 @@ impl FileSystem for Adapter {
 
     fn tmpfile(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         let caller = self.caller(req, args.umask)?;
-        let open = convert::open_mode(args.flags, false);
-        let make = || self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open);
+        let (open, mode) = (convert::open_mode(args.flags, false), self.new_mode(req, args.mode));
+        let make = || self.overlay.tmpfile(&caller, NodeId(req.node), mode, open);
         let (entry, file) = self.judge.run(req, make)?;
-        let reply = self.opened(req, file, args.flags, Some(args.mode));
+        let reply = self.opened(req, file, args.flags, Some(mode));
         Ok((self.entry(&entry), reply))
     }
 

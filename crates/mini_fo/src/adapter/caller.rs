@@ -41,6 +41,14 @@ pub fn fsuid(req: &Request) -> Option<u32> {
     status(req, "Uid:", |ids| ids.split_whitespace().nth(3)?.parse().ok())
 }
 
+/// Whether the process that asks has a group among its supplementary ones. Not for
+/// idmapped mounts, which translate it.
+pub fn is_in(req: &Request, group: u32) -> bool {
+    let group = group.to_string();
+    let listed = |groups: &str| Some(groups.split_whitespace().any(|one| one == group));
+    status(req, "Groups:", listed).unwrap_or(false)
+}
+
 /// What /proc says of the process that asks in the line that begins so.
 fn status<T>(req: &Request, line: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     if !can_see() || is_kernel_thread(req.pid) {
