@@ -117,7 +117,7 @@ impl<F: FileSystem> Session<F> {
 
     /// Starts the rings' threads, if rings were agreed upon. Where that fails,
     /// the kernel keeps to the classic transport.
-    fn start_rings(&mut self) -> Option<Arc<Uring<F>>> {
+    pub(crate) fn start_rings(&mut self) -> Option<Arc<Uring<F>>> {
         let prepared = self.rings.take()?;
         Uring::start(prepared, Arc::clone(&self.dispatcher), &self.mount, self.spares)
             .inspect_err(|&errno| {
