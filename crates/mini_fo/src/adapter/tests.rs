@@ -55,7 +55,13 @@ fn who_is_not_in_the_group_makes_no_program_of_it() {
         let req = Request { node: parent, uid: 7, gid, pid, ..REQUEST };
         let args = MknodArgs { name: name.as_bytes(), mode, rdev: 0, umask: 0 };
         let known = adapter.mknod(&req, &args).unwrap().attr;
-        let args = CreateArgs { name: b"", mode, flags: libc::O_RDWR as u32, umask: 0, kill_suidgid: false };
+        let args = CreateArgs {
+            name: b"",
+            mode,
+            flags: libc::O_RDWR as u32,
+            umask: 0,
+            kill_suidgid: false,
+        };
         let unnamed = adapter.tmpfile(&req, &args).unwrap().0.attr;
         let name = format!("{name} too");
         let args = CreateArgs { name: name.as_bytes(), ..args };
