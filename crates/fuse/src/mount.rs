@@ -146,6 +146,19 @@ impl MountPoint {
         unmount(&self.path, lazy)
     }
 
+    /// Breaks the connection without a right to unmount: what this user may do
+    /// where fusectl is mounted.
+    pub(crate) fn cut(&self) -> Result<(), MountError> {
+        let Some((_, connection)) = self.number else {
+            return Err(MountError::NotMounted(self.path.clone()));
+        };
+        let file = format!("/sys/fs/fuse/connections/{connection}/abort");
+        std::fs::write(file, "1").map_err(|error| MountError::Failed {
+            path: self.path.clone(),
+            errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        })
+    }
+
     pub(crate) fn abort(&self) -> Result<(), MountError> {
         self.check()?;
         let flags = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;

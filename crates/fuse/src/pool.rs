@@ -34,6 +34,17 @@ use crate::wire;
 /// 50 us bring a round trip from 95 to 30 us, 200 us no further.
 const LINGER: Duration = Duration::from_micros(50);
 
+/// How often in a row a reader tries again where the kernel lacks memory, and
+/// how much longer it waits each time: half a minute in all.
+const PATIENCE: u32 = 34;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether reading may work a moment later. The kernel has answered the
+/// request that it could not hand out, or keeps it.
+fn is_passing(errno: Errno) -> bool {
+    matches!(errno, Errno::NOMEM | Errno::FAULT | Errno::IO | Errno::NOBUFS)
+}
+
 /// All readers of one session.
 #[derive(Debug)]
 pub(crate) struct Pool<F> {
@@ -176,6 +187,7 @@ impl<F: FileSystem> Pool<F> {
     /// On entry it counts as idle.
     fn read_requests(&self, device: &Device, mut buffers: Buffers) -> Result<(), Errno> {
         let mut load = Load::default();
+        let mut failures = 0;
         loop {
             let (request, answer) = buffers.split();
             let asked = Instant::now();
@@ -185,6 +197,7 @@ impl<F: FileSystem> Pool<F> {
             match read {
                 Ok(0) => return Ok(()),
                 Ok(len) => {
+                    failures = 0;
                     self.received.fetch_add(1, Ordering::Relaxed);
                     self.watch.wake();
                     if load.is_backlog() {
@@ -197,6 +210,11 @@ impl<F: FileSystem> Pool<F> {
                 Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
                 // Unmounted, or the connection was aborted.
                 Err(Errno::NODEV | Errno::CONNABORTED) => return Ok(()),
+                Err(errno) if failures < PATIENCE && is_passing(errno) => {
+                    tracing::warn!(%errno, "reading /dev/fuse; trying again");
+                    failures += 1;
+                    std::thread::sleep(PAUSE * failures);
+                }
                 Err(errno) => return Err(errno),
             }
             let others = self.idle.fetch_add(1, Ordering::AcqRel);
@@ -290,13 +308,8 @@ impl<F: FileSystem> Pool<F> {
         for (place, byte) in message.iter_mut().zip(wire::bytes_of(&header)) {
             *place = *byte;
         }
-        let delivered = write(device, message);
-        if let Err(errno) = delivered {
-            // ENOENT: nobody waits any more (aborted, or an INTERRUPT whose
-            // request is gone).
-            if errno != Errno::NOENT {
-                tracing::debug!(%errno, "an answer was not taken");
-            }
+        if let Err(errno) = write(device, message) {
+            refused(device, unique, errno);
             if let Some(node) = sent.entry {
                 self.dispatcher.undelivered(node);
             }
@@ -320,6 +333,24 @@ impl<F: FileSystem> Pool<F> {
         };
         let built = Built { len: reply.len(), error: reply.error(), entry: reply.entry() };
         Some((unique, built))
+    }
+}
+
+/// An answer was not taken. Unless nobody waits for it any more, the request is
+/// still there, and gets one that needs neither memory nor judgement.
+fn refused(device: &Device, unique: u64, errno: Errno) {
+    // ENOENT: nobody waits (aborted, or an INTERRUPT whose request is gone).
+    // The others: nor will anybody, the connection is gone.
+    if matches!(errno, Errno::NOENT | Errno::NODEV | Errno::CONNABORTED | Errno::PERM) {
+        return;
+    }
+    tracing::error!(%errno, "an answer was not taken: EIO instead");
+    let header = abi::OutHeader { len: HEADER as u32, error: -Errno::IO.raw_os_error(), unique };
+    // ENOENT: it was taken as far as that the request is over.
+    if let Err(errno) = write(device, wire::bytes_of(&header))
+        && errno != Errno::NOENT
+    {
+        tracing::error!(%errno, "nor was that");
     }
 }
 

@@ -45,11 +45,12 @@ impl<'a> ReplyBuf<'a> {
         self.entry
     }
 
-    /// Makes this an error without body.
+    /// Makes this an error without body. What no program may see becomes
+    /// something that it may ([`tellable`]).
     pub fn fail(&mut self, errno: Errno) {
         self.len = 0;
         self.entry = None;
-        self.error = Some(errno);
+        self.error = Some(tellable(errno));
     }
 
     /// All of the body, to write into.
@@ -86,6 +87,22 @@ impl<'a> ReplyBuf<'a> {
         self.push(&entry_out(entry))?;
         self.entry = (entry.node != 0).then_some(entry.node);
         Ok(())
+    }
+}
+
+/// `ENOTSUPP` of the kernel's inside, which some file systems let out.
+const NOTSUPP: i32 = 524;
+
+/// The error number that the kernel takes for an answer: 1 to 511. It refuses
+/// the answer with any other one, and whoever asked would wait for ever.
+pub(crate) fn tellable(errno: Errno) -> Errno {
+    match errno.raw_os_error() {
+        1..=511 => errno,
+        NOTSUPP => Errno::OPNOTSUPP,
+        number => {
+            tracing::error!(number, "an error that cannot be told: EIO instead");
+            Errno::IO
+        }
     }
 }
 
@@ -320,4 +337,22 @@ pub(crate) fn statx_out(reply: &StatxReply) -> abi::StatxOut {
 
 fn sx_time(time: Timestamp) -> abi::SxTime {
     abi::SxTime { tv_sec: time.sec, tv_nsec: time.nsec, __reserved: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_that_the_kernel_takes_are_told() {
+        let told = |number| {
+            let mut body = [0; 8];
+            let mut reply = ReplyBuf::new(&mut body);
+            reply.fail(Errno::from_raw_os_error(number));
+            reply.error()
+        };
+        assert_eq!((told(1), told(libc::ENOSPC), told(511)), (-1, -libc::ENOSPC, -511));
+        assert_eq!(told(524), -libc::EOPNOTSUPP);
+        assert_eq!((told(512), told(521), told(529), told(4095)), (-5, -5, -5, -5));
+    }
 }

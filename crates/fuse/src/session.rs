@@ -15,6 +15,7 @@ use crate::init::{Config, InitFlags, Negotiated, negotiate, offered};
 use crate::mount::{Mount, MountPoint};
 use crate::notify::Notifier;
 use crate::pool::Pool;
+use crate::reply::tellable;
 use crate::server::FileSystem;
 use crate::signals::SignalsBlocked;
 use crate::transport::{NoRing, Transport, TransportChoice};
@@ -116,7 +117,7 @@ impl<F: FileSystem> Session<F> {
 
     /// Starts the rings' threads, if rings were agreed upon. Where that fails,
     /// the kernel keeps to the classic transport.
-    fn start_rings(&mut self) -> Option<Arc<Uring<F>>> {
+    pub(crate) fn start_rings(&mut self) -> Option<Arc<Uring<F>>> {
         let prepared = self.rings.take()?;
         Uring::start(prepared, Arc::clone(&self.dispatcher), &self.mount, self.spares)
             .inspect_err(|&errno| {
@@ -235,7 +236,7 @@ fn handshake<F: FileSystem>(
         }
         let (negotiated, out) = negotiate(config, &init, rings.is_ok());
         if let Err(errno) = fs.init(&negotiated, notifier) {
-            answer(device, header.unique, -errno.raw_os_error(), &[])?;
+            answer(device, header.unique, -tellable(errno).raw_os_error(), &[])?;
             return Err(SessionError::Init(errno));
         }
         tracing::debug!(?negotiated, "FUSE connection");

@@ -21,7 +21,7 @@ mod ring;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use parking_lot::{Condvar, Mutex};
@@ -30,7 +30,7 @@ use rustix::io::Errno;
 use crate::device::Device;
 use crate::dispatch::Dispatcher;
 use crate::init::Negotiated;
-use crate::mount::Mount;
+use crate::mount::{Mount, MountPoint};
 use crate::server::FileSystem;
 use crate::transport::NoRing;
 use entry::Entry;
@@ -80,6 +80,7 @@ pub(crate) struct Uring<F> {
     device: Arc<Device>,
     /// Where the file system is mounted.
     point: PathBuf,
+    mount: Arc<MountPoint>,
     /// By number of the CPU.
     queues: Vec<Queue>,
     /// Bytes of a place's payload.
@@ -87,6 +88,8 @@ pub(crate) struct Uring<F> {
     /// Threads started, and the most there may be.
     started: AtomicUsize,
     max: usize,
+    /// There is a thread that starts threads.
+    supervised: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -118,9 +121,11 @@ impl<F: FileSystem> Uring<F> {
             dispatcher,
             device: Arc::clone(mount.device()),
             point: mount.point().to_owned(),
+            mount: Arc::clone(mount.point_arc()),
             queues: (0..prepared.cpus.possible).map(|_| Queue::default()).collect(),
             started: AtomicUsize::new(0),
             max: prepared.rings.len() + usable.len() * (AT_FIRST - 1) + spares,
+            supervised: AtomicBool::new(true),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
         });
@@ -176,7 +181,12 @@ impl<F: FileSystem> Uring<F> {
     fn relieve(self: &Arc<Self>, cpu: u16) {
         let Some(queue) = self.queue(cpu) else { return };
         queue.granted();
-        if queue.idle() < RESERVE {
+        if queue.is_deserted() {
+            // Beyond the bound, if need be: it stands in for one that is gone.
+            if !self.try_worker(cpu) && queue.is_deserted() {
+                return self.give_up(cpu);
+            }
+        } else if queue.idle() < RESERVE {
             self.add_worker(cpu);
         }
         self.kick(cpu);
@@ -184,17 +194,45 @@ impl<F: FileSystem> Uring<F> {
 
     /// A further thread for the queue of a CPU.
     fn add_worker(self: &Arc<Self>, cpu: u16) {
-        if !self.may_grow() {
-            return;
+        if self.may_grow() {
+            self.try_worker(cpu);
         }
+    }
+
+    /// `false`: there is none, though the connection lives.
+    fn try_worker(self: &Arc<Self>, cpu: u16) -> bool {
         let (report, registered) = mpsc::channel();
         let added = Ring::new(1)
             .and_then(|ring| self.start_worker(ring, &[cpu], Some(cpu), Some(report)))
             .and_then(|()| registered.recv().unwrap_or(Err(Errno::CANCELED)));
         match added {
-            Ok(()) => {}
-            Err(Errno::NOTCONN | Errno::CONNABORTED) => {}
-            Err(error) => tracing::warn!(%error, cpu, "cannot add a thread for requests"),
+            Ok(()) | Err(Errno::NOTCONN | Errno::CONNABORTED) => true,
+            Err(error) => {
+                tracing::warn!(%error, cpu, "cannot add a thread for requests");
+                false
+            }
+        }
+    }
+
+    /// A place of a queue is gone although the connection lives.
+    fn lost(&self, qid: u16) {
+        let Some(queue) = self.queue(qid) else { return };
+        tracing::warn!(queue = qid, "a place for requests is lost");
+        if !queue.lost() {
+            return;
+        }
+        match self.supervised.load(Ordering::Acquire) {
+            true => self.want(qid),
+            false => self.give_up(qid),
+        }
+    }
+
+    /// Requests from a CPU would wait for ever, so all are told that there is
+    /// nobody.
+    fn give_up(&self, qid: u16) {
+        tracing::error!(queue = qid, "nobody can serve requests: the connection is ended");
+        if let Err(error) = self.mount.abort().or_else(|_| self.mount.cut()) {
+            tracing::error!("cannot end the connection: {error}");
         }
     }
 
@@ -235,6 +273,7 @@ impl<F: FileSystem> Uring<F> {
             }
         });
         if let Err(error) = spawned {
+            self.supervised.store(false, Ordering::Release);
             tracing::warn!(%error, "no threads for requests will be added");
         }
     }

@@ -77,6 +77,25 @@ fn creation_time_by_statx() {
     }
 }
 
+/// The kernel refuses answers with errors from 512 on, and goes on waiting.
+#[test]
+fn an_error_of_the_kernels_inside_hangs_nobody() {
+    use fuse_server::TransportChoice;
+    for transport in [TransportChoice::Classic, TransportChoice::Auto] {
+        let config = Config { transport, ..Config::default() };
+        let Some(mounted) = Mounted::new(&config, &MountOptions::default()) else { return };
+        let told = |number: i32| {
+            let path = mounted.path(&format!("errno {number}"));
+            fs::symlink_metadata(path).unwrap_err().raw_os_error()
+        };
+        assert_eq!(told(524), Some(libc::EOPNOTSUPP));
+        for number in [512, 521, 528, 4095] {
+            assert_eq!(told(number), Some(libc::EIO), "{number}");
+        }
+        assert_eq!(told(libc::EXDEV), Some(libc::EXDEV));
+    }
+}
+
 #[test]
 fn a_large_file_survives_in_pieces() {
     let Some(mounted) = Mounted::default() else { return };

@@ -10,6 +10,7 @@ mod data;
 mod flags;
 mod judge;
 mod live;
+mod setgid;
 mod xattrs;
 
 use std::sync::Arc;
@@ -125,6 +126,7 @@ impl Adapter {
 
 impl FileSystem for Adapter {
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
+        caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);
         self.files.connect(negotiated, notifier);
         if let Some(time) = self.overlay.trust(None) {
@@ -150,8 +152,8 @@ impl FileSystem for Adapter {
     }
 
     fn forget(&self, node: u64, count: u64) {
-        self.files.forgotten(node);
         self.overlay.forget(NodeId(node), count);
+        self.files.forgotten(&self.overlay, node);
     }
 
     fn getattr(&self, req: &Request, _fh: Option<u64>) -> Result<AttrReply> {
@@ -175,8 +177,8 @@ impl FileSystem for Adapter {
 
     fn mknod(&self, req: &Request, args: &MknodArgs<'_>) -> Result<Entry> {
         let caller = self.caller(req, args.umask)?;
-        let parent = NodeId(req.node);
-        let make = || self.overlay.mknod(&caller, parent, args.name, args.mode, args.rdev);
+        let (parent, mode) = (NodeId(req.node), self.new_mode(req, args.mode));
+        let make = || self.overlay.mknod(&caller, parent, args.name, mode, args.rdev);
         let entry = self.judge.run(req, make)?;
         Ok(self.entry(&entry))
     }
@@ -228,11 +230,11 @@ impl FileSystem for Adapter {
 
     fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         let caller = self.caller(req, args.umask)?;
-        let open = convert::open_mode(args.flags, false);
-        let create = || self.overlay.create(&caller, NodeId(req.node), args.name, args.mode, open);
+        let (open, mode) = (convert::open_mode(args.flags, false), self.new_mode(req, args.mode));
+        let create = || self.overlay.create(&caller, NodeId(req.node), args.name, mode, open);
         match self.judge.run(req, create) {
             Ok((entry, file)) => {
-                let reply = self.opened(req, file, args.flags, Some(args.mode));
+                let reply = self.opened(req, file, args.flags, Some(mode));
                 Ok((self.entry(&entry), reply))
             }
             // The kernel believed that there is nothing, so it has not judged
@@ -245,10 +247,10 @@ impl FileSystem for Adapter {
 
     fn tmpfile(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
         let caller = self.caller(req, args.umask)?;
-        let open = convert::open_mode(args.flags, false);
-        let make = || self.overlay.tmpfile(&caller, NodeId(req.node), args.mode, open);
+        let (open, mode) = (convert::open_mode(args.flags, false), self.new_mode(req, args.mode));
+        let make = || self.overlay.tmpfile(&caller, NodeId(req.node), mode, open);
         let (entry, file) = self.judge.run(req, make)?;
-        let reply = self.opened(req, file, args.flags, Some(args.mode));
+        let reply = self.opened(req, file, args.flags, Some(mode));
         Ok((self.entry(&entry), reply))
     }
 
@@ -309,7 +311,7 @@ impl FileSystem for Adapter {
             match found {
                 Ok(Some(entry)) if sink.add(&self.entry(&entry), listed.next, listed.name) => true,
                 Ok(Some(entry)) => {
-                    self.overlay.forget(entry.node, 1);
+                    self.forget(entry.node.0, 1);
                     false
                 }
                 _ => sink.add_name(listed.ino, listed.next, listed.kind, listed.name),
@@ -391,3 +393,6 @@ impl FileSystem for Adapter {
         Ok(StatxReply { attr, btime, ttl, ..StatxReply::default() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! How the program ends: errors with their exit codes.
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Exit codes, as the man pages list them.
 pub mod code {
@@ -67,12 +67,19 @@ pub struct Failure {
     pub code: u8,
     /// What happened, and where possible what to do.
     pub message: String,
+    /// Lines that say how it is done.
+    pub usage: Option<&'static str>,
 }
 
 impl Failure {
     /// An error with its exit code.
     pub fn new(code: u8, message: impl fmt::Display) -> Failure {
-        Failure { code, message: message.to_string() }
+        Failure { code, message: message.to_string(), usage: None }
+    }
+
+    /// An unusable command line, with how a usable one looks.
+    pub fn usage(message: &str, usage: &'static str) -> Failure {
+        Failure { usage: Some(usage), ..Failure::new(code::USAGE, message) }
     }
 
     /// The code that mount(8) expects of a helper.
@@ -88,12 +95,41 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&shown(&self.message))?;
+        self.usage.map_or(Ok(()), |usage| write!(f, "\n{usage}"))
     }
+}
+
+/// A line for a log or a terminal: control characters, which a name may hold, as
+/// mountinfo writes them. They would forge further lines, or steer the terminal.
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Writing to a string does not fail.
+        let _ = match c.is_control() {
+            true => write!(out, "\\{:03o}", u32::from(c)),
+            false => out.write_char(c),
+        };
+    }
+    out
 }
 
 impl From<crate::options::OptionError> for Failure {
     fn from(error: crate::options::OptionError) -> Failure {
         Failure::new(code::USAGE, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_makes_a_line() {
+        let name = "a\nmini_fo: ERROR: \u{1b}[31m\u{9b}\u{7f} é";
+        let line = "a\\012mini_fo: ERROR: \\033[31m\\233\\177 é";
+        assert_eq!(shown(name), line);
+        assert_eq!(Failure::new(1, name).to_string(), line);
+        assert_eq!(Failure::usage("a\nb", "How:\n x").to_string(), "a\\012b\nHow:\n x");
     }
 }

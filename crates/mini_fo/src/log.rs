@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
+use crate::exit::shown;
+
 /// Where lines go.
 pub enum Sink {
     /// Standard error, for the foreground.
@@ -151,6 +153,7 @@ pub fn install(sink: Sink, verbose: bool) -> Control {
 
 impl Log {
     fn write(&self, level: Level, text: &str) {
+        let text = &shown(text);
         let mut sinks = self.sinks.lock();
         sinks.main.put(level, text);
         if sinks.echo && level <= Level::WARN {

@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::exit::{Failure, code};
+use crate::exit::Failure;
 use crate::options;
 use crate::request::Typed;
 use crate::serve;
@@ -71,7 +71,7 @@ fn typed(line: Line) -> Result<Typed, Failure> {
 }
 
 fn usage(what: &str) -> Failure {
-    Failure::new(code::USAGE, format!("{what}\n{USAGE}"))
+    Failure::usage(what, USAGE)
 }
 
 fn read(args: Vec<OsString>) -> Result<Line, Failure> {

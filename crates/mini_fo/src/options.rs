@@ -225,7 +225,7 @@ pub const SPECS: &[Spec] = &[
         "nodefault_permissions",
         None,
         Opt::DefaultPermissions(false),
-        "whoever enters may do what the daemon may; not with allow_other",
+        "the mounting user, who alone may enter, may do what the daemon may; not with allow_other",
     ),
     spec(
         "uidmap",

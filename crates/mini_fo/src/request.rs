@@ -102,6 +102,15 @@ pub struct MountRequest {
     pub verbose: bool,
 }
 
+impl MountRequest {
+    /// Whether users other than the mounting one may enter. By default root lets
+    /// them in, but only where the kernel judges what they may do: without that
+    /// everybody would have the daemon's rights.
+    pub fn lets_others_in(&self, root: bool) -> bool {
+        self.allow_other.unwrap_or(root && self.default_permissions)
+    }
+}
+
 /// A change of a live mount's flags.
 #[derive(Debug)]
 pub struct RemountRequest {
@@ -192,7 +201,7 @@ impl Typed {
         let storage = storage.ok_or_else(|| {
             missing("no storage is given: add --storage DIR or the option sto=DIR")
         })?;
-        if !request.default_permissions && request.allow_other == Some(true) {
+        if !request.default_permissions && request.lets_others_in(true) {
             return Err(missing(
                 "nodefault_permissions and allow_other together would give every user \
                  the daemon's rights",
@@ -367,6 +376,16 @@ mod tests {
         assert!(error("base=/b,base=/c,sto=/s").contains("'base' is given twice"));
         assert!(error("base=/b,sto=/s,allow_other,nodefault_permissions").contains("every user"));
         mount("base=/b,base=/b,sto=/s,storage=/s");
+    }
+
+    #[test]
+    fn others_are_let_in_where_the_kernel_judges_them() {
+        let of = |more: &str| mount(&format!("base=/b,sto=/s{more}"));
+        assert!(of("").lets_others_in(true));
+        assert!(!of("").lets_others_in(false));
+        assert!(of(",allow_other").lets_others_in(false));
+        assert!(!of(",noallow_other").lets_others_in(true));
+        assert!(!of(",nodefault_permissions").lets_others_in(true));
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn connect(
         source: request.source.clone(),
         subtype: Some("mini_fo".to_owned()),
         flags,
-        allow_other: request.allow_other.unwrap_or(root),
+        allow_other: request.lets_others_in(root),
         default_permissions: request.default_permissions,
         ..MountOptions::default()
     };

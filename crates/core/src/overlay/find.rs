@@ -77,6 +77,11 @@ impl Overlay {
         }
     }
 
+    /// Whether the kernel, or an operation, still refers to a node.
+    pub fn knows(&self, node: NodeId) -> bool {
+        self.table.get(node).is_some()
+    }
+
     pub(super) fn release(&self, node: &Arc<Node>, count: u64) {
         for gone in self.table.forget(node, count) {
             self.trail.remember(&gone);

@@ -100,7 +100,7 @@ fn finish(child: Child) -> Result<(), MountError> {
     } else if text.is_empty() {
         MountError::Helper(output.status.to_string())
     } else {
-        MountError::Helper(text.to_owned())
+        MountError::Helper(text.lines().collect::<Vec<_>>().join("; "))
     })
 }
 

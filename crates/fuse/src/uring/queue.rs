@@ -2,13 +2,15 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 /// The requests of one CPU.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// Places that wait for a request, as far as is known here.
     idle: AtomicIsize,
+    /// Places that it has, waiting or at work.
+    places: AtomicUsize,
     /// Another thread was asked for.
     asked: AtomicBool,
     /// No place waited at some time: requests may have had to since.
@@ -16,6 +18,21 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// The kernel has taken a place.
+    pub(super) fn gained(&self) {
+        self.places.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A place is gone although the connection lives. `true`: it was the last.
+    pub(super) fn lost(&self) -> bool {
+        self.places.fetch_sub(1, Ordering::AcqRel) <= 1
+    }
+
+    /// Nobody serves what comes here.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.places.load(Ordering::Acquire) == 0
+    }
+
     /// A place waits for a request.
     pub(super) fn waits(&self) {
         self.idle.fetch_add(1, Ordering::AcqRel);
@@ -54,5 +71,24 @@ impl Queue {
     /// What was asked for is being done.
     pub(super) fn granted(&self) {
         self.asked.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_place_is_missed() {
+        let queue = Queue::default();
+        assert!(queue.is_deserted());
+        queue.gained();
+        queue.gained();
+        assert!(!queue.lost());
+        assert!(!queue.is_deserted());
+        assert!(queue.lost());
+        assert!(queue.is_deserted());
+        queue.gained();
+        assert!(!queue.is_deserted());
     }
 }

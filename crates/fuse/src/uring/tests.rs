@@ -137,3 +137,53 @@ fn refused_after_init() {
     stop.stop().unwrap();
     server.join().unwrap().unwrap();
 }
+
+/// A session with rings that are started; tells the first queue's places.
+fn with_rings(dir: &std::path::Path) -> Option<(crate::Session<Fake>, Arc<Uring<Fake>>)> {
+    use crate::{Mount, MountOptions, Session, TransportChoice};
+    let mount = Mount::new(dir, &MountOptions::default()).ok()?;
+    let config = Config { transport: TransportChoice::Uring, ..Config::default() };
+    let mut session = Session::new(mount, Arc::new(Fake), &config).unwrap();
+    let rings = session.start_rings().unwrap();
+    Some((session, rings))
+}
+
+fn lose_all(rings: &Uring<Fake>) {
+    while !rings.queue(0).unwrap().is_deserted() {
+        rings.lost(0);
+    }
+}
+
+#[test]
+fn a_queue_that_lost_its_places_gets_another() {
+    let Some(_allowed) = rings::Allowed::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some((session, rings)) = with_rings(dir.path()) else { return };
+    lose_all(&rings);
+    for _ in 0..500 {
+        if !rings.queue(0).unwrap().is_deserted() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!rings.queue(0).unwrap().is_deserted());
+    let stop = session.stop_handle();
+    let server = std::thread::spawn(move || session.run());
+    assert!(!dir.path().join("gone").exists());
+    stop.stop().unwrap();
+    server.join().unwrap().unwrap();
+    rings.wait();
+}
+
+#[test]
+fn where_no_place_can_be_made_the_connection_ends() {
+    let Some(_allowed) = rings::Allowed::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some((session, rings)) = with_rings(dir.path()) else { return };
+    rings.supervised.store(false, Ordering::Release);
+    let server = std::thread::spawn(move || session.run());
+    lose_all(&rings);
+    server.join().unwrap().unwrap();
+    rings.wait();
+    assert!(dir.path().read_dir().unwrap().next().is_none(), "unmounted");
+}

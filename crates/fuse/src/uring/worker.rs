@@ -31,6 +31,8 @@ pub(super) struct Slot {
     entry: Entry,
     /// The kernel has it, or is about to.
     live: bool,
+    /// It counts as one of its queue's.
+    counts: bool,
     /// The node that the last answer counted a lookup of.
     counted: Option<u64>,
     /// Registered anew after a failure, without a request since.
@@ -39,7 +41,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(qid: u16, entry: Entry) -> Slot {
-        Slot { qid, entry, live: false, counted: None, again: false }
+        Slot { qid, entry, live: false, counts: false, counted: None, again: false }
     }
 }
 
@@ -74,6 +76,8 @@ pub(super) struct Worker<F> {
     slots: ManuallyDrop<Vec<Slot>>,
     cpu: Option<u16>,
     report: Option<mpsc::Sender<Result<(), Errno>>>,
+    /// The connection is gone, as far as this thread has heard.
+    over: bool,
 }
 
 impl<F: FileSystem> Worker<F> {
@@ -84,7 +88,7 @@ impl<F: FileSystem> Worker<F> {
         cpu: Option<u16>,
         report: Option<mpsc::Sender<Result<(), Errno>>>,
     ) -> Worker<F> {
-        Worker { uring, ring, slots: ManuallyDrop::new(slots), cpu, report }
+        Worker { uring, ring, slots: ManuallyDrop::new(slots), cpu, report, over: false }
     }
 
     /// Registers the places and serves them until the last one is gone.
@@ -103,6 +107,9 @@ impl<F: FileSystem> Worker<F> {
         for slot in self.slots.iter().filter(|slot| slot.live) {
             self.uring.queue(slot.qid).map(Queue::taken);
         }
+        for index in 0..self.slots.len() {
+            self.miss(index);
+        }
         if self.slots.iter().all(|slot| !slot.live) {
             // SAFETY: not used again; the kernel has given all places back.
             unsafe { ManuallyDrop::drop(&mut self.slots) };
@@ -118,12 +125,19 @@ impl<F: FileSystem> Worker<F> {
         let mut first = self.ring.pop();
         if let Some(report) = self.report.take() {
             let failed = first.filter(|completion| completion.res < 0);
+            if failed.is_none() {
+                self.enrol();
+            }
             let _ = report.send(failed.map_or(Ok(()), |completion| Err(errno_of(&completion))));
         }
         while self.slots.iter().any(|slot| slot.live) {
             match first.take().or_else(|| self.ring.pop()) {
                 Some(completion) => {
                     self.complete(&completion, current);
+                    let index = completion.user_data as usize;
+                    if self.slots.get(index).is_some_and(|slot| !slot.live) {
+                        self.miss(index);
+                    }
                     if self.ring.has_completion() {
                         self.ring.submit(false)?;
                     }
@@ -132,6 +146,22 @@ impl<F: FileSystem> Worker<F> {
             }
         }
         Ok(())
+    }
+
+    /// The kernel has taken the places.
+    fn enrol(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.counts = true;
+            self.uring.queue(slot.qid).map(Queue::gained);
+        }
+    }
+
+    /// A place is not used any more. With the connection that is as it should be.
+    fn miss(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if std::mem::take(&mut slot.counts) && !self.over {
+            self.uring.lost(slot.qid);
+        }
     }
 
     /// A place got a request, or was refused or taken back.
@@ -195,6 +225,7 @@ impl<F: FileSystem> Worker<F> {
             self.uring.dispatcher.undelivered(node);
         }
         if matches!(errno, Errno::NOTCONN | Errno::CONNABORTED | Errno::NODEV | Errno::CANCELED) {
+            self.over = true;
             return;
         }
         tracing::debug!(%errno, queue = slot.qid, "an answer was not taken");

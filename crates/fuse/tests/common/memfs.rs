@@ -131,6 +131,10 @@ impl FileSystem for MemFs {
     }
 
     fn lookup(&self, req: &Request, name: &[u8]) -> Result<Entry> {
+        if let Some(number) = name.strip_prefix(b"errno ") {
+            let number = std::str::from_utf8(number).ok().and_then(|text| text.parse().ok());
+            return Err(Errno::from_raw_os_error(number.ok_or(Errno::INVAL)?));
+        }
         match name {
             b"panic" => panic!("as asked for"),
             b"slow" => {

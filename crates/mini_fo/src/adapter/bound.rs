@@ -41,7 +41,9 @@ pub fn watch(most: usize, overlay: &Arc<Overlay>, notifier: &Notifier) {
                     return;
                 }
                 // Unmounted.
-                Err(_) => return,
+                Err(Errno::NOTCONN | Errno::NODEV) => return,
+                // For want of memory, say: it is asked again soon.
+                Err(errno) => tracing::debug!("the kernel drops nothing: {errno}"),
             }
         }
     };

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::sync::OnceLock;
 
 use fuse_server::Request;
 
@@ -25,24 +26,84 @@ pub enum Capability {
 
 /// Whether the process that asks has a capability in our user namespace.
 ///
-/// Reads /proc: only where the answer matters. A process that is gone, or in a
-/// PID namespace that is not ours, has none.
+/// Reads /proc: only where the answer matters. A process that is gone or not to
+/// be seen has none, nor has a thread of the kernel: what that does it does for
+/// somebody else (nfsd).
 pub fn holds(req: &Request, capability: Capability) -> bool {
     let effective = status(req, "CapEff:", |set| u64::from_str_radix(set.trim(), 16).ok());
     effective.is_some_and(|set| set >> capability as u32 & 1 == 1) && same_namespace(req.pid)
 }
 
 /// The user as whom the process that asks acts on files, as our user namespace
-/// counts; not translated by an idmapped mount.
+/// counts; not translated by an idmapped mount. `None`: as for [`holds`].
 pub fn fsuid(req: &Request) -> Option<u32> {
     // Real, effective, saved, and that of file systems.
     status(req, "Uid:", |ids| ids.split_whitespace().nth(3)?.parse().ok())
 }
 
+/// Whether the process that asks has a group among its supplementary ones. Not for
+/// idmapped mounts, which translate it.
+pub fn is_in(req: &Request, group: u32) -> bool {
+    let group = group.to_string();
+    let listed = |groups: &str| Some(groups.split_whitespace().any(|one| one == group));
+    status(req, "Groups:", listed).unwrap_or(false)
+}
+
 /// What /proc says of the process that asks in the line that begins so.
 fn status<T>(req: &Request, line: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    if !can_see() || is_kernel_thread(req.pid) {
+        return None;
+    }
     let status = fs::read_to_string(format!("/proc/{}/status", req.pid)).ok()?;
-    status.lines().find_map(|found| found.strip_prefix(line)).and_then(parse)
+    value(&status, line).and_then(parse)
+}
+
+fn value<'a>(status: &'a str, line: &str) -> Option<&'a str> {
+    status.lines().find_map(|found| found.strip_prefix(line))
+}
+
+/// Whether /proc counts processes as requests do. If not, no caller is known.
+/// Asked at the start of the daemon, so that its user reads the warning.
+pub fn can_see() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let link = fs::read_link("/proc/self").ok();
+        let number = link.and_then(|link| link.to_str()?.parse().ok());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let can = is_of_our_namespace(std::process::id(), number, &status);
+        if !can {
+            tracing::warn!(
+                "/proc is missing or of another PID namespace: callers count as having no \
+                 capabilities"
+            );
+        }
+        can
+    })
+}
+
+/// `pid`: as the process knows it, and as the kernel counts in requests;
+/// `number`: as /proc has it; `status`: the file of that name, which lists the
+/// numbers from the namespace of /proc down to that of the process.
+fn is_of_our_namespace(pid: u32, number: Option<u32>, status: &str) -> bool {
+    let levels = value(status, "NSpid:").map_or(1, |pids| pids.split_whitespace().count());
+    number == Some(pid) && levels == 1
+}
+
+/// `PF_KTHREAD` of the kernel's include/linux/sched.h.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+fn is_kernel_thread(pid: u32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    flags_of(&stat).is_none_or(|flags| flags & KERNEL_THREAD != 0)
+}
+
+/// The flags of a process in /proc/PID/stat. Its name may hold anything, also
+/// what is not UTF-8, and ends at the last parenthesis.
+fn flags_of(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    // State, parent, group, session, terminal and its group come before.
+    fields.split_whitespace().nth(6)?.parse().ok()
 }
 
 fn same_namespace(pid: u32) -> bool {
@@ -70,5 +131,25 @@ mod tests {
         assert_eq!(fsuid(&own), Some(rustix::process::geteuid().as_raw()));
         let root = rustix::process::geteuid().is_root();
         assert!(root || !holds(&own, Capability::FsetId));
+    }
+
+    #[test]
+    fn another_namespace_is_noticed() {
+        let status = "Name:\tx\nNSpid:\t7\nCapEff:\t0\n";
+        assert!(is_of_our_namespace(7, Some(7), status));
+        assert!(is_of_our_namespace(7, Some(7), "Name:\tx\n"));
+        assert!(!is_of_our_namespace(7, Some(8), status));
+        assert!(!is_of_our_namespace(7, None, ""));
+        // The same number in both, by chance.
+        assert!(!is_of_our_namespace(7, Some(7), "NSpid:\t7\t7\n"));
+    }
+
+    #[test]
+    fn threads_of_the_kernel_are_told_apart() {
+        let stat = b"2 (a) \xff(b)) S 0 0 0 0 -1 2129984 0 0";
+        assert_eq!(flags_of(stat).map(|flags| flags & KERNEL_THREAD), Some(KERNEL_THREAD));
+        assert_eq!(flags_of(b"2 (cut"), None);
+        assert!(!is_kernel_thread(std::process::id()));
+        assert!(is_kernel_thread(0));
     }
 }

@@ -205,20 +205,33 @@ impl Files {
 
     /// The kernel has let go of a file.
     pub fn released(&self, overlay: &Arc<Overlay>, fh: u64) {
-        if let Some(file) = self.handles.remove(fh) {
+        if let Some(file) = self.handles.get(fh) {
+            // Before the number is free: the next file that gets it is watched
+            // by it, too.
+            self.watched.released(fh, &file.file);
+            self.handles.remove(fh);
             if overlay.closed(&file.file) {
                 settle_later(overlay, &self.judge);
             }
-            self.watched.released(fh);
             let unused = self.modes(file.node).lock().close(file.node, file.grant);
             drop(unused);
         }
     }
 
-    /// The kernel has forgotten a node.
-    pub fn forgotten(&self, node: u64) {
-        self.watched.forgotten(node);
-        let unused = self.modes(node).lock().forget(node);
+    /// The kernel has given lookups of a node back, and the overlay has taken
+    /// them: if those were the last, what is known of its cache goes as well.
+    ///
+    /// Whoever opens the node has looked it up before, so a node that is unknown
+    /// under these locks cannot have been opened since. One that has come back
+    /// already keeps the old state, which is right for it, if too careful.
+    pub fn forgotten(&self, overlay: &Overlay, node: u64) {
+        if overlay.knows(NodeId(node)) {
+            return;
+        }
+        self.watched.forgotten(node, || !overlay.knows(NodeId(node)));
+        let mut modes = self.modes(node).lock();
+        let unused = if overlay.knows(NodeId(node)) { Vec::new() } else { modes.forget(node) };
+        drop(modes);
         drop(unused);
     }
 

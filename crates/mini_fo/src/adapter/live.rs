@@ -41,17 +41,20 @@ impl Watched {
     }
 
     /// The kernel has let go of a file.
-    pub fn released(&self, fh: u64) {
+    pub fn released(&self, fh: u64, file: &Arc<OpenFile>) {
         if self.any.load(Ordering::Relaxed) {
-            let closed = self.open.lock().remove(&fh);
+            let closed = take(&mut self.open.lock(), fh, file);
             drop(closed);
         }
     }
 
-    /// The kernel has forgotten a node.
-    pub fn forgotten(&self, node: u64) {
+    /// The kernel has forgotten a node, if it `has`.
+    pub fn forgotten(&self, node: u64, has: impl FnOnce() -> bool) {
         if self.any.load(Ordering::Relaxed) {
-            self.versions.lock().remove(&node);
+            let mut versions = self.versions.lock();
+            if has() {
+                versions.remove(&node);
+            }
         }
     }
 
@@ -64,7 +67,7 @@ impl Watched {
             let node = file.node_id().0;
             let Some(version) = overlay.version(&file) else {
                 // Copied up: from now on the kernel hears of every change.
-                self.released(fh);
+                self.released(fh, &file);
                 continue;
             };
             let before = self.versions.lock().insert(node, version);
@@ -74,6 +77,11 @@ impl Watched {
             }
         }
     }
+}
+
+/// Takes a file out, unless its number is another one's by now.
+fn take<T>(open: &mut HashMap<u64, Arc<T>>, fh: u64, file: &Arc<T>) -> Option<Arc<T>> {
+    open.get(&fh).is_some_and(|known| Arc::ptr_eq(known, file)).then(|| open.remove(&fh)).flatten()
 }
 
 /// Looks after open files as long as the mount lives, in a thread of its own.
@@ -91,5 +99,20 @@ pub fn watch(watched: &Arc<Watched>, overlay: &Arc<Overlay>, notifier: &Notifier
     let thread = std::thread::Builder::new().name("live base".to_owned()).spawn(look);
     if let Err(error) = thread {
         tracing::warn!("changes of mapped base files will not be seen: no thread: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_came_again_stays_watched() {
+        let (old, new) = (Arc::new(1), Arc::new(1));
+        let mut open = HashMap::from([(3, Arc::clone(&new))]);
+        assert!(take(&mut open, 3, &old).is_none());
+        assert!(open.contains_key(&3));
+        assert!(take(&mut open, 3, &new).is_some());
+        assert!(open.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use mini_fo_core::OpenOptions;
 
 use crate::cli::args::CheckArgs;
-use crate::exit::{Failure, code};
+use crate::exit::{Failure, code, shown};
 use crate::serve;
 
 /// Prints what is wrong with a storage, a line each.
@@ -23,7 +23,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     };
     let found = mini_fo_core::examine(&options).map_err(serve::refusal)?;
     let text = found.iter().fold(String::new(), |mut text, finding| {
-        let line: String = finding.to_string().chars().flat_map(shown).collect();
+        let line = shown(&finding.to_string());
         // Writing to a string does not fail.
         let _ = writeln!(text, "{line}");
         text
@@ -35,9 +35,4 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         1 => Err(Failure::new(code::FOUND, "1 problem found")),
         count => Err(Failure::new(code::FOUND, format!("{count} problems found"))),
     }
-}
-
-/// A character for the terminal: control characters as mountinfo writes them.
-fn shown(c: char) -> Vec<char> {
-    if c.is_control() { format!("\\{:03o}", u32::from(c)).chars().collect() } else { vec![c] }
 }

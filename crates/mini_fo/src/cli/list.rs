@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::cli::args::ListArgs;
-use crate::exit::{Failure, code};
+use crate::exit::{self, Failure, code};
 use crate::log::utc;
 use crate::mountinfo::{self, Mount};
 use crate::registry::{Record, Registry};
@@ -56,16 +56,9 @@ fn rows(mounts: &[Mount]) -> Vec<Row> {
     rows
 }
 
-/// A path for the terminal: control characters as mountinfo writes them.
+/// A path for the terminal.
 fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    text.chars().fold(String::new(), |mut out, c| {
-        match c.is_control() {
-            true => drop(write!(out, "\\{:03o}", u32::from(c))),
-            false => out.push(c),
-        }
-        out
-    })
+    exit::shown(&path.to_string_lossy())
 }
 
 fn table(rows: &[Row], verbose: bool) -> String {

@@ -234,3 +234,31 @@ fn what_a_mount_got_is_told_and_how_to_get_more() {
     let explained = list.contains("passthrough needs root") || list.contains("Linux 6.9");
     assert!(list.contains("data     passthrough") != explained, "{list}");
 }
+
+#[test]
+fn names_forge_neither_log_lines_nor_messages() {
+    let Some(s) = unmounted() else { return };
+    let dir = s.mnt.parent().expect("parent");
+    let odd = dir.join("odd\nmini_fo: ERROR: \x1b[31mforged");
+    let log = dir.join("log");
+    let mount = |mnt: &Path| {
+        let args: [&Path; 7] = [
+            "mount".as_ref(),
+            &s.base,
+            mnt,
+            "--storage".as_ref(),
+            &s.storage,
+            "--log".as_ref(),
+            &log,
+        ];
+        mini_fo(&args)
+    };
+    let refused = mount(&odd).fails(8, &["odd\\012mini_fo: ERROR: \\033[31mforged"]);
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+    fs::create_dir(&odd).expect("mkdir");
+    mount(&odd).ok();
+    mini_fo(&[Path::new("umount"), &odd]).ok();
+    let log = fs::read_to_string(&log).expect("log");
+    assert!(log.contains("odd\\012mini_fo: ERROR"), "{log}");
+    assert!(log.lines().all(|line| line.contains("Z mini_fo[")), "{log}");
+}

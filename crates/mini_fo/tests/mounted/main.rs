@@ -33,5 +33,6 @@ mod programs;
 mod recipes;
 mod rights;
 mod rights_space;
+mod strangers;
 mod submounts;
 mod user;
