@@ -116,4 +116,18 @@ mod regressions {
         let onto = Op::Rename(Path(vec![0, 1]), Path(vec![0]), RenameMode::Replace);
         run(0, &[onto, Op::Verify]).unwrap();
     }
+
+    #[test]
+    fn a_file_that_lost_its_name_gets_another() {
+        let path = |n| Path(vec![n]);
+        let ops = [
+            Op::Rename(path(3), path(4), RenameMode::Replace),
+            Op::Hold(path(2), false),
+            Op::Rename(path(4), path(2), RenameMode::Replace),
+            Op::LinkHeld(0, path(1)),
+        ];
+        for base in [0, 649] {
+            run(base, &ops).unwrap();
+        }
+    }
 }

@@ -73,6 +73,9 @@ impl Overlay {
                 attr.nlink = self.shared_nlink(node, &stat);
                 if !node.in_storage() {
                     attr.ctime = self.shared_ctime(node, attr.ctime);
+                } else if node.is_indexed() {
+                    let name = self.shared.base_id(node).index_name();
+                    attr.ctime = self.shared.dir()?.shown_ctime(name.as_bytes(), attr.ctime);
                 }
             } else if !node.in_storage() || node.is_dir() {
                 // The base still has its name; the merged tree does not.

@@ -59,6 +59,8 @@ impl Overlay {
             let step = leaving(&dir, name, ANY, whiteout.into_iter().collect());
             together(&[step], || rustix::fs::unlinkat(storage, name, AtFlags::empty()))?;
         } else {
+            // What changes in META alone the storage does not judge.
+            check_unprotected(&sys::stat_fd(storage)?)?;
             let base = stat.as_ref().filter(|_| !node.in_storage());
             let losing = if node.shared { self.losing(&node, base, &dir, name)? } else { None };
             dir.append(whiteout.as_slice())?;
@@ -112,6 +114,7 @@ impl Overlay {
             self.remove_stored_dir(&end, &mut place, simple)?;
             self.drop_identity(&dir, name);
         } else {
+            check_unprotected(&sys::stat_fd(dir.writable()?)?)?;
             dir.append(&self.nothing_below(&dir, name)?)?;
             changed_now(dir.writable()?);
         }

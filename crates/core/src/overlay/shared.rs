@@ -294,6 +294,9 @@ impl Overlay {
         let from = Spot::Fd(source.as_fd());
         let stat = self.stat_for_copy(node, from)?;
         let shown = self.shared_ctime(node, stat.stx_ctime.into());
+        // One that has lost its known names shows when that was.
+        let since = node.place.read().held().map(|held| held.since);
+        let shown = since.map_or(shown, |since| shown.max(since));
         let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
         let unnamed = match node.kind() {
             libc::S_IFREG => self.unnamed_copy(source, index)?,
