@@ -116,7 +116,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     }
     let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names, session };
     let mut scanned = walk.look(false, &mut warnings);
-    if options.submounts {
+    if options.submounts || marks == Marks::Old {
         scanned.orphans.clear();
     }
     if scanned.damaged && !read_only && !options.write_despite_damage {

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use hashbrown::HashSet;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
@@ -120,8 +121,12 @@ pub(super) struct Lost<'a> {
     pub data_lost: u64,
     /// Files with data of their own on top of a base file, as far as was looked.
     pub dependent: u64,
+    /// Maps of the files that were looked at.
+    pub maps: HashSet<u64>,
+    /// There may be marks that nobody has looked at.
+    pub unsure: bool,
     /// Some files may be partial, so it is worth looking.
-    partial: bool,
+    pub partial: bool,
     looks: u64,
     file_looks: u64,
     redirects: u64,
@@ -137,6 +142,8 @@ impl<'a> Lost<'a> {
             unlisted: 0,
             data_lost: 0,
             dependent: 0,
+            maps: HashSet::new(),
+            unsure: false,
             partial,
             looks: 0,
             file_looks: 0,
@@ -147,7 +154,9 @@ impl<'a> Lost<'a> {
     /// One more file of the storage may be looked at.
     pub fn may_look(&mut self) -> bool {
         self.file_looks += 1;
-        self.partial && (self.list || self.file_looks <= LOOKS)
+        let may = self.list || self.file_looks <= LOOKS;
+        self.unsure |= !may;
+        self.partial && may
     }
 
     fn found(&mut self, warnings: &mut Vec<Warning>, warning: Warning) {
@@ -199,7 +208,10 @@ impl<'a> Lost<'a> {
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
-        let Ok(Some(mark)) = read_mark(self.names, Spot::At(storage, name)) else { return };
+        let read = read_mark(self.names, Spot::At(storage, name));
+        self.unsure |= read.is_err();
+        let Ok(Some(mark)) = read else { return };
+        self.maps.insert(mark.map);
         let Ok(stored) = sys::stat(Spot::At(storage, name)) else { return };
         let index = sys::open_dir(root, INDEX_NAME.as_bytes()).ok();
         let bare = is_bare(index.as_ref().map(AsFd::as_fd), &mark, &stored);

@@ -118,7 +118,14 @@ impl Walk<'_> {
     pub fn look(&self, list: bool, warnings: &mut Vec<Warning>) -> Scanned {
         let mut empty = true;
         let mut scan = self.start(Task::Look, list, warnings);
-        let walked = scan.walk(&mut empty).and_then(|()| scan.losses.orphans(self.root.as_fd()));
+        let root = self.root.as_fd();
+        let walked = scan.walk(&mut empty).and_then(|()| {
+            let mut orphans = scan.losses.orphans(root)?;
+            if scan.lost.partial && !scan.lost.unsure {
+                orphans.extend(unfinished::orphaned_maps(root, &scan.lost.maps)?);
+            }
+            Ok(orphans)
+        });
         let orphans = walked.unwrap_or_else(|errno| {
             let path = self.path.to_path_buf();
             scan.warnings.push(Warning::Unchecked { path, errno });
@@ -378,6 +385,7 @@ impl Scan<'_> {
     fn unchecked(&mut self, above: &[Level], name: &[u8], errno: Errno) {
         // A type that getdents did not tell: no directory after all.
         if !matches!(errno, Errno::NOTDIR | Errno::LOOP) {
+            self.lost.unsure = true;
             let path = self.full_path(above, name);
             self.warnings.push(Warning::Unchecked { path, errno });
         }

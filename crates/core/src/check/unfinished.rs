@@ -88,6 +88,24 @@ impl Losses {
     }
 }
 
+/// Maps of partial files that no file has any more. `known`: those of all files.
+pub(super) fn orphaned_maps(storage: BorrowedFd<'_>, known: &HashSet<u64>) -> Result<Vec<Vec<u8>>> {
+    let Some(dir) = sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? else {
+        return Ok(Vec::new());
+    };
+    let mut orphans = Vec::new();
+    each_entry(dir.as_fd(), |entry| {
+        let digits = entry.name.strip_prefix(b"p").filter(|digits| digits.len() == 16);
+        let text = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let map = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+        if map.is_some_and(|map| !known.contains(&map)) {
+            orphans.push(entry.name.to_vec());
+        }
+        true
+    })?;
+    Ok(orphans)
+}
+
 /// Writes down what was found out, and removes what no name leads to.
 pub(super) fn finish(
     storage: BorrowedFd<'_>,

@@ -98,7 +98,8 @@ fn the_number_of_known_nodes_has_a_bound() {
         if text.contains("nodes were known") && text.contains("nodes are left") {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
+        // A busy machine may take long; one that never drops anything fails.
+        assert!(begun.elapsed() < Duration::from_secs(90), "{text}");
         std::thread::sleep(Duration::from_millis(100));
     }
     // What is open stays, and everything is found again.

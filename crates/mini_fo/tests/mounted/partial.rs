@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -340,4 +340,31 @@ fn whole_copies_leave_nothing_in_the_base() {
     s.umount();
     s.try_mount(&["-o", "blocks_from=many"]).fails(2, &["blocks_from", "many", "K, M or G"]);
     s.mount(&[]);
+}
+
+/// A kill between taking a mark away and its map leaves the map.
+#[test]
+fn a_map_that_belongs_to_no_file_goes_at_the_next_mount() {
+    let options = ["-o", "blocks_from=64K"];
+    let Some(mut s) = scene(&options) else { return };
+    let expected = {
+        let file = OpenOptions::new().write(true).open(s.at("d/big")).expect("open");
+        file.write_all_at(b"changed", 1 << 20).expect("write");
+        let mut expected = bytes();
+        expected[1 << 20..][..7].copy_from_slice(b"changed");
+        expected
+    };
+    s.umount();
+    if maps(&s) != 1 {
+        return skip("the file has no map here");
+    }
+    let orphan = s.storage.join("META_dAfFgHE39ktF3HD2sr_index/p0123456789abcdef");
+    fs::write(&orphan, "").expect("write");
+    fs::set_permissions(&orphan, fs::Permissions::from_mode(0o600)).expect("chmod");
+    s.mount(&options);
+    assert_eq!(maps(&s), 1);
+    same(&s.at("d/big"), &expected);
+    s.umount();
+    s.mount(&options);
+    same(&s.at("d/big"), &expected);
 }
