@@ -58,6 +58,7 @@ impl Overlay {
             // Hidden before its entry goes, it would be another object.
             let step = leaving(&dir, name, ANY, whiteout.into_iter().collect());
             together(&[step], || rustix::fs::unlinkat(storage, name, AtFlags::empty()))?;
+            self.drop_identity(&dir, name);
         } else {
             // What changes in META alone the storage does not judge.
             check_unprotected(&sys::stat_fd(storage)?)?;
@@ -68,9 +69,6 @@ impl Overlay {
                 losing.happened(&dir);
             }
             changed_now(storage);
-        }
-        if stored {
-            self.drop_identity(&dir, name);
         }
         dir.seen();
         place.names.remove(parent.id, name);

@@ -258,7 +258,6 @@ impl Overlay {
         flags: RenameFlags,
     ) -> Result<()> {
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let stat = sys::stat(Spot::At(old, from.name))?;
         let mut left = self.nothing_below(&from.dir, from.name)?;
         if from.dir.meta.read().has_identity(from.name) {
             left.push(no_identity(from.name));
@@ -266,8 +265,8 @@ impl Overlay {
         // Where presence tells as much as the number, it also does in a copy of
         // the storage.
         let free = sys::absent(sys::stat(Spot::At(new, to.name)))?.is_none();
-        let leaves = if flags.is_empty() { ANY } else { stat.stx_ino };
         let mut arriving = self.arriving(from, to, source, base)?;
+        let leaves = if flags.is_empty() { ANY } else { arriving.storage_ino };
         if free {
             arriving.storage_ino = ANY;
         }
