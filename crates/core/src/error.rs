@@ -370,6 +370,14 @@ pub enum Warning {
         /// How many.
         count: u64,
     },
+    /// The counts of a mount are of a part of the storage.
+    #[error("storage {}: it has more files or deletions than a mount compares with the base, {looks} of each; what is said of them is of these; mini_fo check compares all", path.display())]
+    NotCompared {
+        /// The storage.
+        path: PathBuf,
+        /// How many of each were compared.
+        looks: u64,
+    },
     /// A mount with `-o volatile` came to no clean end.
     #[error("storage {}: a mount with -o volatile did not end cleanly; if the system went down then, files may be empty or hold zeros, changes may be lost and what was deleted may show again; look at what matters, or begin with an empty storage; -o damaged=rw takes it as it is, and this is not said again", path.display())]
     Unclean {
@@ -398,6 +406,6 @@ impl Warning {
     /// Something is wrong; else it is good to know.
     #[must_use]
     pub fn is_problem(&self) -> bool {
-        !matches!(self, Warning::NeedsBase { .. })
+        !matches!(self, Warning::NeedsBase { .. } | Warning::NotCompared { .. })
     }
 }

@@ -19,9 +19,10 @@ use crate::sys::{self, Spot};
 /// count was asked for: each hides a whole directory.
 const LISTED: u64 = 100;
 
-/// Whiteouts that are compared with the base where only a count was asked for:
-/// a mount must not take seconds for a million of them.
-const LOOKS: u64 = 10_000;
+/// Whiteouts, and files of the storage, that are compared with the base where only
+/// a count was asked for: a mount must not take seconds for a million of them. It
+/// says so where there are more.
+pub(super) const LOOKS: u64 = 10_000;
 
 /// What a directory of the storage shows of the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +126,8 @@ pub(super) struct Lost<'a> {
     pub maps: HashSet<u64>,
     /// There may be marks that nobody has looked at.
     pub unsure: bool,
+    /// There was more than is looked at, see [`LOOKS`].
+    pub skipped: bool,
     /// Some files may be partial, so it is worth looking.
     pub partial: bool,
     looks: u64,
@@ -144,6 +147,7 @@ impl<'a> Lost<'a> {
             dependent: 0,
             maps: HashSet::new(),
             unsure: false,
+            skipped: false,
             partial,
             looks: 0,
             file_looks: 0,
@@ -156,6 +160,7 @@ impl<'a> Lost<'a> {
         self.file_looks += 1;
         let may = self.list || self.file_looks <= LOOKS;
         self.unsure |= !may;
+        self.skipped |= self.partial && !may;
         self.partial && may
     }
 
@@ -186,6 +191,7 @@ impl<'a> Lost<'a> {
         let hidden = index.hidden().filter(|_| !matches!(own, BaseDir::None));
         for name in hidden {
             if !self.list && self.looks == LOOKS {
+                self.skipped = true;
                 break;
             }
             self.looks += 1;

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fd::{AsFd, OwnedFd};
 
 use super::FEATURE_PARTIAL;
+use super::lost::LOOKS;
 use super::scan::Scanned;
 use crate::error::Warning;
 use crate::meta::{self, Record};
@@ -31,6 +32,9 @@ pub(super) fn report_data(
     if scanned.dependent > 0 {
         let (path, count) = (storage.to_path_buf(), scanned.dependent);
         warnings.push(Warning::NeedsBase { path, count });
+    }
+    if scanned.skipped {
+        warnings.push(Warning::NotCompared { path: storage.to_path_buf(), looks: LOOKS });
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Scanned {
     pub data_lost: u64,
     /// Files that have data of their own on top of a base file.
     pub dependent: u64,
+    /// There was more than was compared with the base.
+    pub skipped: bool,
 }
 
 /// A storage to walk over, and the base it is compared with.
@@ -133,7 +135,7 @@ impl Walk<'_> {
         });
         let Scan { damages, leftovers, has_meta, foreign, .. } = scan;
         let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
-        let (data_lost, dependent) = (scan.lost.data_lost, scan.lost.dependent);
+        let Lost { data_lost, dependent, skipped, .. } = scan.lost;
         let leftovers = leftovers + (decided.len() + orphans.len()) as u64;
         if damages > LISTED {
             warnings.push(Warning::MoreDamage { count: damages - LISTED });
@@ -151,6 +153,7 @@ impl Walk<'_> {
             orphans,
             data_lost,
             dependent,
+            skipped,
         }
     }
 

@@ -1,15 +1,19 @@
-//! A storage without space for its own records.
+//! What a mount says of a storage, and one without space for its own records.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fd::AsFd;
 use tempfile::TempDir;
 
-use super::open_layers;
+use super::lost::LOOKS;
+use super::{examine, open_layers};
 use crate::error::Warning;
 use crate::name::META_NAME;
 use crate::options::OpenOptions;
+use crate::own::{Own, OwnAttributes};
+use crate::sys::Spot;
 
 struct Mounted(PathBuf);
 
@@ -50,4 +54,30 @@ fn a_full_storage_without_a_recorded_base_opens() {
     drop(open_layers(&options).unwrap());
     let meta = fs::read(storage.join(META_NAME)).unwrap();
     assert!(meta.starts_with(b"b "), "recorded once there is space");
+}
+
+#[test]
+fn a_mount_says_when_it_has_not_compared_all() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let (base, storage) = (root.join("base"), root.join("storage"));
+    fs::create_dir(&base).unwrap();
+    fs::create_dir(&storage).unwrap();
+    let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
+    drop(open_layers(&options).unwrap());
+    // There may be partial files.
+    let open = fs::File::open(&storage).unwrap().into();
+    if OwnAttributes::of_process(&open).set(Spot::Fd(open.as_fd()), Own::Storage, b"1").is_err() {
+        eprintln!("skipped: no attributes");
+        return;
+    }
+    for n in 0..LOOKS {
+        fs::write(storage.join(n.to_string()), "").unwrap();
+    }
+    assert_eq!(open_layers(&options).unwrap().warnings, []);
+    fs::write(storage.join("more"), "").unwrap();
+    let note = Warning::NotCompared { path: storage, looks: LOOKS };
+    assert!(!note.is_problem());
+    assert_eq!(open_layers(&options).unwrap().warnings, [note]);
+    assert_eq!(examine(&options).unwrap(), []);
 }

@@ -30,6 +30,7 @@ mod partial_base;
 mod partial_edges;
 mod partial_holes;
 mod programs;
+mod rebuilt;
 mod recipes;
 mod rights;
 mod rights_space;
