@@ -1,6 +1,7 @@
 //! Opening base and storage, and everything that is verified then.
 #![forbid(unsafe_code)]
 
+mod begin;
 mod lost;
 mod marks;
 mod notes;
@@ -14,6 +15,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use begin::Task;
 use marks::Marks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
@@ -39,6 +41,7 @@ pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 /// Features that this version knows.
 const KNOWN_FEATURES: [&[u8]; 3] = [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL];
 
+pub(crate) use begin::Untouched;
 pub(crate) use notes::is_marked;
 
 type Result<T> = std::result::Result<T, OpenError>;
@@ -71,9 +74,11 @@ pub(crate) struct Layers {
     pub session: Session,
     /// What was odd.
     pub warnings: Vec<Warning>,
+    /// What is to be written before anything is served; `None`: nothing.
+    task: Option<Task>,
 }
 
-/// Opens base and storage. Nothing is written before all checks have passed.
+/// Opens and verifies base and storage. Nothing is written.
 pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let base_mount = open_base(&options.base)?;
     let storage = open_storage(&options.storage)?;
@@ -131,33 +136,16 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
     reserved_names(&options.base, base.as_fd(), &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
+    storage::check_use(options, &storage, &scanned)?;
     if options.read_only {
         storage::tell_if_open(&options.storage, &storage)?;
-    } else {
-        storage::close(&options.storage, &storage, &scanned, &mut warnings)?;
     }
-    if marks == Marks::Old {
-        marks::take_over(&options.storage, &storage, |step| walk.take_over(step))?;
-    }
-    if scanned.leftovers > 0 && !read_only {
-        walk.remove_leftovers(&scanned, &mut warnings);
-    }
+    let decided = if read_only { std::mem::take(&mut scanned.decided) } else { Vec::new() };
     let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
     missing.extend(notes::lost_feature(&storage, names, &root.index));
-    if !read_only && !missing.is_empty() {
-        match record(&storage, session, &missing) {
-            Ok(()) => {}
-            // A full storage that holds something must mount, or nobody could
-            // delete it. The next mount records what is missing.
-            Err(Errno::NOSPC | Errno::DQUOT) if same.is_ok() && !fresh => {}
-            Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
-        }
-    }
-    if session.0.is_some() && !read_only {
-        // The next session does not look at what this one has left.
-        rustix::fs::syncfs(&storage).map_err(|errno| io(&options.storage, "cannot sync", errno))?;
-    }
-    let decided = if read_only { scanned.decided } else { Vec::new() };
+    let same = same.is_ok();
+    let task = Task { path: storage_path, scanned, marks, missing, same };
+    let task = (!options.read_only).then_some(task);
     let (lock, own) = (storage, names);
     let storage = with_access_times(&lock, options)?;
     Ok(Layers {
@@ -173,6 +161,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         decided,
         session,
         warnings,
+        task,
     })
 }
 

@@ -113,13 +113,11 @@ pub enum OpenError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Others can enter a directory that is most likely no storage.
-    #[error("storage {}: it is not empty and there is no META in it, so it may be something else than a storage, and others can enter it (mode {mode:04o}); choose another one, or close it with: chmod 700 {}", path.display(), path.display())]
+    /// A directory that is most likely no storage.
+    #[error("storage {}: it is not empty, and nothing in it says that it is a storage; choose an empty directory (are the arguments swapped?), or take it as a storage with -o accept_storage", path.display())]
     StorageUnknown {
         /// The storage as given.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
     },
     /// The storage's file system keeps no permissions.
     #[error("storage {}: its file system lets everybody write there and cannot be told otherwise (mode {mode:04o}); mount that with umask=077, or choose another storage", path.display())]

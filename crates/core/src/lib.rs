@@ -25,7 +25,7 @@ pub use check::examine;
 pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, OpenOptions};
-pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Overlay, SlowHook, Version};
+pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Opened, Overlay, SlowHook, Version};
 pub use sys::{Rights, as_them, with_rights};
 pub use trust::Foreign;
 pub use types::*;

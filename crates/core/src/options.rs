@@ -33,6 +33,8 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Take a storage that was made for another base, and make it this one's.
     pub accept_other_base: bool,
+    /// Take a directory as storage that holds something and no META.
+    pub accept_storage: bool,
     /// Write although META has damaged lines; the next rewrite drops them.
     pub write_despite_damage: bool,
     /// Which accesses move times of access.

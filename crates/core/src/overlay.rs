@@ -43,7 +43,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::check::{self, Layers};
+use crate::check::{self, Layers, Untouched};
 use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
@@ -72,6 +72,51 @@ const WRITE_BACK_AFTER: Duration = Duration::from_secs(2);
 
 /// Bytes from which a copy counts as slow.
 const SLOW_BYTES: u64 = 256 * 1024;
+
+/// Base and storage, opened and verified; the storage is locked. Nothing is
+/// written yet: a mount that fails has changed nothing.
+pub struct Opened {
+    layers: Layers,
+    options: OpenOptions,
+}
+
+impl Opened {
+    /// Opens base and storage and checks both.
+    ///
+    /// # Errors
+    /// As [`Overlay::assemble`].
+    pub fn open(options: &OpenOptions) -> std::result::Result<Opened, OpenError> {
+        let layers = check::open_layers(options)?;
+        Ok(Opened { layers, options: options.clone() })
+    }
+
+    /// The tree will not be changeable: asked for, or forced by what was found.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.layers.read_only
+    }
+
+    /// Writes what a mount needs to the storage: from here on it belongs to its
+    /// base. No path is used.
+    ///
+    /// # Errors
+    /// As [`Overlay::assemble`]. A storage that was new is as it was before.
+    pub fn begin(self) -> std::result::Result<Overlay, OpenError> {
+        let Opened { mut layers, options } = self;
+        let untouched = Untouched::of(&layers);
+        let begun = layers.begin(&options).and_then(|()| {
+            Overlay::build(layers, &options).map_err(|errno| OpenError::Io {
+                path: options.base.clone(),
+                what: "cannot set up the merged tree",
+                errno,
+            })
+        });
+        if let (Err(_), Some(untouched)) = (&begun, untouched) {
+            untouched.restore();
+        }
+        begun
+    }
+}
 
 /// A base and a storage, merged into one tree.
 ///
@@ -119,18 +164,13 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Opens base and storage and checks both.
+    /// Opens base and storage, checks both and begins: [`Opened`] in one step.
     ///
     /// # Errors
     /// Everything that keeps the tree from being shown as asked; the message
     /// names the path and the way out.
     pub fn assemble(options: &OpenOptions) -> std::result::Result<Overlay, OpenError> {
-        let layers = check::open_layers(options)?;
-        Overlay::build(layers, options).map_err(|errno| OpenError::Io {
-            path: options.base.clone(),
-            what: "cannot set up the merged tree",
-            errno,
-        })
+        Opened::open(options)?.begin()
     }
 
     fn build(layers: Layers, options: &OpenOptions) -> Result<Overlay> {

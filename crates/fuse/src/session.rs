@@ -15,7 +15,6 @@ use crate::init::{Config, InitFlags, Negotiated, negotiate, offered};
 use crate::mount::{Mount, MountPoint};
 use crate::notify::Notifier;
 use crate::pool::Pool;
-use crate::reply::tellable;
 use crate::server::FileSystem;
 use crate::signals::SignalsBlocked;
 use crate::transport::{NoRing, Transport, TransportChoice};
@@ -45,9 +44,29 @@ impl<F: FileSystem> Session<F> {
     ///
     /// On failure the mount is undone.
     pub fn new(mount: Mount, fs: Arc<F>, config: &Config) -> Result<Session<F>, SessionError> {
+        Session::begin(mount, config, || Ok(fs))
+    }
+
+    /// The same, with a file system that is made once nothing else can fail: the
+    /// mount is there, and kernel and server agree. Nobody is answered before.
+    pub fn begin<E: From<SessionError>>(
+        mount: Mount,
+        config: &Config,
+        make: impl FnOnce() -> Result<Arc<F>, E>,
+    ) -> Result<Session<F>, E> {
         let device = Arc::clone(mount.device());
         let notifier = Notifier::new(Arc::clone(&device));
-        let (negotiated, rings) = handshake(&device, &*fs, config, &notifier)?;
+        let Greeting { unique, negotiated, out, rings } = greeting(&device, config)?;
+        let begun = make().and_then(|fs| {
+            fs.init(&negotiated, &notifier).map_err(SessionError::Init)?;
+            answer(&device, unique, 0, wire::bytes_of(&out))?;
+            Ok(fs)
+        });
+        let fs = begun.inspect_err(|_| {
+            // Whoever waits for the mount need not wait for its end.
+            let _ = answer(&device, unique, -libc::EIO, &[]);
+        })?;
+        tracing::debug!(?negotiated, "FUSE connection");
         let (transport, rings) = match rings {
             Ok(rings) => (Transport::Uring, Some(rings)),
             Err(why) => (Transport::Classic(why), None),
@@ -198,13 +217,16 @@ fn eager_device(device: &Device, clone: bool) -> Option<Arc<Device>> {
     rustix::fs::fcntl_setfl(&eager, flags).ok().map(|()| Arc::new(eager))
 }
 
-/// Reads INIT requests until one fits, and answers.
-fn handshake<F: FileSystem>(
-    device: &Device,
-    fs: &F,
-    config: &Config,
-    notifier: &Notifier,
-) -> Result<(Negotiated, Result<Prepared, NoRing>), SessionError> {
+/// What an INIT request has brought, and what is to be answered.
+struct Greeting {
+    unique: u64,
+    negotiated: Negotiated,
+    out: abi::InitOut,
+    rings: Result<Prepared, NoRing>,
+}
+
+/// Reads INIT requests until one fits.
+fn greeting(device: &Device, config: &Config) -> Result<Greeting, SessionError> {
     let mut buffers = Buffers::new(0).map_err(SessionError::Thread)?;
     loop {
         let (request, _) = buffers.split();
@@ -235,13 +257,7 @@ fn handshake<F: FileSystem>(
             return Err(SessionError::NoRing(*why));
         }
         let (negotiated, out) = negotiate(config, &init, rings.is_ok());
-        if let Err(errno) = fs.init(&negotiated, notifier) {
-            answer(device, header.unique, -tellable(errno).raw_os_error(), &[])?;
-            return Err(SessionError::Init(errno));
-        }
-        tracing::debug!(?negotiated, "FUSE connection");
-        answer(device, header.unique, 0, wire::bytes_of(&out))?;
-        return Ok((negotiated, rings));
+        return Ok(Greeting { unique: header.unique, negotiated, out, rings });
     }
 }
 

@@ -57,6 +57,11 @@ impl Adapter {
         Adapter { overlay, files, dirs, ids, judge, most_nodes: bound::MOST, birth_times, minor }
     }
 
+    /// What is served.
+    pub fn overlay(&self) -> &Arc<Overlay> {
+        &self.overlay
+    }
+
     /// Other than the usual number of nodes may be known; `None`: the usual one.
     pub fn with_most_nodes(self, most: Option<usize>) -> Adapter {
         Adapter { most_nodes: most.unwrap_or(bound::MOST), ..self }

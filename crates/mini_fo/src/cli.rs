@@ -42,6 +42,7 @@ fn typed(args: MountArgs) -> Result<Typed, Failure> {
         items,
         read_only: args.read_only,
         accept_base: args.accept_base,
+        accept_storage: args.accept_storage,
         enable_uring: args.enable_uring,
         foreground: args.foreground,
         log: args.log,

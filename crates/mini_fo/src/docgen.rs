@@ -228,7 +228,8 @@ const MOUNT_NOTES: &str = r".SH NOTES
 The storage may not be changed by others while it is mounted, and the base only
 with \fBlive_base\fR. The storage must belong to who mounts it; a mount for
 writing closes it to others (mode 0700), for who owns a directory of the tree
-owns its copy there.
+owns its copy there. A directory that is not empty and does not look like a storage
+is refused (\fBaccept_storage\fR). A mount that fails has written nothing to it.
 .PP
 Mounts of root are open to all users, and owners and modes are checked by the
 kernel. Mounts of other users are open to themselves alone, unless

@@ -39,6 +39,8 @@ pub enum Opt {
     Damaged,
     /// Take a storage that was made for another base.
     AcceptBase,
+    /// Take a directory that holds something as a new storage.
+    AcceptStorage,
     /// Syncs by programs are not waited for.
     Volatile,
     /// From which size on files are copied block by block.
@@ -132,6 +134,13 @@ pub const SPECS: &[Spec] = &[
     flag("rw", Flag::ReadOnly, false, "changes go to the storage (the default)"),
     spec("remount", None, Opt::Remount, "change the flags of the live mount"),
     spec("accept_base", None, Opt::AcceptBase, "use a storage that was made for another base"),
+    spec(
+        "accept_storage",
+        None,
+        Opt::AcceptStorage,
+        "use a directory as storage that is not empty and does not look like a storage: what it \
+         holds shows in the mount",
+    ),
     spec(
         "damaged",
         Some("ro|rw"),

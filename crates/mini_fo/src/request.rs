@@ -32,6 +32,8 @@ pub struct Typed {
     pub read_only: bool,
     /// `--accept-base`.
     pub accept_base: bool,
+    /// `--accept-storage`.
+    pub accept_storage: bool,
     /// `--enable-uring`.
     pub enable_uring: bool,
     /// `--foreground`.
@@ -72,6 +74,8 @@ pub struct MountRequest {
     pub damaged_rw: bool,
     /// Take a storage of another base.
     pub accept_base: bool,
+    /// Take a directory that holds something as a new storage.
+    pub accept_storage: bool,
     /// Copies are not brought to the disk before they count.
     pub volatile: bool,
     /// Files are copied up as a whole.
@@ -153,6 +157,7 @@ impl Typed {
             default_permissions: true,
             damaged_rw: false,
             accept_base: self.accept_base,
+            accept_storage: self.accept_storage,
             volatile: false,
             whole_copies: false,
             blocks_from: None,
@@ -179,6 +184,7 @@ impl Typed {
                 Opt::DefaultPermissions(on) => request.default_permissions = on,
                 Opt::Damaged => request.damaged_rw = item.value.as_deref() == Some("rw".as_ref()),
                 Opt::AcceptBase => request.accept_base = true,
+                Opt::AcceptStorage => request.accept_storage = true,
                 Opt::Volatile => request.volatile = true,
                 Opt::WholeCopies => request.whole_copies = true,
                 Opt::BlocksFrom => request.blocks_from = Some(size(item)?),

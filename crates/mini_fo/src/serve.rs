@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session};
-use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Overlay, Squash};
+use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session, SessionError};
+use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Opened, Squash};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -51,12 +51,13 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     // The last thing before threads are started.
     let acts_as_others = daemon::give_up_rights();
     let signals = EndSignals::block();
-    let overlay = Arc::new(open(request)?);
+    let opened = open(request)?;
+    let listing = Listing::prepare(request, &opened);
+    let session = connect(request, opened, acts_as_others)?;
+    let overlay = Arc::clone(session.file_system().overlay());
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
     }
-    let listing = Listing::prepare(request, &overlay);
-    let session = connect(request, &overlay, acts_as_others)?;
     let report = Report::of(&session, request);
     let entered = listing.and_then(|listing| listing.enter(session.mount(), &report));
     // Only root may; others keep the kernel's 128 KiB.
@@ -103,13 +104,14 @@ fn sink(request: &MountRequest) -> Result<Sink, Failure> {
 
 /// Opens the layers. A storage whose last daemon is about to end is waited
 /// for.
-fn open(request: &MountRequest) -> Result<Overlay, Failure> {
+fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
         base: request.base.clone(),
         storage: request.storage.clone(),
         mountpoint: Some(request.mountpoint.clone()),
         read_only: request.flags.contains(MountFlags::RDONLY),
         accept_other_base: request.accept_base,
+        accept_storage: request.accept_storage,
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
         whole_copies: request.whole_copies,
@@ -121,13 +123,13 @@ fn open(request: &MountRequest) -> Result<Overlay, Failure> {
     };
     let begun = Instant::now();
     loop {
-        match Overlay::assemble(&options) {
+        match Opened::open(&options) {
             Err(OpenError::StorageInUse { .. })
                 if begun.elapsed() < PATIENCE && !is_held(&request.storage) =>
             {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Ok(overlay) => return Ok(overlay),
+            Ok(opened) => return Ok(opened),
             Err(error) => return Err(refusal(error)),
         }
     }
@@ -179,10 +181,11 @@ pub fn refusal(mut error: OpenError) -> Failure {
     Failure::new(code, error)
 }
 
-/// Mounts, and agrees with the kernel on how to work together.
+/// Mounts, agrees with the kernel on how to work together, and only then writes
+/// to the storage: a mount that fails has changed nothing.
 fn connect(
     request: &MountRequest,
-    overlay: &Arc<Overlay>,
+    opened: Opened,
     acts_as_others: bool,
 ) -> Result<Session<Adapter>, Failure> {
     let root = rustix::process::geteuid().is_root();
@@ -200,7 +203,7 @@ fn connect(
         ..Config::default()
     };
     let mut flags = request.flags;
-    flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) || overlay.is_read_only());
+    flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) || opened.is_read_only());
     let options = MountOptions {
         source: request.source.clone(),
         subtype: Some("mini_fo".to_owned()),
@@ -214,10 +217,18 @@ fn connect(
     }
     let mount = Mount::new(&request.mountpoint, &options)
         .map_err(|error| Failure::new(code::MOUNT, error))?;
-    let adapter = Adapter::new(Arc::clone(overlay), request.ids.clone(), request.birth_times);
-    let adapter = adapter.with_most_nodes(request.max_nodes).acting_as_others(acts_as_others);
-    let adapter = Arc::new(adapter);
-    Session::new(mount, adapter, &config).map_err(|error| Failure::new(code::MOUNT, error))
+    Session::begin(mount, &config, || {
+        let overlay = Arc::new(opened.begin().map_err(refusal)?);
+        let adapter = Adapter::new(overlay, request.ids.clone(), request.birth_times);
+        let adapter = adapter.with_most_nodes(request.max_nodes).acting_as_others(acts_as_others);
+        Ok(Arc::new(adapter))
+    })
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Failure {
+        Failure::new(code::MOUNT, error)
+    }
 }
 
 /// What the kernel may cache on its own.
@@ -251,7 +262,7 @@ struct Listing {
 
 impl Listing {
     /// `None`: it will not be listed, but works as well.
-    fn prepare(request: &MountRequest, overlay: &Overlay) -> Option<Listing> {
+    fn prepare(request: &MountRequest, opened: &Opened) -> Option<Listing> {
         let pid = registry::own_pid()?;
         let storage = rustix::fs::stat(&request.storage).ok()?;
         let registry = Registry::open()
@@ -265,7 +276,7 @@ impl Listing {
             base: request.base.clone(),
             storage: request.storage.clone(),
             storage_id: (storage.st_dev, storage.st_ino),
-            writable: !overlay.is_read_only(),
+            writable: !opened.is_read_only(),
             since: registry::now(),
             report: Report::default(),
         };

@@ -36,8 +36,12 @@ pub(super) struct Scanned {
     pub leftovers: u64,
     /// Entries that the base has not any more, and that were not listed.
     pub lost: u64,
-    /// Some directory has a META, or unfinished work.
-    pub has_meta: bool,
+    /// The root has a META, or unfinished work.
+    root_meta: bool,
+    /// So has some directory below.
+    meta_below: bool,
+    /// The root of another storage lies below.
+    storage_below: bool,
     /// What META of the index has to be told of names that a crash has left
     /// undecided.
     pub decided: Vec<Record>,
@@ -49,6 +53,19 @@ pub(super) struct Scanned {
     pub dependent: u64,
     /// There was more than was compared with the base.
     pub skipped: bool,
+}
+
+impl Scanned {
+    /// Whether it looks like a storage: some need not have META in their root
+    /// (those of 2005), but then no storage lies below.
+    pub fn is_storage(&self) -> bool {
+        self.root_meta || self.meta_below && !self.storage_below
+    }
+
+    /// Whether nothing of mini_fo's lies in it.
+    pub fn is_unused(&self) -> bool {
+        !self.root_meta && !self.meta_below
+    }
 }
 
 /// A storage to walk over, and the base it is compared with.
@@ -72,7 +89,9 @@ struct Scan<'a> {
     leftovers: u64,
     losses: Losses,
     session: Session,
-    has_meta: bool,
+    root_meta: bool,
+    meta_below: bool,
+    storage_below: bool,
     /// META files that do not count.
     foreign: u64,
 }
@@ -133,7 +152,8 @@ impl Walk<'_> {
             scan.warnings.push(Warning::Unchecked { path, errno });
             Vec::new()
         });
-        let Scan { damages, leftovers, has_meta, foreign, .. } = scan;
+        let Scan { damages, leftovers, foreign, .. } = scan;
+        let Scan { root_meta, meta_below, storage_below, .. } = scan;
         let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
         let Lost { data_lost, dependent, skipped, .. } = scan.lost;
         let leftovers = leftovers + (decided.len() + orphans.len()) as u64;
@@ -148,7 +168,9 @@ impl Walk<'_> {
             empty,
             leftovers,
             lost,
-            has_meta,
+            root_meta,
+            meta_below,
+            storage_below,
             decided,
             orphans,
             data_lost,
@@ -205,7 +227,9 @@ impl Walk<'_> {
             leftovers,
             losses,
             session: self.session,
-            has_meta: false,
+            root_meta: false,
+            meta_below: false,
+            storage_below: false,
             foreign,
         }
     }
@@ -314,7 +338,9 @@ impl Scan<'_> {
             true
         })?;
         let mut loaded = Loaded::default();
-        self.has_meta |= has_meta || !leftovers.is_empty();
+        let has_own = has_meta || !leftovers.is_empty();
+        let seen = if above.is_empty() { &mut self.root_meta } else { &mut self.meta_below };
+        *seen |= has_own;
         let path = self.full_path(above, name);
         if has_meta && self.task == Task::Clean {
             unfinished::settle(dir, self.session)?;
@@ -329,6 +355,7 @@ impl Scan<'_> {
                 Err(Unusable::Failed(errno)) => return Err(errno),
                 Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
             }
+            self.storage_below |= !above.is_empty() && loaded.index.origin().is_some();
             self.report(&loaded, base, &path);
         }
         self.losses.visit(dir, &loaded.index)?;

@@ -14,6 +14,7 @@ use super::{Result, io};
 use crate::error::{OpenError, Warning};
 use crate::meta::{self, Session};
 use crate::name::{INDEX_NAME, META_NAME};
+use crate::options::OpenOptions;
 use crate::sys;
 use crate::trust::{self, Unusable};
 
@@ -89,23 +90,24 @@ pub(super) fn load_meta(path: &Path, dir: &OwnedFd, session: Session) -> Result<
     })
 }
 
+/// Refuses what is most likely no storage (arguments that were swapped, say),
+/// unless it was asked for.
+pub(super) fn check_use(options: &OpenOptions, storage: &OwnedFd, scanned: &Scanned) -> Result<()> {
+    let path = &options.storage;
+    if options.accept_storage || scanned.is_storage() || is_empty(path, storage)? {
+        return Ok(());
+    }
+    Err(OpenError::StorageUnknown { path: path.clone() })
+}
+
 /// Closes the storage to all but its owner, once everything else has passed.
 /// The mount's root goes on to show what META and the base say.
-pub(super) fn close(
-    path: &Path,
-    storage: &OwnedFd,
-    scanned: &Scanned,
-    warnings: &mut Vec<Warning>,
-) -> Result<()> {
+pub(super) fn close(path: &Path, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> Result<()> {
     let before = mode(path, storage)?;
     if !is_open(before) {
         return Ok(());
     }
     let unused = is_empty(path, storage)?;
-    if !unused && !scanned.has_meta {
-        // Rather no mount than a directory closed that is something else.
-        return Err(OpenError::StorageUnknown { path: path.to_path_buf(), mode: before });
-    }
     // A file system without permissions refuses, or does nothing.
     let _ = rustix::fs::fchmod(storage, Mode::from_raw_mode(before & 0o7700));
     let after = mode(path, storage)?;

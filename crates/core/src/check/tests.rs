@@ -45,13 +45,19 @@ fn a_full_storage_without_a_recorded_base_opens() {
         return;
     };
     let _ = fs::write(storage.join("big"), vec![1; 128 << 10]);
-    let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
-    let layers = open_layers(&options).unwrap();
+    let (accept_storage, at) = (true, storage.clone());
+    let options = OpenOptions { base, storage: at, accept_storage, ..OpenOptions::default() };
+    let begun = || {
+        let mut layers = open_layers(&options).unwrap();
+        layers.begin(&options).unwrap();
+        layers
+    };
+    let layers = begun();
     assert!(!layers.read_only);
     assert_eq!(layers.warnings, [Warning::StorageFull { path: storage.clone() }]);
     drop(layers);
     fs::remove_file(storage.join("big")).unwrap();
-    drop(open_layers(&options).unwrap());
+    drop(begun());
     let meta = fs::read(storage.join(META_NAME)).unwrap();
     assert!(meta.starts_with(b"b "), "recorded once there is space");
 }
@@ -64,7 +70,7 @@ fn a_mount_says_when_it_has_not_compared_all() {
     fs::create_dir(&base).unwrap();
     fs::create_dir(&storage).unwrap();
     let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
-    drop(open_layers(&options).unwrap());
+    open_layers(&options).unwrap().begin(&options).unwrap();
     // There may be partial files.
     let open = fs::File::open(&storage).unwrap().into();
     if OwnAttributes::of_process(&open).set(Spot::Fd(open.as_fd()), Own::Storage, b"1").is_err() {

@@ -79,6 +79,10 @@ pub struct MountArgs {
     #[arg(long)]
     pub accept_base: bool,
 
+    /// Use a storage that is not empty and does not look like one (the same as -o accept_storage)
+    #[arg(long)]
+    pub accept_storage: bool,
+
     /// Let the kernel's fuse module use io_uring, for all mounts from now on
     ///
     /// Writes Y to /sys/module/fuse/parameters/enable_uring, which root may,

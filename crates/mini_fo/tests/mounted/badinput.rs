@@ -101,7 +101,7 @@ fn a_full_storage() {
     mount(&s.base, &empty, &s.mnt, &[]).fails(STORAGE, &["space"]);
     assert!(!mounts().contains(text(&s.mnt)));
     // One that holds something can be mounted to delete it.
-    mount(&s.base, &full, &s.mnt, &[]).fails(0, &["it is full"]);
+    mount(&s.base, &full, &s.mnt, &["--accept-storage"]).fails(0, &["it is full"]);
     sh(&s.mnt, "dd if=/dev/zero of=new 2>&1 | grep -qi space; rm x; echo fits > new; cat new");
     mini_fo(&[Path::new("umount"), &s.mnt]).ok();
 }

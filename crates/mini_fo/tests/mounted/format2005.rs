@@ -22,7 +22,9 @@ fn by_hand(lines: &[(&str, &str)], script: &str) -> Option<Scene> {
         fs::write(&meta, text).expect("write META");
         fs::set_permissions(&meta, fs::Permissions::from_mode(0o600)).expect("chmod");
     }
-    scene.mount(&[]);
+    // Without a META it could be anything, and is not taken unasked.
+    let asked: &[&str] = if lines.is_empty() { &["--accept-storage"] } else { &[] };
+    scene.mount(asked);
     Some(scene)
 }
 
@@ -44,8 +46,7 @@ fn deleted_and_rewritten() {
 
 #[test]
 fn modified_and_created() {
-    // Without a META it could be anything, and is not closed unasked.
-    let script = "mkdir -p d/sub; echo m > d/one; echo c > d/sub/c; chmod 700 .";
+    let script = "mkdir -p d/sub; echo m > d/one; echo c > d/sub/c";
     let Some(mut scene) = by_hand(&[], script) else { return };
     scene.now_and_remounted(|mnt| {
         sh(

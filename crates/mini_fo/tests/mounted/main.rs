@@ -12,6 +12,7 @@ mod copyup;
 mod defects;
 mod dirs;
 mod documents;
+mod failed_mounts;
 mod failing;
 mod format2005;
 mod identity;
