@@ -1,6 +1,7 @@
 //! How what META says reaches the device, and when.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -8,6 +9,7 @@ use rustix::fd::AsFd;
 use rustix::fs::FsWord;
 
 use crate::meta::{Firm, Session};
+use crate::sys::Result;
 
 /// `f_type` of ext4 and xfs, whose journal orders attributes with the changes
 /// of names that follow (`linux/magic.h`).
@@ -27,6 +29,8 @@ pub(crate) struct Durability {
     /// Some META has what was not handed to the device yet.
     dirty: Mutex<bool>,
     wake: Condvar,
+    /// Objects were copied up that no transaction has on the device yet.
+    fresh: AtomicBool,
 }
 
 impl Durability {
@@ -42,12 +46,43 @@ impl Durability {
     }
 
     pub fn new(firm: Firm, session: Session) -> Durability {
-        Durability { firm, session, dirty: Mutex::new(false), wake: Condvar::new() }
+        Durability {
+            firm,
+            session,
+            dirty: Mutex::new(false),
+            wake: Condvar::new(),
+            fresh: AtomicBool::new(false),
+        }
     }
 
     /// What a change of names relies on is synced before it.
     pub fn syncs_before_changes(&self) -> bool {
         self.firm == Firm::AttributeAndSync
+    }
+
+    /// An object is copied up, or has been just now: called before it gets its name
+    /// and after.
+    pub fn copied_up(&self) {
+        if self.syncs_before_changes() {
+            self.fresh.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The names of some directory are about to reach the device. On btrfs a sync of
+    /// a directory brings there that a new object exists, but not what it is: a copy
+    /// would hide what the base has, and be empty. So all of the storage goes there
+    /// first. The result tells whether it did.
+    pub fn settle_copies(&self, storage: impl AsFd) -> Result<bool> {
+        if !self.syncs_before_changes() || !self.fresh.swap(false, Ordering::SeqCst) {
+            return Ok(false);
+        }
+        self.sync_all(storage).inspect_err(|_| self.copied_up())?;
+        Ok(true)
+    }
+
+    /// On btrfs, hands all of the storage to the device.
+    pub fn sync_all(&self, storage: impl AsFd) -> Result<()> {
+        if self.syncs_before_changes() { rustix::fs::syncfs(storage) } else { Ok(()) }
     }
 
     /// META of some directory was written.

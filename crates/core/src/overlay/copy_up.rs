@@ -102,7 +102,9 @@ impl Overlay {
             let unseen = self.fine_clock || !chain.is_empty();
             let _lock = node.copy_up.lock();
             if !node.in_storage() {
+                self.durability.copied_up();
                 self.copy_up_one(&node, need, unseen)?;
+                self.durability.copied_up();
             }
         }
         Ok(())

@@ -38,7 +38,9 @@ impl Overlay {
             self.arriving(to, from, target, target_base.as_deref())?,
         ];
         together(&steps, || {
-            rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)
+            rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)?;
+            self.commit_moved(source.is_dir() || target.is_dir());
+            Ok(())
         })?;
         from.dir.tidy();
         to.dir.tidy();

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::numbers::{device, storage_ino};
-use crate::dirs::{BaseDir, Dir};
+use crate::dirs::{BaseDir, Dir, with_access};
 use crate::identity::Realm;
 use crate::name::is_reserved;
 use crate::node::Node;
@@ -223,8 +223,11 @@ impl Overlay {
         };
         let _slow = self.slow_section();
         dir.sync_meta()?;
-        let fd = sys::open(Spot::At(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        rustix::fs::fsync(fd)
+        if self.durability.settle_copies(self.storage_opened()?)? {
+            return Ok(());
+        }
+        let open = || sys::open(Spot::At(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY);
+        rustix::fs::fsync(with_access(storage, open)?)
     }
 }
 

@@ -17,7 +17,7 @@ use super::numbers::storage_ino;
 use super::partial::Need;
 use super::remove::{Doomed, leaving, no_identity, still_there};
 use crate::dirs::{ANY, Dir, Step, together};
-use crate::meta::{Firm, Record};
+use crate::meta::Record;
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::sys::{self, Result, Spot};
@@ -78,9 +78,7 @@ impl Overlay {
             self.copy_up(target, Need::Attributes)?;
         }
         let moves_dir = source.is_dir() || target.as_ref().is_some_and(|node| node.is_dir());
-        if moves_dir {
-            self.commit_names()?;
-        }
+        self.commit_before(moves_dir)?;
         let _topology = moves_dir.then(|| self.rename_lock.lock());
         self.check_not_below(&source, &to.parent)?;
         if mode == RenameMode::Exchange {
@@ -141,14 +139,34 @@ impl Overlay {
         }
     }
 
-    /// A directory is about to move: on btrfs what it is must be on the device, for
-    /// a sync of another file could bring the loss of its old name there alone.
-    fn commit_names(&self) -> Result<()> {
-        if self.durability.firm != Firm::AttributeAndSync {
+    /// What moves must be on the device before, on btrfs: a directory as it is, for a
+    /// sync of another file could bring the loss of its old name there alone; anything
+    /// else if it was copied up just now, for a name that a power cut takes back looks
+    /// like one that was moved away, and then the base's is hidden.
+    fn commit_before(&self, moves_dir: bool) -> Result<()> {
+        if !self.durability.syncs_before_changes() {
             return Ok(());
         }
         let _slow = self.slow_section();
-        rustix::fs::syncfs(self.storage_opened()?)
+        let storage = self.storage_opened()?;
+        if moves_dir {
+            return self.durability.sync_all(storage);
+        }
+        self.durability.settle_copies(storage).map(drop)
+    }
+
+    /// A directory has moved: on btrfs that must be on the device before META tells
+    /// it as a fact. A sync of META, which the next change in that directory asks for,
+    /// could bring the redirect there and not the name that it is of. Where it fails
+    /// the move stands.
+    pub(super) fn commit_moved(&self, is_dir: bool) {
+        if !is_dir {
+            return;
+        }
+        let committed = self.storage_opened().and_then(|fd| self.durability.sync_all(fd));
+        if let Err(errno) = committed {
+            tracing::warn!("a directory moved, and may be back after a power cut: {errno}");
+        }
     }
 
     /// EINVAL if `node` is `dir` or lies above it.
@@ -273,9 +291,12 @@ impl Overlay {
         let steps = [leaving(&from.dir, from.name, leaves, left), arriving];
         together(&steps, || {
             if flags.is_empty() {
-                return rustix::fs::renameat(old, from.name, new, to.name);
+                rustix::fs::renameat(old, from.name, new, to.name)?;
+            } else {
+                rustix::fs::renameat_with(old, from.name, new, to.name, flags)?;
             }
-            rustix::fs::renameat_with(old, from.name, new, to.name, flags)
+            self.commit_moved(source.is_dir());
+            Ok(())
         })?;
         from.dir.tidy();
         to.dir.tidy();

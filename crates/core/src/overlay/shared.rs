@@ -358,6 +358,8 @@ impl Overlay {
         let held = self.at(node, |spot, _| sys::hold(spot))?;
         let losing = self.losing(node, None, dir, name)?;
         dir.unseen(|storage| sys::link_fd(held.as_fd(), storage, name), |()| Vec::new())?;
+        self.durability.copied_up();
+        self.durability.settle_copies(self.storage_opened()?)?;
         if let Some(losing) = losing {
             losing.happened(dir);
         }
