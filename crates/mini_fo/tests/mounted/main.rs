@@ -14,6 +14,7 @@ mod dirs;
 mod documents;
 mod failed_mounts;
 mod failing;
+mod forgotten;
 mod format2005;
 mod identity;
 mod ids;
