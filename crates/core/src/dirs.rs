@@ -3,6 +3,7 @@
 
 mod cache;
 mod changes;
+mod mutate;
 mod together;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,12 +17,14 @@ use rustix::io::Errno;
 use crate::durability::Durability;
 use crate::identity::Realm;
 use crate::meta::{self, Index};
+use crate::overlay::LastListing;
 use crate::sys::{self, Result, Spot};
 use crate::types::{NodeId, Timestamp};
 
 pub(crate) use cache::DirCache;
 use changes::JournalState;
 pub(crate) use changes::decide;
+pub(crate) use mutate::{Mutate, Mutating};
 pub(crate) use together::{ANY, Step, together};
 
 /// A directory as its layers hold it. There is at most one per node at any
@@ -36,7 +39,9 @@ pub(crate) struct Dir {
     /// What META says. Written under `mutate`, read by everybody.
     pub meta: RwLock<Index>,
     /// Held by whoever changes entries.
-    pub mutate: Mutex<()>,
+    pub mutate: Mutate,
+    /// What was listed last, if anybody still reads it. Comes before `mutate`.
+    pub listed: LastListing,
     /// The file of META. A leaf in the order of locks.
     journal: Mutex<JournalState>,
     durability: Arc<Durability>,
@@ -144,7 +149,8 @@ impl Dir {
             base,
             storage: storage.map_or_else(OnceLock::new, OnceLock::from),
             meta: RwLock::new(index),
-            mutate: Mutex::new(()),
+            mutate: Mutate::default(),
+            listed: LastListing::default(),
             journal: Mutex::new(state),
             durability: Arc::clone(durability),
             left_behind: Mutex::new(None),

@@ -6,6 +6,7 @@
 
 mod acl;
 mod check;
+mod descriptors;
 mod dirs;
 mod durability;
 mod error;

@@ -8,6 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
 use triomphe::ThinArc;
 
+use crate::descriptors::Ticket;
+use crate::sys::Result;
 use crate::types::{NodeId, Timestamp};
 
 /// An object that the kernel knows by number.
@@ -116,11 +118,19 @@ pub(crate) struct Held {
     pub fd: OwnedFd,
     /// When: the change time that it shows as long as it lies in the base.
     pub since: Timestamp,
+    _ticket: Ticket,
 }
 
 impl Held {
+    /// One that must be held, whatever there is already.
     pub fn new(fd: OwnedFd) -> Arc<Held> {
-        Arc::new(Held { fd, since: Timestamp::now() })
+        Arc::new(Held { fd, since: Timestamp::now(), _ticket: Ticket::beyond(1) })
+    }
+
+    /// The same. ENFILE: too much is held already.
+    pub fn bounded(hold: impl FnOnce() -> Result<OwnedFd>) -> Result<Arc<Held>> {
+        let _ticket = Ticket::other()?;
+        Ok(Arc::new(Held { fd: hold()?, since: Timestamp::now(), _ticket }))
     }
 }
 
@@ -229,7 +239,27 @@ impl Names {
     }
 }
 
+/// A node holds the directory above, that one the next, and so on: without this
+/// the last use of a deep one would take a stack as deep as the tree.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut above = self.let_go_of_parents();
+        while let Some(parent) = above.pop() {
+            if let Some(mut node) = Arc::into_inner(parent) {
+                above.extend(node.let_go_of_parents());
+            }
+        }
+    }
+}
+
 impl Node {
+    /// Takes the names away. The result are the directories that held them, so
+    /// that none of them ends with its link.
+    fn let_go_of_parents(&mut self) -> Vec<Arc<Node>> {
+        let names = std::mem::replace(&mut self.place.get_mut().names, Names::None);
+        names.iter().map(|link| Arc::clone(link.parent())).collect()
+    }
+
     pub fn new(id: NodeId, ino: u64, kind: u32, in_storage: bool, place: Place) -> Node {
         Node {
             id,
@@ -310,5 +340,32 @@ impl Node {
     /// The directory that holds the first name. `None`: the root, or gone.
     pub fn parent(&self) -> Option<Arc<Node>> {
         self.place.read().names.first().map(|link| Arc::clone(link.parent()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn below(parent: Option<&Arc<Node>>, id: u64) -> Arc<Node> {
+        let names = parent.map_or(Names::None, |parent| Names::One(Link::new(parent, b"d")));
+        let place = Place { names, base: BaseRef::None };
+        Arc::new(Node::new(NodeId(id), id, libc::S_IFDIR, true, place))
+    }
+
+    /// Half a million directories inside each other end on a small stack.
+    #[test]
+    fn deep_ones_end_without_a_deep_stack() {
+        let end = || {
+            let mut last = below(None, 1);
+            for id in 2..500_000 {
+                last = below(Some(&last), id);
+            }
+            let link = Link::new(&last, b"file");
+            drop(last);
+            drop(link);
+        };
+        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(end);
+        thread.expect("a thread").join().expect("it ends");
     }
 }

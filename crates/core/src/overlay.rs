@@ -44,6 +44,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::check::{self, Layers, Untouched};
+use crate::descriptors::Shares;
 use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
@@ -56,6 +57,7 @@ use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
+pub(crate) use listing::LastListing;
 pub(crate) use partial::{is_bare, read_mark};
 
 pub use file::OpenFile;
@@ -69,6 +71,9 @@ pub type SlowHook = Box<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 /// How long META is collected before it is handed to the device. Disk file
 /// systems write what they keep back themselves after 5 s.
 const WRITE_BACK_AFTER: Duration = Duration::from_secs(2);
+
+/// How long the end waits for closed files to be settled.
+const SETTLE_AT_THE_END: Duration = Duration::from_secs(2);
 
 /// Bytes from which a copy counts as slow.
 const SLOW_BYTES: u64 = 256 * 1024;
@@ -134,6 +139,7 @@ pub struct Overlay {
     hidden: Option<(u64, u64)>,
     table: Table,
     dirs: DirCache,
+    listings: listing::Listings,
     trail: export::Trail,
     shared: shared::SharedIndex,
     partials: partial::Partials,
@@ -201,7 +207,8 @@ impl Overlay {
             own: layers.own,
             hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
-            dirs: DirCache::new(dir_limit()),
+            dirs: DirCache::new(Shares::by_limit().dirs),
+            listings: listing::Listings::default(),
             trail: export::Trail::new(),
             accesses: access::Accesses::new(options.access_times, shared.accesses()),
             shared,
@@ -335,7 +342,7 @@ impl Overlay {
     /// Writes what is kept back for a better moment: times of access, and what
     /// is recorded of partial files. To be called at the end.
     pub fn finish(&self) {
-        self.settle_at_the_end();
+        self.settle_at_the_end(SETTLE_AT_THE_END);
         self.save_accesses();
         self.save_realms();
         self.end_volatile();
@@ -411,12 +418,4 @@ fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durabili
             open(Firm::Sync, Session::default())
         }
     }
-}
-
-/// How many directories are kept open: three descriptors each, and no more
-/// than a third of what the process may have is used for them.
-fn dir_limit() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = usize::try_from(limit.unwrap_or(4096)).unwrap_or(4096);
-    (limit / 9).clamp(16, 1024)
 }

@@ -121,6 +121,14 @@ fn wait(reader: OwnedFd, pid: i32) -> Result<(), Failure> {
     Err(Failure::new(code, String::from_utf8_lossy(&message)))
 }
 
+/// As many open files as the kernel allows any process: all who use the mount
+/// share them.
+fn most_files(otherwise: Rlimit) -> Rlimit {
+    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok();
+    let most = most.and_then(|text| text.trim().parse::<u64>().ok());
+    most.map_or(otherwise, |most| Rlimit { current: Some(most), maximum: Some(most) })
+}
+
 /// Settings of the process that serves: limits as wide as it may have them,
 /// for those of whoever mounts are not meant for the users of the mount, and
 /// modes that no umask cuts.
@@ -130,10 +138,10 @@ pub fn prepare_process() {
         let limit = rustix::process::getrlimit(resource);
         let all = Rlimit { current: None, maximum: None };
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        // Root may have all; open files are bounded all the same. What is
-        // refused stays as it is.
-        let lifted =
-            resource != Resource::Nofile && rustix::process::setrlimit(resource, all).is_ok();
+        // Root may have all, of open files as many as there can be. What is refused
+        // stays as it is.
+        let all = if resource == Resource::Nofile { most_files(raised) } else { all };
+        let lifted = rustix::process::setrlimit(resource, all).is_ok();
         if !lifted {
             let _ = rustix::process::setrlimit(resource, raised);
         }

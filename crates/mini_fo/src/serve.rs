@@ -199,6 +199,7 @@ fn connect(
             },
         ),
         transport: request.transport,
+        max_threads: most_threads(),
         max_stack_depth: if request.passthrough && root { stack_depth(request) } else { 0 },
         ..Config::default()
     };
@@ -229,6 +230,13 @@ impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Failure {
         Failure::new(code::MOUNT, error)
     }
+}
+
+/// Threads that serve at once: each has a descriptor.
+fn most_threads() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    (limit / 16).clamp(2, Config::default().max_threads)
 }
 
 /// What the kernel may cache on its own.

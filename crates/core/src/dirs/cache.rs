@@ -80,14 +80,18 @@ impl DirCache {
             inner.lighten(RECORD_BYTES, &mut evicted);
         }
         drop(inner);
-        // Closing descriptors is a system call: not under the lock.
-        for slot in evicted {
-            // Nobody else will.
-            if let Err(errno) = slot.dir.write_back() {
-                tracing::warn!("META of a directory is not written back: {errno}");
-            }
-        }
+        close(evicted);
         dir
+    }
+
+    /// Gives up all that nobody uses at the moment.
+    pub fn empty(&self) {
+        let mut evicted = Vec::new();
+        let mut inner = self.inner.write();
+        inner.slots.values().for_each(|slot| slot.used.store(false, Ordering::Relaxed));
+        inner.evict(0, &mut evicted);
+        drop(inner);
+        close(evicted);
     }
 
     /// All that are in it.
@@ -107,6 +111,16 @@ impl DirCache {
         let gone = if known() { None } else { inner.slots.remove(&id.0) };
         drop(inner);
         drop(gone);
+    }
+}
+
+/// Closing descriptors is a system call: not for under the lock.
+fn close(evicted: Vec<Slot>) {
+    for slot in evicted {
+        // Nobody else will.
+        if let Err(errno) = slot.dir.write_back() {
+            tracing::warn!("META of a directory is not written back: {errno}");
+        }
     }
 }
 

@@ -39,6 +39,7 @@ impl Overlay {
         mode: u32,
         open: OpenMode,
     ) -> Result<(Entry, Arc<OpenFile>)> {
+        let ticket = self.ticket()?;
         let (parent, dir) = self.writable_dir(parent)?;
         let name = new_name(name)?;
         let _lock = dir.mutate.lock();
@@ -52,7 +53,7 @@ impl Overlay {
         let own = self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage);
         let own = own.and_then(|made| made.keep(&dir, name));
         let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
-        Ok((entry, OpenFile::new(node, open, self.next_handle(), fd, true)))
+        Ok((entry, OpenFile::new(node, open, self.next_handle(), (fd, ticket))))
     }
 
     /// Creates a regular file, FIFO, socket or device node; the type is in
@@ -145,6 +146,7 @@ impl Overlay {
         mode: u32,
         open: OpenMode,
     ) -> Result<(Entry, Arc<OpenFile>)> {
+        let ticket = self.ticket()?;
         let (parent, dir) = self.writable_dir(parent)?;
         let storage = dir.writable()?;
         let fd = sys::with_umask(caller.umask, mode, |mode| {
@@ -153,13 +155,13 @@ impl Overlay {
         let spot = Spot::Fd(fd.as_fd());
         // Without a name there is nothing by which an owner could be kept.
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?.stat;
-        let held = Held::new(sys::hold(spot)?);
+        let held = Held::bounded(|| sys::hold(spot))?;
         let place = Place { names: Names::Held(held), base: BaseRef::None };
         let ino = self.freed.number(&stat);
         let node = self.enter(Node::new(node_id(ino), ino, libc::S_IFREG, true, place));
         let mut attr = crate::types::Attr::from(&stat);
         attr.ino = ino;
-        let file = OpenFile::new(Arc::clone(&node), open, self.next_handle(), fd, true);
+        let file = OpenFile::new(Arc::clone(&node), open, self.next_handle(), (fd, ticket));
         Ok((Entry { node: node.into_kernel(), attr }, file))
     }
 

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::partial::{Need, PartialFile};
+use crate::descriptors::Ticket;
 use crate::node::Node;
 use crate::sys::{self, Result};
 use crate::types::{NodeId, OpenMode};
@@ -25,6 +26,7 @@ pub struct OpenFile {
     opened: RwLock<Arc<Opened>>,
     /// The next reading moves the time of access.
     pub(super) access_due: AtomicBool,
+    _ticket: Ticket,
 }
 
 /// A descriptor in one of the layers.
@@ -53,16 +55,17 @@ impl Opened {
 }
 
 impl OpenFile {
+    /// One of a new file in the storage.
     pub(super) fn new(
         node: Arc<Node>,
         mode: OpenMode,
         number: u64,
-        fd: OwnedFd,
-        in_storage: bool,
+        (fd, _ticket): (OwnedFd, Ticket),
     ) -> Arc<OpenFile> {
-        let opened = Opened { fd, in_storage, partial: None, generated: false };
+        let opened = Opened { fd, in_storage: true, partial: None, generated: false };
         let opened = RwLock::new(Arc::new(opened));
-        Arc::new(OpenFile { node, mode, number, opened, access_due: AtomicBool::new(false) })
+        let access_due = AtomicBool::new(false);
+        Arc::new(OpenFile { node, mode, number, opened, access_due, _ticket })
     }
 
     /// The id of its node.
@@ -117,8 +120,33 @@ impl Overlay {
     ///
     /// # Errors
     /// EISDIR; ENXIO for what is not a regular file (the kernel opens FIFOs,
-    /// sockets and devices itself); EROFS; as `open(2)`.
+    /// sockets and devices itself); EROFS; ENFILE: programs have as many open as
+    /// the process can hold without stopping others; as `open(2)`.
     pub fn open(&self, node: NodeId, mode: OpenMode) -> Result<Arc<OpenFile>> {
+        match self.open_with(node, mode, self.ticket()?) {
+            Err(Errno::MFILE) => {
+                self.give_back_descriptors();
+                self.open_with(node, mode, self.ticket()?)
+            }
+            other => other,
+        }
+    }
+
+    /// The descriptor of an open file may be had.
+    pub(super) fn ticket(&self) -> Result<Ticket> {
+        Ticket::file(1).or_else(|_| {
+            self.give_back_descriptors();
+            Ticket::file(1)
+        })
+    }
+
+    /// Settles what was closed, and closes directories that nobody uses.
+    pub(super) fn give_back_descriptors(&self) {
+        self.settle_some();
+        self.dirs.empty();
+    }
+
+    fn open_with(&self, node: NodeId, mode: OpenMode, _ticket: Ticket) -> Result<Arc<OpenFile>> {
         let node = self.node(node)?;
         match node.kind() {
             libc::S_IFREG => {}
@@ -150,7 +178,7 @@ impl Overlay {
             && sys::stat_fd(&opened.fd).is_ok_and(|stat| self.access_moves(&node, &stat));
         let (number, opened) = (self.next_handle(), RwLock::new(Arc::new(opened)));
         let access_due = AtomicBool::new(due);
-        let file = OpenFile { node, mode, number, opened, access_due };
+        let file = OpenFile { node, mode, number, opened, access_due, _ticket };
         self.note_opened(&file);
         Ok(Arc::new(file))
     }

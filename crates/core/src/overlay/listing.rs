@@ -1,5 +1,6 @@
 //! Listing directories.
 
+mod held;
 mod merged;
 
 use std::sync::Arc;
@@ -11,13 +12,18 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::numbers::{device, storage_ino};
+use crate::descriptors::Ticket;
 use crate::dirs::{BaseDir, Dir, with_access};
 use crate::identity::Realm;
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::sys::{self, RawEntry, Result, Spot, read_entries};
 use crate::types::{DirEntry, NodeId};
+use held::HeldListing;
 use merged::{Listed, Packed};
+
+pub(crate) use held::LastListing;
+pub(super) use held::Listings;
 
 /// An open directory: a position in its listing.
 pub struct OpenDir {
@@ -37,9 +43,11 @@ enum Listing {
     New,
     /// The directory has one layer: entries as that one gives them, with its
     /// offsets.
-    Single { fd: OwnedFd, in_storage: bool },
-    /// Base and storage: all entries, as they were at offset 0.
-    Merged(Packed),
+    Single { fd: OwnedFd, in_storage: bool, _ticket: Ticket },
+    /// Base and storage: all entries, as they were at offset 0, or at some later
+    /// moment if that listing was given up. An entry that was there all the time
+    /// comes once in any case, for the order is that of the names' hashes.
+    Merged(Arc<HeldListing>),
     /// The directory was removed.
     Gone,
 }
@@ -98,20 +106,36 @@ impl Overlay {
             return Ok(());
         };
         let shown = |name: &[u8], number| match number {
+            // It may have been listed before the directory was moved.
+            _ if name == b".." => parent_ino(&open.node),
             Number::Shown(ino) => ino,
             Number::Stored(ino) if wanted == ListFor::Lookups => ino,
             Number::Stored(ino) => self.stored_ino(&open.node, &dir, name, ino),
         };
-        match &*listing {
+        match &mut *listing {
             Listing::New | Listing::Gone => {}
-            Listing::Single { fd, in_storage } => {
-                self.list_single(&open.node, &dir, (fd, *in_storage), offset, |entry, number| {
-                    let ino = shown(entry.name, number);
-                    let kind = dir.shown_kind(entry.name, entry.kind);
-                    take(DirEntry { name: entry.name, ino, kind, next: entry.next })
-                })?;
+            Listing::Single { fd, in_storage, .. } => {
+                self.list_single(
+                    &open.node,
+                    &dir,
+                    (&*fd, *in_storage),
+                    offset,
+                    |entry, number| {
+                        let ino = shown(entry.name, number);
+                        let kind = dir.shown_kind(entry.name, entry.kind);
+                        take(DirEntry { name: entry.name, ino, kind, next: entry.next })
+                    },
+                )?;
             }
-            Listing::Merged(entries) => {
+            Listing::Merged(held) => {
+                let entries = match held.entries() {
+                    Some(entries) => entries,
+                    None => {
+                        let made = self.merged(&open.node, &dir)?;
+                        *held = made.0;
+                        made.1
+                    }
+                };
                 for entry in entries.from(offset) {
                     let ino = shown(entry.name, entry.number);
                     let Listed { name, kind, next, .. } = entry;
@@ -133,20 +157,43 @@ impl Overlay {
         if let Some(base) = dir.base().filter(|_| !node.in_storage()) {
             self.accessed(node, &sys::stat_fd(base)?);
         }
+        let ticket = Ticket::other();
         match (dir.base(), dir.storage()) {
             (None, None) => Ok(Listing::Gone),
             (Some(base), None) => {
                 let fd = sys::open_untraced(Spot::At(base.as_fd(), b"."), flags)?;
-                Ok(Listing::Single { fd, in_storage: false })
+                Ok(Listing::Single { fd, in_storage: false, _ticket: ticket? })
             }
             // A redirect may show a directory whose skeleton a crash prevented.
             (None, Some(storage)) if dir.meta.read().redirects().next().is_none() => {
                 // Reading it moves the time of access, as it should.
                 let fd = sys::open(Spot::At(storage, b"."), flags)?;
-                Ok(Listing::Single { fd, in_storage: true })
+                Ok(Listing::Single { fd, in_storage: true, _ticket: ticket? })
             }
-            (base, Some(storage)) => self.merge(node, &dir, base, storage),
+            (_, Some(_)) => Ok(Listing::Merged(self.merged(node, &dir)?.0)),
         }
+    }
+
+    /// What both layers make of a directory: listed now, or by somebody else since
+    /// the last change.
+    fn merged(&self, node: &Arc<Node>, dir: &Dir) -> Result<(Arc<HeldListing>, Arc<Packed>)> {
+        let mut last = dir.listed.lock();
+        let version = dir.mutate.version().filter(|_| self.live.is_none());
+        if let Some(shared) = held::shared(&last, version) {
+            if self.access_is_due(node.id) {
+                // As if it had been listed anew.
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                read_entries(sys::open(Spot::At(dir.writable()?, b"."), flags)?.as_fd(), |_| {
+                    false
+                })?;
+            }
+            return Ok(shared);
+        }
+        let entries = Arc::new(self.merge(node, dir, dir.base(), dir.writable()?)?);
+        let held =
+            self.listings.keep(&entries, version.filter(|_| dir.mutate.version() == version));
+        *last = Arc::downgrade(&held);
+        Ok((held, entries))
     }
 
     fn list_single(

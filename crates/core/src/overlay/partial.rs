@@ -6,6 +6,8 @@
 //! itself says where the rest is: it comes and goes with the inode, so renames
 //! and hard links need not know of it.
 
+#[cfg(test)]
+mod ending;
 mod file;
 mod kept;
 mod map;
@@ -26,6 +28,7 @@ use super::file::OpenFile;
 use super::refs::Parked;
 use super::{Overlay, copy_up};
 use crate::check::{self, FEATURE_PARTIAL};
+use crate::descriptors::Shares;
 use crate::meta::{Index, Record};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
@@ -68,9 +71,6 @@ const SMALL_REST: u64 = 128 << 20;
 /// So many missing bytes are fetched once nobody writes the file any more.
 const WORTH_FETCHING: u64 = 1 << 20;
 
-/// So many closed files may wait to be settled.
-const CLOSED_MAX: usize = 64;
-
 /// What a copy-up is for, which decides what of the data is copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Need {
@@ -110,11 +110,15 @@ pub(super) struct Partials {
     /// Those that are open.
     open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
     closed: Mutex<Closed>,
+    /// So many closed files may wait to be settled.
+    closed_most: usize,
     /// Held while a mark and its file follow a new base file; a leaf but for the
     /// node's `place`.
     following: Mutex<()>,
     /// Held by who settles closed files; comes first of all locks.
     pub settling: Mutex<()>,
+    /// The end has begun: what is not settled yet stays as it is.
+    ending: AtomicBool,
 }
 
 /// Files that were written and closed, and are to be settled.
@@ -150,8 +154,10 @@ impl Partials {
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
+            closed_most: (Shares::by_limit().files / 9).clamp(1, 64),
             following: Mutex::default(),
             settling: Mutex::default(),
+            ending: AtomicBool::new(false),
         }
     }
 

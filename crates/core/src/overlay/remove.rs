@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -12,7 +11,7 @@ use super::flags::check_unprotected;
 use super::link::identity;
 use super::listing::is_dot;
 use super::numbers::storage_ino;
-use crate::dirs::{ANY, Dir, Step, together, with_access};
+use crate::dirs::{ANY, Dir, Mutating, Step, together, with_access};
 use crate::meta::Record;
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Held, Names, Node, Place};
@@ -39,7 +38,7 @@ impl Overlay {
         let _lock = dir.mutate.lock();
         let storage = dir.writable()?;
         // Open files and others that hold the node reach the object by this.
-        let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
+        let held = Held::bounded(|| self.at(&node, |spot, _| sys::hold(spot)))?;
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         let stored = match node.shared {
@@ -104,7 +103,7 @@ impl Overlay {
         if !simple {
             self.check_empty(&own)?;
         }
-        let held = Held::new(self.at(&node, |spot, _| sys::hold(spot))?);
+        let held = Held::bounded(|| self.at(&node, |spot, _| sys::hold(spot)))?;
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         if node.in_storage() && own.storage().is_some() {
@@ -286,7 +285,7 @@ pub(super) fn remove_reserved(dir: BorrowedFd<'_>) -> Result<()> {
 
 /// Locks a directory and one below it. A rename between the two may lock them
 /// in the other order, so the second one is only tried.
-fn lock_down<'a>(dir: &'a Dir, below: &'a Dir) -> (MutexGuard<'a, ()>, MutexGuard<'a, ()>) {
+fn lock_down<'a>(dir: &'a Dir, below: &'a Dir) -> (Mutating<'a>, Mutating<'a>) {
     loop {
         let guard = dir.mutate.lock();
         if let Some(inner) = below.mutate.try_lock() {

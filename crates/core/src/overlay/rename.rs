@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{MutexGuard, RwLockWriteGuard};
+use parking_lot::RwLockWriteGuard;
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Statx};
 use rustix::io::Errno;
 
@@ -16,7 +16,7 @@ use super::link::identity;
 use super::numbers::storage_ino;
 use super::partial::Need;
 use super::remove::{Doomed, leaving, no_identity, still_there};
-use crate::dirs::{ANY, Dir, Step, together};
+use crate::dirs::{ANY, Dir, Mutating, Step, together};
 use crate::meta::Record;
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
@@ -208,7 +208,7 @@ impl Overlay {
             self.check_empty(dir)?;
         }
         let held = match target {
-            Some(target) => Some(Held::new(self.at(target, |spot, _| sys::hold(spot))?)),
+            Some(target) => Some(Held::bounded(|| self.at(target, |spot, _| sys::hold(spot)))?),
             None => None,
         };
         let base = if source.is_dir() { self.base_path(source) } else { None };
@@ -367,7 +367,7 @@ pub(super) fn relink(
 pub(super) fn lock_both<'a>(
     a: &'a Arc<Dir>,
     b: &'a Arc<Dir>,
-) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
+) -> (Mutating<'a>, Option<Mutating<'a>>) {
     if Arc::ptr_eq(a, b) {
         return (a.mutate.lock(), None);
     }

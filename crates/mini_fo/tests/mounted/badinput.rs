@@ -307,3 +307,23 @@ fn rubbish_in_the_storage() {
     });
     assert!(!unfinished.exists(), "unfinished work was left");
 }
+
+/// A FIFO, or a device, under the name of the journal: nothing waits for somebody
+/// at its other end.
+#[test]
+fn a_journal_that_is_a_fifo() {
+    let Some(mut s) = scene() else { return };
+    for dir in ["d", "e"] {
+        fs::create_dir(s.storage.join(dir)).expect("mkdir");
+    }
+    sh(&s.storage, &format!("mkfifo -m 600 d/{META}; ln -s /dev/zero e/{META}"));
+    s.mount(&[]);
+    for dir in ["d", "e"] {
+        sh(
+            &s.mnt,
+            &format!("for at in {dir} {dir}/five; do timeout 20 sync $at || test $? -ne 124; done"),
+        );
+        sh(&s.mnt, &format!("timeout 20 touch {dir}/new || test $? -ne 124"));
+    }
+    sh(&s.mnt, "timeout 20 cat f");
+}

@@ -9,6 +9,7 @@ use crate::cli::daemon;
 use crate::common::{
     BaseKind, Scene, StorageKind, engine_is_product, is_root, run, sh, skip, standard_base,
 };
+use crate::descriptors::mount_with;
 
 /// Directories with 500 files each.
 fn many(base: &Path, dirs: u32) {
@@ -45,14 +46,7 @@ fn a_walk_with_few_open_files() {
     let Some(s) = Scene::unmounted(kinds.0, kinds.1, fill) else {
         return;
     };
-    let script = format!(
-        "ulimit -n 1024; {} mount {} {} --storage {}",
-        env!("CARGO_BIN_EXE_mini_fo"),
-        s.base.display(),
-        s.mnt.display(),
-        s.storage.display()
-    );
-    sh(Path::new("/"), &script);
+    mount_with(&s, 1024, "");
     let pid = daemon(&s);
     let expected = times * (200 * 501 + 1) + 1;
     let found = sh(&s.mnt, "find . -printf '%s\\n' | wc -l");
@@ -67,7 +61,7 @@ fn a_walk_with_few_open_files() {
 }
 
 /// Resident memory of a process in KiB.
-fn resident(pid: i32) -> Option<u64> {
+pub fn resident(pid: i32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse().ok()

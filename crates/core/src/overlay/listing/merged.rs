@@ -1,5 +1,5 @@
 //! Listings of directories that have a part in both layers: 30 bytes and the
-//! name for each entry, as long as the directory is open.
+//! name for each entry, see [`super::held`] for how long.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::OFlags;
 
-use super::{Listing, Number, is_dot, parent_ino};
+use super::{Number, is_dot, parent_ino};
 use crate::dirs::{BaseDir, Dir};
 use crate::name::is_reserved;
 use crate::node::Node;
@@ -18,7 +18,7 @@ use crate::sys::{self, Result, Spot, each_entry, read_entries};
 ///
 /// The offset of an entry is the hash of the one before it: it means the same
 /// in every listing of the directory, whatever comes and goes meanwhile.
-pub(super) struct Packed {
+pub(crate) struct Packed {
     /// Hash of the name, and where in `bytes` the entry begins.
     order: Vec<(u64, usize)>,
     /// Entries one after the other: number, type, whether the number is the
@@ -27,9 +27,9 @@ pub(super) struct Packed {
 }
 
 /// An entry of a [`Packed`] listing.
-pub(super) struct Listed<'a> {
+pub(crate) struct Listed<'a> {
     pub name: &'a [u8],
-    pub number: Number,
+    pub(super) number: Number,
     pub kind: u32,
     pub next: u64,
 }
@@ -78,6 +78,11 @@ impl Packed {
         }
     }
 
+    /// What it takes of memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.order.capacity() * size_of::<(u64, usize)>()
+    }
+
     /// The entries from an offset on that is 0 or came with an entry.
     pub fn from(&self, offset: u64) -> impl Iterator<Item = Listed<'_>> {
         let start = self.order.partition_point(|(place, _)| *place <= offset);
@@ -111,7 +116,7 @@ impl Overlay {
         dir: &Dir,
         base: Option<&BaseDir>,
         storage: BorrowedFd<'_>,
-    ) -> Result<Listing> {
+    ) -> Result<Packed> {
         let mut entries = Packed { order: Vec::new(), bytes: Vec::new() };
         entries.push(b".", Number::Shown(node.ino), libc::S_IFDIR);
         entries.push(b"..", Number::Shown(parent_ino(node)), libc::S_IFDIR);
@@ -134,7 +139,7 @@ impl Overlay {
             entries.push(name, Number::Stored(*ino), *kind);
         }
         entries.sort();
-        Ok(Listing::Merged(entries))
+        Ok(entries)
     }
 
     /// Entries of the base. Those that it shares with the storage are taken

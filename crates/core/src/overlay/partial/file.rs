@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::map::Map;
 use super::mark::Mark;
+use crate::descriptors::Ticket;
 use crate::overlay::copy_data::{copy_buffered, copy_extents, next_data};
 use crate::overlay::copy_up;
 use crate::sys::{self, Result};
@@ -36,6 +37,8 @@ pub(in crate::overlay) struct PartialFile {
     end: AtomicU64,
     /// How data is made to reach the device.
     order: copy_up::Ordering,
+    /// Of base file and map.
+    _ticket: Ticket,
 }
 
 impl PartialFile {
@@ -69,6 +72,7 @@ impl PartialFile {
             whole: AtomicBool::new(false),
             changed: AtomicBool::new(false),
             order,
+            _ticket: Ticket::beyond(2),
         })
     }
 

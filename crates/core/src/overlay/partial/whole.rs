@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{CLOSED_MAX, Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
+use super::{Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
 use crate::meta::Record;
 use crate::node::{Contents, Node};
 use crate::overlay::file::OpenFile;
@@ -53,6 +54,9 @@ impl Overlay {
         let mut next = Some(0).filter(|_| missing > SMALL_REST);
         // A large rest in recorded pieces, so that others can write meanwhile.
         while let Some(at) = next {
+            if self.partials.ending.load(Ordering::Relaxed) {
+                return Err(Errno::INTR);
+            }
             let _lock = partial.writing.lock();
             if partial.is_whole() {
                 return Ok(());
@@ -233,7 +237,7 @@ impl Overlay {
             return false;
         };
         let mut closed = self.partials.closed.lock();
-        if closed.files.len() >= CLOSED_MAX {
+        if closed.files.len() >= self.partials.closed_most {
             // Each has descriptors, of which there are not many.
             drop(closed);
             self.settle_one(&node, file);
@@ -257,8 +261,19 @@ impl Overlay {
                 return;
             }
             for (node, file) in files {
-                self.settle_one(&self.resume(node), &file);
+                let node = self.resume(node);
+                if !self.partials.ending.load(Ordering::Relaxed) {
+                    self.settle_one(&node, &file);
+                }
             }
+        }
+    }
+
+    /// The same of those that wait now, by who needs their descriptors.
+    pub(in crate::overlay) fn settle_some(&self) {
+        let files = std::mem::take(&mut self.partials.closed.lock().files);
+        for (node, file) in files {
+            self.settle_one(&self.resume(node), &file);
         }
     }
 
@@ -267,11 +282,25 @@ impl Overlay {
         Self::settled(self.settle(node, file, WORTH_FETCHING.max(quarter)));
     }
 
-    /// The same in a hurry: little is fetched.
-    pub(in crate::overlay) fn settle_at_the_end(&self) {
+    /// The same in a hurry: little is fetched, and nothing more is begun after
+    /// `most`. What is left stays partial, which is as safe.
+    pub(in crate::overlay) fn settle_at_the_end(&self, most: Duration) {
+        let begun = Instant::now();
+        self.partials.ending.store(true, Ordering::Relaxed);
         let files = std::mem::take(&mut self.partials.closed.lock().files);
+        let mut left = 0;
         for (node, file) in files {
-            Self::settled(self.settle(&self.resume(node), &file, WORTH_FETCHING));
+            let node = self.resume(node);
+            if begun.elapsed() >= most {
+                left += 1;
+            } else {
+                Self::settled(self.settle(&node, &file, WORTH_FETCHING));
+            }
+        }
+        if left > 0 {
+            tracing::info!(
+                "{left} files stay in part in the base: there was no time to fetch more"
+            );
         }
     }
 

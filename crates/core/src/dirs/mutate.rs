@@ -1,0 +1,65 @@
+//! The lock of who changes entries of a directory, which counts the changes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+/// Held by whoever changes entries of a directory, or what META says of them.
+#[derive(Default)]
+pub(crate) struct Mutate {
+    lock: Mutex<()>,
+    /// Odd while somebody holds the lock.
+    version: AtomicU64,
+}
+
+/// The lock is held.
+pub(crate) struct Mutating<'a> {
+    version: &'a AtomicU64,
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl Mutate {
+    pub fn lock(&self) -> Mutating<'_> {
+        self.held(self.lock.lock())
+    }
+
+    pub fn try_lock(&self) -> Option<Mutating<'_>> {
+        self.lock.try_lock().map(|lock| self.held(lock))
+    }
+
+    fn held<'a>(&'a self, lock: MutexGuard<'a, ()>) -> Mutating<'a> {
+        self.version.fetch_add(1, Ordering::SeqCst);
+        Mutating { version: &self.version, _lock: lock }
+    }
+
+    /// What is read between two calls that give the same is of one moment.
+    /// `None`: somebody may be changing something.
+    pub fn version(&self) -> Option<u64> {
+        Some(self.version.load(Ordering::SeqCst)).filter(|version| version % 2 == 0)
+    }
+}
+
+impl Drop for Mutating<'_> {
+    fn drop(&mut self) {
+        // Before the lock goes.
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_makes_another_version() {
+        let mutate = Mutate::default();
+        let before = mutate.version();
+        assert_eq!((before.is_some(), mutate.version()), (true, before));
+        let held = mutate.lock();
+        assert_eq!(mutate.version(), None);
+        assert!(mutate.try_lock().is_none());
+        assert_eq!(mutate.version(), None);
+        drop(held);
+        assert!(mutate.version().is_some_and(|now| Some(now) != before));
+    }
+}
