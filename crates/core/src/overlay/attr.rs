@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::copy_attributes::drop_lists;
 use super::file::OpenFile;
 use super::kept::cannot_hold;
-use super::partial::Need;
+use super::partial::{CAPABILITY, Need};
 use super::{Overlay, find};
 use crate::acl;
 use crate::dirs::Dir;
@@ -137,6 +137,13 @@ impl Overlay {
     ) -> Result<Attr> {
         self.check_writable()?;
         let node = self.node(node)?;
+        if *changes == SetAttr::default() {
+            self.touch(&node)?;
+            return self.attr_of(&node);
+        }
+        if handle.is_none() && self.is_as_long(&node, changes)? {
+            return self.attr_of(&node);
+        }
         let emptied = changes.size == Some(0) && !node.in_storage();
         if node.is_root() {
             self.set_root_owner(changes)?;
@@ -168,6 +175,32 @@ impl Overlay {
             }
         }
         self.attr_of(&node)
+    }
+
+    /// chown(2) to nobody in particular moves the time of change, and the set-ID
+    /// bits go with it.
+    fn touch(&self, node: &Arc<Node>) -> Result<()> {
+        if node.is_root() {
+            let mtime = self.root_mtime()?;
+            return sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(mtime));
+        }
+        self.copy_up(node, Need::Attributes)?;
+        self.at(node, |spot, _| sys::set_owner(spot, None, None))
+    }
+
+    /// Nothing is asked for but the size that the file has: truncate(2), other than
+    /// ftruncate(2), changes nothing then, not even a time.
+    fn is_as_long(&self, node: &Arc<Node>, changes: &SetAttr) -> Result<bool> {
+        let SetAttr { size, kill_suid_sgid, .. } = *changes;
+        let alone = SetAttr { size, kill_suid_sgid, ..SetAttr::default() };
+        let Some(size) = size.filter(|_| *changes == alone) else { return Ok(false) };
+        let attr = self.attr_of(node)?;
+        if node.kind() != libc::S_IFREG || attr.size != size || attr.mode & (SUID | SGID) != 0 {
+            return Ok(false);
+        }
+        // That goes as with any change of data.
+        let given = self.at(node, |spot, _| sys::get_xattr(spot, CAPABILITY, &mut []));
+        Ok(given.is_err())
     }
 
     /// chown and chmod: in the storage, and in META where that cannot hold it.

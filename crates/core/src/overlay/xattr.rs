@@ -138,7 +138,8 @@ impl Overlay {
     /// Removes an attribute; a base object is copied up first.
     ///
     /// # Errors
-    /// ENODATA: there is none; as `removexattr(2)`.
+    /// ENODATA: there is none, which for an access control list is no error; as
+    /// `removexattr(2)`.
     pub fn removexattr(&self, node: NodeId, name: &[u8]) -> Result<()> {
         self.check_writable()?;
         if is_reserved_xattr(name) {
@@ -148,19 +149,26 @@ impl Overlay {
             return Err(Errno::OPNOTSUPP);
         }
         let node = self.node(node)?;
+        match self.remove_attribute(&node, name) {
+            Err(Errno::NODATA) if name.starts_with(b"system.posix_acl_") => Ok(()),
+            other => other,
+        }
+    }
+
+    fn remove_attribute(&self, node: &Arc<Node>, name: &[u8]) -> Result<()> {
         if !node.in_storage() {
             // What is not there need not be copied up to stay away.
-            self.at(&node, |spot, _| sys::get_xattr(spot, name, &mut []))?;
+            self.at(node, |spot, _| sys::get_xattr(spot, name, &mut []))?;
         }
-        self.copy_up(&node, Need::Attributes)?;
-        if self.kept(&node)?.xattrs.contains_key(name) {
+        self.copy_up(node, Need::Attributes)?;
+        if self.kept(node)?.xattrs.contains_key(name) {
             let attribute = Box::<[u8]>::from(name);
-            return self.keep(&node, |name| {
+            return self.keep(node, |name| {
                 let attribute = attribute.clone();
                 Record::Xattr { attribute, value: None, name }
             });
         }
-        self.at(&node, |spot, _| sys::remove_xattr(spot, name))
+        self.at(node, |spot, _| sys::remove_xattr(spot, name))
     }
 }
 

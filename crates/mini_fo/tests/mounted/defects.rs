@@ -185,3 +185,48 @@ fn what_depends_on_the_caller_s_capabilities() {
     let grow = "fallocate -o 0 -l 9000000 open/big2; test $(stat -c %a open/big2) = 777";
     sh(&scene.mnt, &format!("{user} bash -euc '{grow}'"));
 }
+
+/// What changes nothing but times, or not even those, is as on the storage's file
+/// system itself.
+#[test]
+fn changes_of_nothing() {
+    let Some(scene) = Scene::new(standard_base) else {
+        return;
+    };
+    let times = |path: &Path| {
+        let meta = fs::symlink_metadata(path).expect("lstat");
+        ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()))
+    };
+    fs::write(scene.at("new"), "twelve bytes").expect("write");
+    for name in ["f", "new", "d", "link"] {
+        let path = scene.at(name);
+        let before = times(&path);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // chown(2) of nobody moves the time of change.
+        std::os::unix::fs::lchown(&path, None, None).expect("chown");
+        let after = times(&path);
+        assert_eq!(before.0, after.0, "{name}");
+        assert!(before.1 < after.1, "{name}");
+    }
+    for (name, size) in [("g", 5), ("new", 12)] {
+        let path = scene.at(name);
+        let before = times(&path);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let text = std::ffi::CString::new(path.to_str().expect("UTF-8")).expect("no NUL");
+        // SAFETY: the path is a C string that lives across the call.
+        assert_eq!(unsafe { libc::truncate(text.as_ptr(), size) }, 0);
+        assert_eq!(times(&path), before, "{name}");
+        // ftruncate(2) moves them all the same.
+        let file = File::options().write(true).open(&path).expect("open");
+        file.set_len(size as u64).expect("ftruncate");
+        assert!(times(&path).0 > before.0, "{name}");
+    }
+    if is_root() {
+        for name in ["script", "new", "d"] {
+            let remove = |attribute: &str| rustix::fs::lremovexattr(scene.at(name), attribute);
+            assert_eq!(remove("system.posix_acl_access"), Ok(()), "{name}");
+            assert_eq!(remove("user.absent"), Err(sys::Errno::NODATA), "{name}");
+        }
+        assert!(!scene.storage.join("script").exists(), "copied up for nothing");
+    }
+}
