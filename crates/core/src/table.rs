@@ -19,6 +19,11 @@ use crate::types::NodeId;
 /// taken.
 const COUNTED: u64 = 1 << 63;
 
+/// Whether an id is one of those, which mean nothing after they were forgotten.
+pub(crate) fn is_counted(id: NodeId) -> bool {
+    id.0 & COUNTED != 0
+}
+
 /// Shards by number, and as many by name.
 const SHARDS: usize = 256;
 

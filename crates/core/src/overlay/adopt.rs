@@ -53,7 +53,7 @@ impl Overlay {
                 continue;
             }
             match self.table.insert(node) {
-                Inserted::Known(known) => return self.reference(known),
+                Inserted::Known(known) => return self.known(known),
                 Inserted::Taken(back) => node = *back,
             }
         }
@@ -80,12 +80,17 @@ impl Overlay {
         (same == Ok(true)).then_some(node)
     }
 
+    fn known(&self, node: Arc<Node>) -> NodeRef<'_> {
+        self.trail.met(node.id);
+        self.reference(node)
+    }
+
     /// Makes a node known, under another id if its own is taken.
     pub(super) fn enter(&self, node: Node) -> NodeRef<'_> {
         let mut node = node;
         loop {
             match self.table.insert(node) {
-                Inserted::Known(known) => return self.reference(known),
+                Inserted::Known(known) => return self.known(known),
                 Inserted::Taken(back) => {
                     node = *back;
                     node.id = self.table.fresh_id();

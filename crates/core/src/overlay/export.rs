@@ -4,9 +4,11 @@
 //! A node id is the number of the object, so it can be found again: by the
 //! name it had when it was forgotten, else by looking through the tree.
 
+mod census;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -18,10 +20,16 @@ use super::numbers::node_id;
 use super::refs::NodeRef;
 use crate::node::Node;
 use crate::sys::Result;
+use crate::table::is_counted;
 use crate::types::{Entry, NodeId};
+use census::{Census, Count, Moving};
 
 /// Forgotten nodes whose last name is kept; about 100 bytes each and the name.
 const REMEMBERED: usize = 64 * 1024;
+
+/// Requests that wait for a walk through the tree: far fewer than can be served at
+/// once, so that bad handles do not take the threads of all others.
+const WAITING: usize = 16;
 
 /// Levels of directories above an object that are tried by remembered names.
 const LEVELS: usize = 4096;
@@ -31,6 +39,10 @@ const LEVELS: usize = 4096;
 pub(super) struct Trail {
     used: AtomicBool,
     inner: Mutex<Remembered>,
+    census: Census,
+    /// Held over a walk through the tree; comes first of all locks.
+    walking: Mutex<()>,
+    waiting: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -41,7 +53,25 @@ struct Remembered {
 
 impl Trail {
     pub fn new() -> Trail {
-        Trail { used: AtomicBool::new(false), inner: Mutex::default() }
+        Trail {
+            used: AtomicBool::new(false),
+            inner: Mutex::default(),
+            census: Census::default(),
+            walking: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// A node was entered into the table.
+    pub fn met(&self, id: NodeId) {
+        if self.used.load(Ordering::SeqCst) {
+            self.census.met(id);
+        }
+    }
+
+    /// An object is about to get another name, until the result is dropped.
+    pub fn moving(&self) -> Moving<'_> {
+        self.census.moving()
     }
 
     /// Remembers where a node was that goes out of the table.
@@ -67,6 +97,26 @@ impl Trail {
 
     fn place(&self, id: NodeId) -> Option<(NodeId, Box<[u8]>)> {
         self.inner.lock().places.get(&id.0).cloned()
+    }
+}
+
+/// One of those that wait for a walk.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    /// ESTALE: there are too many.
+    fn new(count: &AtomicUsize) -> Result<Waiting<'_>> {
+        let waiting = Waiting(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= WAITING {
+            return Err(Errno::STALE);
+        }
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -102,17 +152,41 @@ impl Overlay {
     }
 
     fn find_forgotten(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
-        let _slow = self.slow_section();
-        self.trail.used.store(true, Ordering::Relaxed);
+        // Counted ids are given for one mount, and not again.
+        if is_counted(id) || self.trail.census.lacks(id) {
+            return Ok(None);
+        }
+        self.trail.used.store(true, Ordering::SeqCst);
         if let Some(node) = self.follow_trail(id)? {
             return Ok(Some(node));
         }
-        match self.search(id, false)? {
-            // What lies on another file system than its directory is listed
-            // with a number that is not its own.
-            None if self.realms.are_several() => self.search(id, true),
+        let _waiting = Waiting::new(&self.trail.waiting)?;
+        let _slow = self.slow_section();
+        let _walking = self.trail.walking.lock();
+        // The walk that was waited for may have come by it.
+        if let Some(node) = self.table.referenced(id) {
+            return Ok(Some(self.reference(node)));
+        }
+        match self.follow_trail(id)? {
+            None if !self.trail.census.lacks(id) => self.walk(id),
             found => Ok(found),
         }
+    }
+
+    /// Through the whole tree. `walking` is held.
+    fn walk(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
+        let mut count = self.trail.census.begin();
+        let mut found = self.search(id, false, &mut count)?;
+        // What lies on another file system than its directory is listed with a
+        // number that is not its own.
+        if found.is_none() && self.realms.are_several() {
+            found = self.search(id, true, &mut count)?;
+        }
+        // Elsewhere others make objects.
+        if found.is_none() && self.live.is_none() {
+            self.trail.census.complete(count, id);
+        }
+        Ok(found)
     }
 
     /// By the names that it and the directories above it had.
@@ -159,7 +233,7 @@ impl Overlay {
 
     /// Through the whole tree, by the numbers in its listings; `look`: by those
     /// that a look at each entry gives.
-    fn search(&self, id: NodeId, look: bool) -> Result<Option<NodeRef<'_>>> {
+    fn search(&self, id: NodeId, look: bool, count: &mut Count) -> Result<Option<NodeRef<'_>>> {
         let mut left = vec![(Arc::new(self.reference_root()), Box::<[u8]>::default())];
         while let Some((above, name)) = left.pop() {
             let dir = match name.is_empty() {
@@ -180,6 +254,7 @@ impl Overlay {
                     return true;
                 }
                 self.trail.note(node_id(entry.ino), dir.id, entry.name);
+                self.trail.census.add(count, node_id(entry.ino));
                 if node_id(entry.ino) == id {
                     named = Some(Box::<[u8]>::from(entry.name));
                     return false;
@@ -193,7 +268,9 @@ impl Overlay {
                 true
             })?;
             for name in unlisted {
-                if let Some(node) = self.child(&dir, &name)?.filter(|node| node.id == id) {
+                let Some(node) = self.child(&dir, &name)? else { continue };
+                self.trail.census.add(count, node.id);
+                if node.id == id {
                     return Ok(Some(node));
                 }
             }

@@ -49,6 +49,7 @@ impl Overlay {
             return Err(Errno::NOENT);
         }
         let target_name = new_name(new_name_)?;
+        let _moving = self.trail.moving();
         let (parent, dir) = self.writable_dir(parent)?;
         let (new_parent, new_dir) = self.writable_dir(new_parent)?;
         let from = End { parent, dir, name };

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::time::Instant;
 
 use crate::common::{Scene, engine_is_product, is_root, sh, skip, standard_base, sys};
 
@@ -94,5 +95,53 @@ fn listings_give_the_numbers_that_stat_gives() {
             }
         }
         scene.remount();
+    }
+}
+
+/// Handles of nothing cost one walk through the tree, not one each; and none of them
+/// makes the mount forget what is there, or comes later.
+#[test]
+fn handles_of_nothing_cost_little() {
+    if !is_root() || !engine_is_product() {
+        return skip("needs root");
+    }
+    let Some(scene) = Scene::new(|base| {
+        standard_base(base);
+        for d in 0..40 {
+            let dir = base.join(format!("many/{d}"));
+            fs::create_dir_all(&dir).expect("mkdir");
+            (0..250).for_each(|f| fs::write(dir.join(f.to_string()), "x").expect("write"));
+        }
+    }) else {
+        return;
+    };
+    let mut paths = vec![scene.at("f"), scene.at("d/sub/three"), scene.at("many/39/249")];
+    let some = sys::handle_of(&scene.at("f")).expect("a handle");
+    let bad = |number| {
+        let opened = sys::open_by_handle(&scene.mnt, &some.of_nothing(number));
+        let error = opened.expect_err("there is no such object");
+        assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
+    };
+    drop_caches();
+    let first = Instant::now();
+    bad(0);
+    let first = first.elapsed();
+    let others = Instant::now();
+    (1..300).for_each(bad);
+    assert!(others.elapsed() < 30 * first, "{:?} after {first:?}", others.elapsed());
+    // What came after the walk, and what was moved.
+    sh(
+        &scene.mnt,
+        "echo new > later; mkdir dir; echo in > dir/in; mv many/7 moved; ln later linked; mv g dir/",
+    );
+    paths.extend(["later", "dir/in", "moved/12", "dir/g"].map(|name| scene.at(name)));
+    let handles: Vec<_> = paths.iter().map(|path| sys::handle_of(path).expect("handle")).collect();
+    bad(1000);
+    drop_caches();
+    for (path, handle) in paths.iter().zip(&handles) {
+        let opened = sys::open_by_handle(&scene.mnt, handle);
+        let opened = opened.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let number = opened.metadata().expect("fstat").ino();
+        assert_eq!(number, fs::metadata(path).expect("stat").ino());
     }
 }

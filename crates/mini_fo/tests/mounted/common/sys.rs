@@ -74,6 +74,16 @@ pub struct Handle {
     bytes: [u8; 128],
 }
 
+impl Handle {
+    /// One of a node that is not there, most likely: another one for each number.
+    pub fn of_nothing(&self, number: u32) -> Handle {
+        let mut bytes = self.bytes;
+        // The lower half of the node id.
+        bytes[4..8].copy_from_slice(&(0xf000_0000 | number).to_ne_bytes());
+        Handle { size: self.size, kind: self.kind, bytes }
+    }
+}
+
 pub fn handle_of(path: &Path) -> io::Result<Handle> {
     let mut handle = Handle { size: 128, kind: 0, bytes: [0; 128] };
     let text = CString::new(path.as_os_str().as_bytes())?;
