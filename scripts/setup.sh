@@ -11,7 +11,8 @@ needs="cc:gcc mksquashfs:squashfs-tools fusermount3:fuse3 unshare:util-linux"
 if [ "$what" = test ]; then
     needs="$needs git:git rsync:rsync sqlite3:sqlite3 setfattr:attr setfacl:acl make:make
         mkfs.erofs:erofs-utils mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
-        xorriso:xorriso setcap:libcap2-bin"
+        xorriso:xorriso setcap:libcap2-bin mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse
+        bindfs:bindfs"
 fi
 
 missing=

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod begin;
+mod holds;
 mod lost;
 mod marks;
 mod notes;
@@ -42,6 +43,7 @@ pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 const KNOWN_FEATURES: [&[u8]; 3] = [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL];
 
 pub(crate) use begin::Untouched;
+pub(crate) use holds::Holds;
 pub(crate) use notes::is_marked;
 
 type Result<T> = std::result::Result<T, OpenError>;
@@ -60,6 +62,8 @@ pub(crate) struct Layers {
     pub lock: OwnedFd,
     /// How mini_fo's own attributes in it are named.
     pub own: OwnAttributes,
+    /// What its file system can hold.
+    pub holds: Holds,
     /// Device and number of the storage, if it lies inside the base.
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
@@ -78,7 +82,8 @@ pub(crate) struct Layers {
     task: Option<Task>,
 }
 
-/// Opens and verifies base and storage. Nothing is written.
+/// Opens and verifies base and storage. Nothing is written, but for what is tried out
+/// ([`Holds::of`]).
 pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let base_mount = open_base(&options.base)?;
     let storage = open_storage(&options.storage)?;
@@ -140,6 +145,8 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if options.read_only {
         storage::tell_if_open(&options.storage, &storage)?;
     }
+    let holds =
+        if read_only { Holds::ALL } else { holds::check(options, &storage, &mut warnings)? };
     let decided = if read_only { std::mem::take(&mut scanned.decided) } else { Vec::new() };
     let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
     missing.extend(notes::lost_feature(&storage, names, &root.index));
@@ -154,6 +161,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         storage,
         lock,
         own,
+        holds,
         hidden,
         fresh,
         unclean,

@@ -31,6 +31,8 @@ pub(crate) struct Durability {
     wake: Condvar,
     /// Objects were copied up that no transaction has on the device yet.
     fresh: AtomicBool,
+    /// Held while they are brought there: who comes meanwhile must wait for it.
+    settling: Mutex<()>,
 }
 
 impl Durability {
@@ -52,6 +54,7 @@ impl Durability {
             dirty: Mutex::new(false),
             wake: Condvar::new(),
             fresh: AtomicBool::new(false),
+            settling: Mutex::new(()),
         }
     }
 
@@ -73,7 +76,11 @@ impl Durability {
     /// would hide what the base has, and be empty. So all of the storage goes there
     /// first. The result tells whether it did.
     pub fn settle_copies(&self, storage: impl AsFd) -> Result<bool> {
-        if !self.syncs_before_changes() || !self.fresh.swap(false, Ordering::SeqCst) {
+        if !self.syncs_before_changes() {
+            return Ok(false);
+        }
+        let _lock = self.settling.lock();
+        if !self.fresh.swap(false, Ordering::SeqCst) {
             return Ok(false);
         }
         self.sync_all(storage).inspect_err(|_| self.copied_up())?;

@@ -17,6 +17,14 @@ pub use class::ErrorClass;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The file system of the storage cannot hold everything.
+    #[error("storage {}: its file system cannot hold {missing}; choose another one, or make a file there that holds a file system (docs/RECIPES.md, \"a storage on FAT\"), or take it with -o poor_storage: what it cannot hold then fails, or is one file under two names", path.display())]
+    StoragePoor {
+        /// The storage.
+        path: PathBuf,
+        /// What.
+        missing: String,
+    },
     /// The base does not exist.
     #[error("base {}: there is no such directory", path.display())]
     BaseMissing {
@@ -336,6 +344,14 @@ pub enum Warning {
     StorageFull {
         /// The storage.
         path: PathBuf,
+    },
+    /// Its file system cannot hold everything, and that was accepted.
+    #[error("storage {}: its file system cannot hold {missing}", path.display())]
+    StoragePoor {
+        /// The storage.
+        path: PathBuf,
+        /// What.
+        missing: String,
     },
     /// Nothing keeps two mounts apart.
     #[error("storage {}: its file system has no locks; make sure that no other mount uses it", path.display())]

@@ -35,6 +35,8 @@ pub struct OpenOptions {
     pub accept_other_base: bool,
     /// Take a directory as storage that holds something and no META.
     pub accept_storage: bool,
+    /// Take a storage whose file system cannot hold everything.
+    pub accept_poor_storage: bool,
     /// Write although META has damaged lines; the next rewrite drops them.
     pub write_despite_damage: bool,
     /// Which accesses move times of access.

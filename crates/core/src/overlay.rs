@@ -43,7 +43,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::check::{self, Layers, Untouched};
+use crate::check::{self, Holds, Layers, Untouched};
 use crate::descriptors::Shares;
 use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::durability::Durability;
@@ -135,6 +135,7 @@ pub struct Overlay {
     _lock: OwnedFd,
     /// How mini_fo's own attributes in the storage are named.
     own: OwnAttributes,
+    holds: Holds,
     /// A base directory that is not shown: the storage itself, (dev, ino).
     hidden: Option<(u64, u64)>,
     table: Table,
@@ -205,6 +206,7 @@ impl Overlay {
             storage,
             _lock: layers.lock,
             own: layers.own,
+            holds: layers.holds,
             hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(Shares::by_limit().dirs),

@@ -41,6 +41,8 @@ pub enum Opt {
     AcceptBase,
     /// Take a directory that holds something as a new storage.
     AcceptStorage,
+    /// Take a storage whose file system cannot hold everything.
+    PoorStorage,
     /// Syncs by programs are not waited for.
     Volatile,
     /// From which size on files are copied block by block.
@@ -140,6 +142,13 @@ pub const SPECS: &[Spec] = &[
         Opt::AcceptStorage,
         "use a directory as storage that is not empty and does not look like a storage: what it \
          holds shows in the mount",
+    ),
+    spec(
+        "poor_storage",
+        None,
+        Opt::PoorStorage,
+        "use a storage whose file system cannot hold hard links, or all names (FAT): what it \
+         cannot hold fails then, and names that differ in case only are one",
     ),
     spec(
         "damaged",

@@ -76,6 +76,8 @@ pub struct MountRequest {
     pub accept_base: bool,
     /// Take a directory that holds something as a new storage.
     pub accept_storage: bool,
+    /// Take a storage whose file system cannot hold everything.
+    pub poor_storage: bool,
     /// Copies are not brought to the disk before they count.
     pub volatile: bool,
     /// Files are copied up as a whole.
@@ -158,6 +160,7 @@ impl Typed {
             damaged_rw: false,
             accept_base: self.accept_base,
             accept_storage: self.accept_storage,
+            poor_storage: false,
             volatile: false,
             whole_copies: false,
             blocks_from: None,
@@ -185,6 +188,7 @@ impl Typed {
                 Opt::Damaged => request.damaged_rw = item.value.as_deref() == Some("rw".as_ref()),
                 Opt::AcceptBase => request.accept_base = true,
                 Opt::AcceptStorage => request.accept_storage = true,
+                Opt::PoorStorage => request.poor_storage = true,
                 Opt::Volatile => request.volatile = true,
                 Opt::WholeCopies => request.whole_copies = true,
                 Opt::BlocksFrom => request.blocks_from = Some(size(item)?),

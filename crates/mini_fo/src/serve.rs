@@ -112,6 +112,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         read_only: request.flags.contains(MountFlags::RDONLY),
         accept_other_base: request.accept_base,
         accept_storage: request.accept_storage,
+        accept_poor_storage: request.poor_storage,
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
         whole_copies: request.whole_copies,

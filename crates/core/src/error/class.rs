@@ -32,6 +32,7 @@ impl OpenError {
             | OpenError::StorageNotWritable { .. }
             | OpenError::StorageReadOnly { .. }
             | OpenError::StorageForeign { .. }
+            | OpenError::StoragePoor { .. }
             | OpenError::StorageWritable { .. }
             | OpenError::StorageUnknown { .. }
             | OpenError::StorageUnclosable { .. }

@@ -11,8 +11,9 @@ use super::Record;
 pub struct Kept {
     /// The twelve permission bits, owner and group, shown instead of its own.
     pub owner: Option<(u32, u32, u32)>,
-    /// It is a device: type bits of `st_mode`, and number as `makedev(3)`
-    /// packs it. The storage entry is an empty regular file.
+    /// It is a device, FIFO or socket, and the storage entry an empty regular file; or
+    /// a symbolic link, whose target is what that file holds. Type bits of `st_mode`,
+    /// and number as `makedev(3)` packs it.
     pub device: Option<(u32, u64)>,
     /// Extended attributes besides those of the storage entry.
     pub xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,

@@ -114,6 +114,9 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             kind: match field()? {
                 b"c" => libc::S_IFCHR,
                 b"b" => libc::S_IFBLK,
+                b"p" => libc::S_IFIFO,
+                b"s" => libc::S_IFSOCK,
+                b"l" => libc::S_IFLNK,
                 _ => return Err("a type of device is malformed"),
             },
             device: rustix::fs::makedev(

@@ -239,7 +239,13 @@ impl Record {
                 line(out, &format!("o {mode:04o} {uid} {gid}"), &[&escape(name)]);
             }
             Record::Device { kind, device, name } => {
-                let kind = if *kind == libc::S_IFBLK { 'b' } else { 'c' };
+                let kind = match *kind {
+                    libc::S_IFBLK => 'b',
+                    libc::S_IFIFO => 'p',
+                    libc::S_IFSOCK => 's',
+                    libc::S_IFLNK => 'l',
+                    _ => 'c',
+                };
                 let (major, minor) = (rustix::fs::major(*device), rustix::fs::minor(*device));
                 line(out, &format!("n {kind} {major} {minor}"), &[&escape(name)]);
             }

@@ -70,9 +70,10 @@ fn any_record() -> impl Strategy<Value = Record> {
         }),
         (0..=0o7777_u32, any::<u32>(), any::<u32>(), name_or_self())
             .prop_map(|(mode, uid, gid, name)| Record::Owner { mode, uid, gid, name: name.into() }),
-        (any::<bool>(), 0..4096_u32, any::<u8>(), any_name()).prop_map(
-            |(block, major, minor, name)| Record::Device {
-                kind: if block { libc::S_IFBLK } else { libc::S_IFCHR },
+        (0..5_usize, 0..4096_u32, any::<u8>(), any_name()).prop_map(
+            |(kind, major, minor, name)| Record::Device {
+                kind: [libc::S_IFBLK, libc::S_IFCHR, libc::S_IFIFO, libc::S_IFSOCK, libc::S_IFLNK]
+                    [kind],
                 device: rustix::fs::makedev(major, minor.into()),
                 name: name.into(),
             }

@@ -10,7 +10,7 @@ use super::copy_attributes::drop_lists;
 use super::file::OpenFile;
 use super::kept::cannot_hold;
 use super::partial::{CAPABILITY, Need};
-use super::{Overlay, find};
+use super::{Overlay, find, kept};
 use crate::acl;
 use crate::dirs::Dir;
 use crate::meta::Record;
@@ -214,7 +214,7 @@ impl Overlay {
         });
         match set {
             Err(errno) if !cannot_hold(errno) || self.is_protected(node) => Err(errno),
-            Ok(()) if !kept => Ok(()),
+            Ok(()) if !kept && self.holds.modes => Ok(()),
             Err(Errno::OPNOTSUPP) if node.kind() == libc::S_IFLNK && !kept => set,
             // What was changed before one call was refused is in `changes`.
             _ => self.keep_owner(node, &self.attr_of(node)?, changes),
@@ -308,6 +308,6 @@ impl Overlay {
             let stat = self.at(&node, |spot, _| sys::stat(spot))?;
             self.accessed(&node, &stat);
         }
-        self.at(&node, |spot, _| sys::read_link(spot))
+        self.at(&node, |spot, _| kept::read_link(spot))
     }
 }

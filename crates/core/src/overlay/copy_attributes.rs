@@ -12,8 +12,14 @@ use crate::sys::{self, Result, Spot};
 use crate::types::SetTime;
 
 /// Owner, mode, extended attributes and times, in the order in which one does
-/// not undo the other. The result is what the storage refused.
-pub(super) fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Result<Kept> {
+/// not undo the other. `modes`: the storage holds them. The result is what it does not
+/// hold or refused.
+pub(super) fn copy_attributes(
+    from: Spot<'_>,
+    to: Spot<'_>,
+    stat: &Statx,
+    modes: bool,
+) -> Result<Kept> {
     let mut kept = Kept::default();
     let mut mode = u32::from(stat.stx_mode) & 0o7777;
     let mut own = mode;
@@ -28,6 +34,9 @@ pub(super) fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Res
         }
         other => other?,
     }
+    if !modes {
+        kept.owner = Some((mode, stat.stx_uid, stat.stx_gid));
+    }
     drop_lists(to, &[acl::ACCESS, acl::DEFAULT])?;
     // Before the mode: a user cannot give attributes to what is write-protected.
     sys::copy_xattrs(from, to, is_reserved_xattr, |name, value| {
@@ -41,7 +50,10 @@ pub(super) fn copy_attributes(from: Spot<'_>, to: Spot<'_>, stat: &Statx) -> Res
         *shown = mode;
     }
     if find::kind(stat) != libc::S_IFLNK {
-        sys::set_mode(to, own & mode)?;
+        match sys::set_mode(to, own & mode) {
+            Err(errno) if !modes && cannot_hold(errno) => {}
+            other => other?,
+        }
     }
     let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
     sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))?;

@@ -8,9 +8,10 @@ use rustix::io::Errno;
 
 use super::copy_attributes::copy_attributes;
 use super::copy_data::{copy_buffered, copy_extents};
-use super::kept::cannot_hold;
+use super::kept::{cannot_hold, is_device, make_link};
 use super::partial::{CAPABILITY, Need, Plan};
 use super::{Overlay, find, flags};
+use crate::check::Holds;
 use crate::meta::{Firm, Journal, Kept, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
@@ -223,7 +224,7 @@ impl Overlay {
             },
         }
         source.node.set_contents(contents);
-        let mut kept = copy_attributes(source.at, to, source.stat)?;
+        let mut kept = copy_attributes(source.at, to, source.stat, self.holds.modes)?;
         if self.settle_capabilities(source.at, to)? {
             kept.xattrs.remove(CAPABILITY);
         }
@@ -244,14 +245,13 @@ impl Overlay {
         name: &[u8],
         keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
-        let (from, stat) = (source.at, source.stat);
         let temp = temp_name();
-        let made = match find::kind(stat) {
+        let made = match find::kind(source.stat) {
             libc::S_IFREG => {
                 sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
             }
-            libc::S_IFDIR => copy_dir(from, dir, &temp, stat),
-            _ => copy_special(from, dir, &temp, stat),
+            libc::S_IFDIR => copy_dir(&self.holds, source, dir, &temp),
+            _ => copy_special(&self.holds, source, dir, &temp),
         };
         // Nothing may fail any more once it has its name.
         made.and_then(|kept| keep(&kept))
@@ -323,35 +323,46 @@ fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> 
 
 /// The skeleton of a directory. META is made before the mode is set: a
 /// directory that is not writable would not take it any more.
-fn copy_dir(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<Kept> {
+fn copy_dir(holds: &Holds, source: &Source<'_>, dir: BorrowedFd<'_>, temp: &[u8]) -> Result<Kept> {
     rustix::fs::mkdirat(dir, temp, Mode::from_raw_mode(0o700))?;
     // The umask of this thread is that of some caller.
     sys::set_mode(Spot::At(dir, temp), 0o700)?;
     let fd = sys::open_dir(dir, temp)?;
     Journal::open(fd.as_fd(), None, Firm::No, Session::default())?;
-    copy_attributes(from, Spot::Fd(fd.as_fd()), stat)
+    copy_attributes(source.at, Spot::Fd(fd.as_fd()), source.stat, holds.modes)
 }
 
-/// A copy of a symlink, FIFO, socket or device. A device that the storage
-/// refuses becomes an empty file.
-fn copy_special(from: Spot<'_>, dir: BorrowedFd<'_>, temp: &[u8], stat: &Statx) -> Result<Kept> {
+/// A copy of a symlink, FIFO, socket or device. What the storage cannot hold becomes a
+/// file that stands for it.
+fn copy_special(
+    holds: &Holds,
+    source: &Source<'_>,
+    dir: BorrowedFd<'_>,
+    temp: &[u8],
+) -> Result<Kept> {
+    let (from, stat) = (source.at, source.stat);
     let kind = find::kind(stat);
+    let copied = || copy_attributes(from, Spot::At(dir, temp), stat, holds.modes);
     if kind == libc::S_IFLNK {
-        rustix::fs::symlinkat(&*sys::read_link(from)?, dir, temp)?;
-        return copy_attributes(from, Spot::At(dir, temp), stat);
+        let stands = make_link(holds, &sys::read_link(from)?, dir, temp)?;
+        let device = stands.then_some((kind, 0));
+        return copied().map(|kept| Kept { device, ..kept });
     }
     let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
     let mode = Mode::from_raw_mode(0o600);
-    let made = rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device);
-    let refused = match made {
-        Err(errno) if cannot_hold(errno) && matches!(kind, libc::S_IFCHR | libc::S_IFBLK) => {
+    let made = if holds.specials {
+        rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device)
+    } else {
+        Err(Errno::PERM)
+    };
+    let stands = match made {
+        Err(errno) if cannot_hold(errno) && (is_device(kind) || !holds.specials) => {
             sys::create_private(dir, temp)?;
             Some((kind, device))
         }
         other => other.map(|()| None)?,
     };
-    let kept = copy_attributes(from, Spot::At(dir, temp), stat)?;
-    Ok(Kept { device: refused, ..kept })
+    copied().map(|kept| Kept { device: stands, ..kept })
 }
 
 /// Gives a copy its name, which must be free.

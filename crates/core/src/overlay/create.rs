@@ -9,9 +9,10 @@ use rustix::io::Errno;
 use super::Overlay;
 use super::file::OpenFile;
 use super::find::Found;
-use super::kept::cannot_hold;
+use super::kept::{cannot_hold, is_device, link_record, make_link};
 use super::numbers::{node_id, storage_ino};
 use super::partial::Need;
+use crate::check::Holds;
 use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::name::Name;
@@ -121,11 +122,14 @@ impl Overlay {
                 Made::Dir => sys::taking_space(|| rustix::fs::mkdirat(storage, name, perm))
                     .map(|()| libc::S_IFDIR),
                 Made::Symlink(target) => {
-                    sys::taking_space(|| rustix::fs::symlinkat(*target, storage, name))
-                        .map(|()| libc::S_IFLNK)
+                    if !self.holds.symlinks {
+                        dir.append(&[link_record(name)])?;
+                    }
+                    sys::taking_space(|| make_link(&self.holds, target, storage, name))
+                        .map(|_| libc::S_IFLNK)
                 }
                 Made::Special { kind, device } => {
-                    make_special(&dir, name, (*kind, *device), perm).map(|()| *kind)
+                    make_special(&self.holds, &dir, name, (*kind, *device), perm).map(|()| *kind)
                 }
             }
         })?;
@@ -218,6 +222,15 @@ impl Overlay {
         let has = u32::from(stat.stx_mode) & 0o7777;
         let is_dir = mode & libc::S_IFMT == libc::S_IFDIR;
         let wanted = if is_dir && setgid { has | libc::S_ISGID } else { has };
+        if !self.holds.modes {
+            // Whatever the storage shows: it is not what was asked for.
+            let perm = if mode & libc::S_IFMT == libc::S_IFLNK {
+                0o777
+            } else {
+                mode & 0o7777 & !caller.umask | if is_dir && setgid { libc::S_ISGID } else { 0 }
+            };
+            return Ok(Owned { stat, kept: Some((perm, caller.uid, group)) });
+        }
         let uid = (caller.uid != stat.stx_uid).then_some(caller.uid);
         let gid = (group != stat.stx_gid).then_some(group);
         if uid.is_none() && gid.is_none() && wanted == has {
@@ -303,11 +316,20 @@ fn take_away(dir: &Dir, name: &[u8]) {
 
 /// Makes a FIFO, socket, device or regular file. A device that the storage
 /// refuses becomes an empty file that META calls a device.
-fn make_special(dir: &Dir, name: &[u8], (kind, device): (u32, u64), perm: Mode) -> Result<()> {
+fn make_special(
+    holds: &Holds,
+    dir: &Dir,
+    name: &[u8],
+    (kind, device): (u32, u64),
+    perm: Mode,
+) -> Result<()> {
     let (storage, file_type) = (dir.writable()?, FileType::from_raw_mode(kind));
-    match sys::taking_space(|| rustix::fs::mknodat(storage, name, file_type, perm, device)) {
-        Err(errno) if cannot_hold(errno) && matches!(kind, libc::S_IFCHR | libc::S_IFBLK) => {}
-        other => return other,
+    // Where it is known to fail it is not tried: some leave a file and say EIO.
+    if holds.specials || kind == libc::S_IFREG {
+        match sys::taking_space(|| rustix::fs::mknodat(storage, name, file_type, perm, device)) {
+            Err(errno) if cannot_hold(errno) && is_device(kind) => {}
+            other => return other,
+        }
     }
     dir.append(&[Record::Device { kind, device, name: name.into() }])?;
     rustix::fs::mknodat(storage, name, FileType::RegularFile, perm, 0)

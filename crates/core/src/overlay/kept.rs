@@ -1,16 +1,20 @@
-//! Owners, devices and extended attributes that the storage cannot hold: META
+//! Owners, modes, devices and their like, symbolic links and extended attributes that the storage cannot hold: META
 //! keeps them (docs/FORMAT.md, section 2), and they show all the same.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustix::fs::{Statx, StatxAttributes};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::Overlay;
+use crate::check::Holds;
 use crate::dirs::Dir;
 use crate::meta::{Kept, Record};
 use crate::node::Node;
-use crate::sys::{self, Result};
+use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, SetAttr};
 
 /// A directory and a name in it.
@@ -30,13 +34,54 @@ pub(super) fn can_be_kept(name: &[u8]) -> bool {
 /// Makes attributes show what is kept of an entry.
 pub(super) fn show(attr: &mut Attr, kept: &Kept) {
     if let Some((kind, device)) = kept.device {
-        attr.mode = kind | attr.mode & 0o7777;
+        attr.mode = kind | if kind == libc::S_IFLNK { 0o777 } else { attr.mode & 0o7777 };
         attr.rdev = device;
     }
     if let Some((mode, uid, gid)) = kept.owner {
         attr.mode = attr.mode & libc::S_IFMT | mode;
         (attr.uid, attr.gid) = (uid, gid);
     }
+}
+
+/// Whether a type is that of a device.
+pub(super) fn is_device(kind: u32) -> bool {
+    matches!(kind, libc::S_IFCHR | libc::S_IFBLK)
+}
+
+/// What META says of a symbolic link that the storage cannot hold.
+pub(super) fn link_record(name: &[u8]) -> Record {
+    Record::Device { kind: libc::S_IFLNK, device: 0, name: name.into() }
+}
+
+/// Where a symbolic link of the storage leads. One that the storage could not hold is
+/// a regular file with the target.
+pub(super) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
+    match sys::read_link(spot) {
+        Err(Errno::INVAL) => {}
+        other => return other,
+    }
+    let mut target = Vec::new();
+    let file = File::from(sys::open(spot, OFlags::RDONLY | OFlags::NOFOLLOW)?);
+    file.take(libc::PATH_MAX as u64)
+        .read_to_end(&mut target)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(target)
+}
+
+/// Makes a symbolic link, or, where the storage cannot hold it, the file that stands
+/// for it; the result tells whether it was that.
+pub(super) fn make_link(
+    holds: &Holds,
+    target: &[u8],
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<bool> {
+    if holds.symlinks {
+        return rustix::fs::symlinkat(target, dir, name).map(|()| false);
+    }
+    let mut file = File::from(sys::create_private(dir, name)?);
+    file.write_all(target).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(true)
 }
 
 impl Overlay {

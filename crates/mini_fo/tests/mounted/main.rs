@@ -33,6 +33,7 @@ mod partial;
 mod partial_base;
 mod partial_edges;
 mod partial_holes;
+mod poor;
 mod programs;
 mod rebuilt;
 mod recipes;

@@ -1,0 +1,146 @@
+//! What the file system of a storage can hold at all.
+//!
+//! Some hold no permissions, no symbolic links, or take `a` and `A` for one name
+//! (FAT, exFAT). Owners, modes, devices, FIFOs, sockets, symbolic links and extended
+//! attributes are kept in META there; names cannot be.
+
+use std::path::Path;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Result, io};
+use crate::error::{OpenError, Warning};
+use crate::name::temp_name;
+use crate::options::OpenOptions;
+use crate::sys::{self, Spot};
+use crate::types::SetTime;
+
+/// `f_type` of file systems that hold everything (`linux/magic.h`, and of zfs and
+/// bcachefs): they need not be tried.
+const HOLD_ALL: [FsWord; 10] = [
+    0xef53,      // ext4
+    0x5846_5342, // xfs
+    0x9123_683e, // btrfs
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+    0xf2f5_2010, // f2fs
+    0x2405_1905, // UBIFS
+    0x72b6,      // JFFS2
+    0x2fc1_2fc1, // zfs
+    0xca45_1a4e, // bcachefs
+];
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holds {
+    /// Permission bits that are set are there afterwards.
+    pub modes: bool,
+    /// Symbolic links.
+    pub symlinks: bool,
+    /// FIFOs, and so sockets and devices.
+    pub specials: bool,
+    /// What is missing and cannot be kept in META, in words.
+    pub missing: Vec<&'static str>,
+}
+
+impl Holds {
+    /// A file system that holds everything.
+    pub const ALL: Holds =
+        Holds { modes: true, symlinks: true, specials: true, missing: Vec::new() };
+
+    /// Tries it out, in a directory that is gone again afterwards, where the kind of
+    /// file system does not tell. Errors that say nothing of it, as of a full one,
+    /// leave a question open in its favour.
+    pub fn of(path: &Path, storage: &OwnedFd) -> Result<Holds> {
+        let kind = rustix::fs::fstatfs(storage).map(|stat| stat.f_type);
+        if kind.is_ok_and(|kind| HOLD_ALL.contains(&kind)) {
+            return Ok(Holds::ALL);
+        }
+        let failed = |errno| io(path, "cannot be tried out", errno);
+        let before = sys::stat_fd(storage).map_err(failed)?;
+        let temp = temp_name();
+        match rustix::fs::mkdirat(storage, &*temp, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::NOSPC | Errno::DQUOT) => return Ok(Holds::ALL),
+            Err(errno) => return Err(failed(errno)),
+        }
+        let tried = sys::open_dir(storage.as_fd(), &temp).map(|dir| try_out(dir.as_fd()));
+        let gone = rustix::fs::unlinkat(storage, &*temp, AtFlags::REMOVEDIR);
+        let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
+        let times = sys::set_times(
+            Spot::Fd(storage.as_fd()),
+            keep(before.stx_atime),
+            keep(before.stx_mtime),
+        );
+        if let Err(errno) = gone.and(times) {
+            tracing::warn!(
+                "storage {}: what was tried there has left a trace: {errno}",
+                path.display()
+            );
+        }
+        tried.map_err(failed)
+    }
+}
+
+/// Refuses a storage that cannot hold what programs ask for, unless that is accepted.
+pub(super) fn check(
+    options: &OpenOptions,
+    storage: &OwnedFd,
+    warnings: &mut Vec<Warning>,
+) -> Result<Holds> {
+    let holds = Holds::of(&options.storage, storage)?;
+    if holds.missing.is_empty() {
+        return Ok(holds);
+    }
+    let (path, missing) = (options.storage.clone(), holds.missing.join(", "));
+    if !options.accept_poor_storage {
+        return Err(OpenError::StoragePoor { path, missing });
+    }
+    warnings.push(Warning::StoragePoor { path, missing });
+    Ok(holds)
+}
+
+/// Whether an attempt tells that it can never succeed. Some say EIO then.
+fn never(result: rustix::io::Result<()>) -> bool {
+    !matches!(result, Ok(()) | Err(Errno::NOSPC | Errno::DQUOT | Errno::INTR))
+}
+
+fn make(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map(drop)
+}
+
+fn try_out(dir: BorrowedFd<'_>) -> Holds {
+    let probe: &[u8] = b"Probe";
+    let mut missing = Vec::new();
+    if make(dir, probe).is_err() {
+        return Holds::ALL;
+    }
+    let there = |name: &[u8]| sys::stat(Spot::At(dir, name)).is_ok();
+    let modes = sys::set_mode(Spot::At(dir, probe), 0o640).is_ok()
+        && sys::stat(Spot::At(dir, probe))
+            .is_ok_and(|stat| u32::from(stat.stx_mode) & 0o7777 == 0o640);
+    if there(b"pROBE") {
+        missing.push("names that differ in upper and lower case only");
+    }
+    let long = [b'n'; 255];
+    // The last is no UTF-8.
+    let strange: [&[u8]; 4] = [b"a:b*?\"<>|\\", b"trailing. ", &long, b"\xff\xfe"];
+    // What drops a trailing dot takes the second for the first.
+    let merged = make(dir, b"dot").is_ok() && there(b"dot.");
+    if merged || strange.iter().any(|name| never(make(dir, name))) {
+        missing.push("some names (as a:b, or of 255 bytes)");
+    }
+    if never(rustix::fs::linkat(dir, probe, dir, b"link".as_slice(), AtFlags::empty())) {
+        missing.push("hard links");
+    }
+    let symlinks = !never(rustix::fs::symlinkat(probe, dir, b"symlink".as_slice()));
+    let (fifo, mode) = (b"fifo".as_slice(), Mode::RUSR);
+    let specials = !never(rustix::fs::mknodat(dir, fifo, FileType::Fifo, mode, 0));
+    for name in strange.into_iter().chain([probe, b"dot", b"link", b"symlink", fifo]) {
+        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+    }
+    Holds { modes, symlinks, specials, missing }
+}

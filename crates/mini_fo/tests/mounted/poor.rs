@@ -1,0 +1,101 @@
+//! Storages whose file system holds little: exFAT, by a FUSE server of its own.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::common::{Outcome, WorkDir, engine_is_product, is_root, mini_fo, run, sh, skip_unless};
+
+/// An exFAT in `work/fs`, and a directory in it.
+fn exfat(work: &WorkDir) -> Option<PathBuf> {
+    if !is_root() || !engine_is_product() {
+        return None;
+    }
+    if skip_unless(&["mkfs.exfat", "mount.exfat-fuse", "losetup"]) {
+        return None;
+    }
+    sh(&work.0, "mkdir fs; truncate -s 64M img; mkfs.exfat img >/dev/null");
+    // Let go at once: it stays until the server ends.
+    sh(
+        &work.0,
+        "loop=$(losetup -f --show img)
+         mount.exfat-fuse -o umask=077 $loop fs 2>/dev/null >&2; mounted=$?
+         losetup -d $loop; test $mounted = 0; mkdir fs/storage",
+    );
+    Some(work.0.join("fs/storage"))
+}
+
+fn mount(base: &Path, storage: &Path, mnt: &Path, options: &str) -> Outcome {
+    let (base, storage, mnt) = (base.display(), storage.display(), mnt.display());
+    let options = if options.is_empty() { "rw" } else { options };
+    mini_fo_words(&format!("mount {base} {mnt} --storage {storage} -o {options}"))
+}
+
+fn mini_fo_words(line: &str) -> Outcome {
+    run(env!("CARGO_BIN_EXE_mini_fo"), &line.split(' ').collect::<Vec<_>>())
+}
+
+#[test]
+fn one_that_holds_little_is_refused_with_what_is_missing() {
+    let work = WorkDir::new();
+    let Some(storage) = exfat(&work) else { return };
+    let (base, mnt) = (work.dir("base"), work.dir("mnt"));
+    let refused = mount(&base, &storage, &mnt, "");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    for word in ["hard links", "upper and lower case", "a:b", "poor_storage", "RECIPES"] {
+        assert!(refused.stderr.contains(word), "{word}: {}", refused.stderr);
+    }
+    assert_eq!(fs::read_dir(&storage).expect("list the storage").count(), 0);
+}
+
+fn check(mnt: &Path) {
+    let at = |name: &str| mnt.join(name);
+    let stat = |name: &str| fs::symlink_metadata(at(name)).expect(name);
+    let mode = |name: &str| stat(name).permissions().mode() & 0o7777;
+    assert_eq!((mode("f"), mode("s"), mode("d"), mode("new")), (0o751, 0o4755, 0o1777, 0o640));
+    assert_eq!((stat("f").uid(), stat("new").gid(), stat("l2").uid()), (5, 6, 7));
+    assert_eq!(fs::read_link(at("made")).expect("readlink"), Path::new("to/nowhere"));
+    assert_eq!(fs::read_link(at("l2")).expect("readlink"), Path::new("f"));
+    assert_eq!(stat("made").len(), 10);
+    assert!(stat("fifo").file_type().is_fifo() && stat("p2").file_type().is_fifo());
+    assert!(stat("null").file_type().is_char_device());
+    assert_eq!(stat("null").rdev(), rustix::fs::makedev(1, 3));
+    sh(mnt, "echo x > null; test \"$(find . -type l | wc -l)\" = 2");
+    assert_eq!(fs::read_to_string(at("h1")).expect("h1"), "through h2\n");
+    assert_eq!((mode("h1"), stat("h1").nlink()), (0o600, 2));
+    assert_eq!(stat("h1").ino(), stat("h2").ino());
+    sh(mnt, "test \"$(getfattr --only-values -n user.a f)\" = value");
+    let denied = run("setpriv", &["--reuid=65534", "--clear-groups", "cat", &text(&at("h1"))]);
+    assert_ne!(denied.code, 0);
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Owners, modes, devices, FIFOs, symbolic links, extended attributes, and hard links
+/// of the base show as they should, and after another mount.
+#[test]
+fn what_it_cannot_hold_is_kept_where_that_is_accepted() {
+    let work = WorkDir::new();
+    let Some(storage) = exfat(&work) else { return };
+    let (base, mnt) = (work.dir("base"), work.dir("mnt"));
+    sh(&base, "echo 1 > f; ln -s f l; mkfifo p; mkdir d; echo 2 > s; echo 3 > h1; ln h1 h2");
+    let before = sh(&base, "ls -laR --time-style=full-iso");
+    mount(&base, &storage, &mnt, "poor_storage").ok();
+    sh(
+        &mnt,
+        "umask 027; chmod 751 f; chown 5 f; chmod 4755 s; chmod 1777 d; touch new; chgrp 6 new
+         ln -s to/nowhere made; chown -h 7 l; mv l l2; mkfifo fifo; chmod 644 p; mv p p2
+         mknod -m 666 null c 1 3; chmod 600 h1; echo 'through h2' > h2
+         setfattr -n user.a -v value f; ! ln new hard 2>/dev/null",
+    );
+    for _ in 0..2 {
+        check(&mnt);
+        mini_fo(&[Path::new("umount"), &mnt]).ok();
+        mount(&base, &storage, &mnt, "poor_storage").ok();
+    }
+    sh(&mnt, "rm made fifo null l2; mkdir fifo; echo file > made; test ! -L made; test -d fifo");
+    mini_fo(&[Path::new("umount"), &mnt]).ok();
+    assert_eq!(sh(&base, "ls -laR --time-style=full-iso"), before);
+}
