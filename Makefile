@@ -9,6 +9,7 @@
 #   make realwork             real programs in the mount, for some ten minutes
 #   sudo make torture         the daemon killed and failed at each storage call, and cuts
 #   sudo make cuts            the power cut below the storage
+#   make test-boot            whole systems in QEMU, on kernels that are fetched
 #   make scale                big directories; as root also big trees
 #   sudo make bench           everybody compared, for some twenty minutes
 #   sudo make conformance     who keeps which promise: target/conformance.md
@@ -30,15 +31,19 @@ DOCS    := $(TARGET)/docs
 
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-MAN1        := mini_fo.1 mini_fo-mount.1 mini_fo-umount.1 mini_fo-list.1 mini_fo-check.1
+MAN1        := mini_fo.1 mini_fo-mount.1 mini_fo-umount.1 mini_fo-list.1 mini_fo-check.1 \
+               mini_fo-init.1 mini_fo-shutdown.1
 MAN8        := mount.mini_fo.8
-# mount(8) calls the second name when a live mount is mounted again.
-HELPERS     := mount.mini_fo mount.fuse.mini_fo
+# mount(8) calls the second name when a live mount is mounted again; the kernel
+# calls the third.
+HELPERS     := mount.mini_fo mount.fuse.mini_fo mini_fo-init
+# systemd calls what is here, and only here, as the last step.
+HOOK        := /usr/lib/systemd/system-shutdown/mini_fo.shutdown
 BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
-.PHONY: all install uninstall test realwork torture cuts demo bench scale counts conformance lint clean
+.PHONY: all install uninstall test test-boot realwork torture cuts demo bench scale counts conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -58,6 +63,8 @@ install:
 	for name in $(HELPERS); do \
 		ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(SBINDIR)/$$name || exit 1; \
 	done
+	$(INSTALL) -d $(DESTDIR)$(dir $(HOOK))
+	ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(HOOK)
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
 	$(INSTALL) -m 644 $(addprefix $(DOCS)/man/,$(MAN1)) $(DESTDIR)$(MANDIR)/man1
 	$(INSTALL) -m 644 $(addprefix $(DOCS)/man/,$(MAN8)) $(DESTDIR)$(MANDIR)/man8
@@ -68,7 +75,7 @@ install:
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mini_fo
-	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS))
+	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS)) $(DESTDIR)$(HOOK)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(MAN1))
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(MAN8))
 	rm -f $(DESTDIR)$(BASH_DIR)/mini_fo $(DESTDIR)$(ZSH_DIR)/_mini_fo
@@ -80,6 +87,10 @@ test:
 # JOBS="git rsync" runs these alone; MINI_FO=... another build.
 realwork: $(PROGRAM)
 	MINI_FO=$(or $(MINI_FO),$(abspath $(PROGRAM))) scripts/realwork.sh $(JOBS)
+
+# BOOT="load persists" boots these alone; scripts/boot.sh --list.
+test-boot: $(PROGRAM)
+	MINI_FO=$(or $(MINI_FO),$(abspath $(PROGRAM))) scripts/boot.sh $(BOOT)
 
 # TORTURE="--only 'rename_*' --transport classic": mini_fo_torture kill --help.
 torture:

@@ -8,9 +8,10 @@ mod umount;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::exit::Failure;
+use crate::init;
 use crate::options;
 use crate::request::Typed;
 use crate::serve;
@@ -26,7 +27,16 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Umount(args) => umount::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Init(args) => init::run(args),
+        Command::Shutdown(args) => init::shutdown::run(&args),
     }
+}
+
+/// Whether a first argument is a command, or asks what there is.
+pub fn knows(word: Option<&OsString>) -> bool {
+    let Some(word) = word.and_then(|word| word.to_str()) else { return false };
+    matches!(word, "-h" | "--help" | "-V" | "--version")
+        || Cli::command().find_subcommand(word).is_some()
 }
 
 fn typed(args: MountArgs) -> Result<Typed, Failure> {

@@ -47,7 +47,7 @@ fn main() -> io::Result<()> {
 fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
     // A name with a hyphen is the page's; the usage keeps the blank.
     let usage = name.replacen('-', " ", 1);
-    // clap wants names that live for ever; there are five of them.
+    // clap wants names that live for ever; there are few of them.
     let page: &'static str = Box::leak(name.into());
     let titled = command.clone().name(page).display_name(page);
     let titled = titled.bin_name(usage);
@@ -85,6 +85,8 @@ fn more(command: &str) -> String {
         "umount" => UMOUNT_NOTES.to_owned(),
         "list" => LIST_NOTES.to_owned(),
         "check" => CHECK_NOTES.to_owned(),
+        "init" => INIT_NOTES.to_owned(),
+        "shutdown" => SHUTDOWN_NOTES.to_owned(),
         _ => String::new(),
     }
 }
@@ -96,6 +98,8 @@ fn codes_of(name: &str) -> Vec<u8> {
         "mini_fo-mount" => (0..NOT_MOUNTED).collect(),
         "mini_fo-umount" => vec![0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
         "mini_fo-list" => vec![0, FAILURE, USAGE],
+        "mini_fo-init" => vec![0, FAILURE, USAGE],
+        "mini_fo-shutdown" => vec![0, FAILURE, USAGE, BUSY],
         "mini_fo-check" => vec![0, FAILURE, USAGE, BASE, STORAGE, IN_USE, NESTED, FOUND],
         _ => Vec::new(),
     }
@@ -143,8 +147,10 @@ fn see_also(name: &str) -> String {
     let pages = [
         ("mini_fo", 1),
         ("mini_fo-check", 1),
+        ("mini_fo-init", 1),
         ("mini_fo-list", 1),
         ("mini_fo-mount", 1),
+        ("mini_fo-shutdown", 1),
         ("mini_fo-umount", 1),
         ("mount.mini_fo", 8),
         ("fstab", 5),
@@ -253,6 +259,77 @@ const LIST_NOTES: &str = r".SH OUTPUT
 Without options, a paragraph for each mount. With \fB\-\-json\fR, an array of
 objects with the members \fBmountpoint\fR, \fBread_only\fR and, for mounts of
 the calling user, \fBbase\fR, \fBstorage\fR, \fBpid\fR and \fBsince\fR.
+";
+
+const INIT_NOTES: &str = r".SH SETTINGS
+Words \fBmini_fo.\fIKEY\fR=\fIVALUE\fR of the kernel's command line, and lines
+\fIKEY\fR=\fIVALUE\fR of \fI/etc/mini_fo.conf\fR on the root as it is (a # begins a
+comment). The command line wins; paths to keep come from both.
+.TP
+\fBstorage=tmpfs\fR[\fB:\fISIZE\fR]
+Changes go to memory, and are gone with the power. The default.
+.TP
+\fBstorage=LABEL=\fINAME\fR, \fBstorage=UUID=\fINUMBER\fR, \fBstorage=/dev/\fINAME\fR, each with [\fB:\fITYPE\fR[\fB:\fIOPTIONS\fR]]
+Changes go to the directory mini_fo of this file system. Labels, UUIDs and types
+of ext2, ext3, ext4, xfs, btrfs, f2fs and vfat are found out; others
+(/dev/mtdblock3:jffs2, /dev/ubi0_1:ubifs) need the type.
+.TP
+\fBstorage=\fIPATH\fR
+Changes go to the directory mini_fo in a directory that is there. If it lies on
+the root itself, that is remounted read\-write.
+.TP
+\fBfallback=plain\fR|\fBtmpfs\fR
+Without the storage the system runs on the root as it is, or with changes in memory.
+.TP
+\fBwait=\fISECONDS\fR
+How long to wait for the device (10).
+.TP
+\fBfsck=auto\fR|\fByes\fR|\fBno\fR
+Before it is mounted the file system is checked by fsck.\fITYPE\fR, where there is
+one: with \-a, with \-y, or not. What is not repaired is not used.
+.TP
+\fBro\fR
+The tree shows what was changed, but cannot be changed during this boot.
+.TP
+\fBreset\fR[\fB=\fIWORD\fR]
+The storage is emptied, with a word only at the first boot that has it. The same
+asks for it from inside: touch /etc/mini_fo.reset, and reboot.
+.TP
+\fBkeep=\fIPATH\fR[\fB:\fIPATH\fR]...
+What a reset leaves as it is. Without room for a second copy of it there is no
+reset.
+.TP
+\fBoptions=\fIOPTIONS\fR
+Mount options of the overlay, see mini_fo\-mount(1).
+.TP
+\fBinit=\fIPATH\fR
+What to execute (/sbin/init).
+.SH NOTES
+Whatever fails is told on the console, and the init is executed on the root as it
+is. A value that is not understood is told and passed over.
+.PP
+What is mounted below the old root comes along (/dev, /proc, /sys, /run with what an
+initramfs has left there, /usr); so do a /dev and a /run that were not mounted.
+Do not mount another /run over it: it holds \fI/run/mini_fo/root/base\fR, the root
+as it is, \fI/run/mini_fo/root/device\fR, the file system that holds the storage, and
+what mini_fo\-list(1) knows.
+.PP
+The kernel is given \fBinit=/sbin/mini_fo\-init\fR, a link to mini_fo; words that it
+does not know go to the real init.
+";
+
+const SHUTDOWN_NOTES: &str = r".SH NOTES
+systemd calls it by /usr/lib/systemd/system\-shutdown/mini_fo.shutdown. For the
+init of busybox, as the only line for the shutdown in /etc/inittab:
+.PP
+.nf
+.RS
+::shutdown:/usr/bin/mini_fo shutdown \-\-kill
+.RE
+.fi
+.PP
+Spared are process 1, daemons of mini_fo, and programs whose first argument begins
+with @.
 ";
 
 const HELPER_TOP: &str = r".SH NAME

@@ -1,7 +1,8 @@
 //! mini_fo makes any read-only tree writable.
 //!
-//! One program under two names: `mini_fo COMMAND`, and `mount.mini_fo`, which
-//! mount(8) calls.
+//! One program under several names: `mini_fo COMMAND`, `mount.mini_fo`, which
+//! mount(8) calls, `mini_fo-init` and `mini_fo.shutdown` for a system's first and
+//! last step.
 #![deny(unsafe_code)]
 
 mod adapter;
@@ -10,6 +11,7 @@ mod daemon;
 mod exit;
 mod handles;
 mod ids;
+mod init;
 mod iomode;
 mod log;
 mod mount_helper;
@@ -25,12 +27,22 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use cli::args::ShutdownArgs;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let called = args.first().and_then(|arg| Path::new(arg).file_name());
     let helper = mount_helper::NAMES.iter().find(|name| called == Some(name.as_ref()));
+    let words = || args.iter().skip(1).cloned().collect();
     let result = match helper {
-        Some(_) => mount_helper::run(args.into_iter().skip(1).collect()),
+        Some(_) => mount_helper::run(words()),
+        None if called == Some(init::shutdown::NAME.as_ref()) => {
+            init::shutdown::run(&ShutdownArgs::default())
+        }
+        None if called == Some(init::NAME.as_ref()) => init::boot(words()),
+        // init=/usr/bin/mini_fo: an error in words that are not even meant for it
+        // would be the end of the system.
+        None if init::is_first() && !cli::knows(args.get(1)) => init::boot(words()),
         None => cli::run(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };

@@ -105,9 +105,10 @@ impl Record {
         start_of(self.pid).is_some_and(|start| start == self.start)
     }
 
-    /// Whether it is what `mounts` shows.
+    /// Whether it is what `mount` shows. The number alone tells: nobody else has it
+    /// as long as the mount lives, which may be moved meanwhile (a root is).
     pub fn is_shown_by(&self, mount: &Mount) -> bool {
-        mount.is_ours() && mount.dev == self.dev && mount.mountpoint == self.mountpoint
+        mount.is_ours() && mount.dev == self.dev
     }
 
     /// A descriptor that becomes readable when the daemon has ended.

@@ -47,6 +47,20 @@ pub enum Command {
     /// must not be mounted for writing.
     #[command(override_usage = "mini_fo check BASE --storage DIR")]
     Check(CheckArgs),
+    /// Start a system on a root that becomes writable
+    ///
+    /// The first program of a system, for init=/sbin/mini_fo-init on the
+    /// kernel's command line, or called by an initramfs. It mounts the storage
+    /// that mini_fo.storage= names and the overlay, makes that the root, and
+    /// executes the real init; when anything fails, on the root as it is.
+    #[command(override_usage = "mini_fo init [--root DIR] [INIT [ARG]...]")]
+    Init(InitArgs),
+    /// Bring the storage of the root to rest before the power goes
+    ///
+    /// Makes the root read-only, and then the file system that holds its
+    /// storage. Without an overlay on the root nothing happens.
+    #[command(override_usage = "mini_fo shutdown [--kill]")]
+    Shutdown(ShutdownArgs),
 }
 
 /// `mini_fo mount`.
@@ -137,4 +151,31 @@ pub struct CheckArgs {
     /// The directory that received the changes
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub storage: PathBuf,
+}
+
+/// `mini_fo init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where an initramfs has mounted the root
+    ///
+    /// As process 1 mini_fo changes to it; else the overlay covers DIR, and
+    /// whoever called changes to it.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub root: Option<PathBuf>,
+
+    /// The program to execute (default: what mini_fo.init= names, /sbin/init)
+    /// and its arguments
+    #[arg(value_name = "INIT", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
+}
+
+/// `mini_fo shutdown`.
+#[derive(Debug, Default, Args)]
+pub struct ShutdownArgs {
+    /// First end all programs but process 1 and what the root needs
+    ///
+    /// For an init that runs its last commands before it does so, as that of
+    /// busybox. They get SIGTERM, and SIGKILL after 5 seconds.
+    #[arg(long)]
+    pub kill: bool,
 }

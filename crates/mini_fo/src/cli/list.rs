@@ -49,7 +49,7 @@ fn rows(mounts: &[Mount]) -> Vec<Row> {
         let there = mountinfo::read_of(record.pid).unwrap_or_default();
         if let Some(mount) = there.iter().find(|mount| !seen && record.is_shown_by(mount)) {
             let read_only = mount.flags().contains(rustix::mount::MountFlags::RDONLY);
-            let mountpoint = shown(&record.mountpoint);
+            let mountpoint = shown(&mount.mountpoint);
             rows.push(Row { mountpoint, record: Some(record), read_only });
         }
     }

@@ -9,13 +9,15 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
     "share/man/man1/mini_fo-check.1",
+    "share/man/man1/mini_fo-init.1",
     "share/man/man1/mini_fo-list.1",
     "share/man/man1/mini_fo-mount.1",
+    "share/man/man1/mini_fo-shutdown.1",
     "share/man/man1/mini_fo-umount.1",
     "share/man/man1/mini_fo.1",
     "share/man/man8/mount.mini_fo.8",
@@ -73,8 +75,12 @@ fn files_land_where_they_belong() {
         let inside = prefix.trim_start_matches('/');
         let expected: Vec<_> = FILES.iter().map(|file| format!("{inside}/{file}")).collect();
         assert_eq!(names(&stage, "f"), expected);
-        // mount(8) looks in /sbin and nowhere else.
-        let links = [format!("{sbin}/mount.fuse.mini_fo"), format!("{sbin}/mount.mini_fo")];
+        // mount(8) looks in /sbin and nowhere else, nor systemd elsewhere than there.
+        let hook = "usr/lib/systemd/system-shutdown/mini_fo.shutdown";
+        let names_of_it = ["mini_fo-init", "mount.fuse.mini_fo", "mount.mini_fo"];
+        let mut links: Vec<_> = names_of_it.iter().map(|name| format!("{sbin}/{name}")).collect();
+        links.push(hook.to_owned());
+        links.sort();
         assert_eq!(names(&stage, "l"), links);
         for link in &links {
             let to = fs::read_link(stage.join(link)).expect("a link");

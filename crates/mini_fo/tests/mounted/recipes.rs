@@ -88,38 +88,71 @@ fn overlay_init_without_the_program_starts_the_plain_init() {
     let vars = ["overlay_mini_fo=/no/such/mini_fo"];
     let said =
         overlay_init(&work, &vars, &["/bin/sh", "-c", "test ! -e /rom && echo plain $0", "it's"]);
-    assert!(said.stderr.contains("/no/such/mini_fo could not mount"), "{}", said.stderr);
+    assert!(said.stderr.contains("no overlay; the root stays as it is"), "{}", said.stderr);
     assert_eq!(said.ok(), "plain it's\n");
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
     assert!(!mounts.contains(work.0.to_str().expect("UTF-8")));
 }
 
 #[test]
-fn overlay_init_fails_over_at_every_step() {
+fn overlay_init_without_memory_starts_the_plain_init() {
     if !ready() {
         return;
     }
     let work = WorkDir::new();
-    let program = ["/bin/sh", "-c", "echo plain"];
-    let said = overlay_init(&work, &["overlay_size=nonsense"], &program);
-    assert!(said.stderr.contains("cannot mount a tmpfs of size nonsense"), "{}", said.stderr);
-    assert_eq!(said.ok(), "plain\n");
-    let said = overlay_init(&work, &["overlay_dir=/no/such/directory"], &program);
-    assert!(said.stderr.contains("/no/such/directory"), "{}", said.stderr);
-    assert_eq!(said.ok(), "plain\n");
-    // A next program that is missing or broken: a shell, here with nothing to read.
-    let said = overlay_init(&work, &[], &["/no/such/init"]);
-    assert!(said.stderr.contains("/no/such/init cannot be executed"), "{}", said.stderr);
-    assert!(said.stderr.contains("executing a shell"), "{}", said.stderr);
-    let broken = work.0.join("broken");
-    fs::write(&broken, "#!/no/such/interpreter\n").expect("write");
-    sh(&work.0, "chmod +x broken");
-    let said = overlay_init(&work, &[], &[broken.to_str().expect("UTF-8")]);
-    assert!(said.stderr.contains("executing a shell"), "{}", said.stderr);
-    let vars = ["overlay_failure=shell", "overlay_size=nonsense"];
-    let said = overlay_init(&work, &vars, &program);
-    assert!(said.stderr.contains("executing a shell"), "{}", said.stderr);
-    assert_eq!(said.ok(), "");
+    for var in ["overlay_size=nonsense", "overlay_dir=/no/such/directory"] {
+        let said = overlay_init(&work, &[var], &["/bin/sh", "-c", "echo plain"]);
+        assert!(said.stderr.contains("overlay_init: no tmpfs"), "{}", said.stderr);
+        assert_eq!(said.ok(), "plain\n");
+    }
+}
+
+/// As process 1 of a namespace, which has a `/run` of its own.
+fn init(program: &[&str]) -> Outcome {
+    let script = "mount -t tmpfs -o mode=755 none /run && mkdir /run/before && exec \"$@\"";
+    let mut args = vec!["-mpf", "--kill-child", "/bin/sh", "-c", script, "sh"];
+    args.extend([env!("CARGO_BIN_EXE_mini_fo"), "init"]);
+    args.extend(program);
+    run("unshare", &args)
+}
+
+/// `mini_fo init` on this machine's own root, with nothing said: memory.
+#[test]
+fn init_overlays_the_root() {
+    if !ready() {
+        return;
+    }
+    let marker = format!("mini_fo-init-{}", std::process::id());
+    let script = format!(
+        "test $$ = 1; echo changed > /etc/{marker}; rm /etc/hostname; mkdir /{marker}
+         test -e /run/mini_fo/root/base/etc/hostname; test ! -e /run/mini_fo/root/base/{marker}
+         test -c /dev/null; test -r /sys/class; test -d /run/before
+         test $(stat -f -c %T /run/mini_fo/root/device) = tmpfs
+         grep -q ' / / .* - fuse.mini_fo ' /proc/self/mountinfo; echo reached the end $1"
+    );
+    let said = init(&["/bin/sh", "-ec", &script, "sh", "it's"]).ok();
+    assert!(said.contains("reached the end it's"), "{said}");
+    assert!(Path::new("/etc/hostname").exists());
+    assert!(!PathBuf::from("/etc").join(&marker).exists());
+}
+
+/// A program that is missing is no reason to stop, and only the first process
+/// may change the root.
+#[test]
+fn init_always_executes_something() {
+    if !ready() {
+        return;
+    }
+    let said = mini_fo(&[Path::new("init")]);
+    said.fails(2, &["first process", "--root DIR"]);
+    // As the kernel calls it, with words that are none of ours.
+    let script = "mount -t tmpfs -o mode=755 none /run && mount --bind /bin/echo /sbin/init &&
+                  exec $0 quiet 3";
+    if Path::new("/sbin/init").exists() {
+        let args = ["-mpf", "--kill-child", "/bin/sh", "-c", script];
+        let said = run("unshare", &[&args[..], &[env!("CARGO_BIN_EXE_mini_fo")]].concat()).ok();
+        assert_eq!(said, "quiet 3\n");
+    }
 }
 
 /// Storage on tmpfs vanishes with it; storage on a disk stays.
