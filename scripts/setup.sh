@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the tests and the demonstration need and the machine lacks.
-# Usage: scripts/setup.sh demo|test
+# Usage: scripts/setup.sh demo|test|boot
 # Never fails for want of rights: it says what is missing and goes on.
 set -u
 
@@ -8,7 +8,11 @@ what=${1:-test}
 
 # Program, and the Debian package that has it.
 needs="cc:gcc mksquashfs:squashfs-tools fusermount3:fuse3 unshare:util-linux"
-if [ "$what" = test ]; then
+if [ "$what" = boot ]; then
+    needs="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static mksquashfs:squashfs-tools
+        mke2fs:e2fsprogs mkfs.vfat:dosfstools mkfs.erofs:erofs-utils xz:xz-utils
+        strings:binutils mmdebstrap:mmdebstrap"
+elif [ "$what" = test ]; then
     needs="$needs git:git rsync:rsync sqlite3:sqlite3 setfattr:attr setfacl:acl make:make
         mkfs.erofs:erofs-utils mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
         xorriso:xorriso setcap:libcap2-bin mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse

@@ -1,0 +1,173 @@
+# The cases of scripts/boot.sh. Each boots one machine or some, one after the
+# other, with the same storage. Sourced by bash.
+# shellcheck shell=bash disable=SC2034,SC2154  # variables of the one that sources it
+
+quick_cases="basic load persists power_cut missing"
+long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory systemd"
+
+list_cases() {
+    if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases; fi
+}
+
+# A tmpfs as storage: what was mounted before is there, list knows the root.
+case_basic() {
+    boot basic "mini_fo.storage=tmpfs:32M"
+    boot basic ""
+}
+
+# The load under which a daemon that needs its own tree stands still.
+case_load() {
+    cpus=2 limit=300
+    boot load "mini_fo.storage=tmpfs:32M load=${quick:+20}"
+}
+
+# ext4 by its label; a busybox shutdown while a program writes leaves it clean.
+case_persists() {
+    storage_ext4 s.ext4
+    boot write "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    clean "$work/s.ext4"
+    boot written "mini_fo.storage=/dev/vdb:ext4:noatime" "$work/s.ext4"
+    clean "$work/s.ext4"
+}
+
+# The power goes between syncs: everything that was synced is there.
+case_power_cut() {
+    storage_ext4 s.ext4
+    local rounds=3 round safe
+    [ -z "$quick" ] || rounds=1
+    for round in $(seq $rounds); do
+        storage_ext4 s.ext4
+        until="boot: synced $((round * 17))" 
+        boot synced "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+        unset until
+        safe=$(tr -d '\r' < "$log" | sed -n 's/^boot: synced \([0-9]*\)$/\1/p' | tail -n 1)
+        [ -n "$safe" ] || complain "nothing was synced"
+        boot survived "mini_fo.storage=LABEL=storage safe=${safe:-0}" "$work/s.ext4"
+    done
+}
+
+# A storage that is not there: the root as it is, or memory.
+case_missing() {
+    boot plain "mini_fo.storage=LABEL=nowhere mini_fo.wait=1"
+    tells 'no device LABEL=nowhere'
+    boot basic "mini_fo.storage=/dev/vdz mini_fo.wait=1 mini_fo.fallback=tmpfs"
+    tells 'no device /dev/vdz'
+}
+
+# Nothing is mounted when it starts: no /proc, /sys, /run, /dev.
+case_bare() {
+    boot basic "boot=bare mini_fo.storage=tmpfs:32M"
+}
+
+# Called by an initramfs, which leaves the rest to it.
+case_initramfs() {
+    storage_ext4 s.ext4
+    boot basic "boot=initramfs mini_fo.storage=tmpfs:32M"
+    boot write "boot=initramfs mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    clean "$work/s.ext4"
+    boot written "boot=initramfs mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    boot plain "boot=initramfs mini_fo.storage=LABEL=nowhere mini_fo.wait=1"
+}
+
+# Called by an initramfs that changes the root by itself.
+case_hook() {
+    next=/sbin/init
+    boot basic "boot=hook mini_fo.storage=tmpfs:32M"
+    boot plain "boot=hook mini_fo.storage=LABEL=nowhere mini_fo.wait=1"
+}
+
+# Other read-only roots.
+case_other_bases() {
+    root=$work/root.ext2
+    boot basic "mini_fo.storage=tmpfs:32M"
+    if [ -e "$work/root.erofs" ]; then
+        root=$work/root.erofs
+        boot basic "mini_fo.storage=tmpfs:32M"
+    else
+        skip "no erofs-utils"
+    fi
+}
+
+# A directory of the root, which can be written.
+case_directory() {
+    cp "$work/root.ext2" "$work/writable.ext2"
+    root_options=readonly=off
+    root=$work/writable.ext2
+    boot write "mini_fo.storage=/var/lib"
+    boot written "mini_fo.storage=/var/lib"
+    boot plain "mini_fo.storage=/nosuch"
+    unset root_options
+}
+
+# The settings lie in the image. A word that means nothing is told.
+case_config() {
+    cp -a "$work/root" "$work/configured"
+    printf 'storage=LABEL=storage\nfallback=tmpfs # or not\nwait=2\n' > "$work/configured/etc/mini_fo.conf"
+    mksquashfs "$work/configured" "$work/configured.squashfs" -quiet -no-progress -all-root >/dev/null
+    root=$work/configured.squashfs
+    storage_ext4 s.ext4
+    boot write "mini_fo.nonsense" "$work/s.ext4"
+    tells 'mini_fo.nonsense: there is no such setting'
+    tells 'fallback=tmpfs # or not'
+    boot written "" "$work/s.ext4"
+    boot plain ""
+    rm -r "$work/configured"
+}
+
+# Factory defaults: by a word once, by a file, and what is kept.
+case_reset() {
+    storage_ext4 s.ext4
+    boot write "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    boot kept "mini_fo.storage=LABEL=storage mini_fo.reset=1 mini_fo.keep=/new:/usr/share/tree:/none" "$work/s.ext4"
+    tells 'reset to factory defaults'
+    boot asks "mini_fo.storage=LABEL=storage mini_fo.reset=1" "$work/s.ext4"
+    boot reset "mini_fo.storage=LABEL=storage mini_fo.reset=1 mini_fo.keep=/etc/hosts:/etc" "$work/s.ext4"
+    boot reset "mini_fo.storage=LABEL=storage mini_fo.reset=1" "$work/s.ext4"
+    ! grep -q 'reset to factory' "$log" || complain "it is reset again and again"
+}
+
+# A full storage, and who may have the rest.
+case_full() {
+    storage_ext4 s.ext4 24M
+    boot full "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    clean "$work/s.ext4"
+}
+
+case_vfat() {
+    rm -f "$work/s.vfat"
+    mkfs.vfat -C -n STORAGE "$work/s.vfat" 65536 >/dev/null
+    boot vfat "mini_fo.storage=LABEL=STORAGE" "$work/s.vfat"
+}
+
+# A file system that is no more, and one that fsck repairs.
+case_broken() {
+    storage_ext4 s.ext4
+    boot write "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    dd if=/dev/urandom of="$work/s.ext4" bs=1k seek=2 count=40960 conv=notrunc status=none
+    boot plain "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    boot basic "mini_fo.storage=LABEL=storage mini_fo.fallback=tmpfs" "$work/s.ext4"
+    dd if=/dev/zero of="$work/s.ext4" bs=1M count=64 status=none
+    boot plain "mini_fo.storage=/dev/vdb" "$work/s.ext4"
+    tells 'no file system is known there'
+}
+
+# One boot without changes.
+case_read_only() {
+    storage_ext4 s.ext4
+    boot write "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    boot read-only "mini_fo.storage=LABEL=storage mini_fo.ro" "$work/s.ext4"
+    boot written "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+}
+
+# The overlay hides the init: that of the base is executed.
+case_kept_init() {
+    storage_ext4 s.ext4
+    boot no-init "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    boot plain "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    tells 'the overlay has no init'
+}
+
+# The memory is full: not the daemon dies.
+case_memory() {
+    boot memory "mini_fo.storage=tmpfs:400M"
+}
