@@ -87,8 +87,7 @@ pub(crate) struct Layers {
 pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let base_mount = open_base(&options.base)?;
     let storage = open_storage(&options.storage)?;
-    let base_path = canonical(&options.base)?;
-    let storage_path = canonical(&options.storage)?;
+    let (base_path, storage_path) = canonical(options)?;
     let hidden = check_nesting(&base_path, &storage_path, &storage)?;
     let sealed = sys::seal_tree(base_mount.as_fd(), options.submounts);
     check_mountpoint(options, &base_path, &storage_path, sealed.is_ok())?;
@@ -199,8 +198,11 @@ fn unknown_features(index: &meta::Index, warnings: &mut Vec<Warning>) -> bool {
 /// Base or storage cannot be read, or a live mount writes to the storage.
 pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     let base = open_base(&options.base)?;
-    let storage = open_storage(&options.storage)?;
-    let (base_path, storage_path) = (canonical(&options.base)?, canonical(&options.storage)?);
+    let storage = open_storage(&options.storage).map_err(|error| match error {
+        OpenError::StorageMissing { path } => OpenError::NothingToCheck { path },
+        error => error,
+    })?;
+    let (base_path, storage_path) = canonical(options)?;
     check_nesting(&base_path, &storage_path, &storage)?;
     let mut warnings = Vec::new();
     lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
@@ -245,11 +247,18 @@ fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {
     OpenError::Io { path: path.to_path_buf(), what, errno }
 }
 
-fn canonical(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(|err| {
-        let errno = Errno::from_io_error(&err).unwrap_or(Errno::IO);
-        io(path, "cannot find out its full path", errno)
-    })
+/// Full paths of base and storage.
+fn canonical(options: &OpenOptions) -> Result<(PathBuf, PathBuf)> {
+    let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let (base, storage) = (&options.base, &options.storage);
+    Ok((
+        base.canonicalize().map_err(|error| unreadable(base, errno(error)))?,
+        storage.canonicalize().map_err(|error| unreachable(storage, errno(error)))?,
+    ))
+}
+
+fn unreachable(storage: &Path, errno: Errno) -> OpenError {
+    OpenError::StorageUnreachable { path: storage.to_path_buf(), errno }
 }
 
 fn open_base(path: &Path) -> Result<OwnedFd> {
@@ -266,6 +275,9 @@ fn open_base(path: &Path) -> Result<OwnedFd> {
 }
 
 fn unreadable(path: &Path, errno: Errno) -> OpenError {
+    if !matches!(errno, Errno::ACCESS | Errno::PERM) {
+        return OpenError::BaseUnreachable { path: path.to_path_buf(), errno };
+    }
     let uid = rustix::process::geteuid().as_raw();
     OpenError::BaseUnreadable { path: path.to_path_buf(), uid, errno }
 }
@@ -277,7 +289,7 @@ fn open_storage(path: &Path) -> Result<OwnedFd> {
         Errno::NOENT => OpenError::StorageMissing { path },
         Errno::NOTDIR => OpenError::StorageNotDirectory { path },
         Errno::ACCESS => not_writable(&path),
-        errno => io(&path, "cannot open the storage", errno),
+        errno => unreachable(&path, errno),
     })
 }
 
@@ -292,7 +304,8 @@ fn not_writable(path: &Path) -> OpenError {
             group: stat.st_gid,
             mode: stat.st_mode & 0o7777,
         },
-        Err(errno) => io(path, "cannot open the storage", errno),
+        // Above it something is closed to this user.
+        Err(errno) => unreachable(path, errno),
     }
 }
 

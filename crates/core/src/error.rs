@@ -3,7 +3,7 @@
 
 mod class;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -47,11 +47,33 @@ pub enum OpenError {
         /// What the system says.
         errno: Errno,
     },
+    /// The base cannot be reached for another reason.
+    #[error("base {}: {errno}", path.display())]
+    BaseUnreachable {
+        /// The base as given.
+        path: PathBuf,
+        /// What the system says.
+        errno: Errno,
+    },
     /// The storage does not exist.
     #[error("storage {}: there is no such directory; make it with: mkdir -p {}", path.display(), path.display())]
     StorageMissing {
         /// The storage as given.
         path: PathBuf,
+    },
+    /// The storage that is to be checked does not exist.
+    #[error("storage {}: there is no such directory, so there is nothing to check", path.display())]
+    NothingToCheck {
+        /// The storage as given.
+        path: PathBuf,
+    },
+    /// The storage cannot be reached.
+    #[error("storage {}: {errno}", path.display())]
+    StorageUnreachable {
+        /// The storage as given.
+        path: PathBuf,
+        /// What the system says.
+        errno: Errno,
     },
     /// The storage is something else.
     #[error("storage {}: it is not a directory", path.display())]
@@ -180,7 +202,7 @@ pub enum OpenError {
         storage: PathBuf,
     },
     /// The mount would be seen in its own base.
-    #[error("mount point {} lies inside base {}: without the right to clone the base's mount (CAP_SYS_ADMIN) the mount would see itself; choose a mount point outside, or mount over the base itself", mountpoint.display(), base.display())]
+    #[error("mount point {} lies inside base {}: without the right to clone the base's mount (CAP_SYS_ADMIN) the mount would see itself; {}", mountpoint.display(), base.display(), around(base))]
     MountpointInsideBase {
         /// The mount point.
         mountpoint: PathBuf,
@@ -197,6 +219,17 @@ pub enum OpenError {
         /// What the system says.
         errno: Errno,
     },
+}
+
+/// What an ordinary user can do who wants his mount point inside the base.
+fn around(base: &Path) -> &'static str {
+    // Everything is inside `/`.
+    if base == Path::new("/") {
+        "work in namespaces of your own, where you have that right: unshare -Urm"
+    } else {
+        "choose a mount point outside, mount over the base itself, or work in namespaces of your \
+         own, where you have that right: unshare -Urm"
+    }
 }
 
 /// What was odd about a storage or a base that can be used all the same.

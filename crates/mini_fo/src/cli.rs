@@ -7,10 +7,11 @@ mod list;
 mod umount;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 
 use clap::{CommandFactory, Parser};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, code};
 use crate::init;
 use crate::options;
 use crate::request::Typed;
@@ -22,7 +23,9 @@ use args::{Cli, Command, MountArgs};
 /// # Errors
 /// What the command says of itself.
 pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
-    match Cli::parse_from(args).command {
+    let cli = Cli::try_parse_from(args).map(Some).or_else(refuse)?;
+    let Some(cli) = cli else { return Ok(()) };
+    match cli.command {
         Command::Mount(args) => serve::carry_out(typed(args)?.order()?),
         Command::Umount(args) => umount::run(&args),
         Command::List(args) => list::run(&args),
@@ -35,8 +38,33 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
 /// Whether a first argument is a command, or asks what there is.
 pub fn knows(word: Option<&OsString>) -> bool {
     let Some(word) = word.and_then(|word| word.to_str()) else { return false };
-    matches!(word, "-h" | "--help" | "-V" | "--version")
+    matches!(word, "help" | "-h" | "--help" | "-V" | "--version")
         || Cli::command().find_subcommand(word).is_some()
+}
+
+/// Ends the process over a usage error; `None`: help or the version was asked for.
+fn refuse(error: clap::Error) -> Result<Option<Cli>, Failure> {
+    if error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render();
+    let terminal = io::stdout().is_terminal();
+    print(&if terminal { text.ansi().to_string() } else { text.to_string() })?;
+    Ok(None)
+}
+
+/// Writes to standard output. A reader that has seen enough is no error.
+///
+/// # Errors
+/// Nobody has got it (a full disk).
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(code::FAILURE, format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn typed(args: MountArgs) -> Result<Typed, Failure> {

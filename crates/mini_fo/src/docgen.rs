@@ -8,6 +8,7 @@
 #[path = "cli/args.rs"]
 #[allow(dead_code)]
 mod args;
+mod completions;
 #[allow(dead_code)]
 mod exit;
 #[allow(dead_code)]
@@ -25,20 +26,26 @@ fn main() -> io::Result<()> {
     let Some(dir) = std::env::args_os().nth(1) else {
         return Err(io::Error::other("usage: docgen DIR"));
     };
-    let (man, completions) = (Path::new(&dir).join("man"), Path::new(&dir).join("completions"));
+    let (man, scripts) = (Path::new(&dir).join("man"), Path::new(&dir).join("completions"));
     fs::create_dir_all(&man)?;
-    fs::create_dir_all(&completions)?;
+    fs::create_dir_all(&scripts)?;
     let mut cli = args::Cli::command();
     cli.build();
     fs::write(man.join("mini_fo.1"), page(&cli, "mini_fo", "")?)?;
-    for command in cli.get_subcommands() {
+    for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
         let name = format!("mini_fo-{}", command.get_name());
         let more = more(command.get_name());
         fs::write(man.join(format!("{name}.1")), page(command, &name, &more)?)?;
     }
     fs::write(man.join("mount.mini_fo.8"), helper_page())?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut cli, "mini_fo", &completions)?;
+        let more = match shell {
+            Shell::Bash => completions::bash,
+            Shell::Zsh => completions::zsh,
+            _ => completions::fish,
+        };
+        let script = clap_complete::generate_to(shell, &mut cli, "mini_fo", &scripts)?;
+        fs::write(&script, more(&fs::read_to_string(&script)?))?;
     }
     Ok(())
 }
@@ -63,7 +70,7 @@ fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
         out.extend(subcommands(command).bytes());
     }
     out.extend_from_slice(more.as_bytes());
-    out.extend(exit_codes(exit::MEANINGS, &codes_of(name)).bytes());
+    out.extend(exit_codes(exit::MEANINGS, exit::codes_of(command.get_name())).bytes());
     out.extend(FILES.bytes());
     out.extend(see_also(name).bytes());
     Ok(out)
@@ -71,7 +78,7 @@ fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
 
 fn subcommands(command: &Command) -> String {
     let mut out = String::from(".SH COMMANDS\n");
-    for sub in command.get_subcommands() {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let about = sub.get_about().map_or_else(String::new, ToString::to_string);
         out += &item(&format!("mini_fo\\-{}(1)", sub.get_name()), &about);
     }
@@ -91,20 +98,6 @@ fn more(command: &str) -> String {
     }
 }
 
-/// The exit codes that a page lists; empty: all.
-fn codes_of(name: &str) -> Vec<u8> {
-    use exit::code::{BASE, BUSY, FAILURE, FOUND, IN_USE, NESTED, NOT_MOUNTED, STORAGE, USAGE};
-    match name {
-        "mini_fo-mount" => (0..NOT_MOUNTED).collect(),
-        "mini_fo-umount" => vec![0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
-        "mini_fo-list" => vec![0, FAILURE, USAGE],
-        "mini_fo-init" => vec![0, FAILURE, USAGE],
-        "mini_fo-shutdown" => vec![0, FAILURE, USAGE, BUSY],
-        "mini_fo-check" => vec![0, FAILURE, USAGE, BASE, STORAGE, IN_USE, NESTED, FOUND],
-        _ => Vec::new(),
-    }
-}
-
 fn exit_codes(meanings: &[(u8, &str)], only: &[u8]) -> String {
     let shown = meanings.iter().filter(|(code, _)| only.is_empty() || only.contains(code));
     shown.fold(".SH EXIT STATUS\n".to_owned(), |out, (code, meaning)| {
@@ -119,8 +112,7 @@ fn mount_options() -> String {
          \\fB\\e\\e\\fR for a backslash.\n",
     );
     for spec in options::SPECS.iter().filter(|spec| !spec.help.is_empty()) {
-        let value = spec.value.map_or_else(String::new, |value| format!("={value}"));
-        out += &item(&format!("{}{value}", spec.name), spec.help);
+        out += &item(&spec.written(), spec.help);
     }
     out += ".PP\nAccepted and without effect, or told by mount(8) alone:\n";
     let ignored = options::SPECS.iter().filter(|spec| spec.help.is_empty());
@@ -257,8 +249,22 @@ again, copied or emptied. With \fB\-\-lazy\fR it does not wait.
 
 const LIST_NOTES: &str = r".SH OUTPUT
 Without options, a paragraph for each mount. With \fB\-\-json\fR, an array of
-objects with the members \fBmountpoint\fR, \fBread_only\fR and, for mounts of
-the calling user, \fBbase\fR, \fBstorage\fR, \fBpid\fR and \fBsince\fR.
+objects, one for each mount, in no particular order. Members may be added.
+.TP
+\fBmountpoint\fR (string), \fBread_only\fR (true or false)
+always there.
+.TP
+\fBbase\fR, \fBstorage\fR (strings), \fBpid\fR (number), \fBsince\fR (string)
+of the calling user\(aqs mounts: the layers, the daemon\(aqs process number, and when
+it was mounted (UTC, as 2005\-06\-07T08:09:10Z).
+.TP
+\fBtransport\fR, \fBdata\fR, \fBfeatures\fR, \fBunused\fR (strings)
+of the same: what \fB\-\-verbose\fR shows; empty if not known.
+.PP
+Paths are as they are: the JSON string of /a followed by a newline is \(dq/a\eu000a\(dq.
+Where a path is not UTF\-8, each wrong byte is U+FFFD, and a further member
+(\fBmountpoint_hex\fR, \fBbase_hex\fR, \fBstorage_hex\fR) has all its bytes in
+hexadecimal digits. Without \fB\-\-json\fR control characters are written \eooo.
 ";
 
 const INIT_NOTES: &str = r".SH SETTINGS

@@ -30,8 +30,7 @@ pub mod code {
     pub const FOUND: u8 = 11;
 }
 
-/// What each code means, for the man pages.
-#[allow(dead_code, reason = "for docgen alone")]
+/// What each code means, for `--help` and the man pages.
 pub const MEANINGS: &[(u8, &str)] = &[
     (0, "success"),
     (code::FAILURE, "something failed that no other code names"),
@@ -51,6 +50,66 @@ pub const MEANINGS: &[(u8, &str)] = &[
     (code::FOUND, "mini_fo check found damage, or that the base has changed"),
 ];
 
+/// The exit codes of a command; empty: all.
+pub fn codes_of(command: &str) -> &'static [u8] {
+    use code::{
+        BASE, BUSY, FAILURE, FOUND, IN_USE, MOUNT, NESTED, NOT_MOUNTED, OTHER_BASE, STORAGE, USAGE,
+    };
+    match command {
+        "mount" => &[
+            0,
+            FAILURE,
+            USAGE,
+            BASE,
+            STORAGE,
+            IN_USE,
+            OTHER_BASE,
+            NESTED,
+            MOUNT,
+            NOT_MOUNTED,
+            BUSY,
+        ],
+        "umount" => &[0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
+        "list" | "init" => &[0, FAILURE, USAGE],
+        "shutdown" => &[0, FAILURE, USAGE, BUSY],
+        "check" => &[0, FAILURE, USAGE, BASE, STORAGE, IN_USE, NESTED, FOUND],
+        _ => &[],
+    }
+}
+
+/// The exit codes of a command, for `--help`.
+pub fn help(command: &str) -> String {
+    let only = codes_of(command);
+    let shown = MEANINGS.iter().filter(|(code, _)| only.is_empty() || only.contains(code));
+    shown.fold("Exit codes:\n".to_owned(), |out, (code, meaning)| {
+        out + &entry(&format!("{code:>4}  "), meaning)
+    })
+}
+
+/// A term and its meaning, the lines of which begin below each other.
+pub fn entry(term: &str, meaning: &str) -> String {
+    const WIDTH: usize = 78;
+    let indent = if term.ends_with('\n') { 10 } else { term.len() };
+    let mut out = term.to_owned();
+    let mut column = if term.ends_with('\n') { 0 } else { indent };
+    for word in meaning.split_whitespace() {
+        if column > indent && column + 1 + word.len() > WIDTH {
+            out.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            out += &" ".repeat(indent);
+            column = indent;
+        } else if column > indent {
+            out.push(' ');
+            column += 1;
+        }
+        out += word;
+        column += word.len();
+    }
+    out + "\n"
+}
+
 /// What mount(8) expects of a helper.
 #[allow(dead_code, reason = "for docgen alone")]
 pub const HELPER_MEANINGS: &[(u8, &str)] = &[
@@ -69,12 +128,19 @@ pub struct Failure {
     pub message: String,
     /// Lines that say how it is done.
     pub usage: Option<&'static str>,
+    /// Of further failures of the same command.
+    more: Vec<String>,
 }
 
 impl Failure {
     /// An error with its exit code.
     pub fn new(code: u8, message: impl fmt::Display) -> Failure {
-        Failure { code, message: message.to_string(), usage: None }
+        Failure { code, message: message.to_string(), usage: None, more: Vec::new() }
+    }
+
+    /// Another part of the command has failed as well: the exit code stays.
+    pub fn and(&mut self, other: &Failure) {
+        self.more.push(other.message.clone());
     }
 
     /// An unusable command line, with how a usable one looks.
@@ -96,6 +162,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&shown(&self.message))?;
+        self.more.iter().try_for_each(|more| write!(f, "\nmini_fo: {}", shown(more)))?;
         self.usage.map_or(Ok(()), |usage| write!(f, "\n{usage}"))
     }
 }
@@ -123,6 +190,21 @@ impl From<crate::options::OptionError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn help_lists_the_codes() {
+        let text = help("umount");
+        assert!(text.starts_with("Exit codes:\n   0  success\n   1  something failed"), "{text}");
+        assert!(text.contains("\n  10  the mount is busy\n") && !text.contains("\n   3"), "{text}");
+        assert!(help("").contains(
+            "
+  11  mini_fo check"
+        ));
+        assert_eq!(
+            entry("a  ", &"b ".repeat(50)).lines().nth(1).unwrap(),
+            format!("   {}", "b ".repeat(12).trim())
+        );
+    }
 
     #[test]
     fn no_name_makes_a_line() {

@@ -39,8 +39,7 @@ struct Line {
 pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
     let line = read(args)?;
     if line.help {
-        println!("{USAGE}");
-        return Ok(());
+        return crate::cli::print(&format!("{USAGE}\n"));
     }
     let fake = line.fake;
     let order = typed(line)?.order()?;

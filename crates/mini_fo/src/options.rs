@@ -316,6 +316,14 @@ pub const SPECS: &[Spec] = &[
     ignored("subtype", Some("TEXT")),
 ];
 
+/// All options that are worth knowing, for `--help`.
+pub fn help() -> String {
+    let shown = SPECS.iter().filter(|spec| !spec.help.is_empty());
+    shown.fold("Mount options:\n".to_owned(), |out, spec| {
+        out + &crate::exit::entry(&format!("  {}\n", spec.written()), spec.help)
+    })
+}
+
 /// One option as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -400,6 +408,18 @@ fn item(text: &[u8]) -> Result<Item, OptionError> {
 }
 
 impl Spec {
+    /// How it is written: `name`, `name=VALUE` or `name[=VALUE]`.
+    pub fn written(&self) -> String {
+        match self
+            .value
+            .map(|value| (value, value.strip_prefix('[').and_then(|v| v.strip_suffix(']'))))
+        {
+            None => self.name.to_owned(),
+            Some((_, Some(value))) => format!("{}[={value}]", self.name),
+            Some((value, None)) => format!("{}={value}", self.name),
+        }
+    }
+
     fn is(&self, name: &[u8]) -> bool {
         if self.name.ends_with('-') {
             return name.starts_with(self.name.as_bytes());

@@ -256,7 +256,7 @@ fn live_base(item: &Item) -> Result<Duration, Failure> {
         }
         _ => {
             let value = value.to_string_lossy().into_owned();
-            let known = "0.01 to 86400 (seconds)";
+            let known = "seconds, from 0.01 to 86400";
             Err(OptionError::BadValue { name: "live_base", value, known }.into())
         }
     }

@@ -26,8 +26,11 @@ impl OpenError {
         match self {
             OpenError::BaseMissing { .. }
             | OpenError::BaseNotDirectory { .. }
-            | OpenError::BaseUnreadable { .. } => ErrorClass::Base,
+            | OpenError::BaseUnreadable { .. }
+            | OpenError::BaseUnreachable { .. } => ErrorClass::Base,
             OpenError::StorageMissing { .. }
+            | OpenError::NothingToCheck { .. }
+            | OpenError::StorageUnreachable { .. }
             | OpenError::StorageNotDirectory { .. }
             | OpenError::StorageNotWritable { .. }
             | OpenError::StorageReadOnly { .. }

@@ -98,11 +98,19 @@ pub(crate) fn set_fsxattr(fd: impl AsFd, flags: &[u8; 28]) -> Result<()> {
 /// and without access times, that nothing else can reach: what is opened
 /// through it cannot be written.
 ///
+/// In a user namespace the mounts that were there before are locked together: what
+/// is below comes with it, and access times stay as they are. Whoever wants no
+/// mounts from below has to stop at them, as without a clone.
+///
 /// # Errors
 /// EPERM without `CAP_SYS_ADMIN` over the mount namespace; ENOSYS before 5.12.
 pub(crate) fn seal_tree(dir: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd> {
     let flags = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME;
-    clone_tree(dir, recursive, flags)
+    let clear = libc::MOUNT_ATTR__ATIME;
+    clone_tree(dir, recursive, flags, clear).or_else(|errno| match errno {
+        Errno::INVAL | Errno::PERM => clone_tree(dir, true, libc::MOUNT_ATTR_RDONLY, 0),
+        errno => Err(errno),
+    })
 }
 
 /// A private clone of a mount that moves times of access as asked for.
@@ -119,10 +127,11 @@ pub(crate) fn clone_with_access_times(
         AccessTimes::NotOfDirectories => libc::MOUNT_ATTR_RELATIME | libc::MOUNT_ATTR_NODIRATIME,
         AccessTimes::Never => libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_NODIRATIME,
     };
-    clone_tree(dir, false, flags)
+    let clear = (libc::MOUNT_ATTR__ATIME | libc::MOUNT_ATTR_NODIRATIME) & !flags;
+    clone_tree(dir, false, flags, clear | libc::MOUNT_ATTR__ATIME)
 }
 
-fn clone_tree(dir: BorrowedFd<'_>, recursive: bool, set: u64) -> Result<OwnedFd> {
+fn clone_tree(dir: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
@@ -131,8 +140,7 @@ fn clone_tree(dir: BorrowedFd<'_>, recursive: bool, set: u64) -> Result<OwnedFd>
     // SAFETY: `mount_attr` is a structure of integers; all zero is valid.
     let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
     attr.attr_set = set;
-    attr.attr_clr =
-        (libc::MOUNT_ATTR__ATIME | libc::MOUNT_ATTR_NODIRATIME) & !set | libc::MOUNT_ATTR__ATIME;
+    attr.attr_clr = clear;
     attr.propagation = libc::MS_PRIVATE;
     // SAFETY: the descriptor is ours, the name an empty C string, and `attr`
     // a live structure whose size is passed along.

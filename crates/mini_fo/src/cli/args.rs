@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use crate::{exit, options};
+
 /// Makes any read-only tree writable.
 ///
 /// mini_fo shows a directory tree (the base) as an ordinary read-write tree.
@@ -14,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 /// storage), survives unmounting, and is gone when the storage is emptied.
 #[derive(Debug, Parser)]
 #[command(name = "mini_fo", version, propagate_version = true, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, after_long_help = exit::help(""))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,16 +31,20 @@ pub enum Command {
     /// Returns when the tree is usable; a daemon then serves it in the
     /// background until it is unmounted.
     #[command(override_usage = "mini_fo mount BASE MOUNTPOINT --storage DIR [OPTIONS]")]
+    #[command(after_long_help = format!("{}\n{}", options::help(), exit::help("mount")))]
     Mount(MountArgs),
-    /// Unmount a mini_fo mount
+    /// Unmount mini_fo mounts
     ///
     /// Returns when the daemon has ended and the storage is free again. A
-    /// plain umount(8) does as well, but does not wait.
+    /// plain umount(8) does as well, but does not wait. Of several mounts each is
+    /// tried; the exit code is that of the first that could not be unmounted.
+    #[command(after_long_help = exit::help("umount"))]
     Umount(UmountArgs),
     /// List the live mini_fo mounts
     ///
     /// Shows mount point, base and storage of each mount, the daemon's
     /// process number and whether it can be written.
+    #[command(after_long_help = exit::help("list"))]
     List(ListArgs),
     /// Look for damage in a storage, and compare it with a base
     ///
@@ -46,6 +52,7 @@ pub enum Command {
     /// and the base has not, or not any more. Nothing is changed. The storage
     /// must not be mounted for writing.
     #[command(override_usage = "mini_fo check BASE --storage DIR")]
+    #[command(after_long_help = exit::help("check"))]
     Check(CheckArgs),
     /// Start a system on a root that becomes writable
     ///
@@ -54,12 +61,14 @@ pub enum Command {
     /// that mini_fo.storage= names and the overlay, makes that the root, and
     /// executes the real init; when anything fails, on the root as it is.
     #[command(override_usage = "mini_fo init [--root DIR] [INIT [ARG]...]")]
+    #[command(after_long_help = exit::help("init"))]
     Init(InitArgs),
     /// Bring the storage of the root to rest before the power goes
     ///
     /// Makes the root read-only, and then the file system that holds its
     /// storage. Without an overlay on the root nothing happens.
     #[command(override_usage = "mini_fo shutdown [--kill]")]
+    #[command(after_long_help = exit::help("shutdown"))]
     Shutdown(ShutdownArgs),
 }
 
@@ -81,7 +90,7 @@ pub struct MountArgs {
     /// Mount options, separated by commas (ro, noatime, nosuid, ...)
     ///
     /// All options of the 2005 mount line and the generic ones of mount(8) are
-    /// known; mini_fo-mount(1) lists them. A comma in a value is written \,
+    /// known; they are listed below. A comma in a value is written \,
     #[arg(short, long = "options", value_name = "OPTIONS")]
     pub options: Vec<OsString>,
 
@@ -120,9 +129,9 @@ pub struct MountArgs {
 /// `mini_fo umount`.
 #[derive(Debug, Args)]
 pub struct UmountArgs {
-    /// The mount point
-    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
-    pub mountpoint: PathBuf,
+    /// The mount points
+    #[arg(value_name = "MOUNTPOINT", required = true, value_hint = ValueHint::DirPath)]
+    pub mountpoints: Vec<PathBuf>,
 
     /// Detach a busy mount now; the daemon ends when its last user does
     #[arg(short, long)]

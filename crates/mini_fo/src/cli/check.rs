@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use mini_fo_core::OpenOptions;
 
@@ -28,8 +27,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         let _ = writeln!(text, "{line}");
         text
     });
-    // A reader that has seen enough is no error.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    super::print(&text)?;
     match found.iter().filter(|finding| finding.is_problem()).count() {
         0 => Ok(()),
         1 => Err(Failure::new(code::FOUND, "1 problem found")),

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::ListArgs;
 use crate::exit::{self, Failure, code};
@@ -21,14 +21,12 @@ pub fn run(args: &ListArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
     let rows = rows(&mounts);
     let text = if args.json { json(&rows) } else { table(&rows, args.verbose) };
-    // A reader that has seen enough is no error.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    super::print(&text)
 }
 
 /// A mount, with its record if it has one that this user may read.
 struct Row {
-    mountpoint: String,
+    mountpoint: PathBuf,
     record: Option<Record>,
     read_only: bool,
 }
@@ -38,7 +36,7 @@ fn rows(mounts: &[Mount]) -> Vec<Row> {
     let ours = mounts.iter().filter(|mount| mount.is_ours());
     let mut rows: Vec<Row> = ours
         .map(|mount| Row {
-            mountpoint: shown(&mount.mountpoint),
+            mountpoint: mount.mountpoint.clone(),
             record: records.iter().find(|record| record.is_shown_by(mount)).cloned(),
             read_only: mount.flags().contains(rustix::mount::MountFlags::RDONLY),
         })
@@ -49,7 +47,7 @@ fn rows(mounts: &[Mount]) -> Vec<Row> {
         let there = mountinfo::read_of(record.pid).unwrap_or_default();
         if let Some(mount) = there.iter().find(|mount| !seen && record.is_shown_by(mount)) {
             let read_only = mount.flags().contains(rustix::mount::MountFlags::RDONLY);
-            let mountpoint = shown(&mount.mountpoint);
+            let mountpoint = mount.mountpoint.clone();
             rows.push(Row { mountpoint, record: Some(record), read_only });
         }
     }
@@ -70,13 +68,13 @@ fn table(rows: &[Row], verbose: bool) -> String {
             Some(record) => writeln!(
                 out,
                 "{}\n  base     {}\n  storage  {}\n  {mode}, process {}, since {}",
-                row.mountpoint,
+                shown(&row.mountpoint),
                 shown(&record.base),
                 shown(&record.storage),
                 record.pid,
                 utc(record.since),
             ),
-            None => writeln!(out, "{}\n  {mode}, mounted by another user", row.mountpoint),
+            None => writeln!(out, "{}\n  {mode}, mounted by another user", shown(&row.mountpoint)),
         };
         if let Some(record) = row.record.as_ref().filter(|_| verbose) {
             out += &details(&record.report);
@@ -101,15 +99,15 @@ fn details(report: &Report) -> String {
 fn json(rows: &[Row]) -> String {
     let mut items = Vec::new();
     for row in rows {
-        let mut item = format!("{{\"mountpoint\":{}", quoted(&row.mountpoint));
+        let mut item = format!("{{{}", path("mountpoint", &row.mountpoint));
         // Writing to a string does not fail.
         let _ = write!(item, ",\"read_only\":{}", row.read_only);
         if let Some(record) = &row.record {
             let _ = write!(
                 item,
-                ",\"base\":{},\"storage\":{},\"pid\":{},\"since\":{}",
-                quoted(&record.base.to_string_lossy()),
-                quoted(&record.storage.to_string_lossy()),
+                ",{},{},\"pid\":{},\"since\":{}",
+                path("base", &record.base),
+                path("storage", &record.storage),
                 record.pid,
                 quoted(&utc(record.since)),
             );
@@ -126,6 +124,19 @@ fn json(rows: &[Row]) -> String {
         items.push(item + "}");
     }
     format!("[{}]\n", items.join(","))
+}
+
+/// A member that is a path. JSON has no bytes: what is no UTF-8 shows as U+FFFD, and
+/// a second member `NAME_hex` has all bytes then.
+fn path(name: &str, path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let mut out = format!("\"{name}\":{}", quoted(&String::from_utf8_lossy(bytes)));
+    if std::str::from_utf8(bytes).is_err() {
+        let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        // Writing to a string does not fail.
+        let _ = write!(out, ",\"{name}_hex\":\"{hex}\"");
+    }
+    out
 }
 
 /// A JSON string.
@@ -168,6 +179,9 @@ mod tests {
              {\"mountpoint\":\"/n\",\"read_only\":true}]\n"
         );
         assert_eq!(json(&[]), "[]\n");
+        let odd = std::ffi::OsStr::from_bytes(b"/\xff\n");
+        let told = "\"base\":\"/\u{fffd}\\u000a\",\"base_hex\":\"2fff0a\"";
+        assert_eq!(path("base", odd.as_ref()), told);
     }
 
     #[test]

@@ -20,26 +20,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a busy mount is tried again.
 const BUSY_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Unmounts and waits for the daemon to end.
+/// Unmounts and waits for the daemons to end. Each is tried.
 ///
 /// # Errors
 /// Not a mount of ours; busy; no right to.
 pub fn run(args: &UmountArgs) -> Result<(), Failure> {
+    let mut failed: Option<Failure> = None;
+    for mountpoint in &args.mountpoints {
+        match (one(mountpoint, args.lazy), &mut failed) {
+            (Ok(()), _) => {}
+            (Err(failure), Some(first)) => first.and(&failure),
+            (Err(failure), none) => *none = Some(failure),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn one(mountpoint: &Path, lazy: bool) -> Result<(), Failure> {
     let mounts = mountinfo::read()
         .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
     // A daemon that died leaves a mount point that cannot be looked at, so
     // the path as it was typed is tried first.
-    let typed = std::path::absolute(&args.mountpoint).unwrap_or_else(|_| args.mountpoint.clone());
+    let typed = std::path::absolute(mountpoint).unwrap_or_else(|_| mountpoint.to_path_buf());
     let real = match mountinfo::at(&mounts, &typed) {
         Some(_) => typed,
-        None => args.mountpoint.canonicalize().unwrap_or(typed),
+        None => mountpoint.canonicalize().unwrap_or(typed),
     };
     let mount = check(&mounts, &real)?;
     let record = record_of(mount);
     let daemon = record.as_ref().and_then(Record::watch);
-    unmount(&real, args.lazy)?;
+    unmount(&real, lazy)?;
     match daemon {
-        Some(daemon) if !args.lazy => wait(&daemon, record.map_or(0, |record| record.pid)),
+        Some(daemon) if !lazy => wait(&daemon, record.map_or(0, |record| record.pid)),
         _ => Ok(()),
     }
 }
@@ -84,7 +96,7 @@ fn busy(path: &Path) -> Failure {
     Failure::new(
         code::BUSY,
         format!(
-            "{path} is busy: a program has files open or its working directory in it\n\
+            "{path} is busy: a program has files open or its working directory in it \
              ('fuser -vm {path}' tells which; 'mini_fo umount --lazy {path}' detaches it anyway)"
         ),
     )

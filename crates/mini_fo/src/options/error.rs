@@ -5,7 +5,7 @@
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OptionError {
     /// No such option.
-    #[error("unknown option '{name}'{}", suggestion(.like))]
+    #[error("unknown option '{name}'{}", suggestion(name, .like))]
     Unknown {
         /// As it was written.
         name: String,
@@ -24,13 +24,13 @@ pub enum OptionError {
     #[error("option '{0}' takes no value")]
     Value(&'static str),
     /// A value that the option does not know.
-    #[error("option '{name}' does not know the value '{value}'; use one of {known}")]
+    #[error("option '{name}' does not know the value '{value}'; {}", allowed(known))]
     BadValue {
         /// The option.
         name: &'static str,
         /// As it was written.
         value: String,
-        /// What it knows, separated by `|`.
+        /// What it knows, separated by `|`, or in words.
         known: &'static str,
     },
     /// A double quote without its partner.
@@ -41,6 +41,33 @@ pub enum OptionError {
     Twice(&'static str),
 }
 
-fn suggestion(like: &Option<&'static str>) -> String {
+/// Options of other file systems, and how the same is said here.
+const FOREIGN: [(&[&str], &str); 6] = [
+    (
+        &["uid", "gid"],
+        "squash_to_uid=UID and squash_to_gid=GID show every object with an owner of your \
+         choice",
+    ),
+    (
+        &["umask", "fmask", "dmask"],
+        "modes are those of base and storage, and chmod in the mount changes them",
+    ),
+    (&["lowerdir"], "the base is given as base=DIR, and there is one"),
+    (&["upperdir"], "the storage is given as sto=DIR"),
+    (&["workdir"], "none is needed: the storage, sto=DIR, is all"),
+    (&["loop"], "mount the image first (mount -o loop,ro IMAGE DIR) and give DIR as base"),
+];
+
+fn allowed(known: &str) -> String {
+    match known.contains('|') {
+        true => format!("it is one of {}", known.replace('|', ", ")),
+        false => format!("it takes {known}"),
+    }
+}
+
+fn suggestion(name: &str, like: &Option<&'static str>) -> String {
+    if let Some((_, text)) = FOREIGN.iter().find(|(names, _)| names.contains(&name)) {
+        return format!(": {text}");
+    }
     like.map_or_else(String::new, |like| format!(" (did you mean '{like}'?)"))
 }

@@ -150,3 +150,44 @@ fn mount_finds_what_was_installed() {
     );
     assert_eq!(sh(Path::new("/"), &script), "1\nx\n");
 }
+
+/// What bash completes beyond commands and flags.
+#[test]
+fn bash_completes_mount_points_and_options() {
+    let work = WorkDir::new();
+    let Some(target) = built(&work) else { return };
+    let Some(mut s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, standard_base) else {
+        return;
+    };
+    s.mnt = s.work.dir("a b");
+    s.mount(&[]);
+    let script = format!(
+        "source {}/docs/completions/mini_fo.bash
+         complete -p mini_fo | grep -q -- '-F _mini_fo_more'
+         try() {{
+             local wanted=$1; shift
+             COMP_WORDS=(mini_fo \"$@\"); COMP_CWORD=$#; COMPREPLY=()
+             _mini_fo_more mini_fo \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
+             test \"${{COMPREPLY[*]}}\" = \"$wanted\" || {{ echo \"$*: ${{COMPREPLY[*]@Q}}\" >&2; exit 1; }}
+         }}
+         set +e
+         try 'umount' um
+         try 'umount' help um
+         try '{mnt}' umount '{work}/a'
+         try '{mnt}' umount -l /tmp '{work}/a'
+         try '' umount '{work}/nothing'
+         try 'accept_base accept_storage' mount a b -o acc
+         try 'ro,damaged=' mount a b -o ro,dam
+         try '-oro,live_base' mount a b -oro,live
+         try 'ro rw' mount a b -o damaged =
+         try 'classic' mount a b -o ro,transport = c
+         try '/x,transport=' mount a b -o base = /x,tr
+         try 'nosuid' mount a b --options = nosu
+         try '{work}/a b' mount a b -o base = '{work}/a'
+         try '--accept-base --accept-storage' mount a b --acc",
+        target.display(),
+        mnt = s.mnt.display(),
+        work = s.work.0.display(),
+    );
+    sh(&work.0, &script);
+}

@@ -26,6 +26,7 @@ mod layers;
 mod listing;
 mod live;
 mod load;
+mod newcomer;
 mod numbers;
 mod options;
 mod owners;

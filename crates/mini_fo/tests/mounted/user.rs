@@ -102,3 +102,33 @@ fn permissions_hold_for_other_users() {
     assert_eq!(as_user(&format!("cd {mnt}; echo mine > shared/mine; echo x >> g")), 0);
     sh(&s.mnt, "test $(stat -c %u shared/mine) = 65534; test $(stat -c %U g) = root");
 }
+
+/// The root of the system, though what is mounted below it is locked to it.
+#[test]
+fn an_ordinary_user_overlays_the_root() {
+    if skipped() {
+        return;
+    }
+    let work = WorkDir::new();
+    let wrap = ["unshare", "-Urm"];
+    if as_nobody(&work, false, &wrap, "true").code != 0 {
+        return skip("user namespaces are not allowed here");
+    }
+    let script = "
+        $MINI_FO mount / mnt --storage storage -o squash_to_root
+        test -d mnt/etc; test -z \"$(ls mnt/proc)\"; ls mnt/usr >/dev/null
+        for dir in proc dev; do mount --rbind /$dir mnt/$dir; done
+        chroot mnt sh -ec 'echo mine > /own; test -r /proc/self/status; echo x > /dev/null'
+        test ! -e /own; test $(cat storage/own) = mine
+        umount -l mnt/proc mnt/dev; $MINI_FO umount mnt; echo done";
+    let said = as_nobody(&work, true, &wrap, script);
+    assert!(said.ok().contains("done"));
+    // Without that right the way there is told.
+    let script = "
+        ! $MINI_FO mount / mnt --storage storage 2>said; cat said
+        ! $MINI_FO mount $HOME mnt --storage storage 2>said; cat said";
+    let said = as_nobody(&work, false, &[], script).ok();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("unshare -Urm")).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(!lines[0].contains("outside") && lines[1].contains("outside"), "{said}");
+}
