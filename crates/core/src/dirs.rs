@@ -123,7 +123,8 @@ impl Dir {
             None => Vec::new(),
         };
         for damage in &loaded.damage {
-            tracing::warn!(node = node.0, "damaged META: {damage}");
+            // Whoever mounted was told by the check of the storage.
+            tracing::debug!(node = node.0, "damaged META: {damage}");
         }
         let state = JournalState::loaded(loaded.torn_at, owed);
         Ok(Dir::with(node, base, storage, loaded.index, state, durability))

@@ -37,7 +37,7 @@ pub struct OpenOptions {
     pub accept_storage: bool,
     /// Take a storage whose file system cannot hold everything.
     pub accept_poor_storage: bool,
-    /// Write although META has damaged lines; the next rewrite drops them.
+    /// Write although META has damaged lines, which are dropped.
     pub write_despite_damage: bool,
     /// Which accesses move times of access.
     pub access_times: AccessTimes,

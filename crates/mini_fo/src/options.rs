@@ -61,6 +61,8 @@ pub enum Opt {
     Passthrough(bool),
     /// How requests come from the kernel.
     Transport,
+    /// What the first field of `/proc/mounts` shows.
+    Source,
     /// Write the log to this file.
     Log,
     /// How owners are translated.
@@ -155,7 +157,7 @@ pub const SPECS: &[Spec] = &[
         Some("ro|rw"),
         Opt::Damaged,
         "what to do when META holds damaged lines: mount read-only (the default), \
-         or write and drop them",
+         or write, after they were dropped",
     ),
     spec(
         "volatile",
@@ -209,6 +211,13 @@ pub const SPECS: &[Spec] = &[
          base must stay as it is",
     ),
     spec("log", Some("FILE"), Opt::Log, "append the log to FILE instead of the system log"),
+    spec(
+        "fsname",
+        Some("TEXT"),
+        Opt::Source,
+        "what df and the first field of /proc/mounts show as the source (the base or, for mount(8), \
+         the device if not given)",
+    ),
     spec(
         "passthrough",
         None,
@@ -312,7 +321,6 @@ pub const SPECS: &[Spec] = &[
     ignored("fd", Some("FD")),
     ignored("max_read", Some("BYTES")),
     ignored("blksize", Some("BYTES")),
-    ignored("fsname", Some("TEXT")),
     ignored("subtype", Some("TEXT")),
 ];
 

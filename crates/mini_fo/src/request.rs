@@ -149,6 +149,7 @@ impl Typed {
         let mut base = self.base.map(OsString::from);
         let mut storage = self.storage.map(OsString::from);
         let mut log = self.log.map(OsString::from);
+        let mut source = self.source;
         let mut request = MountRequest {
             source: OsString::new(),
             base: PathBuf::new(),
@@ -182,6 +183,7 @@ impl Typed {
             match item.opt {
                 Opt::Base => once(&mut base, item, "base")?,
                 Opt::Storage => once(&mut storage, item, "sto")?,
+                Opt::Source => source = item.value.clone(),
                 Opt::Log => once(&mut log, item, "log")?,
                 Opt::AllowOther(on) => request.allow_other = Some(on),
                 Opt::DefaultPermissions(on) => request.default_permissions = on,
@@ -220,7 +222,7 @@ impl Typed {
         request.base = absolute(Path::new(&base));
         request.storage = absolute(Path::new(&storage));
         request.log = log.map(|log| absolute(Path::new(&log)));
-        request.source = self.source.unwrap_or_else(|| request.base.clone().into());
+        request.source = source.unwrap_or_else(|| request.base.clone().into());
         Ok(request)
     }
 }

@@ -47,6 +47,9 @@ impl Layers {
         if task.scanned.leftovers > 0 {
             walk.remove_leftovers(&task.scanned, &mut self.warnings);
         }
+        if task.scanned.damaged && options.write_despite_damage {
+            walk.drop_damage();
+        }
         if !task.missing.is_empty() {
             match record(root, session, &task.missing) {
                 Ok(()) => {}

@@ -103,6 +103,8 @@ enum Task {
     Look,
     /// To remove unfinished work.
     Clean,
+    /// To write META without its damaged lines.
+    Mend,
     /// To take over marks of an earlier version.
     Marks(Step),
 }
@@ -197,6 +199,14 @@ impl Walk<'_> {
         }
     }
 
+    /// Drops damaged lines: META of their directories is written anew.
+    pub fn drop_damage(&self) {
+        let mut unreported = Vec::new();
+        if let Err(errno) = self.start(Task::Mend, false, &mut unreported).walk(&mut true) {
+            tracing::warn!("damaged lines are left in META: {errno}");
+        }
+    }
+
     /// A step of taking over marks; all of it, or an error.
     pub fn take_over(&self, step: Step) -> Result<(), Errno> {
         let mut unread = Vec::new();
@@ -215,7 +225,7 @@ impl Walk<'_> {
         let (damages, leftovers, foreign) = (0, 0, 0);
         let losses = match task {
             Task::Look => Losses::of(root.as_fd(), self.session),
-            Task::Clean | Task::Marks(_) => Losses::default(),
+            Task::Clean | Task::Mend | Task::Marks(_) => Losses::default(),
         };
         Scan {
             root,
@@ -345,6 +355,11 @@ impl Scan<'_> {
         if has_meta && self.task == Task::Clean {
             unfinished::settle(dir, self.session)?;
         }
+        if has_meta && self.task == Task::Mend {
+            // The session stands in the root alone.
+            let session = if above.is_empty() { self.session } else { Session::default() };
+            unfinished::drop_damage(dir, self.session, session)?;
+        }
         if has_meta && self.task == Task::Look {
             match meta::look(dir, self.session) {
                 Ok(found) => {
@@ -363,7 +378,7 @@ impl Scan<'_> {
             let done = match self.task {
                 Task::Look => true,
                 Task::Clean => remove_leftover(dir, &leftover).is_ok(),
-                Task::Marks(_) => false,
+                Task::Mend | Task::Marks(_) => false,
             };
             self.leftovers += u64::from(done);
         }

@@ -11,6 +11,7 @@ use crate::identity::BaseId;
 use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, Session, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::sys::{self, Spot, each_entry};
+use crate::trust::Unusable;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -130,6 +131,18 @@ pub(super) fn finish(
 /// Something in META of a directory is not decided, or not complete.
 pub(super) fn is_unfinished(loaded: &Loaded) -> bool {
     loaded.completed || !loaded.index.pending().is_empty()
+}
+
+/// Writes META of a directory anew, if it has damaged or unfinished lines.
+pub(super) fn drop_damage(dir: BorrowedFd<'_>, read: Session, own: Session) -> Result<()> {
+    match meta::look(dir, read) {
+        Ok(loaded) if loaded.damages > 0 || loaded.torn_at.is_some() => {
+            meta::rewrite(dir, &loaded.index, own)
+        }
+        Err(Unusable::Failed(errno)) => Err(errno),
+        // What others may have written is left to them.
+        _ => Ok(()),
+    }
 }
 
 /// Decides, and writes that down.

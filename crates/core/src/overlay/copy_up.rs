@@ -70,16 +70,34 @@ impl Overlay {
     /// No `mutate` or `place` may be held. Nothing is done where it lies there.
     pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
-            let writing = matches!(need, Need::Writing { .. } | Need::Data);
+            let writing = matches!(need, Need::Writing { .. } | Need::Appending | Need::Data);
             if writing || need == Need::NoData {
                 self.settle_for_writing(node)?;
             }
             return if writing { self.fill(node, need) } else { Ok(()) };
         }
-        flags::check_unprotected(&self.at(node, |spot, _| sys::stat(spot))?)?;
+        let stat = self.at(node, |spot, _| sys::stat(spot))?;
+        if need == Need::Appending && flags::is_append_only(&stat) {
+            return self.copy_up_append_only(node);
+        }
+        flags::check_unprotected(&stat)?;
         self.copy_up_chain(node, need)?;
         // Another thread may have needed less, and come first.
         if need == Need::Data { self.fill(node, need) } else { Ok(()) }
+    }
+
+    /// A file that may only be appended to (`chattr +a`) stays one: its copy gets the
+    /// flag as soon as it has its name, for before it could get none.
+    ///
+    /// EPERM where this process or the storage cannot give the flag.
+    fn copy_up_append_only(&self, node: &Arc<Node>) -> Result<()> {
+        let append = rustix::fs::IFlags::APPEND.bits();
+        let trial = sys::create_private_unnamed(self.anywhere())?;
+        sys::set_flags(&trial, append).map_err(|_| Errno::PERM)?;
+        // Written at any place, as partial files are, it could not be.
+        self.copy_up_chain(node, Need::Data)?;
+        let copy = self.at(node, |spot, _| sys::open_untraced(spot, OFlags::RDONLY))?;
+        sys::set_flags(&copy, sys::get_flags(&copy)? | append)
     }
 
     /// As [`Overlay::copy_up`], of an object whose flags protect it from

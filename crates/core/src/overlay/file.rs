@@ -156,8 +156,11 @@ impl Overlay {
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
-            let little = mode.append || mode.at_end || mode.idle;
-            let need = if mode.truncate { Need::NoData } else { Need::Writing { little } };
+            let need = match mode {
+                _ if mode.truncate => Need::NoData,
+                _ if mode.append || mode.at_end => Need::Appending,
+                _ => Need::Writing { little: mode.idle },
+            };
             self.copy_up(&node, need)?;
         }
         if mode.truncate && self.is_partial(&node)? {

@@ -83,6 +83,12 @@ fn unsupported(errno: Errno) -> Errno {
     if errno == Errno::NOSYS { Errno::NOTTY } else { errno }
 }
 
+/// A base object that can be appended to, and not changed otherwise.
+pub(super) fn is_append_only(base: &Statx) -> bool {
+    let (append, immutable) = (StatxAttributes::APPEND, StatxAttributes::IMMUTABLE);
+    base.stx_attributes.contains(append) && !base.stx_attributes.contains(immutable)
+}
+
 /// EPERM for a base object that its file system protects from changes
 /// (`chattr +i`, `+a`): on a plain file system the kernel would refuse.
 pub(super) fn check_unprotected(base: &Statx) -> Result<()> {

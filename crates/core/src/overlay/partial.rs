@@ -80,7 +80,9 @@ pub(super) enum Need {
     NoData,
     /// Only attributes or names change.
     Attributes,
-    /// Something is written. `little`: to the end of the file, or hardly.
+    /// Something is written to the end of the file.
+    Appending,
+    /// Something is written. `little`: hardly.
     Writing { little: bool },
 }
 
@@ -231,7 +233,7 @@ impl Overlay {
     fn wants_all(&self, need: Need, size: u64) -> bool {
         match need {
             Need::Data => true,
-            Need::NoData | Need::Attributes => false,
+            Need::NoData | Need::Attributes | Need::Appending => false,
             Need::Writing { little } => !little && size < self.partials.blocks_from,
         }
     }

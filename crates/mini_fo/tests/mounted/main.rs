@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod closed;
 mod copyup;
+mod daily;
 mod defects;
 mod descriptors;
 mod dirs;
