@@ -135,6 +135,10 @@ pub struct Config {
     /// How requests are to come. With rings, `threads` does not count, and
     /// `max_threads` bounds the threads that are added under load.
     pub transport: TransportChoice,
+    /// With rings: threads wait and serve short requests under `SCHED_IDLE`, so
+    /// that clients stay on their CPUs, where the process may leave that class
+    /// again (`CAP_SYS_NICE`, or an `RLIMIT_NICE` of 20 and more).
+    pub idle_class: bool,
 }
 
 impl Default for Config {
@@ -166,6 +170,7 @@ impl Default for Config {
             max_threads: 64,
             clone_fd: true,
             transport: TransportChoice::Auto,
+            idle_class: true,
         }
     }
 }

@@ -130,7 +130,18 @@ impl<F: FileSystem> Pool<F> {
         }
         let pool = Arc::clone(self);
         let watch = std::thread::Builder::new().name("fuse-watch".to_owned());
-        if let Err(error) = watch.spawn(move || pool.watch.run(|| pool.is_stalled(), &*pool)) {
+        let mut before = 0;
+        let look = move || {
+            pool.watch.run(|| {
+                let (received, stalled) = pool.is_stalled();
+                let progress = std::mem::replace(&mut before, received) != received;
+                if stalled && !progress {
+                    pool.announce();
+                }
+                stalled || progress
+            });
+        };
+        if let Err(error) = watch.spawn(look) {
             tracing::warn!(%error, "cannot start the watch");
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::pool::Pool;
 use crate::server::FileSystem;
 use crate::signals::SignalsBlocked;
 use crate::transport::{NoRing, Transport, TransportChoice};
-use crate::uring::{Prepared, Uring};
+use crate::uring::{Prepared, Threads, Uring};
 use crate::wire;
 
 /// A mounted file system and its server.
@@ -35,6 +35,7 @@ pub struct Session<F: FileSystem> {
     transport: Transport,
     rings: Option<Prepared>,
     spares: usize,
+    idle_class: bool,
 }
 
 impl<F: FileSystem> Session<F> {
@@ -79,8 +80,17 @@ impl<F: FileSystem> Session<F> {
         let devices = reader_devices(&device, normal, config.clone_fd);
         let eager = eager_device(&device, config.clone_fd);
         let pool = Pool::new(Arc::clone(&dispatcher), devices, eager, normal, config.max_threads);
-        let spares = config.max_threads;
-        Ok(Session { fs, mount, pool, dispatcher, negotiated, transport, rings, spares })
+        Ok(Session {
+            fs,
+            mount,
+            pool,
+            dispatcher,
+            negotiated,
+            transport,
+            rings,
+            spares: config.max_threads,
+            idle_class: config.idle_class,
+        })
     }
 
     /// What was agreed upon with the kernel.
@@ -138,7 +148,8 @@ impl<F: FileSystem> Session<F> {
     /// the kernel keeps to the classic transport.
     pub(crate) fn start_rings(&mut self) -> Option<Arc<Uring<F>>> {
         let prepared = self.rings.take()?;
-        Uring::start(prepared, Arc::clone(&self.dispatcher), &self.mount, self.spares)
+        let threads = Threads { spares: self.spares, idle_class: self.idle_class };
+        Uring::start(prepared, Arc::clone(&self.dispatcher), &self.mount, threads)
             .inspect_err(|&errno| {
                 let why = NoRing::Refused(errno);
                 tracing::warn!("{why}; going on without");

@@ -14,25 +14,31 @@
 //! FORGET, INTERRUPT and notifications go through `/dev/fuse` as ever.
 
 mod cpus;
+mod current;
 mod entry;
 mod kick;
 mod queue;
 mod ring;
+mod tend;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
+use crate::crowd::Crowd;
 use crate::device::Device;
 use crate::dispatch::Dispatcher;
 use crate::init::Negotiated;
 use crate::mount::{Mount, MountPoint};
+use crate::sched;
 use crate::server::FileSystem;
 use crate::transport::NoRing;
+use crate::watch::Watch;
+use current::Current;
 use entry::Entry;
 use queue::Queue;
 use ring::Ring;
@@ -54,6 +60,7 @@ const SHARED: usize = 64;
 pub(crate) struct Prepared {
     cpus: cpus::Cpus,
     rings: Vec<(Ring, Vec<u16>)>,
+    crowd: Crowd,
 }
 
 impl Prepared {
@@ -70,7 +77,8 @@ impl Prepared {
             let ring = Ring::new(several.len() as u32).map_err(NoRing::Setup)?;
             rings.push((ring, several.to_vec()));
         }
-        Ok(Prepared { cpus, rings })
+        let crowd = Crowd::new(cpus.usable.len() as u32);
+        Ok(Prepared { cpus, rings, crowd })
     }
 }
 
@@ -90,8 +98,23 @@ pub(crate) struct Uring<F> {
     max: usize,
     /// There is a thread that starts threads.
     supervised: AtomicBool,
+    /// They run under `SCHED_IDLE` while they wait.
+    idle_class: bool,
+    /// But not now, for every CPU has other work.
+    crowded: AtomicBool,
+    /// Threads as the watch sees them; taken before the locks of one.
+    watched: Mutex<Vec<Weak<Current<F>>>>,
+    watch: Watch,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// How many threads, and of which kind.
+pub(crate) struct Threads {
+    /// Threads that may be added under load.
+    pub(crate) spares: usize,
+    /// They are to run under `SCHED_IDLE` while they wait, if they may.
+    pub(crate) idle_class: bool,
 }
 
 #[derive(Default)]
@@ -107,13 +130,11 @@ struct State {
 impl<F: FileSystem> Uring<F> {
     /// Gives the kernel its places. When it returns success, requests come
     /// through the rings; on failure they come through `/dev/fuse`.
-    ///
-    /// `spares`: threads that may be added under load.
     pub(crate) fn start(
         prepared: Prepared,
         dispatcher: Arc<Dispatcher<F>>,
         mount: &Mount,
-        spares: usize,
+        threads: Threads,
     ) -> Result<Arc<Uring<F>>, Errno> {
         let usable = prepared.cpus.usable.clone();
         let uring = Arc::new(Uring {
@@ -124,11 +145,16 @@ impl<F: FileSystem> Uring<F> {
             mount: Arc::clone(mount.point_arc()),
             queues: (0..prepared.cpus.possible).map(|_| Queue::default()).collect(),
             started: AtomicUsize::new(0),
-            max: prepared.rings.len() + usable.len() * (AT_FIRST - 1) + spares,
+            max: prepared.rings.len() + usable.len() * (AT_FIRST - 1) + threads.spares,
             supervised: AtomicBool::new(true),
+            idle_class: threads.idle_class && sched::may_idle(),
+            crowded: AtomicBool::new(false),
+            watched: Mutex::default(),
+            watch: Watch::default(),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
         });
+        tracing::debug!(idle_class = uring.idle_class, "threads for requests");
         let (report, reports) = mpsc::channel();
         let mut failed = None;
         for (ring, queues) in prepared.rings {
@@ -150,6 +176,7 @@ impl<F: FileSystem> Uring<F> {
             }
         }
         uring.start_supervisor();
+        uring.start_watch(prepared.crowd);
         Ok(uring)
     }
 
@@ -303,6 +330,7 @@ impl<F: FileSystem> Uring<F> {
         while state.threads > 0 {
             self.changed.wait(&mut state);
         }
+        self.watch.end();
     }
 }
 

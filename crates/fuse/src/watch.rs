@@ -1,11 +1,9 @@
-//! The watch: notices that no reader waits because a request takes long.
+//! The watch: notices that a request takes long.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use crate::spares::Spares;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A request that takes longer than this is not waited for.
 const TICK: Duration = Duration::from_millis(5);
@@ -13,8 +11,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// After so many ticks without a request the watch sleeps.
 const QUIET: u32 = 20;
 
-/// Looks at the readers every few milliseconds while there are requests, and
-/// sleeps while there are none.
+/// Looks at those who serve every few milliseconds while there are requests,
+/// and sleeps while there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     asleep: AtomicBool,
@@ -37,10 +35,10 @@ impl Watch {
         self.changed.notify_one();
     }
 
-    /// Watches until [`end`](Self::end). `look` gives the number of requests
-    /// so far and whether nobody waits for the next.
-    pub(crate) fn run(&self, look: impl Fn() -> (u64, bool), readers: &dyn Spares) {
-        let (mut before, mut quiet) = (0, 0);
+    /// Watches until [`end`](Self::end). `look` does what is to be done every few
+    /// milliseconds, and tells whether requests came since, or take long.
+    pub(crate) fn run(&self, mut look: impl FnMut() -> bool) {
+        let mut quiet = 0;
         let mut ended = self.ended.lock();
         while !*ended {
             if quiet < QUIET {
@@ -50,15 +48,8 @@ impl Watch {
                 self.changed.wait(&mut ended);
                 quiet = 0;
             }
-            let (received, stalled) = look();
-            if received != before {
-                quiet = 0;
-            } else if stalled {
-                parking_lot::MutexGuard::unlocked(&mut ended, || readers.announce());
-            } else {
-                quiet += 1;
-            }
-            before = received;
+            let busy = MutexGuard::unlocked(&mut ended, &mut look);
+            quiet = if busy { 0 } else { quiet + 1 };
         }
     }
 }

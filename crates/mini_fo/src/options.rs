@@ -63,6 +63,8 @@ pub enum Opt {
     Transport,
     /// What the first field of `/proc/mounts` shows.
     Source,
+    /// Threads that wait for requests leave their CPUs to everybody else.
+    SchedIdle(bool),
     /// Write the log to this file.
     Log,
     /// How owners are translated.
@@ -233,6 +235,14 @@ pub const SPECS: &[Spec] = &[
          through /dev/fuse, or through io_uring or not at all; needs Linux 6.14 with io_uring \
          switched on in its fuse module",
     ),
+    spec(
+        "sched_idle",
+        None,
+        Opt::SchedIdle(true),
+        "with io_uring, threads wait and do short work under SCHED_IDLE, so that programs stay on \
+         their CPUs; long work is done under the ordinary class (the default; needs root)",
+    ),
+    spec("nosched_idle", None, Opt::SchedIdle(false), "all work under the ordinary class"),
     spec("nopassthrough", None, Opt::Passthrough(false), "all data goes through the daemon"),
     spec(
         "allow_other",

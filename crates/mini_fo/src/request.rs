@@ -98,6 +98,8 @@ pub struct MountRequest {
     pub ids: Ids,
     /// How requests are to come.
     pub transport: TransportChoice,
+    /// Threads may wait under `SCHED_IDLE`.
+    pub sched_idle: bool,
     /// Let the kernel's fuse module use io_uring.
     pub enable_uring: bool,
     /// Stay in the foreground.
@@ -172,6 +174,7 @@ impl Typed {
             passthrough: true,
             ids: Ids::default(),
             transport: TransportChoice::Auto,
+            sched_idle: true,
             enable_uring: self.enable_uring,
             foreground: self.foreground,
             log: None,
@@ -201,6 +204,7 @@ impl Typed {
                 Opt::Passthrough(on) => request.passthrough = on,
                 Opt::Ids(opt) => ids.take(opt, item.value.as_deref())?,
                 Opt::Transport => request.transport = transport(item),
+                Opt::SchedIdle(on) => request.sched_idle = on,
                 _ => {}
             }
         }

@@ -201,6 +201,7 @@ fn connect(
         ),
         transport: request.transport,
         max_threads: most_threads(),
+        idle_class: request.sched_idle,
         max_stack_depth: if request.passthrough && root { stack_depth(request) } else { 0 },
         ..Config::default()
     };

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_setaffinity};
 
 /// The CPUs of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,25 +54,26 @@ pub(super) fn pin(cpu: u16) -> Option<Pinned> {
     }
     set.set(usize::from(cpu));
     sched_setaffinity(None, &set).ok()?;
-    Some(Pinned { before, set })
+    Some(Pinned { thread: gettid(), before, set })
 }
 
 /// A thread that stays on its CPU.
 #[derive(Debug)]
 pub(super) struct Pinned {
+    thread: Pid,
     before: CpuSet,
     set: CpuSet,
 }
 
 impl Pinned {
-    /// Lets the thread run anywhere for a while.
+    /// Lets the thread run anywhere for a while. Any thread may say so.
     pub(super) fn loosen(&self) {
-        let _ = sched_setaffinity(None, &self.before);
+        let _ = sched_setaffinity(Some(self.thread), &self.before);
     }
 
     /// Back to the CPU.
     pub(super) fn tighten(&self) {
-        let _ = sched_setaffinity(None, &self.set);
+        let _ = sched_setaffinity(Some(self.thread), &self.set);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests as the kernel puts them into a place, without a kernel.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;

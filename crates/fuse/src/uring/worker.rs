@@ -4,25 +4,29 @@
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 
 use rustix::io::Errno;
 
+use super::current::Current;
 use super::entry::{Entry, Parts, in_header};
 use super::queue::Queue;
 use super::ring::{Command, Completion, Ring};
-use super::{RESERVE, Uring, cpus};
-use crate::abi;
+use super::{RESERVE, Uring};
+use crate::abi::{self, opcode};
 use crate::dispatch::Dispatcher;
 use crate::reply::ReplyBuf;
 use crate::request::RawRequest;
 use crate::server::FileSystem;
 use crate::spares::{self, Spares};
+use crate::wire;
 
 /// Payloads up to this size are put aside while the answer is built in their
 /// place; for larger ones it is the other way round.
 const SMALL: usize = 16 * 1024;
+
+/// Moving more data than this is work that takes long.
+const LONG: usize = 64 * 1024;
 
 /// A place for requests, and what is known of it.
 pub(super) struct Slot {
@@ -42,29 +46,6 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(qid: u16, entry: Entry) -> Slot {
         Slot { qid, entry, live: false, counts: false, counted: None, again: false }
-    }
-}
-
-/// What the thread serves at present, for [`crate::blocking_section`].
-struct Current<F> {
-    uring: Arc<Uring<F>>,
-    qid: AtomicU16,
-    pinned: Option<cpus::Pinned>,
-    loose: AtomicBool,
-}
-
-impl<F: FileSystem> Spares for Current<F> {
-    fn announce(&self) {
-        let qid = self.qid.load(Ordering::Relaxed);
-        if self.uring.queue(qid).is_some_and(|queue| queue.idle() < RESERVE) {
-            self.uring.want(qid);
-        }
-        // Slow work is to leave the CPU to others.
-        if let Some(pinned) = &self.pinned
-            && !self.loose.swap(true, Ordering::Relaxed)
-        {
-            pinned.loosen();
-        }
     }
 }
 
@@ -93,12 +74,7 @@ impl<F: FileSystem> Worker<F> {
 
     /// Registers the places and serves them until the last one is gone.
     pub(super) fn run(mut self) {
-        let current = Arc::new(Current {
-            uring: Arc::clone(&self.uring),
-            qid: AtomicU16::new(0),
-            pinned: self.cpu.and_then(cpus::pin),
-            loose: AtomicBool::new(false),
-        });
+        let current = Current::enter(&self.uring, self.cpu);
         let spares: Arc<dyn Spares> = current.clone();
         spares::serve_for(Arc::downgrade(&spares) as Weak<dyn Spares>);
         if let Err(errno) = self.serve(&current) {
@@ -180,9 +156,10 @@ impl<F: FileSystem> Worker<F> {
             self.uring.want(slot.qid);
         }
         let qid = slot.qid;
-        current.qid.store(slot.qid, Ordering::Relaxed);
+        current.begin(qid, is_long(&slot.entry.headers()));
         let (commit_id, counted) = answer(&self.uring.dispatcher, &mut slot.entry);
         slot.counted = counted;
+        let far = current.end();
         self.push(index, abi::URING_CMD_COMMIT_AND_FETCH, 0, commit_id);
         if behind {
             let _ = self.ring.submit(false);
@@ -190,13 +167,11 @@ impl<F: FileSystem> Worker<F> {
                 self.uring.queue(qid).map(Queue::caught_up);
             }
         }
-        if current.loose.swap(false, Ordering::Relaxed) {
+        if far {
             // The client need not wait for the way back.
             let _ = self.ring.submit(false);
-            if let Some(pinned) = &current.pinned {
-                pinned.tighten();
-            }
         }
+        current.go_back();
     }
 
     fn register(&mut self, index: usize) {
@@ -233,6 +208,19 @@ impl<F: FileSystem> Worker<F> {
             slot.again = true;
             self.register(index);
         }
+    }
+}
+
+/// Whether a request is certain to take longer than changing the class of a
+/// thread twice (4 us).
+fn is_long(headers: &abi::UringReqHeader) -> bool {
+    let long = |len: u32| len as usize > LONG;
+    match in_header(headers).opcode {
+        opcode::READDIR | opcode::READDIRPLUS => true,
+        opcode::READ => {
+            wire::read::<abi::ReadIn>(&headers.op_in).is_some_and(|read| long(read.size))
+        }
+        _ => long(headers.ring_ent_in_out.payload_sz),
     }
 }
 

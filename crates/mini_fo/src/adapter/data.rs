@@ -256,6 +256,8 @@ impl Files {
 /// Settles closed files in a thread of its own, a moment later: the next
 /// program may want them first.
 fn settle_later(overlay: &Arc<Overlay>, judge: &Arc<Judge>) {
+    // A new thread gets the class and the CPUs of this one.
+    let _slow = fuse_server::blocking_section();
     let (later, by) = (Arc::clone(overlay), Arc::clone(judge));
     let settle = move || {
         std::thread::sleep(SETTLE_AFTER);

@@ -10,7 +10,7 @@ use rustix::thread::{
 };
 
 /// What is kept, and why (capabilities(7)).
-const KEPT: [(CapabilitySet, &str); 15] = [
+const KEPT: [(CapabilitySet, &str); 16] = [
     (CapabilitySet::CHOWN, "copies and new objects get their owners"),
     (CapabilitySet::DAC_OVERRIDE, "the storage may be closed to the daemon's user"),
     (CapabilitySet::DAC_READ_SEARCH, "so may the base; unnamed copies get a name by descriptor"),
@@ -27,6 +27,7 @@ const KEPT: [(CapabilitySet, &str); 15] = [
         CapabilitySet::SYS_ADMIN,
         "mount, umount, the sealed clone of the base, passthrough, trusted.* and security.*",
     ),
+    (CapabilitySet::SYS_NICE, "threads leave SCHED_IDLE, under which they wait, for long work"),
     (CapabilitySet::SYS_PTRACE, "what a caller may do is read in /proc"),
     (CapabilitySet::SYS_RESOURCE, "set aside; taken on for a caller who holds it"),
 ];
