@@ -43,28 +43,43 @@ BASH_DIR    := $(DATADIR)/bash-completion/completions
 ZSH_DIR     := $(DATADIR)/zsh/site-functions
 FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 
+# A directory that is there, or can be made, and written in.
+outside = { $(INSTALL) -d $(DESTDIR)$(1) && test -w $(DESTDIR)$(1); } 2>/dev/null
+
 .PHONY: all install uninstall test test-boot realwork torture cuts demo bench scale counts conformance lint clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
 $(PROGRAM): $(SOURCES)
+	@CARGO="$(CARGO)" scripts/rust.sh
 	$(CARGO) build --release -p mini_fo
 	@touch $@
 
 $(DOCS)/.made: $(SOURCES)
+	@CARGO="$(CARGO)" scripts/rust.sh
 	$(CARGO) run --quiet -p mini_fo --features docgen --bin docgen -- $(DOCS)
 	@touch $@
 
-# No dependency on `all`: under sudo there may be no cargo.
+# No dependency on `all`: under sudo there may be no cargo. What lies outside of
+# PREFIX an ordinary user leaves out, and is told what he lacks.
 install:
 	@test -x $(PROGRAM) -a -e $(DOCS)/.made || { echo 'Run "make" first.' >&2; exit 1; }
-	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR)
+	@$(INSTALL) -d $(DESTDIR)$(BINDIR) && test -w $(DESTDIR)$(BINDIR) || { \
+		echo 'No right to write in $(DESTDIR)$(BINDIR): sudo make install, or' \
+			'make install PREFIX=~/.local' >&2; exit 1; }
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/mini_fo
-	for name in $(HELPERS); do \
-		ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(SBINDIR)/$$name || exit 1; \
-	done
-	$(INSTALL) -d $(DESTDIR)$(dir $(HOOK))
-	ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(HOOK)
+	@if $(call outside,$(SBINDIR)) && $(call outside,$(dir $(HOOK))); then \
+		for name in $(HELPERS); do \
+			ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(SBINDIR)/$$name || exit 1; \
+		done; \
+		ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(HOOK); \
+	elif test "$$(id -u)" = 0; then \
+		echo 'Cannot write in $(DESTDIR)$(SBINDIR) and $(DESTDIR)$(dir $(HOOK))' >&2; exit 1; \
+	else \
+		echo 'Left out, as only root may write there: $(addprefix $(SBINDIR)/,$(HELPERS))' \
+			'$(HOOK). So "mount -t mini_fo", lines in /etc/fstab and booting with' \
+			'mini_fo do not work; "mini_fo mount" does.'; \
+	fi
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
 	$(INSTALL) -m 644 $(addprefix $(DOCS)/man/,$(MAN1)) $(DESTDIR)$(MANDIR)/man1
 	$(INSTALL) -m 644 $(addprefix $(DOCS)/man/,$(MAN8)) $(DESTDIR)$(MANDIR)/man8
@@ -75,7 +90,7 @@ install:
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mini_fo
-	rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS)) $(DESTDIR)$(HOOK)
+	-rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS)) $(DESTDIR)$(HOOK)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(MAN1))
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(MAN8))
 	rm -f $(DESTDIR)$(BASH_DIR)/mini_fo $(DESTDIR)$(ZSH_DIR)/_mini_fo

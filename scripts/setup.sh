@@ -1,8 +1,10 @@
 #!/bin/bash
 # Installs what the tests and the demonstration need and the machine lacks.
 # Usage: scripts/setup.sh demo|test|boot
-# Never fails for want of rights: it says what is missing and goes on.
+# Never fails for want of rights: it says what is missing and goes on. Packages are
+# named before they are installed; MINI_FO_SETUP=no installs none.
 set -u
+cd "$(dirname "$0")/.." || exit 1
 
 what=${1:-test}
 
@@ -34,13 +36,13 @@ if [ "$what" = test ] && ! [ -e /usr/include/sys/acl.h ]; then
     missing="$missing libacl1-dev"
 fi
 
-if ! command -v cargo >/dev/null 2>&1; then
-    echo "setup: cargo is missing; Rust comes from https://rustup.rs or the package rustup" >&2
-    exit 1
-fi
+scripts/rust.sh || exit 1
 
 [ -n "$missing" ] || exit 0
-echo "setup: missing packages:$missing"
+if [ "${MINI_FO_SETUP:-yes}" = no ]; then
+    echo "setup: not installed, as asked for (MINI_FO_SETUP=no):$missing"
+    exit 0
+fi
 if [ "$(id -u)" = 0 ]; then
     root=
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
@@ -51,9 +53,10 @@ else
     exit 0
 fi
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "setup: no apt-get here; install them by the means of this system"
+    echo "setup: no apt-get here; install these by the means of this system:$missing"
     exit 0
 fi
+echo "setup: installing packages (MINI_FO_SETUP=no installs none):$missing"
 # shellcheck disable=SC2086  # lists of words on purpose
 {
     $root apt-get -qq update || true

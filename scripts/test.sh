@@ -7,9 +7,11 @@ cd "$(dirname "$0")/.." || exit 1
 scripts/setup.sh test || exit 1
 
 skips=$(mktemp)
+said=$(mktemp)
 export MINI_FO_SKIP_LOG=$skips
-trap 'rm -f "$skips"' EXIT
+trap 'rm -f "$skips" "$said"' EXIT
 failed=
+tests=
 
 step() {
     local name=$1
@@ -32,7 +34,14 @@ umask 022
 lint fmt && step "cargo fmt" cargo fmt --all --check
 lint clippy && step "cargo clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
 # The limit is for a mount that hangs, so that its daemon can be looked at.
-step "cargo test" timeout 1500 cargo test --workspace --no-fail-fast
+cargo_test() {
+    set -o pipefail
+    timeout 1500 cargo test --workspace --no-fail-fast 2>&1 | tee "$said"
+    local status=$?
+    tests=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$said")
+    return $status
+}
+step "cargo test" cargo_test
 step "pjdfstest" scripts/pjdfstest.sh
 step "conformance" scripts/conformance.sh
 step "torture: kills and faults" scripts/torture.sh --quick
@@ -48,6 +57,7 @@ else
 fi
 if [ -n "$failed" ]; then
     echo "== FAILED: ${failed#, }"
+    [ -z "$tests" ] || printf '%s\n' "$tests" | sed 's/^/   /'
     exit 1
 fi
 echo "== All tests passed"

@@ -97,6 +97,68 @@ fn files_land_where_they_belong() {
     }
 }
 
+/// As an ordinary user, into his own directory: what only root may is left out, and told.
+#[test]
+fn an_ordinary_user_installs_for_himself() {
+    let work = WorkDir::new();
+    if !is_root() || skip_unless(&["setpriv"]) {
+        return skip("becomes another user and needs root for it");
+    }
+    let Some(target) = built(&work) else { return };
+    sh(&work.0, "mkdir -m 700 home; chown 65534:65534 home");
+    let home = work.0.join("home");
+    // The tree of the sources need not be readable for others.
+    let files = "Makefile scripts/rust.sh Cargo.toml crates/mini_fo/Cargo.toml";
+    let copy = format!("cd {} && cp --parents {files} {}", repository().display(), home.display());
+    sh(&work.0, &format!("({copy}); cp -a target home/; chown -R 65534:65534 home"));
+    drop(target);
+    let as_user = |goal: &str, more: &str| {
+        let line = format!(
+            "cd {0} && env -u MAKEFLAGS CARGO_TARGET_DIR={0}/target make {goal} {more}",
+            home.display()
+        );
+        let who = ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &line];
+        run("setpriv", &who)
+    };
+    let prefix = format!("PREFIX={}/.local", home.display());
+    let said = as_user("install", &prefix).ok();
+    for word in ["Left out", "/sbin/mount.mini_fo", "\"mini_fo mount\" does"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    sh(&home, ".local/bin/mini_fo --version; test -e .local/share/man/man1/mini_fo.1");
+    as_user("uninstall", &prefix).ok();
+    assert_eq!(names(&home.join(".local"), "f,l"), Vec::<String>::new());
+    as_user("install", "PREFIX=/usr").fails(2, &["No right to write in /usr/bin", "~/.local"]);
+}
+
+/// An old Rust, as Debian's own, is told from a new one before it is asked to build.
+#[test]
+fn the_rust_that_is_needed_is_named() {
+    let work = WorkDir::new();
+    let script = repository().join("scripts/rust.sh");
+    let with = |version: &str| {
+        let cargo = work.0.join("cargo");
+        fs::write(&cargo, format!("#!/bin/sh\necho 'cargo {version} (abc 2022-01-01)'\n"))
+            .expect("write");
+        sh(&work.0, "chmod +x cargo");
+        let line = format!("CARGO={} {}", cargo.display(), script.display());
+        run("sh", &["-c", &line])
+    };
+    let manifest = fs::read_to_string(repository().join("Cargo.toml")).expect("Cargo.toml");
+    let needed = manifest.split("rust-version = \"").nth(1).expect("rust-version");
+    let needed = needed.split('"').next().expect("a number");
+    for old in ["1.63.0", "1.9.0", "0.99.0"] {
+        with(old).fails(1, &[&format!("needs Rust {needed} or newer"), "rustup"]);
+    }
+    for new in [&format!("{needed}.0"), "1.100.3-nightly", "2.0.0"] {
+        with(new).ok();
+    }
+    let line = format!("CARGO=/no/such/cargo {}", script.display());
+    run("sh", &["-c", &line]).fails(1, &["there is no /no/such/cargo", "rustup"]);
+    let readme = fs::read_to_string(repository().join("README.md")).expect("README.md");
+    assert!(readme.contains(&format!("Rust {needed}")), "the README names another version");
+}
+
 #[test]
 fn nothing_is_installed_that_is_not_built() {
     let work = WorkDir::new();
@@ -146,7 +208,7 @@ fn mount_finds_what_was_installed() {
     let script = format!(
         "mount -t mini_fo -o base={base},sto={storage} none {mnt}; echo x >> {mnt}/d/one
          mount -o remount,ro {mnt}; if touch {mnt}/y 2>/dev/null; then exit 9; fi; mini_fo list | grep -q {mnt}
-         umount {mnt}; cat {storage}/d/one"
+         mini_fo umount {mnt}; cat {storage}/d/one"
     );
     assert_eq!(sh(Path::new("/"), &script), "1\nx\n");
 }
