@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let mut options = options.clone();
     if options.quick {
         // Each scenario once, and as many mixtures.
-        (options.cuts, options.per_run) = (22, 1);
+        (options.cuts, options.per_run) = (2 * SCENARIOS.len(), 1);
     }
     prepare()?;
     std::thread::scope(|scope| {

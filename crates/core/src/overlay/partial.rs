@@ -107,6 +107,9 @@ pub(super) struct Partials {
     clones: bool,
     /// See [`BLOCKS_FROM`].
     blocks_from: u64,
+    /// How data reaches the device before what tells that the base's does not count
+    /// any more. Also in a volatile mount: there it would be zeros that count.
+    order: copy_up::Ordering,
     /// There may be some. What is made first is this feature in META.
     exist: AtomicBool,
     /// Those that are open.
@@ -153,6 +156,7 @@ impl Partials {
             needed_mode: if rustix::process::geteuid().is_root() { 0 } else { 0o600 },
             clones: matches!(kind, Ok(XFS | BTRFS)),
             blocks_from: options.blocks_from.unwrap_or(BLOCKS_FROM),
+            order: copy_up::Ordering::of(storage, false),
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
@@ -362,7 +366,8 @@ impl Overlay {
         let end = new.as_ref().map(|new| new.size);
         let mark = new.unwrap_or(mark);
         let (base, map) = (self.open_marked(&mark)?, self.open_map(&mark)?);
-        let fresh = Arc::new(PartialFile::new(mark, base, storage, (map, end), self.ordering)?);
+        let fresh =
+            Arc::new(PartialFile::new(mark, base, storage, (map, end), self.partials.order)?);
         let mut open = self.partials.open.lock();
         open.retain(|_, file| file.strong_count() > 0);
         open.insert(node.id, Arc::downgrade(&fresh));

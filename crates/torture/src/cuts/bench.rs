@@ -343,28 +343,59 @@ fn look(setting: &Setting<'_>, image: &Path, recording: &Recording, cut: &Cut) -
         FsKind::Btrfs => Order::Loose,
     };
     match view(setting, image) {
-        Ok(seen) => judge.complaints(order, &seen),
         Err(error) => vec![error.to_string()],
+        Ok(found) if setting.is_volatile() => {
+            let mut wrong = judge.volatile(order, &found.view);
+            // Before its first change it may have left nothing.
+            if !found.called_unclean && (cut.ended > 0 || !judge.against(0, &found.view).is_empty())
+            {
+                wrong.push("the storage is not called unclean".to_owned());
+            }
+            wrong
+        }
+        Ok(found) => judge.complaints(order, &found.view),
     }
+}
+
+/// What mounts after a cut find.
+struct Found {
+    view: View,
+    /// All of them said that a volatile mount did not end cleanly.
+    called_unclean: bool,
 }
 
 /// What is there after the cut; the same must be there after another mount, and
 /// it must be possible to go on writing.
-fn view(setting: &Setting<'_>, image: &Path) -> io::Result<View> {
+fn view(setting: &Setting<'_>, image: &Path) -> io::Result<Found> {
     let fs = MountedImage::new(setting.kind, image, &setting.dir.join("fs"))?;
-    let live = Live::new(setting.system, setting.places, fs.dir(), setting.options)?;
-    let seen = observe(live.root())?;
+    let live = mount_again(setting, fs.dir())?;
+    let view = observe(live.root())?;
     let probe = live.root().join("probe");
     fs::write(&probe, "probe")
         .and_then(|()| fs::remove_file(&probe))
         .map_err(|error| io::Error::other(format!("cannot go on writing: {error}")))?;
     drop(live);
     if setting.system == System::Plain {
-        return Ok(seen);
+        return Ok(Found { view, called_unclean: false });
     }
-    let live = Live::new(setting.system, setting.places, fs.dir(), setting.options)?;
-    if observe(live.root())? != seen {
+    let first = says_unclean(setting);
+    let live = mount_again(setting, fs.dir())?;
+    if observe(live.root())? != view {
         return Err(io::Error::other("another tree after another mount"));
     }
-    Ok(seen)
+    drop(live);
+    Ok(Found { view, called_unclean: first && says_unclean(setting) })
+}
+
+/// Mounts what a cut has left: what a volatile mount has left without that option.
+fn mount_again(setting: &Setting<'_>, fs: &Path) -> io::Result<Live> {
+    let volatile = setting.is_volatile();
+    let options = setting.options.trim_end_matches(if volatile { ",volatile" } else { "" });
+    Live::new(setting.system, setting.places, fs, options)
+}
+
+/// The mount that has ended said what a volatile one before it has left.
+fn says_unclean(setting: &Setting<'_>) -> bool {
+    let log = fs::read_to_string(&setting.places.log).unwrap_or_default();
+    log.contains("a mount with -o volatile did not end cleanly")
 }

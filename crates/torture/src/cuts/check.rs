@@ -48,6 +48,7 @@
 mod loose;
 #[cfg(test)]
 mod tests;
+mod volatile;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

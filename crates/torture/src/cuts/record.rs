@@ -45,6 +45,11 @@ pub struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// Nothing was ordered.
+    pub fn is_volatile(&self) -> bool {
+        self.system == System::MiniFo && self.options.ends_with(",volatile")
+    }
+
     /// Does the steps, as far as they make sense and succeed.
     ///
     /// # Errors

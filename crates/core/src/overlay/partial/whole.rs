@@ -79,7 +79,7 @@ impl Overlay {
         if sys::stat_fd(partial.base())?.stx_size != partial.mark.size {
             return Err(Errno::IO);
         }
-        self.ordering.write_out(|| Ok(target))?;
+        self.partials.order.write_out(|| Ok(target))?;
         self.unmark(node, partial, target)
     }
 
@@ -112,7 +112,7 @@ impl Overlay {
     /// Removes the map of a file whose mark was taken away. It must not be gone
     /// as long as a power cut could bring the mark back.
     fn drop_unneeded_map(&self, file: &OwnedFd, map: u64) {
-        let ordered = self.ordering != copy_up::Ordering::Sync;
+        let ordered = self.partials.order != copy_up::Ordering::Sync;
         if ordered || rustix::fs::fsync(file).is_ok() {
             self.drop_map(map);
         }

@@ -27,7 +27,13 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "dirs-exchanged", steps: dirs_exchanged, options: "" },
     Scenario { name: "dir-moved", steps: dir_moved, options: "" },
     Scenario { name: "partial", steps: partial, options: "blocks_from=64K" },
+    Scenario { name: "partial-attributes", steps: bare, options: "blocks_from=64K" },
+    Scenario { name: "volatile-attributes", steps: bare, options: VOLATILE },
+    Scenario { name: "volatile-blocks", steps: volatile_blocks, options: VOLATILE },
 ];
+
+/// Blocks of `big` are written by themselves, and nothing is ordered.
+const VOLATILE: &str = "blocks_from=64K,volatile";
 
 fn deleted_then_rmdir(load: &mut Load) {
     for path in ["x/a", "y/z/c"] {
@@ -147,4 +153,38 @@ fn partial(load: &mut Load) {
     load.fsync("d/big");
     load.does(Op::Truncate("d/big".into(), 0));
     load.does(Op::Append("d/big".into(), 70_000));
+}
+
+/// Attributes and names: the data of `big` stays in the base.
+fn bare(load: &mut Load) {
+    load.chmod("f");
+    load.chmod("big");
+    load.does(Op::Rename("g".into(), "k/g".into()));
+    load.does(Op::Rename("big".into(), "d/large".into()));
+    load.does(Op::Chown("d/large".into(), 1234));
+    load.does(Op::SetXattr("d/large".into(), 77));
+    load.raw(Op::Commit);
+    load.create("new");
+    load.does(Op::Append("new".into(), 5000));
+    load.does(Op::Unlink("d/b".into()));
+    load.does(Op::Rename("d/large".into(), "x/large".into()));
+    load.does(Op::Append("x/large".into(), 5000));
+    load.chmod("x/large");
+}
+
+/// Blocks of `big`, some of them synced.
+fn volatile_blocks(load: &mut Load) {
+    load.does(Op::Write("big".into(), 70_000, 5000));
+    load.raw(Op::Commit);
+    load.does(Op::Write("big".into(), 20_000, 100));
+    load.raw(Op::Writeback(4));
+    load.chmod("big");
+    load.does(Op::Write("big".into(), 4096, 8192));
+    load.fsync("big");
+    load.does(Op::Write("big".into(), 150_000, 9000));
+    load.raw(Op::Commit);
+    load.does(Op::Append("d2/q".into(), 300));
+    load.does(Op::Append("big".into(), 5000));
+    load.does(Op::Rename("big".into(), "d/big".into()));
+    load.does(Op::Write("d/big".into(), 100_000, 40_000));
 }
