@@ -1,6 +1,7 @@
 #!/bin/bash
-# Kills the daemon at its storage calls, and lets them fail: what is there
-# afterwards must be what was there before or what was asked for. Needs root.
+# Kills the daemon at its storage calls, lets them fail, and holds them while
+# others go on: what is there afterwards must be what was there before or what was
+# asked for, and what was told safe must be. Needs root.
 #
 # Usage: scripts/torture.sh [OPTIONS OF mini_fo_torture...]
 #   scripts/torture.sh --quick
@@ -29,4 +30,7 @@ for kind in kill fault; do
     echo "torture by $kind:"
     "$target/debug/mini_fo_torture" $kind "$@" || status=1
 done
+# Which transport they come by is an option of its own, so none is handed on.
+echo "torture by races:"
+"$target/debug/mini_fo_torture" race || status=1
 exit $status

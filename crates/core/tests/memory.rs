@@ -17,12 +17,14 @@ fn chunk(size: usize) -> usize {
 
 // SAFETY: every call goes on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: the contract is that of the system's allocator, whose memory it is.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(chunk(layout.size()), Ordering::Relaxed);
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as above.
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(chunk(layout.size()), Ordering::Relaxed);
         // SAFETY: the caller keeps the contract, which is the same.

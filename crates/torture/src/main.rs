@@ -14,6 +14,7 @@ mod model;
 mod mount;
 mod ops;
 mod place;
+mod race;
 mod report;
 mod run;
 mod scenario;
@@ -48,6 +49,8 @@ enum Command {
     Kill(Options),
     /// Let each storage call fail with EIO, or all from one on with ENOSPC
     Fault(Options),
+    /// Hold one request at a storage call while another one is served
+    Race(race::Options),
     /// Cut the power below the storage at moments of chance
     Cut(cuts::Options),
     #[command(hide = true)]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Calls(options) => run::all(Kind::Calls, &options),
         Command::Kill(options) => run::all(Kind::Kill, &options),
         Command::Fault(options) => run::all(Kind::Fault, &options),
+        Command::Race(options) => race::run(&options),
         Command::Cut(options) => cuts::run(&options),
         Command::Disk(options) => cuts::serve_disk(&options),
     };

@@ -33,7 +33,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    fn names(self) -> &'static [&'static str] {
+    /// As options of mini_fo call them.
+    pub fn names(self) -> &'static [&'static str] {
         match self {
             Transport::Classic => &["classic"],
             Transport::Uring => &["uring"],

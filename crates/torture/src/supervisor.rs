@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::calls::Call;
-use crate::seccomp::Listener;
+use crate::seccomp::{Listener, Stopped};
 
 /// How long a daemon may be silent in one stretch of a test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +30,23 @@ pub enum Plan {
     Fail(usize, Errno),
     /// From this one on, all that need room fail.
     Full(usize),
+    /// The first of these waits until it is released, while others go on.
+    Hold(Which),
+}
+
+/// Which calls are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Which {
+    pub name: &'static str,
+    /// How the path ends.
+    pub path_end: &'static str,
+}
+
+impl Which {
+    /// Whether this is one.
+    pub fn is(self, call: &Call) -> bool {
+        call.name == self.name && call.path.ends_with(self.path_end)
+    }
 }
 
 /// What happened.
@@ -46,6 +63,7 @@ pub struct Record {
 struct State {
     plan: Option<Plan>,
     record: Record,
+    held: Option<Stopped>,
     deadline: Instant,
     hung: bool,
     killed_at: Option<Instant>,
@@ -58,6 +76,7 @@ struct State {
 /// Asked at each storage call of one daemon.
 pub struct Supervisor {
     state: Arc<Mutex<State>>,
+    listener: Arc<Listener>,
     daemon: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -79,6 +98,7 @@ impl Supervisor {
         let state = Arc::new(Mutex::new(State {
             plan,
             record: Record::default(),
+            held: None,
             deadline: Instant::now() + PATIENCE,
             hung: false,
             killed_at: None,
@@ -86,8 +106,10 @@ impl Supervisor {
             undead: false,
         }));
         let (shared, target) = (Arc::clone(&state), Arc::clone(&daemon));
-        let serve = move || serve(&listener, &shared, &target, device);
-        Ok(Supervisor { state, daemon, thread: Some(std::thread::spawn(serve)) })
+        let listener = Arc::new(listener);
+        let asked = Arc::clone(&listener);
+        let serve = move || serve(&asked, &shared, &target, device);
+        Ok(Supervisor { state, listener, daemon, thread: Some(std::thread::spawn(serve)) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,6 +130,25 @@ impl Supervisor {
         let mut record = std::mem::take(&mut state.record);
         record.hung = state.hung;
         record
+    }
+
+    /// What has happened so far.
+    pub fn record(&self) -> Record {
+        self.state().record.clone()
+    }
+
+    /// Whether a call is held.
+    pub fn is_holding(&self) -> bool {
+        self.state().held.is_some()
+    }
+
+    /// Lets the call that is held go on; no other one will be held.
+    pub fn release(&self) {
+        let mut state = self.state();
+        state.plan = Some(Plan::Count);
+        if let Some(stopped) = state.held.take() {
+            self.listener.answer(&stopped, None);
+        }
     }
 
     /// Whether the daemon was killed by the plan.
@@ -188,6 +229,7 @@ fn serve(listener: &Listener, state: &Mutex<State>, daemon: &OwnedFd, device: u6
             match decide(&mut state, call) {
                 Verdict::Kill => kill(daemon, &mut state),
                 Verdict::Go => listener.answer(&stopped, None),
+                Verdict::Hold => state.held = Some(stopped),
                 Verdict::Fail(errno) => listener.answer(&stopped, Some(errno)),
             }
         } else if events.intersects(PollFlags::HUP | PollFlags::ERR) {
@@ -201,6 +243,7 @@ fn serve(listener: &Listener, state: &Mutex<State>, daemon: &OwnedFd, device: u6
 
 enum Verdict {
     Go,
+    Hold,
     Kill,
     Fail(Errno),
 }
@@ -209,6 +252,13 @@ fn decide(state: &mut State, call: Option<Call>) -> Verdict {
     let (Some(call), Some(plan)) = (call, state.plan) else { return Verdict::Go };
     if state.record.killed {
         return Verdict::Kill;
+    }
+    if let Plan::Hold(which) = plan
+        && which.is(&call)
+        && state.held.is_none()
+    {
+        state.record.calls.push(call);
+        return Verdict::Hold;
     }
     state.record.calls.push(call.clone());
     let count = state.record.calls.len();

@@ -177,6 +177,7 @@ impl Ring {
     /// as the device's connection or this process lives or the command has
     /// failed, and that nobody else touches between a submission and its
     /// completion.
+    // SAFETY: what the caller has to keep is said above.
     pub(super) unsafe fn push(&mut self, device: &Device, command: &Command) -> bool {
         let head = self.rings.counter(self.params.sq_off.head).load(Ordering::Acquire);
         if self.sq_tail.wrapping_sub(head) >= self.params.sq_entries {
