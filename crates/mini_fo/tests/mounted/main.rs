@@ -36,6 +36,7 @@ mod partial_base;
 mod partial_edges;
 mod partial_holes;
 mod poor;
+mod printed;
 mod programs;
 mod rebuilt;
 mod recipes;
