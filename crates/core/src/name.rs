@@ -14,6 +14,9 @@ pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
 /// several names.
 pub const INDEX_NAME: &str = "META_dAfFgHE39ktF3HD2sr_index";
 
+/// Name of the directory in a storage that holds space back for deletions.
+pub const RESERVE_NAME: &str = "META_dAfFgHE39ktF3HD2sr_reserve";
+
 /// Longest name in bytes (`NAME_MAX`).
 pub const NAME_MAX: usize = 255;
 

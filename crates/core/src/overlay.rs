@@ -18,6 +18,7 @@ mod find;
 mod flags;
 mod kept;
 mod lacks;
+mod leaving;
 mod link;
 mod listing;
 mod live;
@@ -28,6 +29,7 @@ mod realms;
 mod refs;
 mod remove;
 mod rename;
+mod reserve;
 mod shared;
 mod squash;
 mod volatile;
@@ -141,6 +143,8 @@ pub struct Overlay {
     table: Table,
     dirs: DirCache,
     listings: listing::Listings,
+    reserve: reserve::Reserve,
+    leaving: leaving::Leaving,
     trail: export::Trail,
     shared: shared::SharedIndex,
     partials: partial::Partials,
@@ -211,6 +215,8 @@ impl Overlay {
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(Shares::by_limit().dirs),
             listings: listing::Listings::default(),
+            reserve: reserve::Reserve::default(),
+            leaving: leaving::Leaving::default(),
             trail: export::Trail::new(),
             accesses: access::Accesses::new(options.access_times, shared.accesses()),
             shared,
@@ -285,6 +291,7 @@ impl Overlay {
     /// # Errors
     /// As `fstatvfs(3)`.
     pub fn space(&self) -> Result<SpaceInfo> {
+        self.await_leaving();
         let vfs = rustix::fs::fstatvfs(&self.storage)?;
         let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(SpaceInfo {
@@ -329,6 +336,7 @@ impl Overlay {
     /// Waits until META of some directory has what the device has not, at most
     /// so long, and begins to hand it over. To be called again and again.
     pub fn write_back(&self, most: Duration) {
+        self.refill_reserve();
         if !self.durability.wait(most) {
             return;
         }

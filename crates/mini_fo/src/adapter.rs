@@ -159,6 +159,7 @@ impl FileSystem for Adapter {
     fn forget(&self, node: u64, count: u64) {
         self.overlay.forget(NodeId(node), count);
         self.files.forgotten(&self.overlay, node);
+        self.overlay.let_go(NodeId(node));
     }
 
     fn getattr(&self, req: &Request, _fh: Option<u64>) -> Result<AttrReply> {

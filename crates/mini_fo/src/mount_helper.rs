@@ -149,7 +149,7 @@ mod tests {
 
     fn mount(words: &str) -> MountRequest {
         match order(words) {
-            Ok(Order::Mount(request)) => request,
+            Ok(Order::Mount(request)) => *request,
             other => panic!("{other:?}"),
         }
     }

@@ -47,6 +47,8 @@ pub enum Opt {
     Volatile,
     /// From which size on files are copied block by block.
     BlocksFrom,
+    /// `reserve`
+    Reserve,
     /// Files are copied as a whole.
     WholeCopies,
     /// How many objects may be known.
@@ -175,6 +177,12 @@ pub const SPECS: &[Spec] = &[
         Opt::BlocksFrom,
         "files of at least SIZE (bytes, or with K, M, G; 128M if not given) that are opened for \
          writing are copied block by block, as they are written; smaller ones at once",
+    ),
+    spec(
+        "reserve",
+        Some("SIZE"),
+        Opt::Reserve,
+        "keep SIZE of the storage (bytes, or with K, M, G; 4M if not given; a 32nd of its file          system at most; 0: nothing) for deletions when it is full",
     ),
     spec(
         "whole_copies",

@@ -48,7 +48,7 @@ pub struct Typed {
 #[derive(Debug)]
 pub enum Order {
     /// A new mount.
-    Mount(MountRequest),
+    Mount(Box<MountRequest>),
     /// Other flags for a live mount.
     Remount(RemountRequest),
 }
@@ -84,6 +84,8 @@ pub struct MountRequest {
     pub whole_copies: bool,
     /// From how many bytes on files are copied up block by block.
     pub blocks_from: Option<u64>,
+    /// How many bytes are kept back for deletions; `None`: the usual number.
+    pub reserve: Option<u64>,
     /// How many nodes may be known; `None`: the usual number.
     pub max_nodes: Option<usize>,
     /// Times of creation show.
@@ -144,7 +146,7 @@ impl Typed {
             let mountpoint = absolute(&self.mountpoint);
             return Ok(Order::Remount(RemountRequest { mountpoint, items: self.items }));
         }
-        self.mount().map(Order::Mount)
+        self.mount().map(|request| Order::Mount(Box::new(request)))
     }
 
     fn mount(self) -> Result<MountRequest, Failure> {
@@ -167,6 +169,7 @@ impl Typed {
             volatile: false,
             whole_copies: false,
             blocks_from: None,
+            reserve: None,
             max_nodes: None,
             birth_times: true,
             submounts: false,
@@ -196,7 +199,8 @@ impl Typed {
                 Opt::PoorStorage => request.poor_storage = true,
                 Opt::Volatile => request.volatile = true,
                 Opt::WholeCopies => request.whole_copies = true,
-                Opt::BlocksFrom => request.blocks_from = Some(size(item)?),
+                Opt::BlocksFrom => request.blocks_from = Some(size(item, "blocks_from")?),
+                Opt::Reserve => request.reserve = Some(size(item, "reserve")?),
                 Opt::MaxNodes => request.max_nodes = Some(max_nodes(item)?),
                 Opt::NoBirthTimes => request.birth_times = false,
                 Opt::Submounts => request.submounts = true,
@@ -277,8 +281,8 @@ fn max_nodes(item: &Item) -> Result<usize, Failure> {
     })
 }
 
-/// The value of `blocks_from`: bytes, or with a suffix.
-fn size(item: &Item) -> Result<u64, Failure> {
+/// A value in bytes, or with a suffix.
+fn size(item: &Item, name: &'static str) -> Result<u64, Failure> {
     let value = item.value.as_ref().map(|value| value.to_string_lossy()).unwrap_or_default();
     let (number, shift) = match value.as_bytes().last() {
         Some(b'K' | b'k') => (value.get(..value.len() - 1), 10),
@@ -289,7 +293,7 @@ fn size(item: &Item) -> Result<u64, Failure> {
     let number = number.and_then(|text| text.parse::<u64>().ok());
     number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| {
         let (value, known) = (value.into_owned(), "a number of bytes, also with K, M or G");
-        OptionError::BadValue { name: "blocks_from", value, known }.into()
+        OptionError::BadValue { name, value, known }.into()
     })
 }
 
@@ -356,7 +360,7 @@ mod tests {
 
     fn mount(list: &str) -> MountRequest {
         match typed(list).order() {
-            Ok(Order::Mount(request)) => request,
+            Ok(Order::Mount(request)) => *request,
             other => panic!("{other:?}"),
         }
     }

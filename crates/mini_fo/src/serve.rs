@@ -58,6 +58,7 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
     }
+    overlay.keep_reserve(request.reserve);
     let report = Report::of(&session, request);
     let entered = listing.and_then(|listing| listing.enter(session.mount(), &report));
     // Only root may; others keep the kernel's 128 KiB.

@@ -95,6 +95,9 @@ impl Daemon {
         plan: Option<Plan>,
     ) -> Result<Daemon, String> {
         let mut command = Command::new(program());
+        // The calls for the reserve are the same in all scenarios, and no part of them.
+        let options = format!("reserve=0,{options}");
+        let options = options.trim_end_matches(',');
         command.arg("mount").arg("--foreground").arg("-o").arg(options).arg("--storage");
         command.args([&layers.storage, &layers.base, &layers.mnt]);
         // What the terminal sends to this program must not reach the daemon.

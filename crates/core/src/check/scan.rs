@@ -15,7 +15,7 @@ use super::unfinished::{self, Losses};
 use crate::dirs::decide;
 use crate::error::Warning;
 use crate::meta::{self, Index, Loaded, Record, Session};
-use crate::name::{INDEX_NAME, META_NAME, is_reserved};
+use crate::name::{INDEX_NAME, META_NAME, RESERVE_NAME, is_reserved};
 use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, each_entry};
 use crate::trust::{Foreign, Unusable};
@@ -332,6 +332,7 @@ impl Scan<'_> {
                     *empty = false;
                     subdirs.push(name.to_vec());
                 }
+                name if name == RESERVE_NAME.as_bytes() && above.is_empty() => {}
                 name if is_reserved(name) => leftovers.push(name.to_vec()),
                 name => {
                     *empty = false;

@@ -41,6 +41,7 @@ impl Overlay {
         open: OpenMode,
     ) -> Result<(Entry, Arc<OpenFile>)> {
         let ticket = self.ticket()?;
+        self.await_leaving();
         let (parent, dir) = self.writable_dir(parent)?;
         let name = new_name(name)?;
         let _lock = dir.mutate.lock();

@@ -156,6 +156,7 @@ impl Overlay {
         }
         if mode.write || mode.truncate {
             self.check_writable()?;
+            self.await_leaving();
             let need = match mode {
                 _ if mode.truncate => Need::NoData,
                 _ if mode.append || mode.at_end => Need::Appending,

@@ -24,6 +24,12 @@ impl Overlay {
     /// # Errors
     /// ENOENT; EISDIR; EROFS; as `unlink(2)`.
     pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<()> {
+        self.deleting(|| self.unlink_once(parent, name))?;
+        self.refill_reserve();
+        Ok(())
+    }
+
+    fn unlink_once(&self, parent: NodeId, name: &[u8]) -> Result<()> {
         let (parent, dir) = self.dir_for_removal(parent, name)?;
         let (node, stat) = self.find_node(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
         if node.is_dir() {
@@ -75,6 +81,7 @@ impl Overlay {
         if place.names.first().is_none() {
             place.hold(held);
             self.freed.note(node.ino);
+            self.note_leaving(&node);
         }
         if node.shared {
             self.shared_name_removed(&node, &mut place, stored);
@@ -87,6 +94,10 @@ impl Overlay {
     /// # Errors
     /// ENOENT; ENOTDIR; ENOTEMPTY; EROFS; as `rmdir(2)`.
     pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<()> {
+        self.deleting(|| self.rmdir_once(parent, name))
+    }
+
+    fn rmdir_once(&self, parent: NodeId, name: &[u8]) -> Result<()> {
         let (parent, dir) = self.dir_for_removal(parent, name)?;
         let (node, stat) = self.find_node(&parent, &dir, name)?.ok_or(Errno::NOENT)?;
         if !node.is_dir() {

@@ -18,6 +18,7 @@ mod failed_mounts;
 mod failing;
 mod forgotten;
 mod format2005;
+mod full;
 mod identity;
 mod ids;
 mod install;

@@ -1,0 +1,110 @@
+//! A storage without room: what is deleted is deleted, and its space can be used.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::{
+    BaseKind, META, Scene, StorageKind, engine_is_product, is_root, sh, skip, skip_unless,
+};
+
+/// Mounts over a storage of its own size on this file system: a base of 300
+/// directories in two levels, and one in which everybody may write.
+fn scene(make: &str, tool: &str) -> Option<Scene> {
+    if !engine_is_product() || skip_unless(&[tool]) {
+        return None;
+    }
+    if !is_root() {
+        skip("needs root");
+        return None;
+    }
+    let mut s = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, |base| {
+        let fill = "for i in $(seq 15); do for j in $(seq 20); do
+                mkdir -p t/$i/$j; echo x | tee t/$i/$j/{1,2,3} > /dev/null
+            done; done
+            mkdir -p w; chmod 1777 w; mkdir u; for i in $(seq 20); do mkdir u/$i; echo x > u/$i/f; done";
+        sh(base, fill);
+    })?;
+    sh(&s.work.0, &format!("{make}; mkdir storage/s; chmod 700 storage/s"));
+    s.storage = s.storage.join("s");
+    s.mount(&[]);
+    Some(s)
+}
+
+/// Takes all space and then the rest of it in small pieces, as this user.
+fn fill(s: &Scene, user: &str) {
+    let write = "for b in 1M 64k 4k 1k; do dd if=/dev/zero of=w/fill.$b bs=$b 2> /dev/null || true; done
+        for i in $(seq 500); do { echo text > w/small$i && mkdir w/dir$i; } 2> /dev/null || break; done";
+    let full = "if dd if=/dev/zero of=w/fill.2M bs=1M count=2 2> /dev/null; then exit 1; fi";
+    let script = format!("{write}; {full}");
+    sh(&s.mnt, &format!("setpriv --reuid={user} --regid={user} --clear-groups bash -c '{script}'"));
+}
+
+fn reserve(s: &Scene) -> usize {
+    let dir = s.storage.join(format!("{META}_reserve"));
+    fs::read_dir(dir).expect("the reserve").count()
+}
+
+fn full(make: &str, tool: &str) {
+    let Some(mut s) = scene(make, tool) else { return };
+    let kept = reserve(&s);
+    assert!(kept > 4);
+    for (user, tree) in [("65534", "t/1 t/2"), ("0", "t")] {
+        fill(&s, user);
+        // What is in the base, with and without its directories.
+        sh(&s.mnt, &format!("rm -r {tree}; test ! -e t/1"));
+        sh(&s.mnt, "rm u/1*/f; rm -r u/1*");
+        // Space that a removed file had is free when it is gone.
+        sh(
+            &s.mnt,
+            "rm w/fill.1M; dd if=/dev/zero of=w/again bs=1M count=2 2> /dev/null; rm -r w/*; mkdir -p u/1; echo x > u/1/f",
+        );
+        assert_eq!(reserve(&s), kept, "taken again");
+    }
+    s.now_and_remounted(|mnt| {
+        sh(mnt, "test ! -e t; test $(ls -A u | wc -l) = 10; test -z \"$(ls -A w)\"");
+    });
+    let check = crate::common::mini_fo(&[Path::new("check"), &s.base, Path::new("-s"), &s.storage]);
+    assert_eq!(check.code, 5, "in use: {}", check.stderr);
+    s.umount();
+    let check = crate::common::mini_fo(&[Path::new("check"), &s.base, Path::new("-s"), &s.storage]);
+    check.ok();
+}
+
+#[test]
+fn deletions_on_a_full_tmpfs() {
+    full("mount -t tmpfs -o size=16m none storage", "mount");
+}
+
+#[test]
+fn deletions_on_a_full_ext4() {
+    full("truncate -s 64M image; mke2fs -q -t ext4 image; mount -o loop image storage", "mke2fs");
+}
+
+#[test]
+fn deletions_on_a_full_xfs() {
+    full("truncate -s 300M image; mkfs.xfs -q image; mount -o loop image storage", "mkfs.xfs");
+}
+
+#[test]
+fn deletions_on_a_full_btrfs() {
+    full("truncate -s 128M image; mkfs.btrfs -q image; mount -o loop image storage", "mkfs.btrfs");
+}
+
+/// The option says how much, and nothing where nothing is wanted.
+#[test]
+fn how_much_is_kept_back() {
+    let Some(mut s) = scene("mount -t tmpfs -o size=64m none storage", "mount") else { return };
+    let space = |s: &Scene| {
+        let blocks = sh(&s.storage, &format!("du -sk {META}_reserve 2> /dev/null || echo 0"));
+        blocks.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    assert_eq!(space(&s), 2048, "a 32nd");
+    for (size, kept) in [("64K", 64), ("1M", 1024), ("0", 0), ("512K", 512)] {
+        s.umount();
+        s.mount(&["-o", &format!("reserve={size}")]);
+        assert_eq!(space(&s), kept, "{size}");
+        sh(&s.mnt, "rm u/1/f; echo x > u/1/f");
+    }
+    s.umount();
+    s.try_mount(&["-o", "reserve=much"]).fails(2, &["reserve", "much", "K, M or G"]);
+}
