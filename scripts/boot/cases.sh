@@ -12,7 +12,7 @@ list_cases() {
 # A tmpfs as storage: what was mounted before is there, list knows the root.
 case_basic() {
     boot basic "mini_fo.storage=tmpfs:32M"
-    boot basic ""
+    [ -n "$quick" ] || boot basic ""
 }
 
 # The load under which a daemon that needs its own tree stands still.
@@ -50,6 +50,7 @@ case_power_cut() {
 case_missing() {
     boot plain "mini_fo.storage=LABEL=nowhere mini_fo.wait=1"
     tells 'no device LABEL=nowhere'
+    [ -z "$quick" ] || return
     boot basic "mini_fo.storage=/dev/vdz mini_fo.wait=1 mini_fo.fallback=tmpfs"
     tells 'no device /dev/vdz'
 }
@@ -61,6 +62,7 @@ case_bare() {
 
 # Called by an initramfs, which leaves the rest to it.
 case_initramfs() {
+    next=/sbin/init
     storage_ext4 s.ext4
     boot basic "boot=initramfs mini_fo.storage=tmpfs:32M"
     boot write "boot=initramfs mini_fo.storage=LABEL=storage" "$work/s.ext4"
@@ -170,4 +172,35 @@ case_kept_init() {
 # The memory is full: not the daemon dies.
 case_memory() {
     boot memory "mini_fo.storage=tmpfs:400M"
+}
+
+# systemd: the daemon does not hold the shutdown up, and the hook leaves a clean
+# storage.
+case_systemd() {
+    local begun
+    if [ -z "${systemd_root:-}" ]; then
+        if ! scripts/boot/systemd.sh "$work/root" "$work/systemd"; then
+            skip "no root with systemd can be had"
+            return
+        fi
+        mksquashfs "$work/systemd" "$work/systemd.squashfs" -quiet -no-progress >/dev/null || exit 1
+        systemd_root=$work/systemd.squashfs
+    fi
+    root=$systemd_root memory=512 limit=400 cpus=2
+    storage_ext4 s.ext4 128M
+    boot write "mini_fo.storage=LABEL=storage systemd.show_status=1" "$work/s.ext4"
+    clean "$work/s.ext4"
+    quick_end
+    boot written "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    clean "$work/s.ext4"
+    quick_end
+}
+
+# By the kernel's own clock: from the end of the test to the end of the machine.
+quick_end() {
+    local passed down
+    down=$(tr -d '\r' < "$log" | sed -n 's/^\[ *\([0-9]*\)\..*reboot: Power down.*/\1/p' | tail -n 1)
+    passed=$(tr -d '\r' < "$log" | sed -n 's/^boot: ended at \([0-9]*\).*/\1/p' | tail -n 1)
+    [ -n "$down" ] && [ -n "$passed" ] || { complain "the console does not tell when it ended"; return; }
+    [ $((down - passed)) -lt 40 ] || complain "the shutdown took $((down - passed)) s"
 }

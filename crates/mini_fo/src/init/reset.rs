@@ -57,7 +57,7 @@ pub fn perform(
     if !asked {
         return Ok(());
     }
-    console::say("the storage is reset to factory defaults");
+    console::warn("the storage is reset to factory defaults");
     if begun {
         remove(storage)?;
     } else {
