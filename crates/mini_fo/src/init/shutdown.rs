@@ -3,17 +3,15 @@
 //! the storage is left clean.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, Signal};
-use rustix::thread::LinkNameSpaceType;
 
-use super::console;
 use crate::cli::args::ShutdownArgs;
 use crate::exit::{Failure, code};
 use crate::mountinfo::{self, Mount};
@@ -54,48 +52,34 @@ pub fn run(args: &ShutdownArgs) -> Result<(), Failure> {
     storage(record).map_err(busy)
 }
 
-/// Makes the file system of the storage read-only.
+/// Makes the file system of the storage read-only. It is still mounted where init
+/// has mounted it: the daemon holds it.
 fn storage(record: &Record) -> Result<(), String> {
-    let here = mountinfo::read().unwrap_or_default();
-    match at_rest(record, &here) {
-        Some(Ok(())) => return Ok(()),
-        Some(Err(error)) => console::say(format!("{error}; the daemon's own mounts are tried")),
-        None => {}
-    }
-    // The daemon may be the only one that still sees it.
-    let there = mountinfo::read_of(record.pid).unwrap_or_default();
-    let space = format!("/proc/{}/ns/mnt", record.pid);
-    let space = File::open(&space).map_err(|error| format!("{space}: {error}"))?;
-    rustix::thread::move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Mount))
-        .map_err(|errno| format!("the daemon's mounts cannot be entered: {errno}"))?;
-    match at_rest(record, &there) {
-        Some(result) => result,
-        None => Err(format!("{}: it is mounted nowhere", record.storage.display())),
-    }
-}
-
-/// `None`: nothing here holds the storage.
-fn at_rest(record: &Record, mounts: &[Mount]) -> Option<Result<(), String>> {
-    let mount = holder(record, mounts)?;
+    let mounts = mountinfo::read().unwrap_or_default();
+    let stat = fs::metadata(&record.storage).ok();
+    let is_there = stat.is_some_and(|stat| (stat.dev(), stat.ino()) == record.storage_id);
+    let Some(mount) = holder(record, &mounts, is_there) else {
+        return Err(format!("{}: it is mounted nowhere", record.storage.display()));
+    };
     // There is no rest to find for memory.
     if mount.fs_type == "tmpfs" || mount.fs_type == "ramfs" {
-        return Some(Ok(()));
+        return Ok(());
     }
     let point = mount.mountpoint.display();
-    let done = read_only(&mount.mountpoint, mount.flags() | MountFlags::RDONLY);
-    Some(done.map_err(|errno| format!("{point} cannot be made read-only: {errno}")))
+    read_only(&mount.mountpoint, mount.flags() | MountFlags::RDONLY)
+        .map_err(|errno| format!("{point} cannot be made read-only: {errno}"))
 }
 
-/// The mount of the file system that a storage lies on.
-fn holder<'a>(record: &Record, mounts: &'a [Mount]) -> Option<&'a Mount> {
+/// The mount of the file system that a storage lies on. `is_there`: its path leads
+/// to it.
+fn holder<'a>(record: &Record, mounts: &'a [Mount], is_there: bool) -> Option<&'a Mount> {
     let device = record.storage_id.0;
     let device = (rustix::fs::major(device), rustix::fs::minor(device));
     let by_number = mounts.iter().rev().find(|mount| mount.dev == device);
     // Subvolumes show another number there.
     by_number.or_else(|| {
         let above = mounts.iter().filter(|mount| record.storage.starts_with(&mount.mountpoint));
-        let above = above.filter(|mount| !mount.is_ours());
-        above.max_by_key(|mount| mount.mountpoint.components().count())
+        above.filter(|_| is_there).max_by_key(|mount| mount.mountpoint.components().count())
     })
 }
 
@@ -209,10 +193,9 @@ mod tests {
             storage_id,
             ..Record::default()
         };
-        assert_eq!(holder(&record, &mounts), mounts.last());
+        assert_eq!(holder(&record, &mounts, true), mounts.last());
         record.storage_id.0 = rustix::fs::makedev(0, 99);
-        assert_eq!(holder(&record, &mounts), mounts.last());
-        record.storage = "/elsewhere".into();
-        assert_eq!(holder(&record, &mounts), None);
+        assert_eq!(holder(&record, &mounts, true), mounts.last());
+        assert_eq!(holder(&record, &mounts, false), None);
     }
 }
