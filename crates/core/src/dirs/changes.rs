@@ -1,6 +1,7 @@
 //! Changes of what META says.
 
 use rustix::fd::BorrowedFd;
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::{ANY, Dir, with_access};
@@ -233,14 +234,8 @@ impl Dir {
 
     /// The same, so that the directory's times stay.
     fn rewrite_unseen(&self) -> Result<()> {
-        let dir = self.writable()?;
-        let before = sys::stat_fd(dir)?;
-        let shown = self.shown_ctime(b".", before.stx_ctime.into());
-        self.rewrite()?;
-        let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-        sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))?;
-        let real = sys::stat_fd(dir)?.stx_ctime.into();
-        self.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
+        let before = sys::stat_fd(self.writable()?)?;
+        self.keeping_times(&before, |_| self.rewrite(), |()| Vec::new())
     }
 
     /// Drops dead records. A failure costs nothing but space.
@@ -324,6 +319,17 @@ impl Dir {
         self.open_journal()?;
         let dir = self.writable()?;
         let before = sys::stat_fd(dir)?;
+        self.keeping_times(&before, change, records)
+    }
+
+    /// The same, of a directory that was as `before`.
+    fn keeping_times<T>(
+        &self,
+        before: &Statx,
+        change: impl Fn(BorrowedFd<'_>) -> Result<T>,
+        records: impl FnOnce(&T) -> Vec<Record>,
+    ) -> Result<T> {
+        let dir = self.writable()?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
         let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         let (value, timed) = with_access(dir, || {
@@ -341,7 +347,7 @@ impl Dir {
         });
         if let Err(errno) = kept {
             // The change itself stands: a full device only costs the old times.
-            tracing::warn!("a copy-up shows in the times of its directory: {errno}");
+            tracing::warn!("what nobody should see shows in the times of its directory: {errno}");
         }
         Ok(value)
     }
