@@ -31,6 +31,10 @@ const REMEMBERED: usize = 64 * 1024;
 /// once, so that bad handles do not take the threads of all others.
 const WAITING: usize = 16;
 
+/// So many more entries are looked at and remembered once the one was found: who has
+/// one handle has others, and each walk begins at the root.
+const MORE: usize = REMEMBERED / 2;
+
 /// Levels of directories above an object that are tried by remembered names.
 const LEVELS: usize = 4096;
 
@@ -234,52 +238,79 @@ impl Overlay {
     /// Through the whole tree, by the numbers in its listings; `look`: by those
     /// that a look at each entry gives.
     fn search(&self, id: NodeId, look: bool, count: &mut Count) -> Result<Option<NodeRef<'_>>> {
-        let mut left = vec![(Arc::new(self.reference_root()), Box::<[u8]>::default())];
-        while let Some((above, name)) = left.pop() {
-            let dir = match name.is_empty() {
-                true => above,
-                false => match self.child(&above, &name)? {
-                    Some(dir) => Arc::new(dir),
-                    None => continue,
-                },
-            };
-            if !dir.is_dir() {
-                continue;
+        let left = vec![(Arc::new(self.reference_root()), Box::default())];
+        let mut walk = Walk { id, look, count, left, found: None, since: 0 };
+        while let Some((above, name)) = walk.left.pop() {
+            if walk.found.is_some() && walk.since > MORE {
+                break;
             }
-            let mut named = None;
-            let mut unlisted = Vec::new();
-            let open = self.open_dir(dir.id)?;
-            self.read_dir(&open, 0, ListFor::Entries, &mut |entry| {
-                if is_dot(entry.name) {
-                    return true;
-                }
-                self.trail.note(node_id(entry.ino), dir.id, entry.name);
-                self.trail.census.add(count, node_id(entry.ino));
-                if node_id(entry.ino) == id {
-                    named = Some(Box::<[u8]>::from(entry.name));
-                    return false;
-                }
-                if matches!(entry.kind, 0 | libc::S_IFDIR) {
-                    left.push((Arc::clone(&dir), entry.name.into()));
-                }
-                if look {
-                    unlisted.push(Box::<[u8]>::from(entry.name));
-                }
-                true
-            })?;
-            for name in unlisted {
-                let Some(node) = self.child(&dir, &name)? else { continue };
-                self.trail.census.add(count, node.id);
-                if node.id == id {
-                    return Ok(Some(node));
-                }
-            }
-            if let Some(name) = named
-                && let Some(node) = self.child(&dir, &name)?.filter(|node| node.id == id)
-            {
-                return Ok(Some(node));
+            let visited = self.visit(&mut walk, above, &name);
+            if walk.found.is_none() {
+                visited?;
             }
         }
-        Ok(None)
+        Ok(walk.found)
     }
+
+    /// One directory of a walk; without a name it is the first.
+    fn visit<'a>(
+        &'a self,
+        walk: &mut Walk<'a, '_>,
+        above: Arc<NodeRef<'a>>,
+        name: &[u8],
+    ) -> Result<()> {
+        let dir = match name.is_empty() {
+            true => above,
+            false => match self.child(&above, name)? {
+                Some(dir) => Arc::new(dir),
+                None => return Ok(()),
+            },
+        };
+        if !dir.is_dir() {
+            return Ok(());
+        }
+        let wanted = walk.found.is_none();
+        let (mut named, mut unlisted) = (None, Vec::new());
+        let open = self.open_dir(dir.id)?;
+        self.read_dir(&open, 0, ListFor::Entries, &mut |entry| {
+            if is_dot(entry.name) {
+                return true;
+            }
+            let number = node_id(entry.ino);
+            self.trail.note(number, dir.id, entry.name);
+            self.trail.census.add(walk.count, number);
+            walk.since += usize::from(!wanted);
+            if wanted && number == walk.id {
+                named = Some(Box::<[u8]>::from(entry.name));
+            }
+            if matches!(entry.kind, 0 | libc::S_IFDIR) {
+                walk.left.push((Arc::clone(&dir), entry.name.into()));
+            }
+            if walk.look && wanted {
+                unlisted.push(Box::<[u8]>::from(entry.name));
+            }
+            true
+        })?;
+        for name in unlisted.into_iter().chain(named) {
+            let Some(node) = self.child(&dir, &name)? else { continue };
+            self.trail.census.add(walk.count, node.id);
+            if node.id == walk.id {
+                walk.found = Some(node);
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A walk through the tree.
+struct Walk<'a, 'c> {
+    id: NodeId,
+    look: bool,
+    count: &'c mut Count,
+    /// Directories that are still to be visited: where, and their names.
+    left: Vec<(Arc<NodeRef<'a>>, Box<[u8]>)>,
+    found: Option<NodeRef<'a>>,
+    /// Entries that were seen after it.
+    since: usize,
 }

@@ -145,3 +145,36 @@ fn handles_of_nothing_cost_little() {
         assert_eq!(number, fs::metadata(path).expect("stat").ino());
     }
 }
+
+/// Who has handles of everything opens them one by one, and does not have the tree
+/// walked through for each directory anew.
+#[test]
+fn handles_of_a_whole_tree() {
+    if !is_root() || !engine_is_product() {
+        return skip("needs root");
+    }
+    let Some(mut scene) = Scene::new(|base| {
+        for d in 0..400 {
+            let dir = base.join(format!("many/{}/{d}", d % 7));
+            fs::create_dir_all(&dir).expect("mkdir");
+            (0..3).for_each(|f| fs::write(dir.join(f.to_string()), "x").expect("write"));
+        }
+    }) else {
+        return;
+    };
+    let path = |d: u32| scene.at(&format!("many/{}/{d}/1", d % 7));
+    let mut handles: Vec<_> = (0..400).map(|d| sys::handle_of(&path(d)).expect("handle")).collect();
+    let mnt = scene.mnt.clone();
+    let open = |handle: &sys::Handle| drop(sys::open_by_handle(&mnt, handle).expect("open"));
+    // One of both orders is the worst for a walk that stops at what it looks for.
+    for _ in 0..2 {
+        handles.reverse();
+        scene.remount();
+        let first = Instant::now();
+        open(&handles[0]);
+        let first = first.elapsed();
+        let others = Instant::now();
+        handles.iter().for_each(open);
+        assert!(others.elapsed() < 100 * first, "{:?} after {first:?}", others.elapsed());
+    }
+}
