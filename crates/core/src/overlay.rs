@@ -18,6 +18,7 @@ mod find;
 mod flags;
 mod kept;
 mod lacks;
+mod leases;
 mod leaving;
 mod link;
 mod listing;
@@ -171,6 +172,7 @@ pub struct Overlay {
     squash: Squash,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
+    lease_waiters: leases::Waiters,
     opened: AtomicU64,
 }
 
@@ -238,6 +240,7 @@ impl Overlay {
             squash: options.squash,
             warnings: layers.warnings,
             slow: OnceLock::new(),
+            lease_waiters: leases::Waiters::default(),
             opened: AtomicU64::new(0),
         };
         if layers.fresh && !overlay.read_only {

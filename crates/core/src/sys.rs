@@ -73,17 +73,18 @@ pub(crate) fn path_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     fs::readlink(proc_path(fd), Vec::new()).map(|path| path.into_bytes())
 }
 
-/// Opens a single name. EXDEV: a mount point.
+/// Opens a single name. EXDEV: a mount point. EAGAIN, with `O_NONBLOCK`: somebody
+/// has a lease on the file, and is told to give it back.
 pub(crate) fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    retry(|| fs::openat2(dir, name, flags, Mode::empty(), RESOLVE))
+    retry_open(flags, || fs::openat2(dir, name, flags, Mode::empty(), RESOLVE))
 }
 
 /// As [`open_at`], into whatever is mounted there.
 fn open_across(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = RESOLVE.difference(ResolveFlags::NO_XDEV);
-    retry(|| fs::openat2(dir, name, flags, Mode::empty(), resolve))
+    retry_open(flags, || fs::openat2(dir, name, flags, Mode::empty(), resolve))
 }
 
 /// Opens a directory by single name for use as a directory descriptor.
@@ -262,6 +263,16 @@ pub(crate) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
 
 /// Runs a call again as long as it is interrupted or must be tried again
 /// (openat2(2): EAGAIN when a rename races with the resolution).
+/// With `O_NONBLOCK` EAGAIN speaks of a lease, and is not tried again.
+fn retry_open<T>(flags: OFlags, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    let leased = flags.contains(OFlags::NONBLOCK);
+    retry(|| match call() {
+        Err(Errno::AGAIN) if leased => Ok(None),
+        other => other.map(Some),
+    })?
+    .ok_or(Errno::AGAIN)
+}
+
 fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {

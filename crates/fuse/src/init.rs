@@ -127,8 +127,9 @@ pub struct Config {
     /// Reader threads at work at once under load; 0 means one per CPU and at
     /// least 2. One alone waits for requests, the others join when needed.
     pub threads: usize,
-    /// Upper bound of reader threads, the spare ones of
-    /// [`blocking_section`](crate::blocking_section) counted.
+    /// Upper bound of reader threads. Those in a
+    /// [`blocking_section`](crate::blocking_section) do not count, up to four times
+    /// as many.
     pub max_threads: usize,
     /// Gives each reader a descriptor of its own, where the kernel can.
     pub clone_fd: bool,

@@ -25,7 +25,7 @@ use crate::load::Load;
 use crate::reply::ReplyBuf;
 use crate::request::RawRequest;
 use crate::server::FileSystem;
-use crate::spares::{self, Spares};
+use crate::spares::{self, Blocked, Spares};
 use crate::watch::Watch;
 use crate::wire;
 
@@ -62,6 +62,7 @@ pub(crate) struct Pool<F> {
     /// Requests received.
     received: AtomicU64,
     watch: Watch,
+    blocked: Blocked,
     /// See [`start`](Self::start).
     alone: AtomicBool,
     /// Innermost lock: nothing else is locked while it is held.
@@ -112,6 +113,7 @@ impl<F: FileSystem> Pool<F> {
             idle: AtomicUsize::new(0),
             received: AtomicU64::new(0),
             watch: Watch::default(),
+            blocked: Blocked::default(),
             alone: AtomicBool::new(false),
             readers: Mutex::new(Readers::default()),
             changed: Condvar::new(),
@@ -386,7 +388,11 @@ fn write(device: &Device, bytes: &[u8]) -> Result<(), Errno> {
 
 impl<F: FileSystem> Spares for Pool<F> {
     fn announce(&self) {
-        self.add_reader(self.max);
+        self.add_reader(self.blocked.most(self.max));
+    }
+
+    fn blocked(&self) -> &Blocked {
+        &self.blocked
     }
 }
 

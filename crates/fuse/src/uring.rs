@@ -36,6 +36,7 @@ use crate::init::Negotiated;
 use crate::mount::{Mount, MountPoint};
 use crate::sched;
 use crate::server::FileSystem;
+use crate::spares::Blocked;
 use crate::transport::NoRing;
 use crate::watch::Watch;
 use current::Current;
@@ -93,9 +94,12 @@ pub(crate) struct Uring<F> {
     queues: Vec<Queue>,
     /// Bytes of a place's payload.
     payload: usize,
-    /// Threads started, and the most there may be.
+    /// Threads started.
     started: AtomicUsize,
-    max: usize,
+    /// How many there are at first, and how many may be added.
+    first: usize,
+    spares: usize,
+    blocked: Blocked,
     /// There is a thread that starts threads.
     supervised: AtomicBool,
     /// They run under `SCHED_IDLE` while they wait.
@@ -145,7 +149,9 @@ impl<F: FileSystem> Uring<F> {
             mount: Arc::clone(mount.point_arc()),
             queues: (0..prepared.cpus.possible).map(|_| Queue::default()).collect(),
             started: AtomicUsize::new(0),
-            max: prepared.rings.len() + usable.len() * (AT_FIRST - 1) + threads.spares,
+            first: prepared.rings.len() + usable.len() * (AT_FIRST - 1),
+            spares: threads.spares,
+            blocked: Blocked::default(),
             supervised: AtomicBool::new(true),
             idle_class: threads.idle_class && sched::may_idle(),
             crowded: AtomicBool::new(false),
@@ -307,7 +313,7 @@ impl<F: FileSystem> Uring<F> {
 
     /// Whether there may be more threads.
     fn may_grow(&self) -> bool {
-        self.started.load(Ordering::Relaxed) < self.max
+        self.started.load(Ordering::Relaxed) < self.first + self.blocked.most(self.spares)
     }
 
     /// The queue of a CPU.

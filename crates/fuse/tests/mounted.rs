@@ -249,13 +249,13 @@ fn negative_entries_are_remembered_until_invalidated() {
 
 #[test]
 fn slow_methods_do_not_stop_others() {
-    let config = Config { threads: 2, ..Config::default() };
+    let config = Config { threads: 2, max_threads: 2, ..Config::default() };
     let Some(mounted) = Mounted::new(&config, &MountOptions::default()) else { return };
     fs::write(mounted.path("f"), b"").unwrap();
     let (go_on, wait) = mpsc::channel();
     *mounted.fs.slow.lock().unwrap() = Some(wait);
-    // More slow requests than there are readers. They wait for one another.
-    let slow: Vec<_> = (0..6)
+    // More slow requests than there may be threads. They wait for one another.
+    let slow: Vec<_> = (0..8)
         .map(|n| {
             let dir = mounted.path(&format!("d{n}"));
             fs::create_dir(&dir).unwrap();
@@ -268,7 +268,7 @@ fn slow_methods_do_not_stop_others() {
         File::open(mounted.path("f")).unwrap();
     }
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
-    for _ in 0..6 {
+    for _ in 0..8 {
         go_on.send(()).unwrap();
     }
     assert!(slow.into_iter().all(|thread| !thread.join().unwrap()));

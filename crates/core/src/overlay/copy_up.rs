@@ -67,8 +67,13 @@ impl Overlay {
     /// Makes sure that a node lies in the storage, with all directories above
     /// it, and as much of its data as `need` asks for.
     ///
-    /// No `mutate` or `place` may be held. Nothing is done where it lies there.
+    /// No lock may be held. Nothing is done where it lies there.
     pub(super) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
+        self.past_leases(|| self.copy_up_now(node, need))
+    }
+
+    /// EAGAIN: somebody has a lease on the file.
+    fn copy_up_now(&self, node: &Arc<Node>, need: Need) -> Result<()> {
         if node.in_storage() {
             let writing = matches!(need, Need::Writing { .. } | Need::Appending | Need::Data);
             if writing || need == Need::NoData {
@@ -103,7 +108,8 @@ impl Overlay {
     /// As [`Overlay::copy_up`], of an object whose flags protect it from
     /// changes, to change these.
     pub(super) fn copy_up_protected(&self, node: &Arc<Node>) -> Result<()> {
-        if node.in_storage() { Ok(()) } else { self.copy_up_chain(node, Need::Attributes) }
+        let copy = || self.copy_up_chain(node, Need::Attributes);
+        if node.in_storage() { Ok(()) } else { self.past_leases(copy) }
     }
 
     fn copy_up_chain(&self, node: &Arc<Node>, need: Need) -> Result<()> {
@@ -119,7 +125,7 @@ impl Overlay {
             // With a coarse clock the change that follows may get the ctime of
             // the copy-up, so that one must show.
             let unseen = self.fine_clock || !chain.is_empty();
-            let _lock = node.copy_up.lock();
+            let _lock = self.lock_slow(&node.copy_up);
             if !node.in_storage() {
                 self.durability.copied_up();
                 self.copy_up_one(&node, need, unseen)?;

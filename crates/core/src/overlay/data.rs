@@ -64,7 +64,7 @@ impl Overlay {
         data: &[u8],
         offset: u64,
     ) -> Result<usize> {
-        let _lock = partial.writing.lock();
+        let _lock = self.lock_slow(&partial.writing);
         partial.changed.store(true, Ordering::Relaxed);
         let at_end = file.mode().append;
         let start = if at_end { sys::stat_fd(opened.fd())?.stx_size } else { offset };
@@ -131,7 +131,7 @@ impl Overlay {
         if let Some(partial) = opened.partial()
             && !partial.may_grow()
         {
-            let _lock = partial.writing.lock();
+            let _lock = self.lock_slow(&partial.writing);
             self.prepare_map(partial)?;
         }
         if let Some(partial) = opened.partial()

@@ -168,7 +168,7 @@ impl Overlay {
             // First, for nobody asks whether the base still has the data.
             self.resize_partial(&node, 0)?;
         }
-        let opened = self.open_now(&node, mode)?;
+        let opened = self.past_leases(|| self.open_now(&node, mode))?;
         if mode.truncate {
             if mode.kill_suid_sgid {
                 self.drop_suid_sgid(&node)?;
@@ -192,12 +192,16 @@ impl Overlay {
             return rustix::fs::ftruncate(&opened.fd, 0);
         }
         // O_RDONLY | O_TRUNC truncates, too.
-        let fd = self.at(node, |spot, _| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))?;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        let fd = self.past_leases(|| self.at(node, |spot, _| sys::open(spot, flags)))?;
         rustix::fs::ftruncate(fd, 0)
     }
 
+    /// EAGAIN: somebody has a lease on the file.
     fn open_now(&self, node: &Arc<Node>, mode: OpenMode) -> Result<Opened> {
         let mut flags = if mode.write { OFlags::RDWR } else { OFlags::RDONLY };
+        // Not to wait here, with `place` held, for somebody's lease.
+        flags |= OFlags::NONBLOCK;
         flags.set(OFlags::DIRECT, mode.direct);
         flags.set(OFlags::NOATIME, mode.no_access_time);
         let mut opened = self.at(node, |spot, in_storage| {
@@ -220,6 +224,10 @@ impl Overlay {
                 sys::open_untraced(spot, flags)
             }?;
             let generated = self.submounts && !in_storage && sys::is_generated(&fd);
+            if generated {
+                // Of what is made up when it is read, some waits for there to be any.
+                rustix::fs::fcntl_setfl(&fd, flags.difference(OFlags::NONBLOCK))?;
+            }
             Ok(Opened { fd, in_storage, partial: None, generated })
         })?;
         if opened.in_storage {
@@ -234,7 +242,7 @@ impl Overlay {
         if opened.in_storage || !file.node.in_storage() {
             return Ok(opened);
         }
-        let fresh = Arc::new(self.open_now(&file.node, file.mode)?);
+        let fresh = Arc::new(self.past_leases(|| self.open_now(&file.node, file.mode))?);
         *file.opened.write() = Arc::clone(&fresh);
         Ok(fresh)
     }

@@ -66,7 +66,7 @@ impl Overlay {
         if !matches!(node.kind(), libc::S_IFREG | libc::S_IFDIR) {
             return Err(Errno::NOTTY);
         }
-        self.at(node, |spot, _| {
+        let open = |spot: sys::Spot<'_>| {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK;
             match spot {
                 sys::Spot::Fd(fd) if node.is_dir() => {
@@ -74,7 +74,8 @@ impl Overlay {
                 }
                 spot => sys::open_untraced(spot, flags),
             }
-        })
+        };
+        self.past_leases(|| self.at(node, |spot, _| open(spot)))
     }
 }
 

@@ -343,7 +343,7 @@ impl Overlay {
             }
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
-        let _lock = node.copy_up.lock();
+        let _lock = self.lock_slow(&node.copy_up);
         self.make_partial_file(node, storage)
     }
 

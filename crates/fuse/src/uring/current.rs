@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{RESERVE, Uring, cpus};
 use crate::sched::Class;
 use crate::server::FileSystem;
-use crate::spares::Spares;
+use crate::spares::{Blocked, Spares};
 
 /// One thread. While it waits, hands over and does short work it stays on its
 /// CPU and under `SCHED_IDLE`. Long work frees it of both: under that class it
@@ -121,5 +121,9 @@ impl<F: FileSystem> Spares for Current<F> {
             self.uring.want(qid);
         }
         self.free(true);
+    }
+
+    fn blocked(&self) -> &Blocked {
+        &self.uring.blocked
     }
 }

@@ -25,6 +25,7 @@ mod install;
 mod interleave;
 mod kept;
 mod layers;
+mod leases;
 mod listing;
 mod live;
 mod load;

@@ -139,6 +139,10 @@ impl Overlay {
             if mark.is_of(&sys::stat_fd(&fd)?) { Ok(fd) } else { Err(Errno::STALE) }
         });
         opened.map_err(|errno| {
+            if errno == Errno::AGAIN {
+                // A lease, which is waited for.
+                return errno;
+            }
             let path = String::from_utf8_lossy(&mark.path);
             tracing::error!(
                 "the data of base file /{path} is needed, which is gone, or was changed though a \

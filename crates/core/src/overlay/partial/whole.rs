@@ -57,7 +57,7 @@ impl Overlay {
             if self.partials.ending.load(Ordering::Relaxed) {
                 return Err(Errno::INTR);
             }
-            let _lock = partial.writing.lock();
+            let _lock = self.lock_slow(&partial.writing);
             if partial.is_whole() {
                 return Ok(());
             }
@@ -65,7 +65,7 @@ impl Overlay {
             let piece = || partial.fetch_piece(target, at, true);
             next = self.unseen_in_file(node, target, piece)?;
         }
-        let _lock = partial.writing.lock();
+        let _lock = self.lock_slow(&partial.writing);
         if partial.is_whole() {
             return Ok(());
         }
@@ -133,7 +133,7 @@ impl Overlay {
         let Some(partial) = self.partial_file(node, &target)? else {
             return rustix::fs::ftruncate(target, size);
         };
-        let _lock = partial.writing.lock();
+        let _lock = self.lock_slow(&partial.writing);
         if partial.is_whole() || size >= partial.limit() {
             if !partial.may_grow() {
                 self.prepare_map(&partial)?;
@@ -166,9 +166,9 @@ impl Overlay {
     /// Cuts a partial file to nothing; what the base has does not matter.
     fn empty_partial(&self, node: &Arc<Node>, target: &OwnedFd) -> Result<()> {
         // Nobody may believe in the mark meanwhile.
-        let _making = node.copy_up.lock();
+        let _making = self.lock_slow(&node.copy_up);
         if let Some(partial) = self.partials.open(node.id) {
-            let _lock = partial.writing.lock();
+            let _lock = self.lock_slow(&partial.writing);
             rustix::fs::ftruncate(target, 0)?;
             return if partial.is_whole() { Ok(()) } else { self.unmark(node, &partial, target) };
         }
@@ -186,7 +186,7 @@ impl Overlay {
             // the map will tell.
             Err(Errno::ACCESS | Errno::PERM) => match self.make_partial_file(node, target)? {
                 Some(partial) => {
-                    let _lock = partial.writing.lock();
+                    let _lock = self.lock_slow(&partial.writing);
                     self.unmark(node, &partial, target)
                 }
                 None => Ok(()),
