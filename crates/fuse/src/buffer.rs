@@ -37,11 +37,11 @@ const REQUEST_START: usize = PAGE - size_of::<abi::InHeader>() - size_of::<abi::
 const ANSWER_START: usize = PAGE - size_of::<abi::OutHeader>();
 
 impl Buffers {
-    /// Buffers for requests with `max_write` bytes of data and answers with
-    /// as many. Nothing is touched yet.
-    pub(crate) fn new(max_write: usize) -> std::io::Result<Buffers> {
+    /// Buffers for requests with `most` bytes of data and answers with as many.
+    /// Nothing is touched yet.
+    pub(crate) fn new(most: usize) -> std::io::Result<Buffers> {
         // Extended attributes (64 KiB and two names) need room besides writes.
-        let data = max_write.max(128 * 1024).next_multiple_of(PAGE);
+        let data = most.max(128 * 1024).next_multiple_of(PAGE);
         let (request, answer) = (PAGE + data + PAGE, PAGE + data);
         // SAFETY: a new private mapping at an address of the kernel's choice.
         let base = unsafe {

@@ -187,7 +187,7 @@ pub struct Negotiated {
     pub offered: InitFlags,
     /// Largest WRITE in bytes.
     pub max_write: u32,
-    /// Largest request in pages of 4 KiB.
+    /// Largest request in the kernel's pages.
     pub max_pages: u16,
     /// Read-ahead in bytes.
     pub max_readahead: u32,
@@ -202,6 +202,21 @@ impl Negotiated {
     pub fn has(&self, flags: InitFlags) -> bool {
         self.flags.contains(flags)
     }
+
+    /// Bytes of the largest request or answer: the kernel bounds direct reads by
+    /// its pages alone.
+    pub(crate) fn largest(&self) -> usize {
+        largest(self.max_pages, rustix::param::page_size()).max(self.max_write as usize)
+    }
+}
+
+fn largest(max_pages: u16, page_size: usize) -> usize {
+    usize::from(max_pages) * page_size
+}
+
+/// As many of the kernel's pages as hold so many of 4 KiB, but at least one.
+fn kernel_pages(pages: u16, page_size: usize) -> u16 {
+    u16::try_from(usize::from(pages) * 4096 / page_size).unwrap_or(u16::MAX).max(1)
 }
 
 /// Pages per request without `MAX_PAGES`.
@@ -221,15 +236,16 @@ pub(crate) fn negotiate(
         flags |= InitFlags::OVER_IO_URING & offered;
     }
     let max_pages = if flags.contains(InitFlags::MAX_PAGES) {
-        config.max_pages.max(1)
+        kernel_pages(config.max_pages, rustix::param::page_size())
     } else {
         DEFAULT_MAX_PAGES
     };
+    let most = largest(max_pages, rustix::param::page_size());
     let negotiated = Negotiated {
         minor: init.minor.min(abi::KERNEL_MINOR_VERSION),
         flags,
         offered,
-        max_write: u32::from(max_pages) * 4096,
+        max_write: u32::try_from(most).unwrap_or(u32::MAX),
         max_pages,
         max_readahead: init.max_readahead.min(config.max_readahead),
         passthrough: flags.contains(InitFlags::PASSTHROUGH),
@@ -305,6 +321,16 @@ mod tests {
         assert!(!agreed.passthrough);
         assert_eq!((out.minor, out.flags2, out.max_stack_depth), (32, 0, 0));
         assert_eq!(out.max_write, 1 << 20);
+    }
+
+    /// A direct read is as long as the kernel's pages allow, which may be of 64 KiB.
+    #[test]
+    fn large_pages_make_no_larger_requests() {
+        assert_eq!(kernel_pages(256, 4096), 256);
+        assert_eq!(largest(kernel_pages(256, 65536), 65536), 1 << 20);
+        assert_eq!(kernel_pages(1, 65536), 1);
+        let none = negotiate(&Config::default(), &init(32, InitFlags::empty()), false).0;
+        assert_eq!(none.largest(), 32 * rustix::param::page_size());
     }
 
     #[test]

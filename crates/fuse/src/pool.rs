@@ -176,7 +176,7 @@ impl<F: FileSystem> Pool<F> {
     }
 
     fn try_spawn(self: &Arc<Self>) -> std::io::Result<()> {
-        let buffers = Buffers::new(self.dispatcher.negotiated().max_write as usize)?;
+        let buffers = Buffers::new(self.dispatcher.negotiated().largest())?;
         let mut readers = self.readers.lock();
         let nth = readers.started.checked_rem(self.devices.len()).unwrap_or(0);
         let device = self.devices.get(nth).cloned();

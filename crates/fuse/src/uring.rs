@@ -53,7 +53,7 @@ const AT_FIRST: usize = 3;
 /// takes must not find it dry.
 const RESERVE: isize = 2;
 
-/// Most places of one ring: those of CPUs that are not in use share rings.
+/// Most places of one ring: those of CPUs that are off share rings.
 const SHARED: usize = 64;
 
 /// What can be made before INIT is answered: rings for the places without
@@ -69,14 +69,9 @@ impl Prepared {
     pub(crate) fn new() -> Result<Prepared, NoRing> {
         let cpus = cpus::Cpus::read().ok_or(NoRing::Cpus)?;
         let mut rings = Vec::new();
-        for &cpu in &cpus.usable {
-            rings.push((Ring::new(1).map_err(NoRing::Setup)?, vec![cpu]));
-        }
-        let unused: Vec<u16> =
-            (0..cpus.possible).filter(|cpu| !cpus.usable.contains(cpu)).collect();
-        for several in unused.chunks(SHARED) {
-            let ring = Ring::new(several.len() as u32).map_err(NoRing::Setup)?;
-            rings.push((ring, several.to_vec()));
+        for queues in cpus.shared(SHARED) {
+            let ring = Ring::new(queues.len() as u32).map_err(NoRing::Setup)?;
+            rings.push((ring, queues));
         }
         let crowd = Crowd::new(cpus.usable.len() as u32);
         Ok(Prepared { cpus, rings, crowd })
@@ -346,14 +341,13 @@ thread_local! {
     static TOO_SMALL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// What the kernel asks for: `max(FUSE_MIN_READ_BUFFER, max_write, max_pages)`.
+/// Bytes of a place: what the kernel asks for.
 fn payload_size(negotiated: &Negotiated) -> usize {
     #[cfg(test)]
     if TOO_SMALL.get() {
         return crate::abi::MIN_READ_BUFFER;
     }
-    let pages = usize::from(negotiated.max_pages) * rustix::param::page_size();
-    pages.max(negotiated.max_write as usize).max(crate::abi::MIN_READ_BUFFER)
+    negotiated.largest().max(crate::abi::MIN_READ_BUFFER)
 }
 
 fn errno(raw: i32) -> Errno {

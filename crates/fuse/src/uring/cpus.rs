@@ -11,6 +11,8 @@ pub(super) struct Cpus {
     pub(super) possible: u16,
     /// Those on which this process may run.
     pub(super) usable: Vec<u16>,
+    /// Those from which requests can come.
+    pub(super) online: Vec<u16>,
 }
 
 impl Cpus {
@@ -21,8 +23,32 @@ impl Cpus {
         let allowed = sched_getaffinity(None).ok()?;
         let usable =
             (0..possible).filter(|&cpu| is_set(&allowed, usize::from(cpu))).collect::<Vec<_>>();
-        (!usable.is_empty()).then_some(Cpus { possible, usable })
+        let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
+        let online = online.and_then(|text| listed(text.trim()));
+        let online = online.unwrap_or_else(|| (0..possible).collect());
+        (!usable.is_empty()).then_some(Cpus { possible, usable, online })
     }
+
+    /// Which CPUs share a thread at first. A thread that is at work for one of them holds up the others, so only
+    /// those share from which no request comes: those that are off.
+    pub(super) fn shared(&self, most: usize) -> Vec<Vec<u16>> {
+        let mut own: Vec<u16> = self.usable.clone();
+        own.extend(self.online.iter().filter(|cpu| !self.usable.contains(cpu)));
+        own.retain(|&cpu| cpu < self.possible);
+        let off: Vec<u16> = (0..self.possible).filter(|cpu| !own.contains(cpu)).collect();
+        let own = own.into_iter().map(|cpu| vec![cpu]);
+        own.chain(off.chunks(most).map(<[u16]>::to_vec)).collect()
+    }
+}
+
+/// The CPUs in a list like `0-3,8`.
+fn listed(list: &str) -> Option<Vec<u16>> {
+    let mut cpus = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?);
+    }
+    Some(cpus)
 }
 
 /// The number of CPUs in a list like `0-3,8`. With holes the kernel's numbers
@@ -95,6 +121,16 @@ mod tests {
         for odd in ["", "0-3,8-11", "1", "0-", "3-0", "x", "0-65535"] {
             assert_eq!(count(odd), None, "{odd:?}");
         }
+    }
+
+    #[test]
+    fn only_cpus_that_are_off_share_a_thread() {
+        let online = listed("0-5,8").unwrap();
+        let cpus = Cpus { possible: 12, usable: vec![1, 2], online };
+        let single = [1, 2, 0, 3, 4, 5, 8].map(|cpu| vec![cpu]);
+        assert_eq!(cpus.shared(64), [&single[..], &[vec![6, 7, 9, 10, 11]]].concat());
+        assert_eq!(cpus.shared(3).len(), 7 + 2);
+        assert_eq!(listed("x"), None);
     }
 
     #[test]
