@@ -267,10 +267,8 @@ impl<F: FileSystem> Uring<F> {
     /// Makes the kernel hand out requests that had to wait: it gives a new
     /// place to the next request that comes, and those that wait only to
     /// places from which an answer comes. So a request is made to come.
-    fn kick(&self, cpu: u16) {
-        if self.queue(cpu).is_some_and(Queue::is_behind)
-            && let Err(error) = kick::kick(&self.point, cpu)
-        {
+    fn kick(self: &Arc<Self>, cpu: u16) {
+        if let Err(error) = kick::kick(self, cpu) {
             tracing::debug!("cannot make a request come: {error}");
         }
     }

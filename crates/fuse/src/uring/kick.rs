@@ -5,12 +5,20 @@
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::cpus;
+use super::queue::Queue;
+use super::{Uring, cpus};
+use crate::server::FileSystem;
 
-/// Asks the file system mounted at `point` for its space, from a CPU. Returns
-/// at once; the answer is waited for elsewhere, and nobody needs it.
+/// An answer should have come within this time, if one comes by itself.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Asks the file system mounted at `point` for its space, from a CPU, if its queue
+/// is behind and no answer comes from there. Answers bring what waits by
+/// themselves; and while somebody asks, the file system cannot be unmounted. Returns
+/// at once; all else is done elsewhere.
 ///
 /// The one who asks is a process of its own. Once the server has a request, who
 /// waits for the answer cannot be killed; as a thread of the server it would keep
@@ -19,15 +27,42 @@ use super::cpus;
 ///
 /// # Errors
 /// EAGAIN: no thread. EINVAL: no path.
-pub(super) fn kick(point: &Path, cpu: u16) -> std::io::Result<()> {
-    let point = CString::new(point.as_os_str().as_bytes())?;
-    let thread = std::thread::Builder::new().name("fuse-kick".to_owned());
-    let asking = thread.spawn(move || {
-        // The process is where its maker is.
-        let _there = cpus::pin(cpu);
-        ask(&point);
+pub(super) fn kick<F: FileSystem>(uring: &Arc<Uring<F>>, cpu: u16) -> std::io::Result<()> {
+    let point = CString::new(uring.point.as_os_str().as_bytes())?;
+    if !uring.queue(cpu).is_some_and(|queue| queue.is_behind() && queue.tend()) {
+        return Ok(());
+    }
+    let (session, thread) = (Arc::clone(uring), std::thread::Builder::new());
+    let asking = thread.name("fuse-kick".to_owned()).spawn(move || {
+        if session.queue(cpu).is_some_and(is_stuck) {
+            drop(session);
+            // The process is where its maker is.
+            let _there = cpus::pin(cpu);
+            ask(&point);
+        }
     });
+    if asking.is_err() {
+        uring.queue(cpu).map(Queue::leave);
+    }
     asking.map(drop)
+}
+
+/// Looks after a queue until it is behind no more, or no answer comes: `true`.
+fn is_stuck(queue: &Queue) -> bool {
+    loop {
+        let before = queue.handed();
+        std::thread::sleep(PAUSE);
+        let stuck = queue.handed() == before;
+        if queue.is_behind() && !stuck {
+            continue;
+        }
+        queue.leave();
+        // It may have fallen behind just now, seen that somebody looks after it,
+        // and relied on that.
+        if !queue.is_behind() || stuck || !queue.tend() {
+            return queue.is_behind() && stuck;
+        }
+    }
 }
 
 fn ask(point: &CStr) {

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 /// The requests of one CPU.
 #[derive(Debug, Default)]
@@ -13,6 +13,10 @@ pub(super) struct Queue {
     places: AtomicUsize,
     /// Another thread was asked for.
     asked: AtomicBool,
+    /// How often a place was handed over, mostly with an answer.
+    handed: AtomicU64,
+    /// Somebody looks whether answers come.
+    tended: AtomicBool,
     /// No place waited at some time: requests may have had to since.
     behind: AtomicBool,
 }
@@ -35,6 +39,7 @@ impl Queue {
 
     /// A place waits for a request.
     pub(super) fn waits(&self) {
+        self.handed.fetch_add(1, Ordering::Relaxed);
         self.idle.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -56,6 +61,21 @@ impl Queue {
     /// An answer was handed over, and no request came out in exchange.
     pub(super) fn caught_up(&self) {
         self.behind.store(false, Ordering::Release);
+    }
+
+    /// Counts up with every answer.
+    pub(super) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Relaxed)
+    }
+
+    /// `true`: nobody looks after it yet.
+    pub(super) fn tend(&self) -> bool {
+        !self.tended.swap(true, Ordering::AcqRel)
+    }
+
+    /// Nobody does any more.
+    pub(super) fn leave(&self) {
+        self.tended.store(false, Ordering::Release);
     }
 
     /// How many wait.
