@@ -357,7 +357,12 @@ impl FileSystem for Adapter {
 
     fn ioctl(&self, req: &Request, args: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
         let minor = self.minor.load(Ordering::Relaxed);
-        flags::ioctl(&self.overlay, req, minor, args, out)
+        let reply = flags::ioctl(&self.overlay, req, minor, args, out)?;
+        if flags::changes(args.cmd) {
+            // The kernel does not see that this moves the time of change.
+            self.files.forget_attributes(req.node);
+        }
+        Ok(reply)
     }
 
     fn fallocate(&self, req: &Request, args: &FallocateArgs) -> Result<()> {

@@ -190,7 +190,7 @@ impl Files {
     }
 
     /// Lets the kernel ask for the attributes of a node again.
-    fn forget_attributes(&self, node: u64) {
+    pub fn forget_attributes(&self, node: u64) {
         // That it does not know the node is no error.
         let _ = self.connection.get().map(|c| c.notifier.inval_inode(node, -1, 0));
     }

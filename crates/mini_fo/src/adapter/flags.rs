@@ -31,6 +31,11 @@ const JOURNAL_DATA: u32 = 0x4000;
 /// The first minor version of the protocol that no kernel before 5.14 speaks.
 const JUDGES: u32 = 34;
 
+/// Whether an ioctl that was answered has changed the file.
+pub fn changes(cmd: u32) -> bool {
+    matches!(cmd, SETFLAGS | FSSETXATTR)
+}
+
 /// Answers an ioctl. ENOTTY for all others. `minor`: of the protocol.
 pub fn ioctl(
     overlay: &Overlay,

@@ -77,7 +77,11 @@ fn flags_are_set_by_those_who_may() {
             refused(set(&own, flags), libc::EPERM, &format!("the owner, {flags:#x}"));
         }
         let had = sys::flags(&own).expect("getflags");
+        let changed = |path| fs::metadata(path).map(|of| (of.ctime(), of.ctime_nsec()));
+        let before = changed(&own).expect("stat");
+        std::thread::sleep(std::time::Duration::from_millis(20));
         set(&own, had | NODUMP).expect("the owner");
+        assert!(changed(&own).expect("stat") > before, "the time of change shows at once");
     });
     assert_eq!(sys::flags(&s.storage.join("own")).expect("getflags") & NODUMP, NODUMP);
     let all = [APPEND, IMMUTABLE, JOURNAL_DATA];
