@@ -10,12 +10,16 @@ use crate::crowd::Crowd;
 use crate::server::FileSystem;
 use crate::spares::Spares;
 
+/// Ticks without a request after which threads are ordinary until the next one: it
+/// may be that one has come, and the thread that has it does not get the CPU.
+const STARVED: u32 = 4;
+
 impl<F: FileSystem> Uring<F> {
     /// The thread that sees which requests take long, though nobody has said so.
     pub(super) fn start_watch(self: &Arc<Self>, mut crowd: Crowd) {
         let uring = Arc::clone(self);
         let thread = std::thread::Builder::new().name("fuse-watch".to_owned());
-        let mut before = 0;
+        let (mut before, mut quiet) = (0, 0);
         let spawned = thread.spawn(move || {
             uring.watch.run(|| {
                 let (received, long) = uring.look();
@@ -23,7 +27,11 @@ impl<F: FileSystem> Uring<F> {
                     crowd.look().into_iter().for_each(|crowded| uring.tell_crowd(crowded));
                 }
                 let progress = std::mem::replace(&mut before, received) != received;
-                progress || long
+                quiet = if progress || long { 0 } else { quiet + 1 };
+                if uring.idle_class && quiet == STARVED {
+                    uring.join_in();
+                }
+                quiet == 0
             });
         });
         if let Err(error) = spawned {
@@ -51,7 +59,12 @@ impl<F: FileSystem> Uring<F> {
     fn tell_crowd(&self, crowded: bool) {
         let before = self.crowded.swap(crowded, Ordering::Relaxed);
         if crowded && !before {
-            self.watched.lock().iter().filter_map(Weak::upgrade).for_each(|one| one.join_in());
+            self.join_in();
         }
+    }
+
+    /// All threads take their part in the work.
+    fn join_in(&self) {
+        self.watched.lock().iter().filter_map(Weak::upgrade).for_each(|one| one.join_in());
     }
 }
