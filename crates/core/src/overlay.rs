@@ -11,6 +11,8 @@ mod copy_data;
 mod copy_up;
 mod create;
 mod data;
+#[cfg(test)]
+mod evicted;
 mod exchange;
 mod export;
 mod file;

@@ -20,6 +20,9 @@ const WEIGHED_EVERY: u32 = 32;
 /// A directory with so many bytes of records is weighed at once.
 const HEAVY: usize = 1 << 20;
 
+/// Groups of nodes whose losses are counted together.
+const GROUPS: usize = 256;
+
 /// Cache of [`Dir`]s, bounded in number, as each holds up to three descriptors,
 /// and in what their META says.
 ///
@@ -30,9 +33,10 @@ pub(crate) struct DirCache {
     limit: usize,
 }
 
-#[derive(Default)]
 struct Inner {
     slots: HashMap<u64, Slot>,
+    /// How many directories of each group have left the cache.
+    left: [u64; GROUPS],
     /// Order in which slots are looked at for eviction (the clock algorithm).
     clock: VecDeque<u64>,
     /// Directories entered since the last weighing.
@@ -44,9 +48,28 @@ struct Slot {
     used: AtomicBool,
 }
 
+/// How often directories that may be a certain one had left the cache.
+///
+/// Whoever reads META and enters it later may have read it before another
+/// thread changed it, by a [`Dir`] that has come and gone meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Since {
+    /// `None`: any directory.
+    node: Option<NodeId>,
+    left: u64,
+}
+
 impl DirCache {
     pub fn new(limit: usize) -> DirCache {
-        DirCache { inner: RwLock::default(), limit }
+        let (slots, clock) = (HashMap::new(), VecDeque::new());
+        let inner = Inner { slots, left: [0; GROUPS], clock, unweighed: 0 };
+        DirCache { inner: RwLock::new(inner), limit }
+    }
+
+    /// To be asked before anything of a directory is read that is to be entered.
+    /// `None`: it is not known yet which node that will be.
+    pub fn since(&self, node: Option<NodeId>) -> Since {
+        Since { node, left: self.inner.read().left(node) }
     }
 
     pub fn get(&self, id: NodeId) -> Option<Arc<Dir>> {
@@ -57,13 +80,18 @@ impl DirCache {
     }
 
     /// Enters a directory. If another thread was faster, that one's comes back.
-    pub fn insert(&self, dir: Dir) -> Arc<Dir> {
+    /// `None`: one has left the cache that may have been the same, so what was
+    /// read may be what it said before a change.
+    pub fn insert(&self, dir: Dir, since: Since) -> Option<Arc<Dir>> {
         let mut evicted = Vec::new();
         let mut inner = self.inner.write();
         let id = dir.node.0;
         let heavy = dir.weight() >= HEAVY;
         if let Some(slot) = inner.slots.get(&id) {
-            return Arc::clone(&slot.dir);
+            return Some(Arc::clone(&slot.dir));
+        }
+        if inner.left(since.node) != since.left {
+            return None;
         }
         let dir = Arc::new(dir);
         let slot = Slot { dir: Arc::clone(&dir), used: AtomicBool::new(true) };
@@ -81,7 +109,7 @@ impl DirCache {
         }
         drop(inner);
         close(evicted);
-        dir
+        Some(dir)
     }
 
     /// Gives up all that nobody uses at the moment.
@@ -100,7 +128,7 @@ impl DirCache {
     }
 
     pub fn remove(&self, id: NodeId) {
-        let gone = self.inner.write().slots.remove(&id.0);
+        let gone = self.inner.write().take(id.0);
         drop(gone);
     }
 
@@ -108,7 +136,7 @@ impl DirCache {
     /// with the same id again, whose operations use what is cached.
     pub fn remove_unless(&self, id: NodeId, known: impl FnOnce() -> bool) {
         let mut inner = self.inner.write();
-        let gone = if known() { None } else { inner.slots.remove(&id.0) };
+        let gone = if known() { None } else { inner.take(id.0) };
         drop(inner);
         drop(gone);
     }
@@ -125,6 +153,20 @@ fn close(evicted: Vec<Slot>) {
 }
 
 impl Inner {
+    /// How many directories have left that may be this one.
+    fn left(&self, node: Option<NodeId>) -> u64 {
+        let own = node.and_then(|id| self.left.get(id.0 as usize % GROUPS));
+        own.copied().unwrap_or_else(|| self.left.iter().sum())
+    }
+
+    fn take(&mut self, id: u64) -> Option<Slot> {
+        let slot = self.slots.remove(&id)?;
+        if let Some(left) = self.left.get_mut(id as usize % GROUPS) {
+            *left += 1;
+        }
+        Some(slot)
+    }
+
     /// Gives up heavy directories that were not used since the last time this
     /// was necessary, until the others weigh no more than allowed.
     fn lighten(&mut self, allowed: usize, evicted: &mut Vec<Slot>) {
@@ -140,7 +182,7 @@ impl Inner {
             let used = slot.used.swap(false, Ordering::Relaxed);
             if total <= allowed || used || busy || weight < allowed / 1024 {
                 self.clock.push_back(id);
-            } else if let Some(slot) = self.slots.remove(&id) {
+            } else if let Some(slot) = self.take(id) {
                 total = total.saturating_sub(weight);
                 evicted.push(slot);
             }
@@ -160,7 +202,7 @@ impl Inner {
             let busy = Arc::strong_count(&slot.dir) > 1 || slot.dir.owes();
             if slot.used.swap(false, Ordering::Relaxed) || busy {
                 self.clock.push_back(id);
-            } else if let Some(slot) = self.slots.remove(&id) {
+            } else if let Some(slot) = self.take(id) {
                 evicted.push(slot);
             }
         }

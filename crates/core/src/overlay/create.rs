@@ -271,12 +271,15 @@ impl Overlay {
         let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
         let found =
             Found { stat, ino, in_storage: true, base: BaseRef::None, shared: None, device };
+        let since = self.dirs.since(None);
         let node = self.adopt(parent, name, found);
         node.set_contents(Contents::Whole);
         if node.is_dir() && self.live.is_none() {
             // A new one has no META that would have to be looked for.
             if let Ok(fd) = sys::open_dir(dir.writable()?, name) {
-                self.dirs.insert(Dir::made(node.id, fd, &self.durability));
+                let made = Dir::made(node.id, fd, &self.durability);
+                // Else it is read when it is needed.
+                let _ = self.dirs.insert(made, since);
             }
         }
         let attr = self.show(&node, &stat, dir, name)?;

@@ -145,6 +145,7 @@ impl Overlay {
         parent: &Dir,
         node: &Arc<Node>,
     ) -> Result<Option<Arc<Dir>>> {
+        let since = self.dirs.since(Some(node.id));
         let place = node.place.read();
         let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
@@ -184,7 +185,8 @@ impl Overlay {
         if let Some(base) = &base {
             base.checked.store(checked, Ordering::Relaxed);
         }
-        Ok(Some(self.dirs.insert(Dir::new(node.id, base, storage, &self.durability)?)))
+        let dir = Dir::new(node.id, base, storage, &self.durability)?;
+        Ok(self.dirs.insert(dir, since))
     }
 
     /// The base directory that an entry of a directory shows at present.

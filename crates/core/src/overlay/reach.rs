@@ -37,7 +37,8 @@ impl Overlay {
         }
     }
 
-    /// As [`Overlay::dir`]; `None`: something on the way was moved meanwhile.
+    /// As [`Overlay::dir`]; `None`: something on the way was moved or changed
+    /// meanwhile.
     pub(super) fn try_dir(&self, node: &Arc<Node>) -> Result<Option<Arc<Dir>>> {
         if node.is_root() {
             return Ok(Some(Arc::clone(&self.root_dir)));
@@ -72,7 +73,8 @@ impl Overlay {
         Ok(Some(at))
     }
 
-    /// Opens the directory of a node in its parent's. `None`: it was moved.
+    /// Opens the directory of a node in its parent's. `None`: it was moved, or may
+    /// have been changed since it was read.
     pub(super) fn open_dir_below(
         &self,
         parent: &Dir,
@@ -81,6 +83,7 @@ impl Overlay {
         if let Some(live) = &self.live {
             return self.live_dir_below(live, parent, node);
         }
+        let since = self.dirs.since(Some(node.id));
         let place = node.place.read();
         let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
@@ -104,12 +107,15 @@ impl Overlay {
             }
             None => None,
         };
-        let dir = self.dirs.insert(Dir::new(node.id, base, storage, &self.durability)?);
+        let dir = Dir::new(node.id, base, storage, &self.durability)?;
+        #[cfg(test)]
+        super::evicted::loaded(self);
+        let dir = self.dirs.insert(dir, since);
         if node.is_forgotten() {
             // What takes it out of the cache may have come before.
             self.dirs.remove_unless(node.id, || self.table.get(node.id).is_some());
         }
-        Ok(Some(dir))
+        Ok(dir)
     }
 
     /// Opens a base directory by the path of a redirect, name by name.
