@@ -96,6 +96,15 @@ impl BaseId {
             Realm(realm) => format!("{:x}@{realm:x}", self.ino),
         }
     }
+
+    /// What the index calls so. `None`: no object.
+    pub fn of_index_name(name: &[u8]) -> Option<BaseId> {
+        let text = std::str::from_utf8(name).ok()?;
+        let (ino, realm) = text.split_once('@').unwrap_or((text, "0"));
+        let (ino, realm) = (u64::from_str_radix(ino, 16), u32::from_str_radix(realm, 16));
+        let id = BaseId { realm: Realm(realm.ok()?), ino: ino.ok()? };
+        (id.index_name().as_bytes() == name).then_some(id)
+    }
 }
 
 /// For tests: all objects of the base have one number, as if the hash were the

@@ -31,7 +31,7 @@ pub(crate) struct Node {
     kind: u8,
     /// It is a base object that had several names there.
     pub shared: bool,
-    /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`] and the [`Contents`].
+    /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`], [`LINKED`] and the [`Contents`].
     state: AtomicU8,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
@@ -74,6 +74,9 @@ const CONTENTS_MASK: u8 = 0b11;
 /// It went out of the table: what it says of its place is not kept up to date
 /// any more. Never goes back.
 const FORGOTTEN: u8 = 1 << 4;
+
+/// Its object in the storage has several names, not all of which may be known.
+const LINKED: u8 = 1 << 5;
 
 /// Bits of `st_mode` below the type.
 const KIND_SHIFT: u32 = 12;
@@ -321,6 +324,16 @@ impl Node {
     /// Call it when the node goes out of the table.
     pub fn set_forgotten(&self) {
         self.state.fetch_or(FORGOTTEN, Ordering::Release);
+    }
+
+    /// It is counted in `overlay::linked`.
+    pub fn is_linked(&self) -> bool {
+        self.state.load(Ordering::Acquire) & LINKED != 0
+    }
+
+    /// It is to be counted there. `false`: it was before.
+    pub fn set_linked(&self) -> bool {
+        self.state.fetch_or(LINKED, Ordering::AcqRel) & LINKED == 0
     }
 
     /// It is reached through the index, whatever its names are.

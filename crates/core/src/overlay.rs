@@ -23,6 +23,9 @@ mod lacks;
 mod leases;
 mod leaving;
 mod link;
+mod linked;
+#[cfg(test)]
+mod linked_tests;
 mod listing;
 mod live;
 mod numbers;
@@ -150,6 +153,7 @@ pub struct Overlay {
     leaving: leaving::Leaving,
     trail: export::Trail,
     shared: shared::SharedIndex,
+    linked: linked::Linked,
     partials: partial::Partials,
     accesses: access::Accesses,
     realms: realms::Realms,
@@ -224,6 +228,7 @@ impl Overlay {
             trail: export::Trail::new(),
             accesses: access::Accesses::new(options.access_times, shared.accesses()),
             shared,
+            linked: linked::Linked::default(),
             partials,
             realms,
             freed: numbers::Freed::default(),

@@ -23,15 +23,22 @@ impl Found {
     }
 }
 
+fn new_node(link: &Link, found: &Found) -> Node {
+    let place = Place { names: Names::One(link.clone()), base: found.base.clone() };
+    Node::new(node_id(found.ino), found.ino, found.kind(), found.in_storage, place)
+}
+
 impl Overlay {
     /// Makes a node of what was found, or takes the one that another name or
     /// another thread has made.
     pub(super) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
-        let kind = found.kind();
-        let linked = found.shared.is_some() || kind != libc::S_IFDIR && found.stat.stx_nlink > 1;
+        let several = found.kind() != libc::S_IFDIR && found.stat.stx_nlink > 1;
+        let linked = found.shared.is_some() || several;
         let link = Link::new(parent, name);
-        let place = Place { names: Names::One(link.clone()), base: found.base.clone() };
-        let mut node = Node::new(node_id(found.ino), found.ino, kind, found.in_storage, place);
+        if several && found.in_storage && found.shared.is_none() {
+            return self.adopt_linked(link, &found);
+        }
+        let mut node = new_node(&link, &found);
         node.shared = found.shared.is_some();
         node.set_indexed(node.shared && found.in_storage);
         let ids = [node.id, found.second_id()];
@@ -40,12 +47,7 @@ impl Overlay {
         for id in ids.iter().cycle().take(2 * ids.len()) {
             let known = || ids.iter().find_map(|id| self.named_before(*id, &found));
             if linked && let Some(known) = known() {
-                let mut place = known.place.write();
-                if !place.names.iter().any(|known| known.is(parent.id, name)) {
-                    self.table.add_name(&known, link.clone());
-                    place.names.add(link.clone());
-                }
-                drop(place);
+                self.name_too(&known, link);
                 return known;
             }
             node.id = *id;
@@ -62,6 +64,49 @@ impl Overlay {
             self.shared.tell(&node, shared);
         }
         self.enter(node)
+    }
+
+    /// As [`Overlay::adopt`], of a storage object with several names: whatever
+    /// number a name shows, it leads to one node.
+    fn adopt_linked(&self, link: Link, found: &Found) -> NodeRef<'_> {
+        let object = (device(&found.stat), found.stat.stx_ino);
+        let mut node = new_node(&link, found);
+        let mut id = self.linked.claim(object, node.id);
+        let mut others = std::iter::once(found.second_id());
+        let mut looked = false;
+        loop {
+            if let Some(known) = self.named_before(id, found) {
+                self.name_too(&known, link);
+                self.linked.settle(object, &known);
+                return known;
+            }
+            node.id = id;
+            match self.table.insert(node) {
+                Inserted::Known(known) => {
+                    let known = self.reference(known);
+                    self.linked.settle(object, &known);
+                    return known;
+                }
+                Inserted::Taken(back) => node = *back,
+            }
+            // Another name may have been faster; else the id is another object's.
+            if looked {
+                let other = others.next().unwrap_or_else(|| self.table.fresh_id());
+                self.linked.replace(object, id, other);
+            }
+            let now = self.linked.id(object).unwrap_or(id);
+            looked = now == id;
+            id = now;
+        }
+    }
+
+    /// One name more of a node, unless it has it.
+    fn name_too(&self, node: &Arc<Node>, link: Link) {
+        let mut place = node.place.write();
+        if !place.names.iter().any(|known| known.is(link.parent().id, link.name())) {
+            self.table.add_name(node, link.clone());
+            place.names.add(link);
+        }
     }
 
     /// The node of an object with several names, if it is known by another one

@@ -85,6 +85,7 @@ impl Overlay {
     pub(super) fn release(&self, node: &Arc<Node>, count: u64) {
         for gone in self.table.forget(node, count) {
             self.trail.remember(&gone);
+            self.linked.forget(&gone);
             if let Some(held) = gone.place.read().held() {
                 self.forget_partial(&gone, &held.fd);
             }
@@ -223,6 +224,13 @@ impl Overlay {
                 true => self.indexed_by_number(number, &stat)?,
                 false => None,
             };
+        }
+        if !is_dir
+            && found.stat.stx_nlink > 1
+            && found.shared.is_none()
+            && let Some((id, number)) = self.indexed_object(&found.stat)?
+        {
+            (found.shared, found.ino, found.base) = (Some(id), number, BaseRef::None);
         }
         Ok(found)
     }

@@ -41,6 +41,9 @@ pub(super) struct SharedIndex {
     /// Shared nodes whose number does not say which base object they are; kept
     /// as long as the mount.
     told: RwLock<HashMap<NodeId, BaseId>>,
+    /// What the objects in the index are, by `st_ino` there; made when it is first
+    /// asked for.
+    stored: RwLock<Option<HashMap<u64, BaseId>>>,
 }
 
 /// What the index has of a base object with several names.
@@ -90,7 +93,8 @@ impl SharedIndex {
         };
         let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
         let old = dir.is_some() && !named;
-        Ok(SharedIndex { dir: Mutex::new(dir), accesses, old, told: RwLock::default() })
+        let (told, stored) = (RwLock::default(), RwLock::default());
+        Ok(SharedIndex { dir: Mutex::new(dir), accesses, old, told, stored })
     }
 
     /// Takes in what META of the index does not say yet.
@@ -219,6 +223,32 @@ impl Overlay {
         Ok(None)
     }
 
+    /// The shared object whose copy a storage object with several names is, and the
+    /// number that it shows. Names do not tell it in a copy of the storage, nor
+    /// where the base was made anew.
+    pub(super) fn indexed_object(&self, stored: &Statx) -> Result<Option<(BaseId, u64)>> {
+        let Ok(dir) = self.shared.dir() else { return Ok(None) };
+        let find = |ids: &HashMap<u64, BaseId>| ids.get(&stored.stx_ino).copied();
+        let known = self.shared.stored.read().as_ref().map(find);
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let mut ids = self.shared.stored.write();
+                if ids.is_none() {
+                    *ids = Some(ids_in(dir.writable()?)?);
+                }
+                ids.as_ref().and_then(find)
+            }
+        };
+        let Some(id) = id.filter(|id| self.shared.record(*id).is_some()) else { return Ok(None) };
+        if self.index_stat(id)?.is_none_or(|index| index.stx_ino != stored.stx_ino) {
+            return Ok(None);
+        }
+        // In an old index ids of the first realm are numbers.
+        let number = self.shared.old && id.realm == Realm::ROOT;
+        Ok(Some((id, if number { id.ino } else { id.number() })))
+    }
+
     /// Whether a base object with several names was copied up.
     pub(super) fn indexed(&self, base: &Statx, id: BaseId) -> Result<Indexed> {
         let Some(record) = self.shared.record(id) else {
@@ -319,6 +349,11 @@ impl Overlay {
                 None => {
                     self.named_copy(source, index, name.as_bytes(), &keep)?;
                 }
+            }
+            if let Ok(Some(copy)) = self.index_stat(self.shared.base_id(node))
+                && let Some(ids) = &mut *self.shared.stored.write()
+            {
+                ids.insert(copy.stx_ino, self.shared.base_id(node));
             }
             place.let_go();
             node.set_indexed(true);
@@ -452,6 +487,18 @@ impl Drop for Losing {
             self.index.append_late(vec![Record::Loss(Loss { decided: true, ..loss })]);
         }
     }
+}
+
+/// The objects in the index, by their `st_ino`.
+fn ids_in(index: BorrowedFd<'_>) -> Result<HashMap<u64, BaseId>> {
+    let mut ids = HashMap::new();
+    sys::each_entry(index, |entry| {
+        if let Some(id) = BaseId::of_index_name(entry.name) {
+            ids.insert(entry.ino, id);
+        }
+        true
+    })?;
+    Ok(ids)
 }
 
 /// The index, opened. EIO: others may have changed what is in it.
