@@ -5,6 +5,7 @@ mod begin;
 mod holds;
 mod lost;
 mod marks;
+mod nesting;
 mod notes;
 mod scan;
 mod storage;
@@ -88,9 +89,10 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let base_mount = open_base(&options.base)?;
     let storage = open_storage(&options.storage)?;
     let (base_path, storage_path) = canonical(options)?;
-    let hidden = check_nesting(&base_path, &storage_path, &storage)?;
+    let hidden =
+        nesting::check((&base_path, &base_mount), (&storage_path, &storage), options.submounts)?;
     let sealed = sys::seal_tree(base_mount.as_fd(), options.submounts);
-    check_mountpoint(options, &base_path, &storage_path, sealed.is_ok())?;
+    nesting::check_mountpoint(options, &base_path, &storage_path, sealed.is_ok())?;
     let mut warnings = Vec::new();
     if !options.read_only {
         check_writable(&options.storage, &storage)?;
@@ -203,7 +205,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         error => error,
     })?;
     let (base_path, storage_path) = canonical(options)?;
-    check_nesting(&base_path, &storage_path, &storage)?;
+    nesting::check((&base_path, &base), (&storage_path, &storage), false)?;
     let mut warnings = Vec::new();
     lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     // What is mounted in the base is not a part of it.
@@ -317,50 +319,6 @@ fn check_writable(path: &Path, storage: &OwnedFd) -> Result<()> {
         Err(Errno::ACCESS | Errno::PERM) => Err(not_writable(path)),
         Err(errno) => Err(io(path, "cannot find out whether the storage can be written", errno)),
     }
-}
-
-/// Refuses what cannot work. The result is the identity of a storage that
-/// must be hidden in the base.
-fn check_nesting(base: &Path, storage: &Path, fd: &OwnedFd) -> Result<Option<(u64, u64)>> {
-    if base == storage {
-        return Err(OpenError::SameDirectory { path: base.to_path_buf() });
-    }
-    if base.starts_with(storage) {
-        let (base, storage) = (base.to_path_buf(), storage.to_path_buf());
-        return Err(OpenError::BaseInsideStorage { base, storage });
-    }
-    if !storage.starts_with(base) {
-        return Ok(None);
-    }
-    let stat = sys::stat_fd(fd).map_err(|errno| io(storage, "cannot be examined", errno))?;
-    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-    Ok(Some((device, stat.stx_ino)))
-}
-
-fn check_mountpoint(
-    options: &OpenOptions,
-    base: &Path,
-    storage: &Path,
-    sealed: bool,
-) -> Result<()> {
-    let Some(mountpoint) = &options.mountpoint else {
-        return Ok(());
-    };
-    // One that is missing is the mount's to report.
-    let Ok(mountpoint) = mountpoint.canonicalize() else {
-        return Ok(());
-    };
-    if mountpoint.starts_with(storage) {
-        let storage = storage.to_path_buf();
-        return Err(OpenError::MountpointInsideStorage { mountpoint, storage });
-    }
-    // Mounted over the base itself, or over a directory above it, it is not
-    // seen from inside; a private clone never sees it.
-    if mountpoint != base && mountpoint.starts_with(base) && !sealed {
-        let base = base.to_path_buf();
-        return Err(OpenError::MountpointInsideBase { mountpoint, base });
-    }
-    Ok(())
 }
 
 /// Locks the storage (docs/FORMAT.md, section 7).

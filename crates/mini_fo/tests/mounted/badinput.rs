@@ -155,6 +155,41 @@ fn layers_inside_each_other() {
     mount(&s.base, &s.base, &s.mnt, &[]).fails(NESTED, &[]);
 }
 
+/// A bind mount shows a directory at another path.
+#[test]
+fn layers_that_a_bind_mount_puts_into_each_other() {
+    let Some(s) = scene() else { return };
+    if !is_root() {
+        return skip("needs root for bind mounts");
+    }
+    let work = &s.work.0;
+    let bind = |from: &Path, name: &str| {
+        let to = s.work.dir(name);
+        sh(work, &format!("mount --bind '{}' '{}'", text(from), text(&to)));
+        to
+    };
+    let empty = s.work.dir("empty base");
+    for base in [&s.base, &empty] {
+        let name = if base == &empty { "the same, empty" } else { "the same" };
+        let same = bind(base, name);
+        for extra in [&[][..], &["--accept-storage"]] {
+            mount(base, &same, &s.mnt, extra).fails(NESTED, &["same directory"]);
+        }
+    }
+    assert_eq!(fs::read_dir(&empty).expect("readdir").count(), 0);
+    let inside = s.work.dir("outer/deep/base");
+    fs::write(inside.join("f"), "f").expect("write");
+    let shown = bind(&inside, "base shown elsewhere");
+    mount(&shown, &s.work.0.join("outer"), &s.mnt, &[]).fails(NESTED, &["inside"]);
+    // A storage inside the base is hidden there, however it is reached.
+    let storage = s.work.dir("outer/storage");
+    let shown = bind(&storage, "storage shown elsewhere");
+    mount(&s.work.0.join("outer"), &shown, &s.mnt, &[]).ok();
+    sh(&s.mnt, "test -e deep/base/f; test ! -e storage; echo new > new");
+    mini_fo(&[Path::new("umount"), &s.mnt]).ok();
+    assert!(storage.join("new").exists());
+}
+
 /// Storage and mount point inside the base: allowed, with the storage hidden.
 #[test]
 fn storage_and_mount_point_inside_the_base() {
