@@ -125,7 +125,14 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         let mode = storage::mode(&options.storage, &storage)?;
         marks::check(&options.storage, marks, mode, !read_only)?;
     }
-    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names, session };
+    let walk = scan::Walk {
+        root: &storage,
+        base: &base,
+        accepted: options.accept_other_base,
+        path: &storage_path,
+        names,
+        session,
+    };
     let mut scanned = walk.look(false, &mut warnings);
     if options.submounts || marks == Marks::Old {
         scanned.orphans.clear();
@@ -234,7 +241,14 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     if storage::is_open(mode) && !storage::is_empty(&path, &storage)? {
         warnings.push(Warning::StorageOpen { path, mode });
     }
-    let walk = scan::Walk { root: &storage, base: &base, path: &storage_path, names, session };
+    let walk = scan::Walk {
+        root: &storage,
+        base: &base,
+        accepted: options.accept_other_base,
+        path: &storage_path,
+        names,
+        session,
+    };
     notes::is_unclean(&options.storage, &storage, names, &mut warnings);
     let scanned = walk.look(true, &mut warnings);
     notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);

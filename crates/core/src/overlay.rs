@@ -66,7 +66,7 @@ use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
 pub(crate) use listing::LastListing;
-pub(crate) use partial::{is_bare, read_mark};
+pub(crate) use partial::{Evidence, Verdict, is_bare, read_mark};
 
 pub use file::OpenFile;
 pub use flags::FSXATTR_LEN;
@@ -207,7 +207,7 @@ impl Overlay {
             realms::Realms::new(held, &root_stat, options.submounts, shared.recorded_realms());
         let partials = {
             let meta = root_dir.meta.read();
-            partial::Partials::new(&storage, layers.own, &meta, options)
+            partial::Partials::new((&base, &storage), layers.own, &meta, options)
         };
         let ordering = copy_up::Ordering::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());

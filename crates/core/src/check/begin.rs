@@ -36,7 +36,8 @@ impl Layers {
         let Some(task) = self.task.take() else { return Ok(()) };
         let (names, session) = (self.own, self.session);
         let (root, base, path) = (&self.lock, &self.base, &*task.path);
-        let walk = Walk { root, base, path, names, session };
+        let accepted = options.accept_other_base;
+        let walk = Walk { root, base, accepted, path, names, session };
         storage::close(&options.storage, root, &mut self.warnings)?;
         if task.marks == Marks::Old {
             marks::take_over(&options.storage, root, |step| walk.take_over(step))?;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::error::Warning;
 use crate::meta::Index;
 use crate::name::{INDEX_NAME, file_name, parent};
-use crate::overlay::{is_bare, read_mark};
+use crate::overlay::{Evidence, Verdict, is_bare, read_mark};
 use crate::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
@@ -130,14 +130,21 @@ pub(super) struct Lost<'a> {
     pub skipped: bool,
     /// Some files may be partial, so it is worth looking.
     pub partial: bool,
+    /// What tells base files apart.
+    evidence: Evidence,
     looks: u64,
     file_looks: u64,
     redirects: u64,
 }
 
 impl<'a> Lost<'a> {
-    /// `partial`: the storage may have partial files.
-    pub fn new(base: &'a OwnedFd, names: OwnAttributes, list: bool, partial: bool) -> Lost<'a> {
+    /// `partial`: the storage may have partial files. `accepted`: see [`Evidence::of`].
+    pub fn new(
+        (base, accepted): (&'a OwnedFd, bool),
+        names: OwnAttributes,
+        list: bool,
+        partial: bool,
+    ) -> Lost<'a> {
         Lost {
             base,
             names,
@@ -149,6 +156,7 @@ impl<'a> Lost<'a> {
             unsure: false,
             skipped: false,
             partial,
+            evidence: Evidence::of(base, accepted),
             looks: 0,
             file_looks: 0,
             redirects: 0,
@@ -225,7 +233,8 @@ impl<'a> Lost<'a> {
         let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
             let stat = sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path)))?;
             let is_file = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG;
-            Ok(is_file && (bare || mark.is_of(&stat)))
+            let same = || self.evidence.compare(&mark, &stat) != Verdict::Another;
+            Ok(is_file && (bare || same()))
         });
         if there == Ok(true) {
             return;

@@ -75,6 +75,8 @@ pub(super) struct Walk<'a> {
     /// Path of the storage.
     pub path: &'a Path,
     pub names: OwnAttributes,
+    /// The user says that the base is the one of before.
+    pub accepted: bool,
     /// The mount that did not end in order.
     pub session: Session,
 }
@@ -220,7 +222,7 @@ impl Walk<'_> {
     fn start<'w>(&'w self, task: Task, list: bool, warnings: &'w mut Vec<Warning>) -> Scan<'w> {
         let marked = |own| is_marked(self.root, self.names, own);
         let partial = task == Task::Look && (marked(Own::Storage) || marked(Own::Unclean));
-        let lost = Lost::new(self.base, self.names, list, partial);
+        let lost = Lost::new((self.base, self.accepted), self.names, list, partial);
         let (root, path) = (self.root, self.path);
         let (damages, leftovers, foreign) = (0, 0, 0);
         let losses = match task {

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod ending;
+mod evidence;
 mod file;
 mod kept;
 mod map;
@@ -36,6 +37,7 @@ use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, NodeId};
 
+pub(crate) use evidence::{Evidence, Verdict};
 pub(super) use file::PartialFile;
 pub(crate) use mark::Mark;
 pub(crate) use present::is_bare;
@@ -110,6 +112,8 @@ pub(super) struct Partials {
     /// How data reaches the device before what tells that the base's does not count
     /// any more. Also in a volatile mount: there it would be zeros that count.
     order: copy_up::Ordering,
+    /// What tells base files apart.
+    evidence: Evidence,
     /// There may be some. What is made first is this feature in META.
     exist: AtomicBool,
     /// Those that are open.
@@ -137,7 +141,7 @@ struct Closed {
 impl Partials {
     /// As the user wants it in a storage whose root META is `root`.
     pub fn new(
-        storage: &OwnedFd,
+        (base, storage): (&OwnedFd, &OwnedFd),
         own: OwnAttributes,
         root: &Index,
         options: &OpenOptions,
@@ -157,6 +161,7 @@ impl Partials {
             clones: matches!(kind, Ok(XFS | BTRFS)),
             blocks_from: options.blocks_from.unwrap_or(BLOCKS_FROM),
             order: copy_up::Ordering::of(storage, false),
+            evidence: Evidence::of(base, options.accept_other_base),
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
@@ -218,6 +223,7 @@ impl Overlay {
             size: stat.stx_size,
             mtime: stat.stx_mtime.into(),
             blocks: stat.stx_blocks,
+            file: self.partials.evidence.file(stat),
             unfinished: None,
             path,
         };

@@ -155,10 +155,20 @@ fn content(path: &Path, dirs: &Dirs<'_>) -> Vec<u8> {
     let mut content = std::fs::read(path).unwrap();
     let mut mark = vec![0u8; 4096];
     let Ok(len) = rustix::fs::lgetxattr(path, mark_name(), &mut mark[..]) else { return content };
-    let fields: Vec<&[u8]> = mark[..len].splitn(6, |byte| *byte == b' ').collect();
-    let [b"1", id, size, _, _, source] = fields[..] else { panic!("{path:?}: {mark:?}") };
-    let source = OsStr::from_bytes(source.strip_prefix(b"/").unwrap());
-    let base = std::fs::read(dirs.top.join(source)).unwrap();
+    let told = mark.starts_with(b"3");
+    let count = if told { 9 } else { 6 };
+    let fields: Vec<&[u8]> = mark[..len].splitn(count, |byte| *byte == b' ').collect();
+    let (id, size, source) = match fields[..] {
+        [b"1", id, size, _, _, source] | [b"3", id, size, _, _, _, _, _, source] => {
+            (id, size, source)
+        }
+        _ => panic!("{path:?}: {mark:?}"),
+    };
+    let source = dirs.top.join(OsStr::from_bytes(source.strip_prefix(b"/").unwrap()));
+    if told {
+        assert_eq!(source.symlink_metadata().unwrap().ino(), decimal(fields[5]));
+    }
+    let base = std::fs::read(source).unwrap();
     assert_eq!(base.len() as u64, decimal(size));
     let (mut block, mut limit, mut states) = (4096, base.len(), Vec::new());
     let map = dirs.index.join(format!("p{}", std::str::from_utf8(id).unwrap()));
@@ -255,7 +265,7 @@ fn take_line(meta: &mut Meta, dir: &Path, line: &[u8]) {
         }
         (b'l', [_, _, _, _, _, _])
         | (b'f', [_] | [_, _] | [_, _, _])
-        | (b'a', [_, _])
+        | (b'a' | b't', [_, _])
         | (b'c' | b'k' | b'q', [_, _, _])
         | (b'o', [_, _, _, _])
         | (b'b', [_, _, _]) => {}

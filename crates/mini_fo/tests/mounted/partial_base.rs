@@ -231,3 +231,58 @@ fn sys_immutable(path: &Path, sign: char) -> i32 {
     let flag = format!("{sign}i");
     crate::common::run("chattr", &[flag.as_ref(), path.as_os_str()]).code
 }
+
+/// Images that can be built again give all files one time, and a file that was
+/// changed keeps its size.
+#[test]
+fn another_base_file_of_the_same_size_and_time_is_noticed() {
+    let Some(u) = Updated::new() else { return };
+    for name in ["replaced", "rewritten", "bare", "as it was"] {
+        u.fill(name, 1, 3 << 20);
+    }
+    u.mount("blocks_from=64K");
+    let write = "printf x | dd bs=1 seek=9 conv=notrunc,fsync status=none of=";
+    sh(&u.mnt, &format!("{write}replaced; {write}rewritten; {write}'as it was'; chmod 600 bare"));
+    u.umount();
+    if !u.is_partial("bare") {
+        return skip("no partial files on this storage's file system");
+    }
+    let again = |name: &str| {
+        fs::write(u.base.join(name), vec![2; 3 << 20]).expect("write");
+        sys::set_times(&u.base.join(name), time(1), 5);
+    };
+    for name in ["replaced", "bare"] {
+        fs::remove_file(u.base.join(name)).expect("unlink");
+        again(name);
+    }
+    again("rewritten");
+    let found = mini_fo(&[Path::new("check"), &u.base, Path::new("-s"), &u.storage]);
+    assert_eq!(found.code, 11, "{found:?}");
+    let mut expected = vec![1; 3 << 20];
+    expected[9] = b'x';
+    for options in ["ro", "rw", "rw"] {
+        u.mount(options);
+        for name in ["replaced", "rewritten"] {
+            assert!(
+                found.stdout.contains(&format!("/storage/{name}: its data is in")),
+                "{found:?}"
+            );
+            let error = fs::read(u.mnt.join(name)).expect_err("read");
+            assert_eq!(error.raw_os_error(), Some(libc::EIO), "{name}");
+        }
+        assert!(fs::read(u.mnt.join("as it was")).expect("read") == expected);
+        u.is("bare", (2, 3 << 20), 0o600, time(1));
+        u.umount();
+    }
+    // As for a base that was copied: who knows that it is the same can say so, once.
+    expected.fill(2);
+    expected[..4096].fill(1);
+    expected[9] = b'x';
+    for options in ["accept_base", "rw"] {
+        u.mount(options);
+        for name in ["replaced", "rewritten"] {
+            assert!(fs::read(u.mnt.join(name)).expect("read") == expected, "{name}");
+        }
+        u.umount();
+    }
+}

@@ -12,6 +12,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
+use super::evidence::Verdict;
 use super::kept::map_name;
 use super::{Mark, read_mark};
 use crate::name::{file_name, parent};
@@ -22,17 +23,6 @@ use crate::sys::{self, Result, Spot};
 use crate::types::{SetTime, Timestamp};
 
 impl Mark {
-    /// It says all, and of this base file.
-    fn is_up_to(&self, base: &Statx) -> bool {
-        self.unfinished.is_none() && self.is_of(base)
-    }
-
-    /// As of another base file.
-    fn of(&self, base: &Statx) -> Mark {
-        let (size, mtime) = (base.stx_size, base.stx_mtime.into());
-        Mark { size, mtime, blocks: base.stx_blocks, ..self.clone() }
-    }
-
     /// The time of modification that the file shows once `new` is its mark, of
     /// which the storage has `stored`: that of the base file, unless a user has
     /// set another one.
@@ -68,16 +58,20 @@ impl Overlay {
     /// storage file of the node follow a new one, if it is bare.
     pub(super) fn follow_base(&self, node: &Arc<Node>, mark: &Mark) -> Contents {
         match self.marked_stat(mark) {
-            Ok(base) if !mark.is_up_to(&base) => {}
+            Ok(base) if !self.is_up_to(mark, &base) => {}
             // What is not there shows when data is needed.
             _ => return Contents::Partial,
         }
         let stored = self.at(node, |spot, _| sys::stat(spot));
-        if !stored.is_ok_and(|stored| self.is_bare(mark, &stored)) {
-            return Contents::Partial;
-        }
+        let bare = stored.is_ok_and(|stored| self.is_bare(mark, &stored));
         if self.read_only {
-            return Contents::Stale;
+            return if bare { Contents::Stale } else { Contents::Partial };
+        }
+        if !bare {
+            if let Err(errno) = self.take(node) {
+                tracing::debug!("a mark keeps the base file that it was made for: {errno}");
+            }
+            return Contents::Partial;
         }
         self.follow(node).unwrap_or_else(|errno| {
             tracing::debug!("a file cannot follow its new base file: {errno}");
@@ -93,10 +87,10 @@ impl Overlay {
             return Ok(Contents::Whole);
         };
         let (base, stored) = (self.marked_stat(&mark)?, sys::stat_fd(&file)?);
-        if mark.is_up_to(&base) || !self.is_bare(&mark, &stored) {
+        if self.is_up_to(&mark, &base) || !self.is_bare(&mark, &stored) {
             return Ok(Contents::Partial);
         }
-        let mut new = mark.of(&base);
+        let mut new = self.renewed(&mark, &base);
         let shown = mark.shown(&new, stored.stx_mtime.into());
         // First the mark, which tells what to do if the daemon ends here.
         new.unfinished = Some(shown);
@@ -109,6 +103,31 @@ impl Overlay {
         Ok(Contents::Partial)
     }
 
+    /// Records that a base file is taken for the one that a file has data on.
+    fn take(&self, node: &Arc<Node>) -> Result<()> {
+        let _lock = self.partials.following.lock();
+        self.at(node, |spot, _| {
+            let Some(mark) = read_mark(self.own, spot)? else { return Ok(()) };
+            let base = self.marked_stat(&mark)?;
+            if self.partials.evidence.compare(&mark, &base) != Verdict::Taken {
+                return Ok(());
+            }
+            self.own.set(spot, Own::Partial, &self.renewed(&mark, &base).encode())
+        })
+    }
+
+    /// A mark says all, and of this base file.
+    fn is_up_to(&self, mark: &Mark, base: &Statx) -> bool {
+        mark.unfinished.is_none() && self.partials.evidence.compare(mark, base) == Verdict::Same
+    }
+
+    /// A mark, as of another base file.
+    fn renewed(&self, mark: &Mark, base: &Statx) -> Mark {
+        let (size, mtime) = (base.stx_size, base.stx_mtime.into());
+        let file = self.partials.evidence.file(base);
+        Mark { size, mtime, file, blocks: base.stx_blocks, ..mark.clone() }
+    }
+
     fn is_bare(&self, mark: &Mark, stored: &Statx) -> bool {
         let index = self.shared.dir().ok();
         is_bare(index.as_ref().and_then(|dir| dir.storage()), mark, stored)
@@ -116,7 +135,7 @@ impl Overlay {
 
     /// The mark that a bare file would have if it could follow its base file.
     pub(super) fn new_mark(&self, mark: &Mark) -> Option<Mark> {
-        self.marked_stat(mark).ok().map(|base| mark.of(&base))
+        self.marked_stat(mark).ok().map(|base| self.renewed(mark, &base))
     }
 
     /// Attributes of the base file that a mark names. ESTALE: it is no file.
@@ -135,9 +154,15 @@ impl Overlay {
     /// Opens the base file that a mark names.
     pub(super) fn open_marked(&self, mark: &Mark) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let opened = self.at_marked(mark, |spot| sys::open_untraced(spot, flags)).and_then(|fd| {
-            if mark.is_of(&sys::stat_fd(&fd)?) { Ok(fd) } else { Err(Errno::STALE) }
-        });
+        let opened =
+            self.at_marked(mark, |spot| sys::open_untraced(spot, flags)).and_then(|fd| match self
+                .partials
+                .evidence
+                .compare(mark, &sys::stat_fd(&fd)?)
+            {
+                Verdict::Same | Verdict::Taken => Ok(fd),
+                Verdict::Another => Err(Errno::STALE),
+            });
         opened.map_err(|errno| {
             if errno == Errno::AGAIN {
                 // A lease, which is waited for.
@@ -145,8 +170,9 @@ impl Overlay {
             }
             let path = String::from_utf8_lossy(&mark.path);
             tracing::error!(
-                "the data of base file /{path} is needed, which is gone, or was changed though a \
-                 file has data of its own on top of it: {errno}"
+                "the data of base file /{path} is needed, which is gone, or is another one though \
+                 a file has data of its own on top of it: {errno}; if size and time are the \
+                 same, -o accept_base takes it for the one of before"
             );
             Errno::IO
         })

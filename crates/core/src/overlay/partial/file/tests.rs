@@ -17,7 +17,8 @@ fn partial(base: OwnedFd) -> (PartialFile, OwnedFd, OwnedFd) {
     let storage = file(b"");
     rustix::fs::ftruncate(&storage, size).unwrap();
     let mtime = Timestamp { sec: 1, nsec: 0 };
-    let mark = Mark { map: 1, size, mtime, blocks: 0, unfinished: None, path: b"x".to_vec() };
+    let mark =
+        Mark { map: 1, size, mtime, blocks: 0, file: None, unfinished: None, path: b"x".to_vec() };
     let order = copy_up::Ordering::Sync;
     let partial = PartialFile::new(mark, base, &storage, (None, None), order).unwrap();
     let map = file(b"");
