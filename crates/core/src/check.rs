@@ -137,6 +137,11 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     if options.submounts || marks == Marks::Old {
         scanned.orphans.clear();
     }
+    let itself = storage::itself(&options.storage, &storage)?;
+    let copied = root.index.storage().is_some_and(|recorded| storage::is_copy(recorded, &itself));
+    if copied && scanned.by_number && !options.write_despite_damage {
+        return Err(OpenError::StorageCopied { path: options.storage.clone() });
+    }
     if scanned.damaged && !read_only && !options.write_despite_damage {
         warnings.push(Warning::ReadOnlyByDamage);
         read_only = true;
@@ -157,6 +162,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         if read_only { Holds::ALL } else { holds::check(options, &storage, &mut warnings)? };
     let decided = if read_only { std::mem::take(&mut scanned.decided) } else { Vec::new() };
     let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
+    missing.extend((root.index.storage() != Some(&itself)).then_some(itself));
     missing.extend(notes::lost_feature(&storage, names, &root.index));
     let same = same.is_ok();
     let task = Task { path: storage_path, scanned, marks, missing, same };

@@ -55,6 +55,19 @@ pub enum OpenError {
         /// What the system says.
         errno: Errno,
     },
+    /// A copy of a storage in which a crash has left work that only the original can
+    /// finish.
+    #[error("storage {}: it is a copy of a storage that came to no orderly end, and what was going on then can be found out in the original only; mount that once, for writing, and copy it again; if there is none any more, -o damaged=rw takes this one, and directories that were renamed at that moment may not show all of the base", path.display())]
+    StorageCopied {
+        /// The storage as given.
+        path: PathBuf,
+    },
+    /// `chattr +i` was used on the storage's root, or on that of its mount.
+    #[error("storage {}: it is immutable (chattr +i), so that nothing can be written; allow it with: chattr -i {}", path.display(), path.display())]
+    StorageImmutable {
+        /// The storage as given.
+        path: PathBuf,
+    },
     /// The storage does not exist.
     #[error("storage {}: there is no such directory; make it with: mkdir -p {}", path.display(), path.display())]
     StorageMissing {

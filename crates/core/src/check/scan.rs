@@ -34,6 +34,9 @@ pub(super) struct Scanned {
     pub empty: bool,
     /// Unfinished work that a crash has left.
     pub leftovers: u64,
+    /// Some of it speaks of storage objects by their numbers, which only this
+    /// directory has and no copy.
+    pub by_number: bool,
     /// Entries that the base has not any more, and that were not listed.
     pub lost: u64,
     /// The root has a META, or unfinished work.
@@ -89,6 +92,7 @@ struct Scan<'a> {
     warnings: &'a mut Vec<Warning>,
     damages: u64,
     leftovers: u64,
+    by_number: bool,
     losses: Losses,
     session: Session,
     root_meta: bool,
@@ -156,7 +160,7 @@ impl Walk<'_> {
             scan.warnings.push(Warning::Unchecked { path, errno });
             Vec::new()
         });
-        let Scan { damages, leftovers, foreign, .. } = scan;
+        let Scan { damages, leftovers, by_number, foreign, .. } = scan;
         let Scan { root_meta, meta_below, storage_below, .. } = scan;
         let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
         let Lost { data_lost, dependent, skipped, .. } = scan.lost;
@@ -171,6 +175,7 @@ impl Walk<'_> {
             damaged: damages > 0,
             empty,
             leftovers,
+            by_number,
             lost,
             root_meta,
             meta_below,
@@ -237,6 +242,7 @@ impl Walk<'_> {
             warnings,
             damages,
             leftovers,
+            by_number: losses.are_open(),
             losses,
             session: self.session,
             root_meta: false,
@@ -368,6 +374,7 @@ impl Scan<'_> {
                 Ok(found) => {
                     loaded = found;
                     self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
+                    self.by_number |= unfinished::needs_numbers(&loaded.index);
                     decide(dir, &mut loaded.index)?;
                 }
                 Err(Unusable::Failed(errno)) => return Err(errno),

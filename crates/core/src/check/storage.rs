@@ -7,16 +7,17 @@
 use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, StatVfsMountFlags, Statx};
+use rustix::fs::{Mode, StatVfsMountFlags, Statx, StatxFlags};
 
 use super::scan::Scanned;
 use super::{Result, io};
 use crate::error::{OpenError, Warning};
-use crate::meta::{self, Session};
+use crate::meta::{self, Record, Session};
 use crate::name::{INDEX_NAME, META_NAME};
 use crate::options::OpenOptions;
 use crate::sys;
 use crate::trust::{self, Unusable};
+use crate::types::Timestamp;
 
 /// What ext4 and others make in the root of a file system.
 const LOST_FOUND: &[u8] = b"lost+found";
@@ -29,6 +30,26 @@ pub(super) fn is_open(mode: u32) -> bool {
 /// The permission bits of the storage's root.
 pub(super) fn mode(path: &Path, storage: &OwnedFd) -> Result<u32> {
     Ok(u32::from(stat(path, storage)?.stx_mode) & 0o7777)
+}
+
+/// What tells the storage from a copy of it.
+pub(super) fn itself(path: &Path, storage: &OwnedFd) -> Result<Record> {
+    let stat = stat(path, storage)?;
+    let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let born = if has_birth { stat.stx_btime.into() } else { Timestamp::default() };
+    Ok(Record::Storage { ino: stat.stx_ino, born })
+}
+
+/// Whether the storage is another directory than the recorded one.
+pub(super) fn is_copy(recorded: &Record, now: &Record) -> bool {
+    match (recorded, now) {
+        (Record::Storage { ino, born }, Record::Storage { ino: now_ino, born: now_born }) => {
+            // A newer kernel may tell more.
+            let unknown = [born, now_born].contains(&&Timestamp::default());
+            ino != now_ino || born != now_born && !unknown
+        }
+        _ => false,
+    }
 }
 
 fn stat(path: &Path, storage: &OwnedFd) -> Result<Statx> {

@@ -6,7 +6,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::dirs::decide;
+use crate::dirs::{ANY, decide};
 use crate::identity::BaseId;
 use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, Session, SharedRecord};
 use crate::name::INDEX_NAME;
@@ -31,6 +31,11 @@ impl Losses {
             .and_then(|dir| meta::load(dir.as_fd(), session));
         let Ok(Loaded { index, .. }) = loaded else { return Losses::default() };
         Losses { open: index.losses().to_vec(), index, records: Vec::new() }
+    }
+
+    /// Some are not decided, as far as is known.
+    pub fn are_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Decides about those of a directory whose META says this.
@@ -143,6 +148,13 @@ pub(super) fn drop_damage(dir: BorrowedFd<'_>, read: Session, own: Session) -> R
         // What others may have written is left to them.
         _ => Ok(()),
     }
+}
+
+/// Something depends on the `st_ino` of a storage object.
+pub(super) fn needs_numbers(index: &Index) -> bool {
+    let by_number =
+        |when: &Record| matches!(when, Record::When { storage_ino, .. } if *storage_ino != ANY);
+    index.pending().iter().any(by_number)
 }
 
 /// Decides, and writes that down.

@@ -33,6 +33,8 @@ impl OpenError {
             | OpenError::StorageUnreachable { .. }
             | OpenError::StorageNotDirectory { .. }
             | OpenError::StorageNotWritable { .. }
+            | OpenError::StorageCopied { .. }
+            | OpenError::StorageImmutable { .. }
             | OpenError::StorageReadOnly { .. }
             | OpenError::StorageForeign { .. }
             | OpenError::StoragePoor { .. }

@@ -55,6 +55,7 @@ pub struct Index {
     /// take the first one that they find.
     stale_redirect: bool,
     origin: Option<Record>,
+    storage: Option<Record>,
     features: Vec<Box<[u8]>>,
     lines: usize,
     /// Records of all `kept` together.
@@ -175,6 +176,13 @@ impl Index {
         NAME_BYTES * (names + wide) + 3 * NAME_BYTES * rich
     }
 
+    /// The directory that the storage was when it was last written
+    /// ([`Record::Storage`]).
+    #[must_use]
+    pub fn storage(&self) -> Option<&Record> {
+        self.storage.as_ref()
+    }
+
     /// The base that the storage was made for ([`Record::Origin`]).
     #[must_use]
     pub fn origin(&self) -> Option<&Record> {
@@ -254,6 +262,7 @@ impl Index {
                 }
             }
             origin @ Record::Origin { .. } => self.origin = Some(origin),
+            storage @ Record::Storage { .. } => self.storage = Some(storage),
             Record::Features { words } => self.features = words,
         }
     }
@@ -342,6 +351,7 @@ impl Index {
             + self.realms.len()
             + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
+            + usize::from(self.storage.is_some())
             + usize::from(!self.features.is_empty())
     }
 
@@ -395,6 +405,9 @@ impl Index {
         }
         if let Some(origin) = &self.origin {
             each(origin);
+        }
+        if let Some(storage) = &self.storage {
+            each(storage);
         }
         if !self.features.is_empty() {
             each(&Record::Features { words: self.features.clone() });

@@ -33,7 +33,7 @@ pub fn parse_line(line: &[u8]) -> Line {
         b'R' => redirect_2005(rest),
         b'w' => when(rest),
         b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k' | b'q'
-        | b'l' | b'm' | b'a' | b'b' | b'f' => extension(kind, rest),
+        | b'l' | b'm' | b'a' | b'b' | b't' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -158,6 +158,7 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             ino: number(field()?, 10)?,
             path: unescape(field()?)?.into(),
         },
+        b't' => Record::Storage { ino: number(field()?, 10)?, born: timestamp(field()?)? },
         _ => {
             let words = fields.map(|word| Ok(unescape(word)?.into())).collect::<Parsed<_>>()?;
             return Ok(Record::Features { words });

@@ -164,6 +164,13 @@ pub enum Record {
         /// Its path.
         path: Box<[u8]>,
     },
+    /// `t`: the directory that this storage is, which a copy of it is not.
+    Storage {
+        /// `st_ino` of its root.
+        ino: u64,
+        /// Time of birth of its root; 0 where its file system has none.
+        born: Timestamp,
+    },
     /// `f`: features that a writer must know.
     Features {
         /// Their words.
@@ -191,6 +198,7 @@ impl Record {
             | Record::Realm(_)
             | Record::Access { .. }
             | Record::Origin { .. }
+            | Record::Storage { .. }
             | Record::Features { .. } => None,
         }
     }
@@ -282,6 +290,9 @@ impl Record {
             }
             Record::Origin { fsid, ino, path } => {
                 line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
+            }
+            Record::Storage { ino, born } => {
+                line(out, &format!("t {ino} {}", time_text(*born)), &[]);
             }
             Record::Features { words } => {
                 let words: Vec<Vec<u8>> = words.iter().map(|word| escape(word)).collect();

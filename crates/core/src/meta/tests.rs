@@ -111,6 +111,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             ino,
             path: [b"/", &*path].concat().into()
         }),
+        (any::<u64>(), any_time()).prop_map(|(ino, born)| Record::Storage { ino, born }),
         prop::collection::vec(any_name(), 1..4).prop_map(|words| Record::Features {
             words: words.into_iter().map(Into::into).collect()
         }),

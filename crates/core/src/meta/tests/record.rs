@@ -122,6 +122,7 @@ fn lines_as_specified() {
             Record::Origin { fsid: 0xab, ino: 2, path: name(b"/my base") },
             b"b 00000000000000ab 2 /my\\x20base\n",
         ),
+        (Record::Storage { ino: 12, born: time(3, 4) }, b"t 12 3.000000004\n"),
         (Record::Features { words: vec![name(b"one"), name(b"two")] }, b"f one two\n"),
     ];
     for (record, line) in cases {
@@ -152,7 +153,7 @@ fn lines_of_2005() {
 #[test]
 fn what_is_not_known_is_skipped() {
     assert_eq!(parse_line(b""), Line::Empty);
-    for line in [&b"z anything"[..], b"Q \0\xff", b"p ", b"t 1 2"] {
+    for line in [&b"z anything"[..], b"Q \0\xff", b"p ", b"z 1 2"] {
         assert_eq!(parse_line(line), Line::Unknown, "{}", line.escape_ascii());
     }
 }
