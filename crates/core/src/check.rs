@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use begin::Task;
 use marks::Marks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
@@ -331,11 +331,19 @@ fn not_writable(path: &Path) -> OpenError {
     }
 }
 
+fn is_immutable(dir: &OwnedFd) -> bool {
+    sys::get_flags(dir).is_ok_and(|flags| flags & IFlags::IMMUTABLE.bits() != 0)
+}
+
 fn check_writable(path: &Path, storage: &OwnedFd) -> Result<()> {
     let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     match rustix::fs::accessat(storage, ".", access, AtFlags::EACCESS) {
         Ok(()) => Ok(()),
         Err(Errno::ROFS) => Err(OpenError::StorageReadOnly { path: path.to_path_buf() }),
+        // Who may all the same is not told by the permission bits.
+        Err(Errno::PERM) if is_immutable(storage) => {
+            Err(OpenError::StorageImmutable { path: path.to_path_buf() })
+        }
         Err(Errno::ACCESS | Errno::PERM) => Err(not_writable(path)),
         Err(errno) => Err(io(path, "cannot find out whether the storage can be written", errno)),
     }

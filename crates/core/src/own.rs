@@ -80,16 +80,18 @@ pub(crate) fn is_reserved_xattr(name: &[u8]) -> bool {
 /// lack of the right before it is found missing, and writes nothing.
 fn may_use_trusted(storage: &OwnedFd) -> bool {
     const NOWHERE: &[u8] = b"trusted.mini_fo.nowhere";
-    let allowed = |fd: &OwnedFd| match sys::remove_xattr(Spot::Fd(fd.as_fd()), NOWHERE) {
-        Ok(()) | Err(Errno::NODATA) => Some(true),
-        Err(Errno::ROFS) => None,
-        Err(_) => Some(false),
-    };
+    let tried = |fd: &OwnedFd| sys::remove_xattr(Spot::Fd(fd.as_fd()), NOWHERE);
     let elsewhere = || {
         let file = rustix::fs::memfd_create("mini_fo", MemfdFlags::CLOEXEC).ok()?;
-        allowed(&file)
+        // The right is looked at before it is found that there are no attributes.
+        Some(matches!(tried(&file), Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP)))
     };
-    allowed(storage).or_else(elsewhere).unwrap_or(false)
+    match tried(storage) {
+        Ok(()) | Err(Errno::NODATA) => true,
+        // On a directory with the flag of `chattr +a` or `+i` EPERM says nothing.
+        Err(Errno::ROFS | Errno::PERM) => elsewhere().unwrap_or(false),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]

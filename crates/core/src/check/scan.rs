@@ -75,11 +75,11 @@ impl Scanned {
 pub(super) struct Walk<'a> {
     pub root: &'a OwnedFd,
     pub base: &'a OwnedFd,
+    /// The user says that the base is the one of before.
+    pub accepted: bool,
     /// Path of the storage.
     pub path: &'a Path,
     pub names: OwnAttributes,
-    /// The user says that the base is the one of before.
-    pub accepted: bool,
     /// The mount that did not end in order.
     pub session: Session,
 }

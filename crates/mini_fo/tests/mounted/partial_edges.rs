@@ -6,7 +6,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::cli::daemon;
-use crate::common::{BaseKind, Scene, StorageKind, WorkDir, run, sh, skip, skip_unless, sys};
+use crate::common::{
+    BaseKind, Scene, StorageKind, WorkDir, is_root, mini_fo, run, sh, skip, skip_unless,
+    standard_base, sys,
+};
 use crate::partial::{bytes, crash, is_partial, same, scene};
 use crate::user::{as_nobody, skipped};
 
@@ -167,4 +170,35 @@ fn no_umask_closes_what_the_daemon_needs() {
     let work = WorkDir::new();
     let said = as_nobody(&work, true, &[], UMASK).ok();
     assert_eq!(said, "done\n");
+}
+
+/// The flag of the mount's root is that of the storage's: it says nothing of who we are.
+#[test]
+fn an_append_only_root_keeps_the_data_of_its_files() {
+    let scene = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, standard_base);
+    let Some(mut s) = scene else { return };
+    if !is_root() {
+        return skip("needs root for flags");
+    }
+    s.mount(&["-o", "blocks_from=64K"]);
+    sh(&s.mnt, "printf x | dd of=big bs=1 seek=9 conv=notrunc,fsync status=none");
+    if run("chattr", &["+a".as_ref(), s.mnt.as_os_str()]).code != 0 {
+        return skip("the storage's file system has no flags");
+    }
+    sh(&s.mnt, "cp big copy; cmp -n 9 big ../proof/big; cmp -i 10 big ../proof/big");
+    s.umount();
+    let check = mini_fo(&[Path::new("check"), &s.base, Path::new("-s"), &s.storage]);
+    assert_eq!(check.code, 0, "{check:?}");
+    s.mount(&["-o", "ro"]);
+    sh(&s.mnt, "cmp -i 10 big ../proof/big");
+    s.umount();
+    s.mount(&[]);
+    sh(&s.mnt, "cmp -i 10 big ../proof/big");
+    sh(&s.mnt, "printf y | dd of=big bs=1 seek=99 conv=notrunc status=none");
+    sh(&s.mnt, "rm f 2>/dev/null && exit 1; chattr -a .; chattr +i .");
+    s.umount();
+    s.try_mount(&[]).fails(4, &["immutable", "chattr -i"]);
+    sh(&s.work.0, "chattr -i storage");
+    s.mount(&[]);
+    sh(&s.mnt, "rm f; cmp -i 100 big ../proof/big");
 }
