@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::common::{WorkDir, cannot_mount, engine_is_product, have, is_root, skip};
 
@@ -172,39 +172,36 @@ fn lacks(recipe: &Recipe) -> Option<&'static str> {
     })
 }
 
-/// `None`: it holds; else what was said.
-fn try_out(recipe: &Recipe, blocks: &[(String, usize, String)]) -> Option<String> {
+/// Runs lines on a system of its own.
+fn on_a_system(who: &str, setup: &str, lines: &str) -> Output {
     let work = WorkDir::new();
     work.dir("mem");
-    let mut lines = String::new();
-    for (number, check) in recipe.steps {
-        let block = blocks.iter().find(|(s, n, _)| s == recipe.section && n == number);
-        let Some((_, _, text)) = block else { return Some("there is no such block".to_owned()) };
-        lines += &format!("{text}( set -e; {check}\n) && echo HOLDS-{number}\n");
-    }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mounted/printed/sandbox.sh");
+    let own = ["-mpf", "--kill-child", "--propagation", "private", "bash"];
     let mut child = Command::new("timeout")
-        .args([
-            "-k",
-            "5",
-            "60",
-            "unshare",
-            "-mpf",
-            "--kill-child",
-            "--propagation",
-            "private",
-            "bash",
-        ])
+        .args(["-k", "5", "60", "unshare"])
+        .args(own)
         .arg(&script)
         .arg(&work.0)
-        .args([env!("CARGO_BIN_EXE_mini_fo"), recipe.who, recipe.setup])
+        .args([env!("CARGO_BIN_EXE_mini_fo"), who, setup])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("unshare");
     child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).expect("write");
-    let said = child.wait_with_output().expect("wait");
+    child.wait_with_output().expect("wait")
+}
+
+/// `None`: it holds; else what was said.
+fn try_out(recipe: &Recipe, blocks: &[(String, usize, String)]) -> Option<String> {
+    let mut lines = String::new();
+    for (number, check) in recipe.steps {
+        let block = blocks.iter().find(|(s, n, _)| s == recipe.section && n == number);
+        let Some((_, _, text)) = block else { return Some("there is no such block".to_owned()) };
+        lines += &format!("{text}( set -e; {check}\n) && echo HOLDS-{number}\n");
+    }
+    let said = on_a_system(recipe.who, recipe.setup, &lines);
     if said.status.code() == Some(77) {
         skip("no overlayfs to make a system of");
         return None;
@@ -215,6 +212,40 @@ fn try_out(recipe: &Recipe, blocks: &[(String, usize, String)]) -> Option<String
         return None;
     }
     Some(format!("{lines}\n{:?}\n{text}\n{}", said.status, String::from_utf8_lossy(&said.stderr)))
+}
+
+/// The session that the README shows says what it shows.
+#[test]
+fn the_session_of_the_readme() {
+    if !engine_is_product() || cannot_mount() {
+        return;
+    }
+    if !is_root() {
+        return skip("makes a system of its own, which needs root");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = fs::read_to_string(path).expect("README.md");
+    let session = readme.lines().skip_while(|line| !line.starts_with("    # "));
+    let session = session.take_while(|line| line.starts_with("    "));
+    let mut lines = "exec 2>&1; set +e\n".to_owned();
+    let mut shown = String::new();
+    for line in session.filter_map(|line| line.get(4..)) {
+        match line.strip_prefix("# ") {
+            Some(command) => lines += &format!("{command}\n"),
+            None => shown += &format!("{line}\n"),
+        }
+    }
+    let setup = "mkdir /opt/vendor; mount -t tmpfs none /opt/vendor; mkdir /opt/vendor/etc
+        echo port=80 > /opt/vendor/etc/server.conf; echo > /opt/vendor/etc/old.conf
+        mount -o remount,ro /opt/vendor; mkdir -p /srv; rm -rf /srv/changes";
+    let said = on_a_system("root", setup, &lines);
+    if said.status.code() == Some(77) {
+        return skip("no overlayfs to make a system of");
+    }
+    let text = String::from_utf8_lossy(&said.stdout);
+    // A shell that reads its lines from a pipe tells which line it was.
+    let text: Vec<_> = text.lines().map(|line| line.replacen("line 2: ", "", 1)).collect();
+    assert_eq!(text, shown.lines().collect::<Vec<_>>(), "{said:?}");
 }
 
 #[test]
