@@ -59,7 +59,7 @@ program=$work/mini_fo
 strip -o "$program" "$mini_fo" 2>/dev/null || cp "$mini_fo" "$program"
 scripts/boot/images.sh root "$program" "$work/root" "${kernels[@]}" || exit 1
 mksquashfs "$work/root" "$work/root.squashfs" -quiet -no-progress -all-root -comp gzip >/dev/null || exit 1
-mke2fs -qF -t ext2 -L base -d "$work/root" "$work/root.ext2" 64M || exit 1
+mke2fs -qF -t ext2 -L base -d "$work/root" "$work/root.ext2" 64M >/dev/null || exit 1
 if command -v mkfs.erofs >/dev/null; then
     mkfs.erofs --quiet "$work/root.erofs" "$work/root" >/dev/null 2>&1 ||
         mkfs.erofs "$work/root.erofs" "$work/root" >/dev/null || exit 1
@@ -123,7 +123,7 @@ clean() {
     dumpe2fs -h "$1" 2>/dev/null | grep -qx 'Filesystem state: *clean' || complain "the storage is not clean"
 }
 
-storage_ext4() { rm -f "$work/$1"; mke2fs -qF -t ext4 -L storage "$work/$1" "${2:-64M}" || exit 1; }
+storage_ext4() { rm -f "$work/$1"; mke2fs -qF -t ext4 -L storage "$work/$1" "${2:-64M}" >/dev/null || exit 1; }
 
 failed=
 run() {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs every test: formatting, lints, unit and model tests, the mounted tests,
-# pjdfstest, conformance, kills and faults. Installs what it needs; says at the end what was left out.
+# pjdfstest, conformance, kills and faults, whole systems. Installs what it needs; says at the end what was left out.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -46,6 +46,7 @@ step "pjdfstest" scripts/pjdfstest.sh
 step "conformance" scripts/conformance.sh
 step "torture: kills and faults" scripts/torture.sh --quick
 step "torture: power cuts" scripts/cuts.sh --quick
+step "whole systems" scripts/boot.sh --quick
 
 echo
 if [ -s "$skips" ]; then
