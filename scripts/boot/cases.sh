@@ -171,7 +171,7 @@ case_kept_init() {
 
 # The memory is full: not the daemon dies.
 case_memory() {
-    boot memory "mini_fo.storage=tmpfs:400M"
+    boot memory "mini_fo.storage=tmpfs:50%"
 }
 
 # systemd: the daemon does not hold the shutdown up, and the hook leaves a clean
