@@ -273,7 +273,7 @@ impl Dir {
             };
             (opened, state.rewrites)
         };
-        let Some((fd, size)) = opened else {
+        let Some((fd, point)) = opened else {
             with_access(dir, || meta::sync(dir))?;
             let mut state = self.journal.lock();
             state.synced = state.rewrites == rewrites;
@@ -285,7 +285,7 @@ impl Dir {
             && let Some(file) = &mut state.file
         {
             match synced {
-                Ok(()) => file.synced_to(size),
+                Ok(()) => file.synced_to(&point),
                 Err(_) => file.sync_failed(),
             }
         }

@@ -60,6 +60,15 @@ pub struct Journal {
     unsure: bool,
     /// A sync has failed: the kernel may have dropped what it could not write.
     doubtful: bool,
+    /// How often the file was cut.
+    cuts: u64,
+}
+
+/// Where META ended when a sync of it began.
+#[derive(Debug)]
+pub struct SyncPoint {
+    size: u64,
+    cuts: u64,
 }
 
 impl Journal {
@@ -85,6 +94,7 @@ impl Journal {
             tail: Vec::new(),
             unsure: !made,
             doubtful: false,
+            cuts: 0,
         };
         if !made {
             journal.complete()?;
@@ -215,7 +225,7 @@ impl Journal {
 
     fn sync(&mut self) -> Result<(), Errno> {
         rustix::fs::fdatasync(&self.file).inspect_err(|_| self.doubtful = true)?;
-        self.synced_to(self.size);
+        self.reached(self.size);
         Ok(())
     }
 
@@ -239,26 +249,37 @@ impl Journal {
                 tail::remove(self.file.as_fd())?;
             }
         }
+        // Counted before: a sync that goes on says nothing of what comes next.
+        self.cuts += 1;
         rustix::fs::ftruncate(&self.file, size)?;
         self.size = size;
         self.synced = self.synced.min(size);
         Ok(())
     }
 
-    /// A descriptor to sync META by, and up to where that will do it. `None`:
-    /// the device has it all.
+    /// A descriptor to sync META by, and what that will bring to the device.
+    /// `None`: it has it all.
     ///
     /// # Errors
     /// EMFILE.
-    pub fn to_sync(&self) -> Result<Option<(OwnedFd, u64)>, Errno> {
+    pub fn to_sync(&self) -> Result<Option<(OwnedFd, SyncPoint)>, Errno> {
         if self.synced >= self.size && !self.unsure {
             return Ok(None);
         }
-        Ok(Some((rustix::io::fcntl_dupfd_cloexec(&self.file, 0)?, self.size)))
+        let point = SyncPoint { size: self.size, cuts: self.cuts };
+        Ok(Some((rustix::io::fcntl_dupfd_cloexec(&self.file, 0)?, point)))
     }
 
-    /// META was synced up to there.
-    pub fn synced_to(&mut self, size: u64) {
+    /// A sync that began at this point has come to its end. If META was cut
+    /// meanwhile, other bytes may be where it ended, and the next sync tells of them.
+    pub fn synced_to(&mut self, point: &SyncPoint) {
+        if point.cuts == self.cuts {
+            self.reached(point.size);
+        }
+    }
+
+    /// The device has META up to there.
+    fn reached(&mut self, size: u64) {
         let more = size.min(self.size).saturating_sub(self.synced);
         let known = usize::try_from(more).unwrap_or(usize::MAX).min(self.tail.len());
         self.tail.drain(..known);

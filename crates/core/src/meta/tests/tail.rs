@@ -163,3 +163,26 @@ fn times_alone_wait_for_the_next_record() {
     let loaded = scene.load();
     assert!(loaded.index.hides(b"b") && loaded.index.ctime(b"a", time) == Some(time));
 }
+
+/// A change is taken back, and another comes, while META is being synced: what the
+/// other says was not there when the sync began.
+#[test]
+fn a_sync_counts_nothing_that_came_after_a_cut() {
+    let Some(scene) = Scene::new() else { return };
+    let mut journal = scene.journal();
+    journal.append(&[hide(b"first")]).unwrap();
+    let size = journal.size();
+    journal.append(&[hide(b"taken back, and longer than what follows")]).unwrap();
+    let (_, point) = journal.to_sync().unwrap().unwrap();
+    journal.cut(size).unwrap();
+    journal.append(&[hide(b"later")]).unwrap();
+    journal.synced_to(&point);
+    assert!(journal.to_sync().unwrap().is_some(), "nobody would sync what came later");
+    journal.append(&[hide(b"last")]).unwrap();
+    // What the device has for certain.
+    scene.file().set_len(size).unwrap();
+    let loaded = scene.load();
+    for name in [&b"first"[..], b"later", b"last"] {
+        assert!(loaded.index.hides(name), "{}", String::from_utf8_lossy(name));
+    }
+}
