@@ -63,9 +63,14 @@ fn when(rest: &[u8]) -> Parsed<Record> {
         _ => return Err("a condition is malformed"),
     };
     let storage_ino = number(field()?, 10)?;
-    let record = match parse_line(field()?) {
-        // One about one name, and no condition in a condition.
-        Line::Record(Record::When { .. } | Record::Settled { .. } | Record::Ctime { .. }) => {
+    let line = field()?;
+    // Before it is read: each would need its own piece of the stack.
+    if line.starts_with(b"w ") {
+        return Err("a record cannot depend on a condition");
+    }
+    let record = match parse_line(line) {
+        // One about one name.
+        Line::Record(Record::Settled { .. } | Record::Ctime { .. }) => {
             return Err("a record cannot depend on a condition");
         }
         Line::Record(record) if record.name().is_some() => Box::new(record),

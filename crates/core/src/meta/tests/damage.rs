@@ -11,6 +11,7 @@ const TOO_MANY: &str = "there is a field too many";
 const BAD_NUMBER: &str = "a number is malformed";
 const LARGE: &str = "a number is too large";
 const BAD_TIME: &str = "a time is malformed";
+const NO_CONDITION: &str = "a record cannot depend on a condition";
 const BAD_ESCAPE: &str = "an escape is malformed";
 
 fn check(cases: &[(&[u8], &str)]) {
@@ -57,6 +58,26 @@ fn of_names() {
         (b"i 1 2 .", BAD_NAME),
         (b"c 1.000000000 2.000000000 ..", BAD_NAME),
         (b"o 0755 0 0 ..", BAD_NAME),
+    ]);
+}
+
+/// A condition in a condition, as deep as a line is long: none needs more of the
+/// stack than the first.
+#[test]
+fn of_conditions() {
+    let deep = [&b"w + 0 ".repeat(600_000)[..], b"D a"].concat();
+    check(&[
+        (b"w", NO_START),
+        (b"w + 7", NO_FIELD),
+        (b"w * 7 D a", "a condition is malformed"),
+        (b"w + x D a", BAD_NUMBER),
+        (b"w + 7 D ", NO_NAME),
+        (b"w + 7 w + 7 D a", NO_CONDITION),
+        (b"w + 7 s a", NO_CONDITION),
+        (b"w + 7 c 1.000000000 2.000000000 a", NO_CONDITION),
+        (b"w + 7 a 1 1.000000000", NO_CONDITION),
+        (b"w + 7 z a", NO_CONDITION),
+        (&deep, NO_CONDITION),
     ]);
 }
 
