@@ -56,6 +56,9 @@ pub struct Journal {
     synced: u64,
     /// The bytes from `synced` on, where the attribute is used.
     tail: Vec<u8>,
+    /// Up to where the attribute has META. What is behind are times alone, and of
+    /// these there may be more than it holds.
+    covered: u64,
     /// Nobody knows whether the device has what was there at the opening.
     unsure: bool,
     /// A sync has failed: the kernel may have dropped what it could not write.
@@ -92,6 +95,7 @@ impl Journal {
             size,
             synced: size,
             tail: Vec::new(),
+            covered: 0,
             unsure: !made,
             doubtful: false,
             cuts: 0,
@@ -112,12 +116,16 @@ impl Journal {
         let from = match &missing {
             Some(missing) => {
                 write_at(&self.file, &missing.bytes, missing.from)?;
-                self.size = self.size.max(missing.from + missing.bytes.len() as u64);
+                self.covered = missing.end();
+                self.size = self.size.max(self.covered);
                 missing.from
             }
             // Without the attribute nobody knows what the device has.
             None => match tail::read(&self.file, self.session)? {
-                Some(tail) if tail.from <= self.size => tail.from,
+                Some(tail) if tail.from <= self.size => {
+                    self.covered = tail.end();
+                    tail.from
+                }
                 _ => 0,
             },
         };
@@ -191,14 +199,18 @@ impl Journal {
             Firm::No => return Ok(()),
             Firm::Sync => {}
             Firm::Attribute | Firm::AttributeAndSync => {
-                if self.tail.len() <= tail::LIMIT
-                    && tail::write(self.file.as_fd(), self.session, self.synced, &self.tail).is_ok()
-                {
+                if self.tail.len() <= tail::LIMIT && self.cover().is_ok() {
+                    self.covered = self.size;
                     return Ok(());
                 }
             }
         }
         self.sync()
+    }
+
+    /// Puts what the device may not have into the attribute.
+    fn cover(&self) -> Result<(), Errno> {
+        tail::write(self.file.as_fd(), self.session, self.synced, &self.tail)
     }
 
     /// A change of names follows that relies on what META says.
@@ -234,20 +246,19 @@ impl Journal {
     /// # Errors
     /// As `ftruncate(2)`; what META says is not certain then.
     pub fn cut(&mut self, size: u64) -> Result<(), Errno> {
-        if size < self.synced + self.tail.len() as u64 {
-            let keep = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX);
-            self.tail.truncate(keep);
-            // Before the file, which would get its old end again.
-            if keep > 0
-                && tail::write(self.file.as_fd(), self.session, self.synced, &self.tail).is_err()
-            {
+        let keep = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX);
+        self.tail.truncate(keep);
+        // Before the file, which would get its old end again.
+        if size < self.covered {
+            if self.tail.is_empty() {
+                tail::remove(self.file.as_fd())?;
+            } else if self.cover().is_err() {
                 rustix::fs::fdatasync(&self.file)?;
                 self.tail.clear();
                 self.synced = size;
-            }
-            if self.tail.is_empty() {
                 tail::remove(self.file.as_fd())?;
             }
+            self.covered = size;
         }
         // Counted before: a sync that goes on says nothing of what comes next.
         self.cuts += 1;

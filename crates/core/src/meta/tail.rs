@@ -23,12 +23,23 @@ pub(super) const TAIL: &str = "user.mini_fo.tail";
 /// one block of 4 KiB that ext4 has for the attributes of a file.
 pub(super) const LIMIT: usize = 3072;
 
+/// Bytes of the longest value that the kernel lets an attribute have
+/// (`XATTR_SIZE_MAX` of linux/limits.h).
+const LONGEST: usize = 1 << 16;
+
 /// What the attribute says.
 pub(super) struct Tail {
     /// Where in META the bytes belong. The device has what is before.
     pub from: u64,
     /// The bytes: whole lines.
     pub bytes: Vec<u8>,
+}
+
+impl Tail {
+    /// Where in META they end.
+    pub fn end(&self) -> u64 {
+        self.from.saturating_add(self.bytes.len() as u64)
+    }
 }
 
 /// Which mount has written an attribute. Others do not count: their mount has
@@ -114,8 +125,14 @@ pub(super) fn remove(meta: BorrowedFd<'_>) -> Result<(), Errno> {
 pub(super) fn read(meta: impl AsFd, session: Session) -> Result<Option<Tail>, Errno> {
     let Some(session) = session.0 else { return Ok(None) };
     let mut value = vec![0; LIMIT + 64];
-    let length = match rustix::fs::fgetxattr(&meta, TAIL, &mut value[..]) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => return Ok(None),
+    let mut read = rustix::fs::fgetxattr(&meta, TAIL, &mut value[..]);
+    if read == Err(Errno::RANGE) {
+        // Longer than we write it: it counts all the same.
+        value.resize(LONGEST, 0);
+        read = rustix::fs::fgetxattr(&meta, TAIL, &mut value[..]);
+    }
+    let length = match read {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
         other => other?,
     };
     value.truncate(length);

@@ -186,3 +186,35 @@ fn a_sync_counts_nothing_that_came_after_a_cut() {
         assert!(loaded.index.hides(name), "{}", String::from_utf8_lossy(name));
     }
 }
+
+/// Times wait without the attribute, so there may be more of them than it holds.
+#[test]
+fn a_cut_behind_many_times_keeps_what_the_attribute_has() {
+    let Some(scene) = Scene::new() else { return };
+    let mut journal = scene.journal();
+    journal.append(&[hide(b"stays")]).unwrap();
+    let time = crate::types::Timestamp { sec: 1, nsec: 2 };
+    let times = |count: usize| -> Vec<Record> {
+        let name = |n| format!("name-{n}").into_bytes().into();
+        (0..count).map(|n| Record::Ctime { name: name(n), shown: time, real: time }).collect()
+    };
+    journal.append(&times(95)).unwrap();
+    let (before, size) = (tail::read(scene.file(), SESSION).unwrap().unwrap(), journal.size());
+    assert!(size > tail::LIMIT as u64);
+    journal.append(&times(1)).unwrap();
+    journal.cut(size).unwrap();
+    let after = tail::read(scene.file(), SESSION).unwrap().unwrap();
+    assert_eq!((after.from, &after.bytes), (before.from, &before.bytes));
+    scene.file().set_len(0).unwrap();
+    assert!(scene.load().index.hides(b"stays"));
+}
+
+/// An earlier version wrote more into the attribute than it should have.
+#[test]
+fn a_long_attribute_counts() {
+    let Some(scene) = Scene::new() else { return };
+    drop(scene.journal());
+    let records = names(330);
+    tail::write(scene.file().as_fd(), SESSION, 0, &lines(&records)).unwrap();
+    assert_eq!(scene.load().index.live(), 330);
+}
