@@ -77,6 +77,8 @@ pub(crate) struct Layers {
     pub decided: Vec<Record>,
     /// The last mount for writing, if it did not end in order.
     pub session: Session,
+    /// All that this one has left was put in order.
+    pub settled: bool,
     /// What was odd.
     pub warnings: Vec<Warning>,
     /// What is to be written before anything is served; `None`: nothing.
@@ -182,6 +184,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         read_only,
         decided,
         session,
+        settled: false,
         warnings,
         task,
     })

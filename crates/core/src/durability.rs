@@ -26,6 +26,9 @@ const TMPFS: FsWord = 0x0102_1994;
 pub(crate) struct Durability {
     pub firm: Firm,
     pub session: Session,
+    /// The session is an earlier mount's, which has left what this one could not put
+    /// in order: it does not end with this mount.
+    pub goes_on: bool,
     /// Some META has what was not handed to the device yet.
     dirty: Mutex<bool>,
     wake: Condvar,
@@ -47,10 +50,11 @@ impl Durability {
         }
     }
 
-    pub fn new(firm: Firm, session: Session) -> Durability {
+    pub fn new(firm: Firm, session: Session, goes_on: bool) -> Durability {
         Durability {
             firm,
             session,
+            goes_on,
             dirty: Mutex::new(false),
             wake: Condvar::new(),
             fresh: AtomicBool::new(false),

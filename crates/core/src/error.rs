@@ -452,6 +452,14 @@ pub enum Warning {
         /// Why.
         errno: Errno,
     },
+    /// What a crash has left was not put in order. Nothing of it is lost.
+    #[error("{}: what a crash has left of it cannot be put in order ({errno}); it counts all the same, and the next mount for writing tries again", path.display())]
+    Unended {
+        /// The META file.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
     /// A part of the storage could not be looked at.
     #[error("{}: cannot be checked: {errno}", path.display())]
     Unchecked {

@@ -369,14 +369,15 @@ impl Overlay {
         self.end_session();
     }
 
-    /// Everything reaches the device, so that META alone counts from now on.
+    /// Everything reaches the device, so that META alone counts from now on; but not
+    /// where an earlier mount has left what could not be put in order.
     fn end_session(&self) {
         if self.read_only || self.durability.session == Session::default() {
             return;
         }
         let ended = self.storage_opened().and_then(|storage| {
             rustix::fs::syncfs(&storage)?;
-            self.root_dir.end_session()
+            if self.durability.goes_on { Ok(()) } else { self.root_dir.end_session() }
         });
         if let Err(errno) = ended {
             tracing::error!("the storage is not synced: {errno}");
@@ -411,7 +412,8 @@ impl Drop for Overlay {
 /// attribute that counts as long as the storage says that this mount writes to it.
 fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durability>, Arc<Dir>)> {
     let open = |firm, session| -> Result<_> {
-        let durability = Arc::new(Durability::new(firm, session));
+        let goes_on = !layers.settled && session == layers.session;
+        let durability = Arc::new(Durability::new(firm, session, goes_on));
         let base =
             BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&layers.base, 0)?, Realm::default());
         let storage = rustix::io::fcntl_dupfd_cloexec(&layers.storage, 0)?;
@@ -419,7 +421,8 @@ fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durabili
         Ok((durability, root))
     };
     let firm = Durability::firm_of(&layers.storage, options.volatile);
-    if layers.read_only {
+    // What was not put in order counts as long as its session goes on.
+    if layers.read_only || !layers.settled && !firm.has_attribute() {
         return open(firm, layers.session);
     }
     if !firm.has_attribute() {
@@ -429,13 +432,14 @@ fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durabili
         }
         return Ok(opened);
     }
-    let session = Session::new();
+    let kept = if layers.settled { Session::default() } else { layers.session };
+    let session = if kept == Session::default() { Session::new() } else { kept };
     let (durability, root) = open(firm, session)?;
     match root.begin_session() {
         Ok(()) => Ok((durability, root)),
         Err(errno) => {
             tracing::warn!("META is synced at each change: {errno}");
-            open(Firm::Sync, Session::default())
+            open(Firm::Sync, kept)
         }
     }
 }

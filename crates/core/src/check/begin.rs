@@ -45,8 +45,9 @@ impl Layers {
         if self.read_only {
             return Ok(());
         }
+        self.settled = !task.scanned.unread;
         if task.scanned.leftovers > 0 {
-            walk.remove_leftovers(&task.scanned, &mut self.warnings);
+            self.settled &= walk.remove_leftovers(&task.scanned, &mut self.warnings);
         }
         if task.scanned.damaged && options.write_despite_damage {
             walk.drop_damage();

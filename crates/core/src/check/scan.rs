@@ -56,6 +56,8 @@ pub(super) struct Scanned {
     pub dependent: u64,
     /// There was more than was compared with the base.
     pub skipped: bool,
+    /// Some META was not read, so that it may have what a crash has left.
+    pub unread: bool,
 }
 
 impl Scanned {
@@ -100,6 +102,8 @@ struct Scan<'a> {
     storage_below: bool,
     /// META files that do not count.
     foreign: u64,
+    /// Some META was not read, or not put in order.
+    unread: bool,
 }
 
 /// What a walk is for.
@@ -157,10 +161,11 @@ impl Walk<'_> {
         });
         let orphans = walked.unwrap_or_else(|errno| {
             let path = self.path.to_path_buf();
+            scan.unread = true;
             scan.warnings.push(Warning::Unchecked { path, errno });
             Vec::new()
         });
-        let Scan { damages, leftovers, by_number, foreign, .. } = scan;
+        let Scan { damages, leftovers, by_number, foreign, unread, .. } = scan;
         let Scan { root_meta, meta_below, storage_below, .. } = scan;
         let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
         let Lost { data_lost, dependent, skipped, .. } = scan.lost;
@@ -185,25 +190,31 @@ impl Walk<'_> {
             data_lost,
             dependent,
             skipped,
+            unread,
         }
     }
 
     /// Removes unfinished work, once it is known that the storage may be written.
-    pub fn remove_leftovers(&self, scanned: &Scanned, warnings: &mut Vec<Warning>) {
+    /// The result tells whether all META that could not be read is in order now.
+    pub fn remove_leftovers(&self, scanned: &Scanned, warnings: &mut Vec<Warning>) -> bool {
         let (decided, orphans) = (&scanned.decided, &scanned.orphans);
         if let Err(errno) = unfinished::finish(self.root.as_fd(), self.session, decided, orphans) {
             tracing::warn!("unfinished work of a crash is left in the index: {errno}");
         }
-        // What cannot be read has been reported by the first walk.
-        let mut unreported = Vec::new();
-        let mut scan = self.start(Task::Clean, false, &mut unreported);
+        let mut told = Vec::new();
+        let mut scan = self.start(Task::Clean, false, &mut told);
         if let Err(errno) = scan.walk(&mut true) {
             tracing::warn!("unfinished work of a crash is not removed: {errno}");
+            scan.unread = true;
         }
-        let count = scan.leftovers;
+        let (count, unread) = (scan.leftovers, scan.unread);
         if count > 0 {
             warnings.push(Warning::Leftovers { count });
         }
+        // What cannot be read has been reported by the first walk.
+        told.retain(|warning| matches!(warning, Warning::Unended { .. }));
+        warnings.append(&mut told);
+        !unread
     }
 
     /// Drops damaged lines: META of their directories is written anew.
@@ -249,6 +260,7 @@ impl Walk<'_> {
             meta_below: false,
             storage_below: false,
             foreign,
+            unread: false,
         }
     }
 }
@@ -362,7 +374,7 @@ impl Scan<'_> {
         *seen |= has_own;
         let path = self.full_path(above, name);
         if has_meta && self.task == Task::Clean {
-            unfinished::settle(dir, self.session)?;
+            self.settle(dir, &path);
         }
         if has_meta && self.task == Task::Mend {
             // The session stands in the root alone.
@@ -415,7 +427,20 @@ impl Scan<'_> {
         Ok(below(subdirs, index))
     }
 
+    /// Where it fails, what is below must be put in order all the same.
+    fn settle(&mut self, dir: BorrowedFd<'_>, path: &Path) {
+        match unfinished::settle(dir, self.session) {
+            Ok(()) => {}
+            Err(Unusable::Foreign(_)) => self.unread = true,
+            Err(Unusable::Failed(errno)) => {
+                self.unread = true;
+                self.warnings.push(Warning::Unended { path: path.join(META_NAME), errno });
+            }
+        }
+    }
+
     fn foreign(&mut self, foreign: Foreign, dir: &Path) {
+        self.unread = true;
         self.foreign += 1;
         if self.foreign <= LISTED {
             let path = dir.join(META_NAME);
@@ -441,6 +466,7 @@ impl Scan<'_> {
         // A type that getdents did not tell: no directory after all.
         if !matches!(errno, Errno::NOTDIR | Errno::LOOP) {
             self.lost.unsure = true;
+            self.unread = true;
             let path = self.full_path(above, name);
             self.warnings.push(Warning::Unchecked { path, errno });
         }

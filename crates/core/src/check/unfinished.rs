@@ -158,12 +158,12 @@ pub(super) fn needs_numbers(index: &Index) -> bool {
 }
 
 /// Decides, and writes that down.
-pub(super) fn settle(dir: BorrowedFd<'_>, session: Session) -> Result<()> {
-    let mut loaded = meta::load(dir, session)?;
+pub(super) fn settle(dir: BorrowedFd<'_>, session: Session) -> std::result::Result<(), Unusable> {
+    let mut loaded = meta::look(dir, session)?;
     if !is_unfinished(&loaded) {
         return Ok(());
     }
     let owed = decide(dir, &mut loaded.index)?;
     let mut journal = Journal::open(dir, loaded.torn_at, Firm::Sync, session)?;
-    if owed.is_empty() { Ok(()) } else { journal.append(&owed) }
+    if owed.is_empty() { Ok(()) } else { Ok(journal.append(&owed)?) }
 }

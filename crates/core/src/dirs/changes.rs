@@ -316,6 +316,8 @@ impl Dir {
         change: impl Fn(BorrowedFd<'_>) -> Result<T>,
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
+        // What is owed was decided by the names as they are now.
+        self.pay()?;
         self.open_journal()?;
         let dir = self.writable()?;
         let before = sys::stat_fd(dir)?;

@@ -52,6 +52,9 @@ impl Step<'_> {
 /// Those of `change` and of writing META before it; all is as it was then. What
 /// cannot be written afterwards is owed ([`Dir::append_late`]).
 pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What META is owed was decided by the names as they are now. (A name that goes
+    // can make nothing hold that says more than that it is gone.)
+    steps.iter().filter(|step| step.arrives).try_for_each(|step| step.dir.pay())?;
     let secured = || steps.iter().try_for_each(|step| step.dir.secure());
     let steps: Vec<&Step<'_>> = steps.iter().filter(|step| !step.records.is_empty()).collect();
     if steps.is_empty() {

@@ -46,4 +46,5 @@ mod rights;
 mod rights_space;
 mod strangers;
 mod submounts;
+mod unended;
 mod user;
