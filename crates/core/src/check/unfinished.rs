@@ -49,12 +49,14 @@ impl Losses {
         for loss in here {
             let happened = said.hides(&loss.name)
                 || sys::absent(sys::stat(Spot::At(dir, &loss.name)))?.is_some();
-            if happened && let Some(record) = self.index.shared(loss.id) {
+            let id = loss.id;
+            // Before the number, which must not fall a second time.
+            self.tell(Record::Loss(Loss { decided: true, ..loss }));
+            if happened && let Some(record) = self.index.shared(id) {
                 let left = record.left.saturating_sub(1);
                 let record = SharedRecord { left, ..record };
-                self.tell(Record::Shared { id: loss.id, record });
+                self.tell(Record::Shared { id, record });
             }
-            self.tell(Record::Loss(Loss { decided: true, ..loss }));
         }
         Ok(())
     }

@@ -476,7 +476,9 @@ impl Losing {
             },
         });
         let decided = Record::Loss(Loss { decided: true, ..loss });
-        self.index.append_late(fewer.into_iter().chain([decided]).collect());
+        // In this order: a crash that takes the second leaves one name too many,
+        // the other way round the name would be counted again.
+        self.index.append_late([decided].into_iter().chain(fewer).collect());
     }
 }
 

@@ -121,3 +121,22 @@ fn what_was_decided_is_written_before_a_name_comes() {
         mini_fo(&[Path::new("check"), &scene.base, Path::new("-s"), &scene.storage]);
     }
 }
+
+/// Of the two lines that say that a name is lost, a crash may take the second.
+#[test]
+fn half_of_what_a_lost_name_says_does_not_count_it_twice() {
+    let fill = |base: &Path| drop(sh(base, "echo old > a; ln a b; ln a c"));
+    let Some(mut scene) = Scene::on(BaseKind::Plain, StorageKind::Plain, fill) else { return };
+    sh(&scene.mnt, "echo new > a; rm a; rm b");
+    scene.umount();
+    let meta = scene.storage.join(format!("{META}_index/{META}"));
+    let lines = fs::read_to_string(&meta).expect("META of the index");
+    let two: Vec<&str> = lines.lines().rev().take(2).collect();
+    assert!(two.iter().all(|line| line.starts_with(['l', 'q'])), "{lines}");
+    let last = two.first().expect("a line").len() + 1;
+    fs::write(&meta, &lines[..lines.len() - last]).expect("cut");
+    scene.mount(&[]);
+    scene.now_and_remounted(|mnt| {
+        assert_eq!(sh(mnt, "cat c; test $(stat -c %h c) -ge 1 && echo linked"), "new\nlinked\n");
+    });
+}
