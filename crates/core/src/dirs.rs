@@ -9,7 +9,7 @@ mod together;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
@@ -47,6 +47,11 @@ pub(crate) struct Dir {
     durability: Arc<Durability>,
     /// A recorded change time that the directory has left behind.
     left_behind: Mutex<Option<Timestamp>>,
+    /// Held where times, mode or flags of the storage directory are set, and while
+    /// they are others than programs have made them: what is put back then must not
+    /// undo what somebody has set meanwhile. After `mutate` and `place`; whoever takes
+    /// it together with the journal's lock has `mutate`.
+    attributes: ReentrantMutex<()>,
 }
 
 /// A base directory.
@@ -155,6 +160,7 @@ impl Dir {
             journal: Mutex::new(state),
             durability: Arc::clone(durability),
             left_behind: Mutex::new(None),
+            attributes: ReentrantMutex::new(()),
         }
     }
 
@@ -205,6 +211,11 @@ impl Dir {
         self.meta.try_read().map_or(0, |meta| meta.weight())
     }
 
+    /// Keeps others from setting times, mode or flags of the storage directory.
+    pub fn hold_attributes(&self) -> ReentrantMutexGuard<'_, ()> {
+        self.attributes.lock()
+    }
+
     pub fn hides(&self, name: &[u8]) -> bool {
         self.meta.read().hides(name)
     }
@@ -235,7 +246,11 @@ fn with_permission<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -
     }
     sys::set_mode(Spot::Fd(dir), mode | 0o700).map_err(|_| Errno::ACCESS)?;
     let done = run();
-    told(sys::set_mode(Spot::Fd(dir), mode));
+    let now = sys::stat_fd(dir).map(|stat| u32::from(stat.stx_mode) & 0o7777);
+    // Somebody may have set another one meanwhile.
+    if now.is_ok_and(|now| now == mode | 0o700) {
+        told(sys::set_mode(Spot::Fd(dir), mode));
+    }
     done
 }
 
@@ -258,6 +273,8 @@ fn unprotected<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -> Re
     }
     sys::set_flags(&fd, flags & !protecting).map_err(|_| Errno::PERM)?;
     let done = run();
-    told(sys::set_flags(&fd, flags));
+    if sys::get_flags(&fd).is_ok_and(|now| now & protecting == 0) {
+        told(sys::set_flags(&fd, flags));
+    }
     done
 }

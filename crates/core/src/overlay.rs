@@ -38,6 +38,8 @@ mod rename;
 mod reserve;
 mod shared;
 mod squash;
+#[cfg(test)]
+mod unseen;
 mod volatile;
 mod xattr;
 

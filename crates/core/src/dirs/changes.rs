@@ -68,12 +68,19 @@ pub(crate) fn decide(dir: BorrowedFd<'_>, index: &mut Index) -> Result<Vec<Recor
     Ok(owed)
 }
 
+/// Gives a directory the times that it had.
+fn put_back_times(dir: BorrowedFd<'_>, before: &Statx) -> Result<()> {
+    let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
+    sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))
+}
+
 impl Dir {
     fn opened<'a>(&self, state: &'a mut JournalState) -> Result<&'a mut Journal> {
         if state.file.is_none() {
             let dir = self.writable()?;
             let Durability { firm, session, .. } = &*self.durability;
             let open = || Journal::open(dir, state.torn_at, *firm, *session);
+            let _held = self.hold_attributes();
             let file = with_access(dir, open)?;
             (state.file, state.torn_at) = (Some(file), None);
         }
@@ -218,6 +225,7 @@ impl Dir {
     fn rewrite(&self) -> Result<()> {
         let dir = self.writable()?;
         {
+            let _held = self.hold_attributes();
             let index = self.meta.read();
             let root = self.node == NodeId::ROOT;
             let session = if root { self.durability.session } else { Session::default() };
@@ -234,8 +242,7 @@ impl Dir {
 
     /// The same, so that the directory's times stay.
     fn rewrite_unseen(&self) -> Result<()> {
-        let before = sys::stat_fd(self.writable()?)?;
-        self.keeping_times(&before, |_| self.rewrite(), |()| Vec::new())
+        self.keeping_times(|_| self.rewrite(), |()| Vec::new())
     }
 
     /// Drops dead records. A failure costs nothing but space.
@@ -319,29 +326,28 @@ impl Dir {
         // What is owed was decided by the names as they are now.
         self.pay()?;
         self.open_journal()?;
-        let dir = self.writable()?;
-        let before = sys::stat_fd(dir)?;
-        self.keeping_times(&before, change, records)
+        self.keeping_times(change, records)
     }
 
-    /// The same, of a directory that was as `before`.
+    /// The same, where META is as it should be, or is about to be replaced.
     fn keeping_times<T>(
         &self,
-        before: &Statx,
         change: impl Fn(BorrowedFd<'_>) -> Result<T>,
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
         let dir = self.writable()?;
+        let held = self.hold_attributes();
+        let before = sys::stat_fd(dir)?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
-        let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         let (value, timed) = with_access(dir, || {
             let changed = change(dir);
             // Also where it failed: it may have left traces on the way.
-            let (atime, mtime) = (keep(before.stx_atime), keep(before.stx_mtime));
-            let timed = sys::set_times(Spot::Fd(dir), atime, mtime);
+            let timed = put_back_times(dir, &before);
             Ok((changed?, timed))
         })?;
-        let kept = timed.and_then(|()| sys::stat_fd(dir)).and_then(|stat| {
+        let timed = timed.and_then(|()| sys::stat_fd(dir));
+        drop(held);
+        let kept = timed.and_then(|stat| {
             let real = stat.stx_ctime.into();
             let mut records = records(&value);
             records.push(Record::Ctime { name: Box::from(&b"."[..]), shown, real });

@@ -166,7 +166,12 @@ impl Overlay {
             self.set_owner_and_mode(&node, &self.settle_change(&node, changes)?)?;
         }
         if changes.atime.is_some() || changes.mtime.is_some() {
-            match self.at(&node, |spot, _| sys::set_times(spot, changes.atime, changes.mtime)) {
+            let dir = self.own_dir(&node);
+            let set = |spot: Spot<'_>, _| {
+                let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+                sys::set_times(spot, changes.atime, changes.mtime)
+            };
+            match self.at(&node, set) {
                 // It was cut or extended already, which moves the time by itself.
                 Err(errno) if changes.size.is_some() => {
                     tracing::warn!("a file of another size has another time: {errno}");
@@ -181,6 +186,7 @@ impl Overlay {
     /// bits go with it.
     fn touch(&self, node: &Arc<Node>) -> Result<()> {
         if node.is_root() {
+            let _held = self.root_dir.hold_attributes();
             let mtime = self.root_mtime()?;
             return sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(mtime));
         }
@@ -203,10 +209,17 @@ impl Overlay {
         Ok(given.is_err())
     }
 
+    /// A directory as it is used, whose attributes are about to be set.
+    pub(super) fn own_dir(&self, node: &Arc<Node>) -> Option<Arc<Dir>> {
+        if node.is_dir() { self.dir(node).ok() } else { None }
+    }
+
     /// chown and chmod: in the storage, and in META where that cannot hold it.
     fn set_owner_and_mode(&self, node: &Arc<Node>, changes: &SetAttr) -> Result<()> {
         let kept = self.kept(node)?.owner.is_some();
+        let dir = self.own_dir(node);
         let set = self.at(node, |spot, _| {
+            let _held = dir.as_ref().map(|dir| dir.hold_attributes());
             if changes.uid.is_some() || changes.gid.is_some() {
                 sys::set_owner(spot, changes.uid, changes.gid)?;
             }
@@ -236,6 +249,7 @@ impl Overlay {
         let RootOwner { mode, uid, gid } = owner;
         self.root_dir.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
         *self.root_owner.lock() = owner;
+        let _held = self.root_dir.hold_attributes();
         // Moves the ctime, as the change would. That stands already.
         let moved = self
             .root_mtime()

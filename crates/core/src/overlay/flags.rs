@@ -31,7 +31,9 @@ impl Overlay {
     /// ENOTTY: it has none; EROFS.
     pub fn set_inode_flags(&self, node: NodeId, flags: u32) -> Result<()> {
         let node = self.for_setting(node)?;
-        sys::set_flags(&self.for_flags(&node)?, flags).map_err(unsupported)
+        let (file, dir) = (self.for_flags(&node)?, self.own_dir(&node));
+        let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+        sys::set_flags(&file, flags).map_err(unsupported)
     }
 
     /// Flags and project of a file or directory, as a `struct fsxattr`
@@ -50,7 +52,9 @@ impl Overlay {
     /// As [`Overlay::set_inode_flags`].
     pub fn set_project_flags(&self, node: NodeId, flags: &[u8; FSXATTR_LEN]) -> Result<()> {
         let node = self.for_setting(node)?;
-        sys::set_fsxattr(&self.for_flags(&node)?, flags).map_err(unsupported)
+        let (file, dir) = (self.for_flags(&node)?, self.own_dir(&node));
+        let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+        sys::set_fsxattr(&file, flags).map_err(unsupported)
     }
 
     fn for_setting(&self, node: NodeId) -> Result<Arc<Node>> {

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::Overlay;
 use super::kept::{can_be_kept, cannot_hold};
 use super::partial::{CAPABILITY, Need};
+use crate::acl;
 use crate::meta::Record;
 use crate::node::Node;
 use crate::own::is_reserved_xattr;
@@ -114,7 +115,9 @@ impl Overlay {
         let whole = closes || name == CAPABILITY;
         self.copy_up(&node, if whole { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
+            let dir = self.own_dir(&node).filter(|_| name == acl::ACCESS);
             let set = self.at(&node, |spot, _| {
+                let _held = dir.as_ref().map(|dir| dir.hold_attributes());
                 sys::taking_space(|| sys::set_xattr(spot, name, value, flags))
             });
             match set {
