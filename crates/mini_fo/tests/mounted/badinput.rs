@@ -168,9 +168,9 @@ fn layers_that_a_bind_mount_puts_into_each_other() {
         sh(work, &format!("mount --bind '{}' '{}'", text(from), text(&to)));
         to
     };
-    let empty = s.work.dir("empty base");
+    let empty = s.work.dir("empty");
     for base in [&s.base, &empty] {
-        let name = if base == &empty { "the same, empty" } else { "the same" };
+        let name = if base == &empty { "same-empty" } else { "same" };
         let same = bind(base, name);
         for extra in [&[][..], &["--accept-storage"]] {
             mount(base, &same, &s.mnt, extra).fails(NESTED, &["same directory"]);
@@ -179,11 +179,11 @@ fn layers_that_a_bind_mount_puts_into_each_other() {
     assert_eq!(fs::read_dir(&empty).expect("readdir").count(), 0);
     let inside = s.work.dir("outer/deep/base");
     fs::write(inside.join("f"), "f").expect("write");
-    let shown = bind(&inside, "base shown elsewhere");
+    let shown = bind(&inside, "base-elsewhere");
     mount(&shown, &s.work.0.join("outer"), &s.mnt, &[]).fails(NESTED, &["inside"]);
     // A storage inside the base is hidden there, however it is reached.
     let storage = s.work.dir("outer/storage");
-    let shown = bind(&storage, "storage shown elsewhere");
+    let shown = bind(&storage, "storage-elsewhere");
     mount(&s.work.0.join("outer"), &shown, &s.mnt, &[]).ok();
     sh(&s.mnt, "test -e deep/base/f; test ! -e storage; echo new > new");
     mini_fo(&[Path::new("umount"), &s.mnt]).ok();
