@@ -17,6 +17,7 @@ mod node;
 mod options;
 mod overlay;
 mod own;
+pub mod procfs;
 mod sys;
 mod table;
 mod trust;

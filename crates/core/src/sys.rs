@@ -17,6 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::procfs;
 use crate::types::{Attr, SetTime, Timestamp};
 
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
@@ -61,16 +62,17 @@ impl<'a> Spot<'a> {
     }
 }
 
-/// `/proc/self/fd/N`: the object behind a descriptor, for calls without
-/// `AT_EMPTY_PATH`.
-fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+/// The magic link of a descriptor, for calls without `AT_EMPTY_PATH`: an entry of
+/// `/proc/self/fd`, which is not looked for from the root.
+fn magic_link(fd: BorrowedFd<'_>) -> Result<(BorrowedFd<'static>, String)> {
+    Ok((procfs::fds()?, fd.as_raw_fd().to_string()))
 }
 
 /// Where the object behind a descriptor lies: the path from the root of its
 /// mounts.
 pub(crate) fn path_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
-    fs::readlink(proc_path(fd), Vec::new()).map(|path| path.into_bytes())
+    let (fds, number) = magic_link(fd)?;
+    fs::readlinkat(fds, number, Vec::new()).map(|path| path.into_bytes())
 }
 
 /// Opens a single name. EXDEV: a mount point. EAGAIN, with `O_NONBLOCK`: somebody
@@ -97,7 +99,10 @@ pub(crate) fn open(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
     match spot {
         Spot::At(dir, name) => open_at(dir, name, flags),
         Spot::Across(dir, name) => open_across(dir, name, flags),
-        Spot::Fd(fd) => fs::open(proc_path(fd), flags | OFlags::CLOEXEC, Mode::empty()),
+        Spot::Fd(fd) => {
+            let (fds, number) = magic_link(fd)?;
+            fs::openat(fds, number, flags | OFlags::CLOEXEC, Mode::empty())
+        }
     }
 }
 
@@ -163,7 +168,10 @@ pub(crate) fn link_fd(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> R
     // Without CAP_DAC_READ_SEARCH AT_EMPTY_PATH is refused with ENOENT before
     // 6.10 (linkat(2)); the magic link does the same.
     match fs::linkat(fd, "", dir, name, AtFlags::EMPTY_PATH) {
-        Err(Errno::NOENT) => fs::linkat(fs::CWD, proc_path(fd), dir, name, AtFlags::SYMLINK_FOLLOW),
+        Err(Errno::NOENT) => {
+            let (fds, number) = magic_link(fd)?;
+            fs::linkat(fds, number, dir, name, AtFlags::SYMLINK_FOLLOW)
+        }
         other => other,
     }
 }
@@ -226,7 +234,8 @@ pub(crate) fn set_mode(spot: Spot<'_>, mode: u32) -> Result<()> {
             if fs::FileType::from_raw_mode(stat_fd(&held)?.stx_mode.into()).is_symlink() {
                 return Err(Errno::OPNOTSUPP);
             }
-            fs::chmod(proc_path(held.as_fd()), Mode::from_raw_mode(mode))
+            let (fds, number) = magic_link(held.as_fd())?;
+            fs::chmodat(fds, number, Mode::from_raw_mode(mode), AtFlags::empty())
         }
         other => other,
     }

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -31,6 +32,16 @@ impl Device {
     /// helper, or handed down by a parent process).
     pub fn from_fd(fd: OwnedFd) -> Device {
         Device(fd)
+    }
+
+    /// Whether there is still a mount, or at least no end of the connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(0) => true,
+            Ok(_) => fds.iter().all(|fd| !fd.revents().contains(PollFlags::ERR)),
+            Err(_) => false,
+        }
     }
 
     /// A further descriptor of the same connection with a queue of its own.

@@ -69,6 +69,9 @@ pub enum MountError {
     /// Nothing (of ours) is mounted there.
     #[error("{}: not mounted", .0.display())]
     NotMounted(PathBuf),
+    /// Everything that is mounted would go with it.
+    #[error("the mount is the root of its mount namespace, and is not unmounted")]
+    Root,
     /// mount(2) or umount2(2) failed otherwise.
     #[error("{}: {errno}", .path.display())]
     Failed {

@@ -54,7 +54,9 @@
 //!
 //! The daemon must never touch its own mount: it would wait for itself.
 //! Whatever lies below the mount point, and below the file system, is to be
-//! opened before [`Mount::new`].
+//! opened before [`Mount::new`]. A daemon whose root may be moved into its mount
+//! (pivot_root(2)) takes a root and a mount namespace of its own between
+//! [`Session::new`] and [`Session::run`], and says so ([`Mount::has_left`]).
 //!
 //! # Transports
 //!

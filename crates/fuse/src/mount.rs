@@ -2,10 +2,12 @@
 //! by the setuid helper `fusermount3` for ordinary users.
 
 mod fusermount;
+mod namespace;
+mod point;
 mod table;
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use rustix::mount::UnmountFlags;
 
 use crate::device::Device;
 use crate::error::MountError;
+pub use namespace::Namespace;
+pub(crate) use point::MountPoint;
 
 /// How to mount.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct MountOptions {
     pub max_read: Option<u32>,
     /// Falls back to `fusermount3` where mount(2) is not permitted.
     pub helper: bool,
+    /// A descriptor of `/proc`, for a process whose root may move into the mount.
+    pub proc: Option<Arc<OwnedFd>>,
 }
 
 impl Default for MountOptions {
@@ -48,6 +54,7 @@ impl Default for MountOptions {
             default_permissions: true,
             max_read: None,
             helper: true,
+            proc: None,
         }
     }
 }
@@ -72,7 +79,7 @@ impl Mount {
         match direct(&point, options) {
             Err(MountError::NotPermitted(_) | MountError::DeviceDenied) if options.helper => {
                 let device = fusermount::mount(&point, options)?;
-                Ok(Mount::adopt(device, &point))
+                Ok(Mount::known(device, &point, options.proc.clone()))
             }
             done => done,
         }
@@ -81,9 +88,20 @@ impl Mount {
     /// Takes over a device that somebody else has mounted on `point`, an
     /// absolute path without symbolic links.
     pub fn adopt(device: Device, point: &Path) -> Mount {
-        let number = table::topmost(point);
-        let point = MountPoint { path: point.to_owned(), number };
-        Mount { device: Arc::new(device), point: Arc::new(point) }
+        Mount::known(device, point, None)
+    }
+
+    fn known(device: Device, point: &Path, proc: Option<Arc<OwnedFd>>) -> Mount {
+        let device = Arc::new(device);
+        let point = Arc::new(MountPoint::new(point, Arc::clone(&device), proc));
+        Mount { device, point }
+    }
+
+    /// The process has left the mount namespace in which it has mounted, or the
+    /// root: unmounting is done there from now on.
+    pub fn has_left(&self, namespace: Namespace) {
+        // There is one namespace in which it was mounted.
+        let _ = self.point.left.set(namespace);
     }
 
     /// The mount point, absolute and without symbolic links.
@@ -93,15 +111,15 @@ impl Mount {
 
     /// Major and minor device number that `stat` shows as `st_dev` of files
     /// on this mount; the minor number also names the connection in
-    /// `/sys/fs/fuse/connections`. `None` without `/proc`.
+    /// `/sys/fs/fuse/connections`.
     pub fn device_number(&self) -> Option<(u32, u32)> {
-        self.point.number
+        self.point.number()
     }
 
     /// Sets how far the kernel reads ahead, in KiB (128 at first). Needs
     /// write permission in `/sys`.
     pub fn set_read_ahead(&self, kib: u32) -> std::io::Result<()> {
-        let Some((major, minor)) = self.point.number else {
+        let Some((major, minor)) = self.point.number() else {
             return Err(Errno::NODEV.into());
         };
         let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
@@ -119,7 +137,7 @@ impl Mount {
     /// Unmounts if it is still mounted.
     pub(crate) fn undo(&self) {
         match self.point.unmount(true) {
-            Ok(()) | Err(MountError::NotMounted(_)) => {}
+            Ok(()) | Err(MountError::NotMounted(_) | MountError::Root) => {}
             Err(error) => tracing::warn!(%error, "cannot unmount"),
         }
     }
@@ -131,58 +149,20 @@ impl Drop for Mount {
     }
 }
 
-/// Where something is mounted, and what.
-#[derive(Debug)]
-pub(crate) struct MountPoint {
-    path: PathBuf,
-    /// Device number of the mount, to tell it from another on the same path.
-    number: Option<(u32, u32)>,
-}
-
-impl MountPoint {
-    /// Unmounts; with `lazy` although it is in use.
-    pub(crate) fn unmount(&self, lazy: bool) -> Result<(), MountError> {
-        self.check()?;
-        unmount(&self.path, lazy)
-    }
-
-    /// Breaks the connection without a right to unmount: what this user may do
-    /// where fusectl is mounted.
-    pub(crate) fn cut(&self) -> Result<(), MountError> {
-        let Some((_, connection)) = self.number else {
-            return Err(MountError::NotMounted(self.path.clone()));
-        };
-        let file = format!("/sys/fs/fuse/connections/{connection}/abort");
-        std::fs::write(file, "1").map_err(|error| MountError::Failed {
-            path: self.path.clone(),
-            errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-        })
-    }
-
-    pub(crate) fn abort(&self) -> Result<(), MountError> {
-        self.check()?;
-        let flags = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        rustix::mount::unmount(&self.path, flags).map_err(|errno| unmount_error(&self.path, errno))
-    }
-
-    /// Whether our mount is the one that this path leads to.
-    fn check(&self) -> Result<(), MountError> {
-        if self.number.is_some() && table::topmost(&self.path) != self.number {
-            return Err(MountError::NotMounted(self.path.clone()));
-        }
-        Ok(())
-    }
-}
-
 /// Unmounts what is mounted on `point`, without touching it (its server may be
 /// dead); with `lazy` although it is in use.
 pub fn unmount(point: &Path, lazy: bool) -> Result<(), MountError> {
-    let point = resolve_parent(point)?;
+    unmount_at(&resolve_parent(point)?, lazy)
+}
+
+/// As [`unmount`], with the path as the table of mounts has it: nothing of it is
+/// resolved once more.
+pub fn unmount_at(point: &Path, lazy: bool) -> Result<(), MountError> {
     let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    match rustix::mount::unmount(&point, flags | UnmountFlags::NOFOLLOW) {
+    match rustix::mount::unmount(point, flags | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
-        Err(Errno::PERM) => fusermount::unmount(&point, lazy),
-        Err(errno) => Err(unmount_error(&point, errno)),
+        Err(Errno::PERM) => fusermount::unmount(point, lazy),
+        Err(errno) => Err(unmount_error(point, errno)),
     }
 }
 
@@ -228,7 +208,7 @@ fn direct(point: &Path, options: &MountOptions) -> Result<Mount, MountError> {
         Errno::BUSY => MountError::Busy(point.to_owned()),
         errno => MountError::Failed { path: point.to_owned(), errno },
     })?;
-    Ok(Mount::adopt(device, point))
+    Ok(Mount::known(device, point, options.proc.clone()))
 }
 
 /// The data argument of mount(2).

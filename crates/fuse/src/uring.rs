@@ -22,7 +22,6 @@ mod ring;
 mod tend;
 mod worker;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 
@@ -82,8 +81,6 @@ impl Prepared {
 pub(crate) struct Uring<F> {
     dispatcher: Arc<Dispatcher<F>>,
     device: Arc<Device>,
-    /// Where the file system is mounted.
-    point: PathBuf,
     mount: Arc<MountPoint>,
     /// By number of the CPU.
     queues: Vec<Queue>,
@@ -140,7 +137,6 @@ impl<F: FileSystem> Uring<F> {
             payload: payload_size(dispatcher.negotiated()),
             dispatcher,
             device: Arc::clone(mount.device()),
-            point: mount.point().to_owned(),
             mount: Arc::clone(mount.point_arc()),
             queues: (0..prepared.cpus.possible).map(|_| Queue::default()).collect(),
             started: AtomicUsize::new(0),
@@ -259,7 +255,7 @@ impl<F: FileSystem> Uring<F> {
     /// nobody.
     fn give_up(&self, qid: u16) {
         tracing::error!(queue = qid, "nobody can serve requests: the connection is ended");
-        if let Err(error) = self.mount.abort().or_else(|_| self.mount.cut()) {
+        if let Err(error) = self.mount.abort() {
             tracing::error!("cannot end the connection: {error}");
         }
     }

@@ -88,6 +88,16 @@ impl Adapter {
         fuse_server::Attr { uid, gid, ..convert::attr(attr) }
     }
 
+    /// Starts the threads that look after the mount. They stay in the mount namespace
+    /// in which they are started.
+    pub fn start(&self, notifier: &Notifier) {
+        if let Some(time) = self.overlay.trust(None) {
+            live::watch(self.files.watched(), &self.overlay, notifier, time);
+        }
+        behind::watch(&self.overlay);
+        bound::watch(self.most_nodes, &self.overlay, notifier);
+    }
+
     fn caller(&self, req: &Request, umask: u32) -> Result<core::Caller> {
         self.ids.caller(convert::caller(req, umask))
     }
@@ -134,11 +144,6 @@ impl FileSystem for Adapter {
         caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);
         self.files.connect(negotiated, notifier);
-        if let Some(time) = self.overlay.trust(None) {
-            live::watch(self.files.watched(), &self.overlay, notifier, time);
-        }
-        behind::watch(&self.overlay);
-        bound::watch(self.most_nodes, &self.overlay, notifier);
         Ok(())
     }
 

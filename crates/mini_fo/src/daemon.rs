@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod rights;
+mod root;
 mod sys;
 
 use std::fs::File;
@@ -18,18 +19,21 @@ use crate::exit::{Failure, code};
 use crate::log::Control;
 
 pub use rights::{give_up_rights, is_initial_namespace};
+pub use root::{OwnProc, hold_directory};
 pub use sys::{EndSignals, close_inherited};
 
 /// Tells whoever waits that the mount is usable.
 pub struct Ready {
     pipe: Option<File>,
     log: Option<Control>,
+    /// What standard input, output and error are to become.
+    null: Option<File>,
 }
 
 impl Ready {
     /// In the foreground nobody waits.
     pub fn foreground() -> Ready {
-        Ready { pipe: None, log: None }
+        Ready { pipe: None, log: None, null: None }
     }
 
     /// The log to be detached from the terminal with the rest.
@@ -44,7 +48,7 @@ impl Ready {
         if let Some(log) = self.log {
             log.detach();
         }
-        if let Err(error) = leave_terminal() {
+        if let Err(error) = leave_terminal(self.null.as_ref()) {
             tracing::warn!("cannot leave the terminal: {error}");
         }
         // The caller may have been killed; the mount is good all the same.
@@ -52,13 +56,13 @@ impl Ready {
     }
 }
 
-/// Standard input, output and error become `/dev/null`, the directory `/`.
-fn leave_terminal() -> std::io::Result<()> {
+/// Standard input, output and error become `null`, the directory `/`.
+fn leave_terminal(null: Option<&File>) -> std::io::Result<()> {
     rustix::process::chdir("/")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    let null = null.ok_or(std::io::ErrorKind::NotFound)?;
+    rustix::stdio::dup2_stdin(null)?;
+    rustix::stdio::dup2_stdout(null)?;
+    rustix::stdio::dup2_stderr(null)?;
     Ok(())
 }
 
@@ -89,7 +93,9 @@ fn child(writer: OwnedFd, work: impl FnOnce(Ready) -> Result<(), Failure>) -> u8
     let _ = rustix::process::setsid();
     let pipe = File::from(writer);
     let copy = pipe.try_clone().ok();
-    match work(Ready { pipe: Some(pipe), log: None }) {
+    // Later a path may lead into the mount.
+    let null = File::options().read(true).write(true).open("/dev/null").ok();
+    match work(Ready { pipe: Some(pipe), log: None, null }) {
         Ok(()) => 0,
         Err(failure) => {
             if let Some(mut pipe) = copy {

@@ -239,7 +239,8 @@ mount points show as the directories below them. Mount them again inside.
 For root, the kernel's read\-ahead of the mount is raised to 1 MiB, and data of
 storage files is read and written by the kernel itself (Linux 6.9).
 .PP
-SIGTERM, SIGINT and SIGHUP make the daemon unmount, cleanly, and end.
+SIGTERM, SIGINT and SIGHUP make the daemon unmount, cleanly, and end. A mount that
+is the root of its mount namespace stays, and is synced.
 ";
 
 const UMOUNT_NOTES: &str = r".SH NOTES

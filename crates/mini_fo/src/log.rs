@@ -4,16 +4,20 @@
 //! line.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use mini_fo_core::procfs;
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
+use crate::daemon;
 use crate::exit::shown;
 
 /// Where lines go.
@@ -23,7 +27,7 @@ pub enum Sink {
     /// A file, each line with time and process number.
     File(File),
     /// syslog(3), facility "daemon".
-    Syslog(UnixDatagram),
+    Syslog(SystemLog),
     /// There is no system log.
     Nowhere,
 }
@@ -41,14 +45,7 @@ impl Sink {
 
     /// Connects to the system log, if there is one.
     pub fn syslog() -> Sink {
-        let socket = UnixDatagram::unbound();
-        let connected = socket.and_then(|socket| {
-            socket.connect("/dev/log")?;
-            // A log that does not read must not stop the mount.
-            socket.set_nonblocking(true)?;
-            Ok(socket)
-        });
-        connected.map_or(Sink::Nowhere, Sink::Syslog)
+        SystemLog::connect().map_or(Sink::Nowhere, Sink::Syslog)
     }
 
     /// Writes a line. A log that cannot be written is no reason to fail.
@@ -61,22 +58,51 @@ impl Sink {
                 let line = format!("{} mini_fo[{pid}]: {level}: {text}\n", utc_now());
                 file.write_all(line.as_bytes())
             }
-            Sink::Syslog(socket) => {
-                let line = format!("<{}>mini_fo[{pid}]: {text}", priority(level));
-                match socket.send(line.as_bytes()) {
-                    // The system log was restarted.
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                        *self = Sink::syslog();
-                        match self {
-                            Sink::Syslog(socket) => socket.send(line.as_bytes()).map(drop),
-                            _ => Ok(()),
-                        }
-                    }
-                    other => other.map(drop),
-                }
+            Sink::Syslog(log) => {
+                log.send(format!("<{}>mini_fo[{pid}]: {text}", priority(level)).as_bytes())
             }
         };
     }
+}
+
+/// The socket of the system log, and where it lies: another one takes its name when
+/// the log is started again, and by then paths may lead into the mount.
+pub struct SystemLog {
+    socket: UnixDatagram,
+    directory: OwnedFd,
+    name: OsString,
+}
+
+impl SystemLog {
+    fn connect() -> io::Result<SystemLog> {
+        let path = Path::new("/dev/log").canonicalize()?;
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let socket = connected(&path)?;
+        let directory = daemon::hold_directory(directory)?;
+        Ok(SystemLog { socket, directory, name: name.to_owned() })
+    }
+
+    fn send(&mut self, line: &[u8]) -> io::Result<()> {
+        match self.socket.send(line) {
+            // The system log was restarted.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                let directory = procfs::path_of_descriptor(self.directory.as_fd());
+                self.socket = connected(&Path::new(&directory).join(&self.name))?;
+                self.socket.send(line).map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+}
+
+fn connected(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    // A log that does not read must not stop the mount.
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Facility "daemon" (3) and severity, as syslog(3) packs them.

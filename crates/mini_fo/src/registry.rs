@@ -11,10 +11,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mini_fo_core::procfs;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::process::Pid;
 
+use crate::daemon;
 use crate::mountinfo::{self, Mount};
 use crate::report::Report;
 
@@ -206,7 +208,8 @@ impl Registry {
         let file = fs::openat(&self.dir, &unfinished, flags | OFlags::CLOEXEC, mode)?;
         io::Write::write_all(&mut std::fs::File::from(file), &record.encode())?;
         fs::renameat(&self.dir, &unfinished, &self.dir, &name)?;
-        let dir = rustix::io::fcntl_dupfd_cloexec(&self.dir, 3)?;
+        let own = procfs::path_of_descriptor(self.dir.as_fd());
+        let dir = daemon::hold_directory(Path::new(&own))?;
         Ok(Entered { dir, name: name.into() })
     }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::adapter::Adapter;
-use crate::daemon::{self, EndSignals, Ready};
+use crate::daemon::{self, EndSignals, OwnProc, Ready};
 use crate::exit::{Failure, code};
 use crate::log::{self, Sink};
 use crate::mountinfo;
@@ -48,12 +48,13 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     let control = log::install(sink(request)?, request.verbose);
     ready.set_log(control);
     daemon::prepare_process();
-    // The last thing before threads are started.
+    let proc = OwnProc::open();
+    // What needs more rights than are kept comes before this.
     let acts_as_others = daemon::give_up_rights();
     let signals = EndSignals::block();
     let opened = open(request)?;
     let listing = Listing::prepare(request, &opened);
-    let session = connect(request, opened, acts_as_others)?;
+    let session = connect(request, opened, proc.as_ref(), acts_as_others)?;
     let overlay = Arc::clone(session.file_system().overlay());
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
@@ -65,7 +66,9 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
         tracing::debug!("read-ahead: {error}");
     }
-    stop_on_signal(&session, signals)?;
+    leave(&session, proc.as_ref());
+    session.file_system().start(&session.notifier());
+    stop_on_signal(&session, &overlay, signals)?;
     tracing::info!(
         "{} mounted on {}, changes go to {}",
         request.base.display(),
@@ -188,6 +191,7 @@ pub fn refusal(mut error: OpenError) -> Failure {
 fn connect(
     request: &MountRequest,
     opened: Opened,
+    proc: Option<&OwnProc>,
     acts_as_others: bool,
 ) -> Result<Session<Adapter>, Failure> {
     let root = rustix::process::geteuid().is_root();
@@ -214,6 +218,7 @@ fn connect(
         flags,
         allow_other: request.lets_others_in(root),
         default_permissions: request.default_permissions,
+        proc: proc.map(|proc| Arc::clone(proc.dir())),
         ..MountOptions::default()
     };
     if request.enable_uring {
@@ -240,6 +245,15 @@ fn most_threads() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     (limit / 16).clamp(2, Config::default().max_threads)
+}
+
+/// The last step before threads are started: from here on no path leads anywhere.
+fn leave(session: &Session<Adapter>, proc: Option<&OwnProc>) {
+    match proc.map(OwnProc::move_in) {
+        Some(Ok(namespace)) => session.mount().has_left(namespace),
+        Some(Err(errno)) => tracing::debug!("no root of the daemon's own: {errno}"),
+        None => tracing::debug!("no root of the daemon's own: there is no /proc"),
+    }
 }
 
 /// What the kernel may cache on its own.
@@ -305,15 +319,28 @@ impl Listing {
     }
 }
 
-/// Unmounts at the first signal that asks the process to end.
-fn stop_on_signal(session: &Session<Adapter>, signals: EndSignals) -> Result<(), Failure> {
+/// Unmounts at a signal that asks the process to end.
+fn stop_on_signal(
+    session: &Session<Adapter>,
+    overlay: &Arc<Overlay>,
+    signals: EndSignals,
+) -> Result<(), Failure> {
     let handle = session.stop_handle();
+    let overlay = Arc::clone(overlay);
     let wait = move || {
         loop {
             let signal = signals.wait();
             tracing::info!("signal {signal}: unmounting");
-            if let Err(error) = handle.stop() {
-                tracing::error!("{error}");
+            match handle.stop() {
+                Ok(()) => {}
+                // At a shutdown everybody gets the signal, and the system still needs
+                // its root.
+                Err(MountError::Root) => {
+                    tracing::info!("{}; its changes are synced", MountError::Root);
+                    let synced = overlay.sync();
+                    let _ = synced.inspect_err(|errno| tracing::error!("sync: {errno}"));
+                }
+                Err(error) => tracing::error!("{error}"),
             }
         }
     };

@@ -1,15 +1,17 @@
 //! Extended attributes of an object that is reached by descriptor and name.
 //!
-//! The `*xattrat` calls (6.13) take just that; before, the magic link of an
-//! `O_PATH` descriptor does. Both leave symlinks themselves to be read.
+//! The `*xattrat` calls (6.13) take just that; before, the path of the magic link of
+//! an `O_PATH` descriptor does. Both leave symlinks themselves to be read.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::{Result, Spot, hold, proc_path, raw};
-use crate::acl;
+use super::{Result, Spot, hold, magic_link, raw};
+use crate::{acl, procfs};
 
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;
@@ -38,26 +40,32 @@ fn check(ret: libc::c_long) -> Result<usize> {
     })
 }
 
-/// With an empty path the new calls want a descriptor that is open for I/O,
-/// which an `O_PATH` one is not (EBADF).
-fn takes_xattrat(spot: Spot<'_>) -> bool {
-    !matches!(spot, Spot::Fd(_)) && !NO_XATTRAT.load(Ordering::Relaxed)
-}
-
-/// Runs the new call, or the old one on the path of a held descriptor.
+/// Runs the new call on directory, name and flags, or the old one on a path.
+///
+/// With an empty name the new calls want a descriptor that is open for I/O, which an
+/// `O_PATH` one is not (EBADF): so that is followed by its magic link.
 fn either<T>(
     spot: Spot<'_>,
-    new: impl FnOnce(Spot<'_>) -> Result<T>,
+    new: impl FnOnce(BorrowedFd<'_>, &CStr, AtFlags) -> Result<T>,
     old: impl FnOnce(&str) -> Result<T>,
 ) -> Result<T> {
-    if takes_xattrat(spot) {
-        match new(spot) {
+    if !NO_XATTRAT.load(Ordering::Relaxed) {
+        let done = match spot {
+            Spot::Fd(fd) => {
+                let (fds, number) = magic_link(fd)?;
+                new(fds, &raw::c_name(number.as_bytes())?, AtFlags::empty())
+            }
+            Spot::At(dir, name) | Spot::Across(dir, name) => {
+                new(dir, &raw::c_name(name)?, AtFlags::SYMLINK_NOFOLLOW)
+            }
+        };
+        match done {
             Err(Errno::NOSYS) => {}
             other => return other,
         }
     }
     let held = hold(spot)?;
-    old(&proc_path(held.as_fd()))
+    old(&procfs::path_of_descriptor(held.as_fd()))
 }
 
 /// Reads an attribute; an empty buffer asks for the size.
@@ -69,9 +77,7 @@ pub(crate) fn get_xattr(spot: Spot<'_>, name: &[u8], buf: &mut [u8]) -> Result<u
         size: u32::try_from(buf.len()).unwrap_or(u32::MAX),
         flags: 0,
     };
-    let new = |spot: Spot<'_>| {
-        let (dir, path, flags) = spot.parts();
-        let path = raw::c_name(path)?;
+    let new = |dir: BorrowedFd<'_>, path: &CStr, flags: AtFlags| {
         // SAFETY: `args` describes `buf`, which is borrowed mutably for this
         // function; the strings and `args` outlive the call.
         check(unsafe {
@@ -86,28 +92,18 @@ pub(crate) fn get_xattr(spot: Spot<'_>, name: &[u8], buf: &mut [u8]) -> Result<u
             )
         })
     };
-    if takes_xattrat(spot) {
-        match new(spot) {
-            Err(Errno::NOSYS) => {}
-            other => return other,
-        }
-    }
-    let held = hold(spot)?;
-    let path = proc_path(held.as_fd());
-    // An empty buffer makes rustix answer without asking the kernel.
-    if buf.is_empty() {
-        return rustix::fs::getxattr_query(path, &*name);
-    }
-    rustix::fs::getxattr(path, &*name, buf)
+    either(spot, new, |path| match buf {
+        // An empty buffer makes rustix answer without asking the kernel.
+        [] => rustix::fs::getxattr_query(path, &*name),
+        buf => rustix::fs::getxattr(path, &*name, buf),
+    })
 }
 
 /// Lists the attribute names, each ended by NUL; an empty buffer asks for the
 /// size.
 pub(crate) fn list_xattrs(spot: Spot<'_>, buf: &mut [u8]) -> Result<usize> {
     let (address, len) = (if buf.is_empty() { 0 } else { buf.as_mut_ptr() as usize }, buf.len());
-    let new = |spot: Spot<'_>| {
-        let (dir, path, flags) = spot.parts();
-        let path = raw::c_name(path)?;
+    let new = |dir: BorrowedFd<'_>, path: &CStr, flags: AtFlags| {
         // SAFETY: address and length are those of `buf`, which is borrowed
         // mutably for this function; the path outlives the call.
         check(unsafe {
@@ -121,18 +117,10 @@ pub(crate) fn list_xattrs(spot: Spot<'_>, buf: &mut [u8]) -> Result<usize> {
             )
         })
     };
-    if takes_xattrat(spot) {
-        match new(spot) {
-            Err(Errno::NOSYS) => {}
-            other => return other,
-        }
-    }
-    let held = hold(spot)?;
-    let path = proc_path(held.as_fd());
-    if buf.is_empty() {
-        return rustix::fs::listxattr_query(path);
-    }
-    rustix::fs::listxattr(path, buf)
+    either(spot, new, |path| match buf {
+        [] => rustix::fs::listxattr_query(path),
+        buf => rustix::fs::listxattr(path, buf),
+    })
 }
 
 /// Sets an attribute. `flags`: 0, `XATTR_CREATE` (1) or `XATTR_REPLACE` (2).
@@ -143,9 +131,7 @@ pub(crate) fn set_xattr(spot: Spot<'_>, name: &[u8], value: &[u8], flags: u32) -
         size: u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?,
         flags,
     };
-    let new = |spot: Spot<'_>| {
-        let (dir, path, at) = spot.parts();
-        let path = raw::c_name(path)?;
+    let new = |dir: BorrowedFd<'_>, path: &CStr, at: AtFlags| {
         // SAFETY: `args` describes `value`; it, the strings and `args` outlive
         // the call, which only reads them.
         check(unsafe {
@@ -168,9 +154,7 @@ pub(crate) fn set_xattr(spot: Spot<'_>, name: &[u8], value: &[u8], flags: u32) -
 /// Removes an attribute. ENODATA: there is none.
 pub(crate) fn remove_xattr(spot: Spot<'_>, name: &[u8]) -> Result<()> {
     let name = raw::c_name(name)?;
-    let new = |spot: Spot<'_>| {
-        let (dir, path, flags) = spot.parts();
-        let path = raw::c_name(path)?;
+    let new = |dir: BorrowedFd<'_>, path: &CStr, flags: AtFlags| {
         // SAFETY: numbers and C strings that outlive the call.
         check(unsafe {
             libc::syscall(

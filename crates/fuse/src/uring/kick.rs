@@ -15,7 +15,7 @@ use crate::server::FileSystem;
 /// An answer should have come within this time, if one comes by itself.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Asks the file system mounted at `point` for its space, from a CPU, if its queue
+/// Asks the mounted file system for its space, from a CPU, if its queue
 /// is behind and no answer comes from there. Answers bring what waits by
 /// themselves; and while somebody asks, the file system cannot be unmounted. Returns
 /// at once; all else is done elsewhere.
@@ -26,19 +26,26 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// device: neither would ever end.
 ///
 /// # Errors
-/// EAGAIN: no thread. EINVAL: no path.
+/// EAGAIN: no thread.
 pub(super) fn kick<F: FileSystem>(uring: &Arc<Uring<F>>, cpu: u16) -> std::io::Result<()> {
-    let point = CString::new(uring.point.as_os_str().as_bytes())?;
     if !uring.queue(cpu).is_some_and(|queue| queue.is_behind() && queue.tend()) {
         return Ok(());
     }
     let (session, thread) = (Arc::clone(uring), std::thread::Builder::new());
     let asking = thread.name("fuse-kick".to_owned()).spawn(move || {
         if session.queue(cpu).is_some_and(is_stuck) {
+            let mount = Arc::clone(&session.mount);
             drop(session);
-            // The process is where its maker is.
-            let _there = cpus::pin(cpu);
-            ask(&point);
+            let asked = mount.visit(|point| {
+                // The process is where its maker is.
+                let _there = cpus::pin(cpu);
+                if let Ok(point) = CString::new(point.as_os_str().as_bytes()) {
+                    ask(&point);
+                }
+            });
+            if let Err(error) = asked {
+                tracing::debug!("cannot make a request come: {error}");
+            }
         }
     });
     if asking.is_err() {

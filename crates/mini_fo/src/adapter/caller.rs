@@ -4,10 +4,10 @@
 //! process is asked.
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::sync::OnceLock;
 
 use fuse_server::Request;
+use mini_fo_core::procfs;
 
 /// A capability (capabilities(7)), by its bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,9 @@ fn status<T>(req: &Request, line: &str, parse: impl Fn(&str) -> Option<T>) -> Op
     if !can_see() || is_kernel_thread(req.pid) {
         return None;
     }
-    let status = fs::read_to_string(format!("/proc/{}/status", req.pid)).ok()?;
-    value(&status, line).and_then(parse)
+    // A name may hold anything.
+    let status = procfs::read(&format!("{}/status", req.pid)).ok()?;
+    value(&String::from_utf8_lossy(&status), line).and_then(parse)
 }
 
 fn value<'a>(status: &'a str, line: &str) -> Option<&'a str> {
@@ -67,9 +68,10 @@ fn value<'a>(status: &'a str, line: &str) -> Option<&'a str> {
 pub fn can_see() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
-        let link = fs::read_link("/proc/self").ok();
-        let number = link.and_then(|link| link.to_str()?.parse().ok());
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let link = procfs::read_link("self").ok();
+        let number = link.and_then(|link| std::str::from_utf8(&link).ok()?.parse().ok());
+        let status = procfs::read("self/status").unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
         let can = is_of_our_namespace(std::process::id(), number, &status);
         if !can {
             tracing::warn!(
@@ -93,7 +95,7 @@ fn is_of_our_namespace(pid: u32, number: Option<u32>, status: &str) -> bool {
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
 fn is_kernel_thread(pid: u32) -> bool {
-    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = procfs::read(&format!("{pid}/stat")).unwrap_or_default();
     flags_of(&stat).is_none_or(|flags| flags & KERNEL_THREAD != 0)
 }
 
@@ -107,7 +109,7 @@ fn flags_of(stat: &[u8]) -> Option<u32> {
 }
 
 fn same_namespace(pid: u32) -> bool {
-    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+    let of = |pid: &str| procfs::read_link(&format!("{pid}/ns/user")).ok();
     of("self").is_some_and(|ours| of(&pid.to_string()) == Some(ours))
 }
 

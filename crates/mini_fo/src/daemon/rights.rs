@@ -2,6 +2,7 @@
 //! does not need, and cannot get one back.
 #![forbid(unsafe_code)]
 
+use mini_fo_core::procfs;
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capabilities_secure_bits,
@@ -10,7 +11,7 @@ use rustix::thread::{
 };
 
 /// What is kept, and why (capabilities(7)).
-const KEPT: [(CapabilitySet, &str); 16] = [
+const KEPT: [(CapabilitySet, &str); 17] = [
     (CapabilitySet::CHOWN, "copies and new objects get their owners"),
     (CapabilitySet::DAC_OVERRIDE, "the storage may be closed to the daemon's user"),
     (CapabilitySet::DAC_READ_SEARCH, "so may the base; unnamed copies get a name by descriptor"),
@@ -28,6 +29,7 @@ const KEPT: [(CapabilitySet, &str); 16] = [
         "mount, umount, the sealed clone of the base, passthrough, trusted.* and security.*",
     ),
     (CapabilitySet::SYS_NICE, "threads leave SCHED_IDLE, under which they wait, for long work"),
+    (CapabilitySet::SYS_CHROOT, "a root of its own, and the way back to where it has mounted"),
     (CapabilitySet::SYS_PTRACE, "what a caller may do is read in /proc"),
     (CapabilitySet::SYS_RESOURCE, "set aside; taken on for a caller who holds it"),
 ];
@@ -74,6 +76,6 @@ fn give_up() -> Result<bool, Errno> {
 /// Only there do the user IDs that the kernel tells, and the reserves of file
 /// systems, mean what they say.
 pub fn is_initial_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().eq(["0", "0", "4294967295"])
+    let map = procfs::read("self/uid_map").unwrap_or_default();
+    String::from_utf8_lossy(&map).split_whitespace().eq(["0", "0", "4294967295"])
 }

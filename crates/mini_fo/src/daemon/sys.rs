@@ -35,6 +35,17 @@ pub fn close_inherited() {
     let _ = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
 }
 
+/// Moves the process into a mount namespace of its own, a copy. To be called before
+/// any thread is started: they would stay where they are.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN`; ENOSPC: too many namespaces.
+pub fn own_mount_namespace() -> rustix::io::Result<()> {
+    // SAFETY: no descriptor is affected; mounts, root and working directory are those
+    // of before.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+}
+
 /// Lets SIGIO pass: the kernel sends it to the holder of a lease that somebody
 /// breaks, and ours are given back at once anyway.
 pub fn ignore_sigio() {

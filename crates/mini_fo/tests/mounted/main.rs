@@ -32,6 +32,7 @@ mod load;
 mod newcomer;
 mod numbers;
 mod options;
+mod own_root;
 mod owners;
 mod partial;
 mod partial_base;
