@@ -1,7 +1,7 @@
 //! How what META says reaches the device, and when.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -36,6 +36,12 @@ pub(crate) struct Durability {
     fresh: AtomicBool,
     /// Held while they are brought there: who comes meanwhile must wait for it.
     settling: Mutex<()>,
+    /// Counts what was written to META.
+    writes: AtomicU64,
+    /// The count at the last look.
+    seen: AtomicU64,
+    /// Some META may be open for writing.
+    pub open: AtomicBool,
 }
 
 impl Durability {
@@ -59,6 +65,9 @@ impl Durability {
             wake: Condvar::new(),
             fresh: AtomicBool::new(false),
             settling: Mutex::new(()),
+            writes: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            open: AtomicBool::new(false),
         }
     }
 
@@ -98,9 +107,16 @@ impl Durability {
 
     /// META of some directory was written.
     pub fn touched(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
         if self.firm != Firm::No && !std::mem::replace(&mut *self.dirty.lock(), true) {
             self.wake.notify_one();
         }
+    }
+
+    /// Some META is open, and none was written since the last call.
+    pub fn is_idle(&self) -> bool {
+        let writes = self.writes.load(Ordering::Relaxed);
+        self.seen.swap(writes, Ordering::Relaxed) == writes && self.open.load(Ordering::Acquire)
     }
 
     /// Waits until there is something to hand over, at most so long; whether

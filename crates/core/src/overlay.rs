@@ -353,12 +353,47 @@ impl Overlay {
             return;
         }
         std::thread::sleep(WRITE_BACK_AFTER);
-        let index = self.shared.dir().ok();
-        for dir in self.dirs.all().iter().chain([&self.root_dir]).chain(&index) {
+        for dir in self.known_dirs() {
             if let Err(errno) = dir.write_back() {
                 tracing::warn!("META of a directory is not written back: {errno}");
             }
         }
+    }
+
+    /// The directories whose META may be open.
+    fn known_dirs(&self) -> Vec<Arc<Dir>> {
+        let mut dirs = self.dirs.all();
+        dirs.push(Arc::clone(&self.root_dir));
+        dirs.extend(self.shared.dir().ok());
+        dirs
+    }
+
+    /// Closes META of all directories, unless it was written since the last call: so
+    /// that the storage's file system can become read-only when nothing writes. To be
+    /// called again and again.
+    pub fn close_if_idle(&self) {
+        if self.durability.is_idle() {
+            self.close_meta();
+        }
+    }
+
+    fn close_meta(&self) {
+        self.durability.open.store(false, Ordering::Release);
+        let closed = self.known_dirs().iter().all(|dir| dir.close_journal());
+        if !closed {
+            self.durability.open.store(true, Ordering::Release);
+        }
+    }
+
+    /// Hands everything to the device and closes what is open for writing without
+    /// need. Nothing ends by it: the next change opens it again.
+    ///
+    /// # Errors
+    /// As `syncfs(2)`.
+    pub fn rest(&self) -> Result<()> {
+        self.sync()?;
+        self.close_meta();
+        Ok(())
     }
 
     /// Writes what is kept back for a better moment: times of access, and what

@@ -47,8 +47,9 @@
 //! # A daemon
 //!
 //! Fork first, for threads do not survive it: [`Mount::new`], then
-//! [`Session::new`], which answers INIT and starts no thread yet, then tell
-//! the parent that the tree is usable, then [`Session::run`]. To end on
+//! [`Session::new`], which answers INIT and starts no thread yet, then
+//! [`Session::start`], then tell the parent that the tree is usable, then
+//! [`Session::run`]. To end on
 //! SIGTERM, call [`StopHandle::stop`] from a thread that waits for signals;
 //! reader threads receive none.
 //!
@@ -56,7 +57,7 @@
 //! Whatever lies below the mount point, and below the file system, is to be
 //! opened before [`Mount::new`]. A daemon whose root may be moved into its mount
 //! (pivot_root(2)) takes a root and a mount namespace of its own between
-//! [`Session::new`] and [`Session::run`], and says so ([`Mount::has_left`]).
+//! [`Session::new`] and [`Session::start`], and says so ([`Mount::has_left`]).
 //!
 //! # Transports
 //!

@@ -24,8 +24,8 @@ use crate::wire;
 /// A mounted file system and its server.
 ///
 /// [`Session::new`] brings the connection up; when it returns, the tree is
-/// usable in that programs may enter it and wait. [`Session::run`] serves
-/// them until the file system is unmounted. Dropping a session unmounts.
+/// usable in that programs may enter it and wait. [`Session::start`] starts the
+/// threads that serve them, and [`Session::run`] waits until the file system is unmounted. Dropping a session unmounts.
 pub struct Session<F: FileSystem> {
     fs: Arc<F>,
     mount: Mount,
@@ -34,6 +34,8 @@ pub struct Session<F: FileSystem> {
     negotiated: Negotiated,
     transport: Transport,
     rings: Option<Prepared>,
+    /// Threads serve, those of the rings among them.
+    started: Option<Option<Arc<Uring<F>>>>,
     spares: usize,
     idle_class: bool,
 }
@@ -90,6 +92,7 @@ impl<F: FileSystem> Session<F> {
             rings,
             spares: config.max_threads,
             idle_class: config.idle_class,
+            started: None,
         })
     }
 
@@ -123,19 +126,29 @@ impl<F: FileSystem> Session<F> {
         &self.fs
     }
 
+    /// Starts the threads that serve. When it returns, requests are answered.
+    ///
+    /// # Errors
+    /// No thread, or no memory for its buffers.
+    pub fn start(&mut self) -> Result<(), SessionError> {
+        if self.started.is_some() {
+            return Ok(());
+        }
+        let _blocked = SignalsBlocked::enter();
+        let rings = self.start_rings();
+        self.pool.start(rings.is_some()).map_err(SessionError::Thread)?;
+        self.started = Some(rings);
+        Ok(())
+    }
+
     /// Serves requests until the file system is unmounted and the last use of
     /// it is over. Then calls [`FileSystem::destroy`].
     ///
     /// The calling thread only waits; it keeps its signals.
     pub fn run(mut self) -> Result<(), SessionError> {
-        let rings = {
-            let _blocked = SignalsBlocked::enter();
-            let rings = self.start_rings();
-            self.pool.start(rings.is_some()).map_err(SessionError::Thread)?;
-            rings
-        };
+        self.start()?;
         let ended = self.pool.wait();
-        if let Some(rings) = rings {
+        if let Some(rings) = self.started.take().flatten() {
             rings.wait();
         }
         match ended {

@@ -7,7 +7,7 @@ mod bound;
 mod caller;
 mod convert;
 mod data;
-mod flags;
+pub mod flags;
 mod judge;
 mod live;
 mod setgid;

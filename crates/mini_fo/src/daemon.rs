@@ -11,6 +11,7 @@ mod sys;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit};
@@ -20,7 +21,7 @@ use crate::log::Control;
 
 pub use rights::{give_up_rights, is_initial_namespace};
 pub use root::{OwnProc, hold_directory};
-pub use sys::{EndSignals, close_inherited};
+pub use sys::{EndSignals, close_inherited, plain_ioctl};
 
 /// Tells whoever waits that the mount is usable.
 pub struct Ready {
@@ -136,8 +137,8 @@ fn most_files(otherwise: Rlimit) -> Rlimit {
 }
 
 /// Settings of the process that serves: limits as wide as it may have them,
-/// for those of whoever mounts are not meant for the users of the mount, and
-/// modes that no umask cuts.
+/// for those of whoever mounts are not meant for the users of the mount, modes that
+/// no umask cuts, and for root that it outlives others.
 pub fn prepare_process() {
     for resource in [Resource::Nofile, Resource::Fsize, Resource::Cpu, Resource::As, Resource::Data]
     {
@@ -154,4 +155,36 @@ pub fn prepare_process() {
     }
     rustix::process::umask(Mode::empty());
     sys::ignore_sigio();
+    if rustix::process::geteuid().is_root() {
+        spare();
+    }
+}
+
+/// The mount goes with its daemon, and with it what runs from there. So the kernel
+/// looks for others when memory is short (proc_pid_oom_score_adj(5)), as it does
+/// also when a storage on tmpfs fills it; and the killing at the end of a shutdown
+/// leaves out whose command line begins with `@`, until the file systems are
+/// unmounted (<https://systemd.io/ROOT_STORAGE_DAEMONS/>).
+fn spare() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
+        tracing::debug!("the score for the OOM killer stays: {error}");
+    }
+    if let Err(error) = mark_command_line() {
+        tracing::debug!("the command line is not marked: {error}");
+    }
+}
+
+/// Writes `@` over the first byte of the command line, in our own memory.
+fn mark_command_line() -> std::io::Result<()> {
+    let stat = std::fs::read("/proc/self/stat")?;
+    // `arg_start` is field 48; the second is a name in parentheses.
+    let end = stat.iter().rposition(|&byte| byte == b')').map_or(0, |at| at + 1);
+    let fields = String::from_utf8_lossy(stat.get(end..).unwrap_or_default());
+    let start = fields.split_ascii_whitespace().nth(45).and_then(|field| field.parse().ok());
+    match start {
+        Some(start) if start != 0 => {
+            File::options().write(true).open("/proc/self/mem")?.write_all_at(b"@", start)
+        }
+        _ => Err(std::io::ErrorKind::NotFound.into()),
+    }
 }

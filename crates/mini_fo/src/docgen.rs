@@ -239,6 +239,9 @@ mount points show as the directories below them. Mount them again inside.
 For root, the kernel's read\-ahead of the mount is raised to 1 MiB, and data of
 storage files is read and written by the kernel itself (Linux 6.9).
 .PP
+The daemon of a mount by root is spared when memory is short (oom_score_adj
+\-1000), and by systemd at shutdown (its command line begins with @).
+.PP
 SIGTERM, SIGINT and SIGHUP make the daemon unmount, cleanly, and end. A mount that
 is the root of its mount namespace stays, and is synced.
 ";
@@ -254,6 +257,11 @@ objects, one for each mount, in no particular order. Members may be added.
 .TP
 \fBmountpoint\fR (string), \fBread_only\fR (true or false)
 always there.
+.TP
+\fBstate\fR (string)
+always there: \fBlive\fR; \fBdead\fR, its daemon has ended; \fBdetached\fR,
+unmounted and still in use; \fBelsewhere\fR, in another mount namespace;
+\fBforeign\fR, of somebody else.
 .TP
 \fBbase\fR, \fBstorage\fR (strings), \fBpid\fR (number), \fBsince\fR (string)
 of the calling user\(aqs mounts: the layers, the daemon\(aqs process number, and when
@@ -356,7 +364,9 @@ nothing, \fB\-v\fR logs more, \fB\-n\fR and \fB\-N\fR are accepted.
 
 const HELPER_NOTES: &str = r".SH REMOUNT
 \fBmount \-o remount,ro \fR\fIMOUNTPOINT\fR changes the generic flags of the
-live mount. \fBremount,rw\fR works where it was mounted read\-write; a daemon
+live mount. After \fBremount,ro\fR nothing in the storage is open for writing, so
+its own file system can be made read\-only next; after mount(2) without this helper
+wait two seconds. \fBremount,rw\fR works where it was mounted read\-write; a daemon
 that was started read\-only does not hold the storage for itself and stays so
 until it is unmounted.
 .SH EXAMPLES

@@ -32,6 +32,11 @@ impl Mount {
         self.fs_type == FS_TYPE
     }
 
+    /// The user who mounted it (`user_id` of FUSE).
+    pub fn user(&self) -> Option<u32> {
+        self.options.split(',').find_map(|word| word.strip_prefix("user_id="))?.parse().ok()
+    }
+
     /// Its flags, as mount(2) takes them.
     pub fn flags(&self) -> MountFlags {
         self.options.split(',').fold(MountFlags::empty(), |flags, word| {
@@ -56,12 +61,7 @@ impl Mount {
 
 /// All mounts that this process sees.
 pub fn read() -> io::Result<Vec<Mount>> {
-    read_from(Path::new("/proc/self/mountinfo"))
-}
-
-/// All mounts that process `pid` sees.
-pub fn read_of(pid: u32) -> io::Result<Vec<Mount>> {
-    read_from(Path::new(&format!("/proc/{pid}/mountinfo")))
+    read_from(Path::new("/proc/thread-self/mountinfo"))
 }
 
 fn read_from(path: &Path) -> io::Result<Vec<Mount>> {

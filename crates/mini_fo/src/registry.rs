@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mini_fo_core::procfs;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::process::Pid;
 
 use crate::daemon;
@@ -44,6 +44,13 @@ pub struct Record {
     pub since: u64,
     /// What it got from the system.
     pub report: Report,
+    /// Number of the mount namespace in which it was mounted; 0: unknown.
+    pub namespace: u64,
+    /// The daemon holds a lock on the record for as long as it lives: its process
+    /// number says nothing where another PID namespace sees the record.
+    pub locked: bool,
+    /// Whether the daemon lives, as found when the record was read.
+    pub lives: bool,
 }
 
 impl Record {
@@ -65,6 +72,8 @@ impl Record {
         field("storage_id", format!("{}:{}", self.storage_id.0, self.storage_id.1).as_bytes());
         field("writable", &number(self.writable.into()));
         field("since", &number(self.since));
+        field("namespace", &number(self.namespace));
+        field("locked", &number(self.locked.into()));
         field("transport", self.report.transport.as_bytes());
         field("data", self.report.data.as_bytes());
         field("capabilities", self.report.capabilities.as_bytes());
@@ -92,6 +101,8 @@ impl Record {
                 b"storage_id" => record.storage_id = pair(&value)?,
                 b"writable" => record.writable = number()? != 0,
                 b"since" => record.since = number()?,
+                b"namespace" => record.namespace = number()?,
+                b"locked" => record.locked = number()? != 0,
                 b"transport" => record.report.transport = text_of(&value),
                 b"data" => record.report.data = text_of(&value),
                 b"capabilities" => record.report.capabilities = text_of(&value),
@@ -102,22 +113,37 @@ impl Record {
         (record.pid != 0).then_some(record)
     }
 
-    /// Whether its daemon still runs.
-    pub fn is_alive(&self) -> bool {
+    fn file_name(&self) -> String {
+        format!("{}-{}_{}", self.pid, self.dev.0, self.dev.1)
+    }
+
+    /// Whether the process of that number, as seen from here, is its daemon.
+    pub fn is_here(&self) -> bool {
         start_of(self.pid).is_some_and(|start| start == self.start)
     }
 
-    /// Whether it is what `mount` shows. The number alone tells: nobody else has it
-    /// as long as the mount lives, which may be moved meanwhile (a root is).
+    /// Whether it is what `mounts` shows. While the daemon lives no other mount has
+    /// the device number, wherever it was moved.
     pub fn is_shown_by(&self, mount: &Mount) -> bool {
-        mount.is_ours() && mount.dev == self.dev
+        let same = mount.is_ours() && mount.dev == self.dev;
+        same && (self.lives || mount.mountpoint == self.mountpoint)
+    }
+
+    /// Whether the mount is still there, as far as can be seen from here: somebody
+    /// else's mount namespace cannot be seen.
+    pub fn is_mounted(&self) -> bool {
+        if self.namespace != 0 && self.namespace != own_namespace() {
+            return true;
+        }
+        let mounts = mountinfo::read().unwrap_or_default();
+        mounts.iter().any(|mount| self.is_shown_by(mount))
     }
 
     /// A descriptor that becomes readable when the daemon has ended.
     pub fn watch(&self) -> Option<OwnedFd> {
         let pid = Pid::from_raw(self.pid.try_into().ok()?)?;
         let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
-        self.is_alive().then_some(fd)
+        self.is_here().then_some(fd)
     }
 }
 
@@ -149,6 +175,11 @@ pub fn start_of(pid: u32) -> Option<u64> {
 /// which need not be its own. Other numbers would lead readers astray.
 pub fn own_pid() -> Option<u32> {
     std::fs::read_link("/proc/self").ok()?.to_str()?.parse().ok()
+}
+
+/// The number of this thread's mount namespace; 0: unknown.
+pub fn own_namespace() -> u64 {
+    fs::stat("/proc/thread-self/ns/mnt").map_or(0, |stat| stat.st_ino)
 }
 
 /// Seconds since 1970.
@@ -201,23 +232,36 @@ impl Registry {
     /// # Errors
     /// As `open(2)`, `write(2)`, `rename(2)`.
     pub fn enter(&self, record: &Record) -> io::Result<Entered> {
-        let name = format!("{}-{}_{}", record.pid, record.dev.0, record.dev.1);
+        // By a clone of its mount, which so is not kept in use.
+        let own = procfs::path_of_descriptor(self.dir.as_fd());
+        let dir = daemon::hold_directory(Path::new(&own))?;
+        let name = record.file_name();
         let unfinished = format!(".{name}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o600);
-        let file = fs::openat(&self.dir, &unfinished, flags | OFlags::CLOEXEC, mode)?;
-        io::Write::write_all(&mut std::fs::File::from(file), &record.encode())?;
-        fs::renameat(&self.dir, &unfinished, &self.dir, &name)?;
-        let own = procfs::path_of_descriptor(self.dir.as_fd());
-        let dir = daemon::hold_directory(Path::new(&own))?;
-        Ok(Entered { dir, name: name.into() })
+        let file = fs::openat(&dir, &unfinished, flags | OFlags::CLOEXEC, mode)?;
+        let locked = fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let record = Record { locked, ..record.clone() };
+        let mut file = std::fs::File::from(file);
+        io::Write::write_all(&mut file, &record.encode())?;
+        fs::renameat(&dir, &unfinished, &dir, &name)?;
+        Ok(Entered { dir, name: name.into(), _lock: file })
     }
 
-    /// The mounts whose daemons run. What dead ones left behind is removed.
+    /// The mounts whose daemons run.
     ///
     /// # Errors
     /// As `getdents(2)`.
     pub fn live(&self) -> io::Result<Vec<Record>> {
+        Ok(self.all()?.into_iter().filter(|record| record.lives).collect())
+    }
+
+    /// The mounts whose daemons run, and those that are still there although theirs do
+    /// not. What other dead ones left behind is removed.
+    ///
+    /// # Errors
+    /// As `getdents(2)`.
+    pub fn all(&self) -> io::Result<Vec<Record>> {
         let mut records = Vec::new();
         for entry in fs::Dir::read_from(&self.dir)? {
             let entry = entry?;
@@ -227,13 +271,22 @@ impl Registry {
             }
             let name = OsString::from_vec(name.to_vec());
             match self.read(&name) {
-                Some(record) if record.is_alive() => records.push(record),
+                Some(record) if record.lives || record.is_mounted() => records.push(record),
                 // Only what names a dead daemon goes; the rest is not ours.
                 Some(_) => drop(fs::unlinkat(&self.dir, &name, AtFlags::empty())),
                 None => {}
             }
         }
-        records.sort_by_key(|record| record.since);
+        records.sort_by_key(|record: &Record| record.since);
+        // A dead one whose number and place a live one has is gone.
+        let live: Vec<_> = records.iter().filter(|one| one.lives).map(|one| one.dev).collect();
+        records.retain(|record| {
+            let replaced = !record.lives && live.contains(&record.dev);
+            if replaced {
+                let _ = fs::unlinkat(&self.dir, record.file_name(), AtFlags::empty());
+            }
+            !replaced
+        });
         Ok(records)
     }
 
@@ -242,9 +295,15 @@ impl Registry {
         let file = fs::openat(&self.dir, name, flags, Mode::empty()).ok()?;
         let mut text = Vec::new();
         // Four paths of at most 4,096 bytes, each byte escaped, is the most.
-        let mut file = io::Read::take(std::fs::File::from(file), 1 << 17);
-        io::Read::read_to_end(&mut file, &mut text).ok()?;
-        Record::decode(&text)
+        let file = std::fs::File::from(file);
+        io::Read::read_to_end(&mut io::Read::take(&file, 1 << 17), &mut text).ok()?;
+        let mut record = Record::decode(&text)?;
+        // Versions that did not lock are known by the process alone.
+        record.lives = match record.locked {
+            true => fs::flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+            false => record.is_here(),
+        };
+        Some(record)
     }
 }
 
@@ -252,6 +311,7 @@ impl Registry {
 pub struct Entered {
     dir: OwnedFd,
     name: OsString,
+    _lock: std::fs::File,
 }
 
 impl Drop for Entered {
@@ -284,6 +344,9 @@ mod tests {
             writable: true,
             since: 1_700_000_000,
             report: Report { advice: "a = b\n".into(), ..Report::default() },
+            namespace: own_namespace(),
+            locked: false,
+            lives: false,
         }
     }
 
@@ -312,7 +375,8 @@ mod tests {
         std::fs::write(path.join("dead"), dead.encode()).unwrap();
         std::fs::write(path.join("other"), "hello").unwrap();
         let entered = registry.enter(&live).unwrap();
-        assert_eq!(registry.live().unwrap(), [live]);
+        let expected = Record { locked: true, lives: true, ..live };
+        assert_eq!(registry.live().unwrap(), [expected]);
         assert!(!path.join("dead").exists() && path.join("other").exists());
         drop(entered);
         assert_eq!(registry.live().unwrap(), []);

@@ -2,12 +2,13 @@
 //! and everything put away at the end.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session, SessionError};
-use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Opened, Squash};
+use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Opened, Overlay, Squash};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -52,9 +53,10 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     // What needs more rights than are kept comes before this.
     let acts_as_others = daemon::give_up_rights();
     let signals = EndSignals::block();
+    take_away_dead(&request.mountpoint);
     let opened = open(request)?;
     let listing = Listing::prepare(request, &opened);
-    let session = connect(request, opened, proc.as_ref(), acts_as_others)?;
+    let mut session = connect(request, opened, proc.as_ref(), acts_as_others)?;
     let overlay = Arc::clone(session.file_system().overlay());
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
@@ -84,6 +86,8 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     if !report.advice.is_empty() {
         tracing::info!("not in use: {}", report.advice);
     }
+    // Not before requests are answered: without, a script would write beside the tree.
+    session.start().map_err(|error| Failure::new(code::FAILURE, error))?;
     ready.tell();
     let result = session.run();
     // Before another mount may have the storage; threads that are about to end
@@ -95,6 +99,19 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
         tracing::error!("{error}");
         Failure::new(code::FAILURE, error)
     })
+}
+
+/// Unmounts what a daemon that was killed has left on the mount point.
+fn take_away_dead(mountpoint: &Path) {
+    let mounts = mountinfo::read().unwrap_or_default();
+    let ours = mountinfo::at(&mounts, mountpoint).is_some_and(mountinfo::Mount::is_ours);
+    if !ours || rustix::fs::stat(mountpoint).err() != Some(Errno::NOTCONN) {
+        return;
+    }
+    match fuse_server::mount::unmount_at(mountpoint, true) {
+        Ok(()) => tracing::info!("a mount without a daemon was in the way: unmounted"),
+        Err(error) => tracing::warn!("a mount without a daemon is in the way: {error}"),
+    }
 }
 
 fn sink(request: &MountRequest) -> Result<Sink, Failure> {
@@ -158,9 +175,7 @@ fn access_times(flags: MountFlags) -> AccessTimes {
 
 /// Whether a live mount is known to hold the storage.
 fn is_held(storage: &Path) -> bool {
-    let Some(record) = registry::holder(storage) else { return false };
-    let mounts = mountinfo::read_of(record.pid).unwrap_or_default();
-    mounts.iter().any(|mount| record.is_shown_by(mount))
+    registry::holder(storage).is_some_and(|record| record.is_mounted())
 }
 
 /// The exit code of an error, and who holds the storage.
@@ -304,6 +319,9 @@ impl Listing {
             writable: !opened.is_read_only(),
             since: registry::now(),
             report: Report::default(),
+            namespace: registry::own_namespace(),
+            locked: false,
+            lives: true,
         };
         Some(Listing { registry, record })
     }
@@ -372,7 +390,22 @@ fn remount(request: &RemountRequest) -> Result<(), Failure> {
             Failure::new(code::BUSY, text)
         }
         error => Failure::new(code::MOUNT, format!("cannot remount: {error}")),
-    })
+    })?;
+    if flags.contains(MountFlags::RDONLY) {
+        bring_to_rest(&request.mountpoint);
+    }
+    Ok(())
+}
+
+/// Makes the daemon of a mount hand everything to the device and close what it has
+/// open for writing in the storage.
+pub fn bring_to_rest(mountpoint: &Path) {
+    // Without it (a daemon of an older version) all is closed a moment later, or not.
+    let rested = File::open(mountpoint)
+        .and_then(|root| daemon::plain_ioctl(&root, crate::adapter::flags::REST));
+    if let Err(error) = rested {
+        tracing::debug!("{}: {error}", mountpoint.display());
+    }
 }
 
 /// Whether the daemon of a mount can write, as far as is known.

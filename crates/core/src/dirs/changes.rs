@@ -1,5 +1,7 @@
 //! Changes of what META says.
 
+use std::sync::atomic::Ordering;
+
 use rustix::fd::BorrowedFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
@@ -83,8 +85,25 @@ impl Dir {
             let _held = self.hold_attributes();
             let file = with_access(dir, open)?;
             (state.file, state.torn_at) = (Some(file), None);
+            self.durability.open.store(true, Ordering::Release);
         }
         state.file.as_mut().ok_or(Errno::IO)
+    }
+
+    /// Closes META: an open file would keep the storage's file system from becoming
+    /// read-only. The next change opens it again. `false`: it is in use.
+    pub fn close_journal(&self) -> bool {
+        // A change that can be taken back counts on the file that it has marked.
+        let Some(_mutate) = self.mutate.try_lock() else { return false };
+        let mut state = self.journal.lock();
+        let Some(file) = &state.file else { return true };
+        if file.is_doubtful() {
+            return false;
+        }
+        // What the device lacks is in the attribute, and read again with it.
+        state.synced = file.is_synced();
+        state.file = None;
+        true
     }
 
     /// Makes sure that META is there, so that appending changes no directory

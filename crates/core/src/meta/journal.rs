@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -40,6 +41,9 @@ impl Firm {
         matches!(self, Firm::Attribute | Firm::AttributeAndSync)
     }
 }
+
+/// Where the journals begin to count their cuts, each somewhere else.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// META of a directory, opened for appending.
 ///
@@ -98,7 +102,8 @@ impl Journal {
             covered: 0,
             unsure: !made,
             doubtful: false,
-            cuts: 0,
+            // A sync of it may come to its end when it was closed and opened again.
+            cuts: OPENED.fetch_add(1 << 32, Ordering::Relaxed),
         };
         if !made {
             journal.complete()?;
@@ -268,13 +273,19 @@ impl Journal {
         Ok(())
     }
 
+    /// The device has it all.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.synced >= self.size && !self.unsure
+    }
+
     /// A descriptor to sync META by, and what that will bring to the device.
     /// `None`: it has it all.
     ///
     /// # Errors
     /// EMFILE.
     pub fn to_sync(&self) -> Result<Option<(OwnedFd, SyncPoint)>, Errno> {
-        if self.synced >= self.size && !self.unsure {
+        if self.is_synced() {
             return Ok(None);
         }
         let point = SyncPoint { size: self.size, cuts: self.cuts };

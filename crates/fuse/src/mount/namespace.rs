@@ -41,23 +41,25 @@ impl Namespace {
     ///
     /// # Errors
     /// ESRCH: no process is in it. EPERM: needs `CAP_SYS_ADMIN` and
-    /// `CAP_SYS_CHROOT`. EAGAIN: no thread.
+    /// `CAP_SYS_CHROOT`.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Errno> {
         let there = self.find().ok_or(Errno::SRCH)?;
-        std::thread::scope(|scope| {
+        let mut work = Some(work);
+        let mut enter = || {
+            // SAFETY: root and working directory become this thread's own; no
+            // descriptor is affected.
+            unsafe { unshare_unsafe(UnshareFlags::FS) }?;
+            move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Mount))?;
+            work.take().map(|work| work()).ok_or(Errno::IO)
+        };
+        let done = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("unmount".to_owned());
-            let entered = thread.spawn_scoped(scope, move || {
-                // SAFETY: root and working directory become this thread's own; no
-                // descriptor is affected.
-                unsafe { unshare_unsafe(UnshareFlags::FS) }?;
-                move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Mount))?;
-                // It is kept by this thread now.
-                drop(there);
-                Ok(work())
-            });
-            let thread = entered.map_err(|error| errno_of(&error))?;
-            thread.join().unwrap_or(Err(Errno::IO))
-        })
+            let entered = thread.spawn_scoped(scope, &mut enter).ok()?;
+            Some(entered.join().unwrap_or(Err(Errno::IO)))
+        });
+        // Without a thread this one goes, and stays there: at the end of a daemon that
+        // found no room for its threads.
+        done.unwrap_or_else(enter)
     }
 
     /// A descriptor of the namespace, by somebody who is in it. Single threads may be
@@ -91,10 +93,6 @@ impl Namespace {
         // The process may have gone elsewhere between the two calls.
         (id_at(fd.as_fd(), "").ok()? == self.id).then_some(fd)
     }
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::AGAIN)
 }
 
 fn id_at(dir: BorrowedFd<'_>, path: &str) -> Result<(u32, u32, u64), Errno> {

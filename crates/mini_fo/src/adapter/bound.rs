@@ -22,12 +22,13 @@ const EVERY: Duration = Duration::from_secs(1);
 pub fn watch(most: usize, overlay: &Arc<Overlay>, notifier: &Notifier) {
     let (overlay, notifier) = (Arc::downgrade(overlay), notifier.clone());
     let look = move || {
-        let (mut part, mut above) = (0, false);
+        let (mut part, mut above, mut refused) = (0, false, false);
         loop {
             std::thread::sleep(EVERY);
             let Some(overlay) = overlay.upgrade() else { return };
+            overlay.close_if_idle();
             let known = overlay.known_nodes();
-            if known <= most {
+            if refused || known <= most {
                 if std::mem::take(&mut above) {
                     tracing::debug!("{known} nodes are left");
                 }
@@ -36,10 +37,11 @@ pub fn watch(most: usize, overlay: &Arc<Overlay>, notifier: &Notifier) {
             above = true;
             match drop_some(most, &overlay, &notifier, &mut part) {
                 Ok(()) => {}
-                Err(Errno::INVAL) => {
+                Err(Errno::INVAL) if !refused => {
                     tracing::info!("the kernel keeps what it knows until it needs the memory");
-                    return;
+                    refused = true;
                 }
+                Err(Errno::INVAL) => {}
                 // Unmounted.
                 Err(Errno::NOTCONN | Errno::NODEV) => return,
                 // For want of memory, say: it is asked again soon.

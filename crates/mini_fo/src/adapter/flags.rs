@@ -3,7 +3,7 @@
 //! The kernel judges the caller of these, and of no others: since 5.13 it
 //! checks who asks for what before it sends them, in this spelling alone, and
 //! hands every other number on to the daemon as it comes, from whoever could
-//! open the file for reading. So no other number is answered.
+//! open the file for reading. So no other number is answered, but one of our own.
 #![forbid(unsafe_code)]
 
 use fuse_server::{IoctlArgs, IoctlReply, Request, Result};
@@ -18,6 +18,10 @@ const GETFLAGS: u32 = 0x8008_6601;
 const SETFLAGS: u32 = 0x4008_6602;
 const FSGETXATTR: u32 = 0x801c_581f;
 const FSSETXATTR: u32 = 0x401c_5820;
+
+/// Our own, of the helper for `mount -o remount,ro`: sync, and close what is open for
+/// writing in the storage. For who may mount.
+pub const REST: u32 = 0x0000_6d66;
 
 /// Flags that only `CAP_LINUX_IMMUTABLE` may change: of SETFLAGS, and of a
 /// `struct fsxattr`.
@@ -46,6 +50,7 @@ pub fn ioctl(
 ) -> Result<IoctlReply> {
     let node = NodeId(req.node);
     let len = match args.cmd {
+        REST if caller::holds(req, Capability::SysAdmin) => overlay.rest().map(|()| 0)?,
         GETFLAGS => put(out, &overlay.inode_flags(node)?.to_ne_bytes())?,
         SETFLAGS => {
             let flags = u32::from_ne_bytes(*args.input.first_chunk().ok_or(Errno::INVAL)?);

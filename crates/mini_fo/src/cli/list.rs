@@ -9,7 +9,7 @@ use crate::cli::args::ListArgs;
 use crate::exit::{self, Failure, code};
 use crate::log::utc;
 use crate::mountinfo::{self, Mount};
-use crate::registry::{Record, Registry};
+use crate::registry::{self, Record, Registry};
 use crate::report::Report;
 
 /// Prints the live mounts.
@@ -29,27 +29,85 @@ struct Row {
     mountpoint: PathBuf,
     record: Option<Record>,
     read_only: bool,
+    state: State,
+}
+
+/// What there is to say of a mount.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Live,
+    /// Its daemon was killed.
+    Dead,
+    /// Unmounted here; programs still use it.
+    Detached,
+    /// In a mount namespace that is not ours.
+    Elsewhere,
+    /// Nothing is known but who mounted it.
+    Foreign(Option<u32>),
+}
+
+impl State {
+    /// The word for programs.
+    fn word(self) -> &'static str {
+        match self {
+            State::Live => "live",
+            State::Dead => "dead",
+            State::Detached => "detached",
+            State::Elsewhere => "elsewhere",
+            State::Foreign(_) => "foreign",
+        }
+    }
+
+    /// What it means and what to do, for people.
+    fn advice(self, mountpoint: &str, pid: u32) -> Option<String> {
+        Some(match self {
+            State::Live => return None,
+            State::Dead => format!(
+                "dead: its daemon (process {pid}) has ended; 'mini_fo umount {mountpoint}' takes \
+                 it away"
+            ),
+            State::Detached => format!(
+                "unmounted, but programs still use it: process {pid} ends with the last of them"
+            ),
+            State::Elsewhere => {
+                format!("in another mount namespace: 'kill {pid}' unmounts it there")
+            }
+            State::Foreign(user) => {
+                let by = user.map_or("another user".to_owned(), |user| format!("user {user}"));
+                format!("mounted by {by}, who sees more with 'mini_fo list'")
+            }
+        })
+    }
 }
 
 fn rows(mounts: &[Mount]) -> Vec<Row> {
-    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
+    let records = Registry::open().and_then(|registry| registry.all()).unwrap_or_default();
     let ours = mounts.iter().filter(|mount| mount.is_ours());
     let mut rows: Vec<Row> = ours
-        .map(|mount| Row {
-            mountpoint: mount.mountpoint.clone(),
-            record: records.iter().find(|record| record.is_shown_by(mount)).cloned(),
-            read_only: mount.flags().contains(rustix::mount::MountFlags::RDONLY),
+        .map(|mount| {
+            // A live one first: numbers of devices are given away again.
+            let shown = || records.iter().rev().filter(|record| record.is_shown_by(mount));
+            let record = shown().find(|record| record.lives).or_else(|| shown().next()).cloned();
+            let state = match &record {
+                Some(record) if record.lives => State::Live,
+                Some(_) => State::Dead,
+                None => State::Foreign(mount.user()),
+            };
+            let read_only = mount.flags().contains(rustix::mount::MountFlags::RDONLY);
+            Row { mountpoint: mount.mountpoint.clone(), record, read_only, state }
         })
         .collect();
-    // Mounts that only their daemon sees, in a mount namespace of its own.
+    let here = registry::own_namespace();
     for record in records {
-        let seen = mounts.iter().any(|mount| record.is_shown_by(mount));
-        let there = mountinfo::read_of(record.pid).unwrap_or_default();
-        if let Some(mount) = there.iter().find(|mount| !seen && record.is_shown_by(mount)) {
-            let read_only = mount.flags().contains(rustix::mount::MountFlags::RDONLY);
-            let mountpoint = mount.mountpoint.clone();
-            rows.push(Row { mountpoint, record: Some(record), read_only });
+        if !record.lives || mounts.iter().any(|mount| record.is_shown_by(mount)) {
+            continue;
         }
+        let state = match record.namespace == here || record.namespace == 0 {
+            true => State::Detached,
+            false => State::Elsewhere,
+        };
+        let (mountpoint, read_only) = (record.mountpoint.clone(), !record.writable);
+        rows.push(Row { mountpoint, record: Some(record), read_only, state });
     }
     rows
 }
@@ -74,8 +132,12 @@ fn table(rows: &[Row], verbose: bool) -> String {
                 record.pid,
                 utc(record.since),
             ),
-            None => writeln!(out, "{}\n  {mode}, mounted by another user", shown(&row.mountpoint)),
+            None => writeln!(out, "{}\n  {mode}", shown(&row.mountpoint)),
         };
+        let pid = row.record.as_ref().map_or(0, |record| record.pid);
+        if let Some(advice) = row.state.advice(&shown(&row.mountpoint), pid) {
+            let _ = writeln!(out, "  {advice}");
+        }
         if let Some(record) = row.record.as_ref().filter(|_| verbose) {
             out += &details(&record.report);
         }
@@ -101,7 +163,8 @@ fn json(rows: &[Row]) -> String {
     for row in rows {
         let mut item = format!("{{{}", path("mountpoint", &row.mountpoint));
         // Writing to a string does not fail.
-        let _ = write!(item, ",\"read_only\":{}", row.read_only);
+        let (read_only, state) = (row.read_only, row.state.word());
+        let _ = write!(item, ",\"read_only\":{read_only},\"state\":\"{state}\"");
         if let Some(record) = &row.record {
             let _ = write!(
                 item,
@@ -165,18 +228,27 @@ mod tests {
             report: Report { transport: "io_uring".into(), ..Report::default() },
             ..Record::default()
         };
-        Row { mountpoint: "/m \"x\"\n".into(), record: Some(record), read_only: false }
+        let mountpoint = "/m \"x\"\n".into();
+        Row { mountpoint, record: Some(record), read_only: false, state: State::Live }
     }
 
     #[test]
     fn json_is_json() {
-        let rows = [row(), Row { record: None, read_only: true, mountpoint: "/n".into() }];
+        let rows = [
+            row(),
+            Row {
+                record: None,
+                read_only: true,
+                mountpoint: "/n".into(),
+                state: State::Foreign(Some(7)),
+            },
+        ];
         assert_eq!(
             json(&rows),
-            "[{\"mountpoint\":\"/m \\\"x\\\"\\u000a\",\"read_only\":false,\"base\":\"/b\",\
+            "[{\"mountpoint\":\"/m \\\"x\\\"\\u000a\",\"read_only\":false,\"state\":\"live\",\"base\":\"/b\",\
              \"storage\":\"/s\",\"pid\":12,\"since\":\"1970-01-01T00:00:00Z\",\
              \"transport\":\"io_uring\",\"data\":\"\",\"features\":\"\",\"unused\":\"\"},\
-             {\"mountpoint\":\"/n\",\"read_only\":true}]\n"
+             {\"mountpoint\":\"/n\",\"read_only\":true,\"state\":\"foreign\"}]\n"
         );
         assert_eq!(json(&[]), "[]\n");
         let odd = std::ffi::OsStr::from_bytes(b"/\xff\n");

@@ -78,7 +78,7 @@ fn record_of(mount: &Mount) -> Option<Record> {
 fn unmount(path: &Path, lazy: bool) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        match fuse_server::mount::unmount(path, lazy) {
+        match fuse_server::mount::unmount_at(path, lazy) {
             Ok(()) => return Ok(()),
             Err(MountError::Busy(_)) if begun.elapsed() < BUSY_PATIENCE => {
                 std::thread::sleep(Duration::from_millis(10));

@@ -46,6 +46,19 @@ pub fn own_mount_namespace() -> rustix::io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
 }
 
+/// An ioctl without an argument.
+///
+/// # Errors
+/// ENOTTY: it is unknown there.
+pub fn plain_ioctl(fd: &std::fs::File, command: u32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the command takes no argument, so no memory is touched.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), command as _, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets SIGIO pass: the kernel sends it to the holder of a lease that somebody
 /// breaks, and ours are given back at once anyway.
 pub fn ignore_sigio() {

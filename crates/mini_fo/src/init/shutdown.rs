@@ -16,6 +16,7 @@ use crate::cli::args::ShutdownArgs;
 use crate::exit::{Failure, code};
 use crate::mountinfo::{self, Mount};
 use crate::registry::{Record, Registry};
+use crate::serve;
 
 /// The name under which systemd calls the program.
 pub const NAME: &str = "mini_fo.shutdown";
@@ -46,6 +47,7 @@ pub fn run(args: &ShutdownArgs) -> Result<(), Failure> {
     let busy = |what: String| Failure::new(code::BUSY, what);
     read_only(Path::new("/"), flags)
         .map_err(|errno| busy(format!("the root cannot be made read-only: {errno}")))?;
+    serve::bring_to_rest(Path::new("/"));
     let Some(record) = record else {
         return Err(busy("nothing tells where the storage of the root is".to_owned()));
     };
@@ -85,9 +87,13 @@ fn holder<'a>(record: &Record, mounts: &'a [Mount], is_there: bool) -> Option<&'
 
 /// Remounts a file system, again and again while somebody writes.
 fn read_only(point: &Path, flags: MountFlags) -> Result<(), Errno> {
+    until_free(|| rustix::mount::mount_remount(point, flags, c""))
+}
+
+fn until_free(remount: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     let begun = Instant::now();
     loop {
-        match rustix::mount::mount_remount(point, flags, c"") {
+        match remount() {
             Err(Errno::BUSY) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             other => return other,
         }

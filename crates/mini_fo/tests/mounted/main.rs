@@ -26,6 +26,7 @@ mod interleave;
 mod kept;
 mod layers;
 mod leases;
+mod lifetime;
 mod listing;
 mod live;
 mod load;
