@@ -32,6 +32,10 @@ const HOLD_ALL: [FsWord; 10] = [
     0xca45_1a4e, // bcachefs
 ];
 
+/// Of a storage that is full, above all.
+const CANNOT_BE_TRIED: &str = "what its file system can hold cannot be tried out; make some \
+     room there, or mount with -o poor_storage";
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Holds {
@@ -50,23 +54,29 @@ impl Holds {
     pub const ALL: Holds =
         Holds { modes: true, symlinks: true, specials: true, missing: Vec::new() };
 
+    /// One of which nothing is known.
+    const LEAST: Holds =
+        Holds { modes: false, symlinks: false, specials: false, missing: Vec::new() };
+
     /// Tries it out, in a directory that is gone again afterwards, where the kind of
-    /// file system does not tell. Errors that say nothing of it, as of a full one,
-    /// leave a question open in its favour.
+    /// file system does not tell.
+    ///
+    /// # Errors
+    /// It cannot be tried out, as of a full one: to take it for one that holds
+    /// everything would lose what it does not.
     pub fn of(path: &Path, storage: &OwnedFd) -> Result<Holds> {
         let kind = rustix::fs::fstatfs(storage).map(|stat| stat.f_type);
         if kind.is_ok_and(|kind| HOLD_ALL.contains(&kind)) {
             return Ok(Holds::ALL);
         }
-        let failed = |errno| io(path, "cannot be tried out", errno);
+        let failed = |errno| io(path, CANNOT_BE_TRIED, errno);
         let before = sys::stat_fd(storage).map_err(failed)?;
         let temp = temp_name();
         match rustix::fs::mkdirat(storage, &*temp, Mode::RWXU) {
             Ok(()) => {}
-            Err(Errno::NOSPC | Errno::DQUOT) => return Ok(Holds::ALL),
             Err(errno) => return Err(failed(errno)),
         }
-        let tried = sys::open_dir(storage.as_fd(), &temp).map(|dir| try_out(dir.as_fd()));
+        let tried = sys::open_dir(storage.as_fd(), &temp).and_then(|dir| try_out(dir.as_fd()));
         let gone = rustix::fs::unlinkat(storage, &*temp, AtFlags::REMOVEDIR);
         let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
         let times = sys::set_times(
@@ -90,7 +100,10 @@ pub(super) fn check(
     storage: &OwnedFd,
     warnings: &mut Vec<Warning>,
 ) -> Result<Holds> {
-    let holds = Holds::of(&options.storage, storage)?;
+    let holds = match Holds::of(&options.storage, storage) {
+        Err(_) if options.accept_poor_storage => Holds::LEAST,
+        other => other?,
+    };
     if holds.missing.is_empty() {
         return Ok(holds);
     }
@@ -103,8 +116,12 @@ pub(super) fn check(
 }
 
 /// Whether an attempt tells that it can never succeed. Some say EIO then.
-fn never(result: rustix::io::Result<()>) -> bool {
-    !matches!(result, Ok(()) | Err(Errno::NOSPC | Errno::DQUOT | Errno::INTR))
+fn never(result: rustix::io::Result<()>) -> rustix::io::Result<bool> {
+    match result {
+        Ok(()) => Ok(false),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(errno),
+        Err(_) => Ok(true),
+    }
 }
 
 fn make(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
@@ -112,35 +129,46 @@ fn make(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map(drop)
 }
 
-fn try_out(dir: BorrowedFd<'_>) -> Holds {
-    let probe: &[u8] = b"Probe";
-    let mut missing = Vec::new();
-    if make(dir, probe).is_err() {
-        return Holds::ALL;
+const PROBE: &[u8] = b"Probe";
+const DOT: &[u8] = b"dot";
+const LINK: &[u8] = b"link";
+const SYMLINK: &[u8] = b"symlink";
+const FIFO: &[u8] = b"fifo";
+/// Names that some refuse; the last is no UTF-8.
+const STRANGE: [&[u8]; 4] = [b"a:b*?\"<>|\\", b"trailing. ", &[b'n'; 255], b"\xff\xfe"];
+
+fn try_out(dir: BorrowedFd<'_>) -> rustix::io::Result<Holds> {
+    let holds = attempts(dir);
+    for name in STRANGE.into_iter().chain([PROBE, DOT, LINK, SYMLINK, FIFO]) {
+        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
     }
+    holds
+}
+
+fn attempts(dir: BorrowedFd<'_>) -> rustix::io::Result<Holds> {
+    let mut missing = Vec::new();
+    make(dir, PROBE)?;
     let there = |name: &[u8]| sys::stat(Spot::At(dir, name)).is_ok();
-    let modes = sys::set_mode(Spot::At(dir, probe), 0o640).is_ok()
-        && sys::stat(Spot::At(dir, probe))
+    let modes = sys::set_mode(Spot::At(dir, PROBE), 0o640).is_ok()
+        && sys::stat(Spot::At(dir, PROBE))
             .is_ok_and(|stat| u32::from(stat.stx_mode) & 0o7777 == 0o640);
     if there(b"pROBE") {
         missing.push("names that differ in upper and lower case only");
     }
-    let long = [b'n'; 255];
-    // The last is no UTF-8.
-    let strange: [&[u8]; 4] = [b"a:b*?\"<>|\\", b"trailing. ", &long, b"\xff\xfe"];
     // What drops a trailing dot takes the second for the first.
-    let merged = make(dir, b"dot").is_ok() && there(b"dot.");
-    if merged || strange.iter().any(|name| never(make(dir, name))) {
+    make(dir, DOT)?;
+    let mut strange = there(b"dot.");
+    for name in STRANGE {
+        strange = never(make(dir, name))? || strange;
+    }
+    if strange {
         missing.push("some names (as a:b, or of 255 bytes)");
     }
-    if never(rustix::fs::linkat(dir, probe, dir, b"link".as_slice(), AtFlags::empty())) {
+    if never(rustix::fs::linkat(dir, PROBE, dir, LINK, AtFlags::empty()))? {
         missing.push("hard links");
     }
-    let symlinks = !never(rustix::fs::symlinkat(probe, dir, b"symlink".as_slice()));
-    let (fifo, mode) = (b"fifo".as_slice(), Mode::RUSR);
-    let specials = !never(rustix::fs::mknodat(dir, fifo, FileType::Fifo, mode, 0));
-    for name in strange.into_iter().chain([probe, b"dot", b"link", b"symlink", fifo]) {
-        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
-    }
-    Holds { modes, symlinks, specials, missing }
+    let symlinks = !never(rustix::fs::symlinkat(PROBE, dir, SYMLINK))?;
+    let mode = Mode::RUSR;
+    let specials = !never(rustix::fs::mknodat(dir, FIFO, FileType::Fifo, mode, 0))?;
+    Ok(Holds { modes, symlinks, specials, missing })
 }

@@ -71,7 +71,9 @@ impl Overlay {
             return;
         }
         let _slow = self.slow_section();
-        while self.is_leaving() {
+        // Others may remove more all the time: who waits does so once.
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && self.is_leaving() {
             std::thread::sleep(PAUSE);
         }
     }

@@ -115,7 +115,8 @@ impl Overlay {
     pub(super) fn deleting(&self, delete: impl Fn() -> Result<()>) -> Result<()> {
         loop {
             match delete() {
-                Err(Errno::NOSPC | Errno::DQUOT) if self.give_up_some() => {}
+                // That is no help to a user over his quota.
+                Err(Errno::NOSPC) if self.give_up_some() => {}
                 other => return other,
             }
         }

@@ -59,9 +59,13 @@ pub fn assemble(root: &Path, spec: &Spec, settings: &Settings) -> Result<Overlay
     undo.add(&base);
     let storage = storage(root, &base, &device, spec, settings, &mut undo)?;
     if !matches!(spec, Spec::Tmpfs(_))
-        && let Err(error) = reset::perform(&base, &storage, &work, settings)
+        && let Err(failure) = reset::perform(&base, &storage, &work, settings)
     {
-        console::warn(format!("no reset to factory defaults: {error}"));
+        let text = format!("no reset to factory defaults: {}", failure.text);
+        if failure.begun {
+            return Err(text);
+        }
+        console::warn(text);
     }
     mount(&base, &storage, &tree, settings)?;
     undo.add(&tree);

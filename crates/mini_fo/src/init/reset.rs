@@ -2,7 +2,8 @@
 //!
 //! Whatever interrupts it, the next boot goes on with it:
 //!
-//! 1. the storage is called `mini_fo.old`, and there is an empty one;
+//! 1. the storage is called `mini_fo.old`, and there is an empty one (where nothing is
+//!    kept it is called `mini_fo.gone` at once);
 //! 2. what is kept is copied, from an overlay with the old storage to one with
 //!    the new: names, attributes and links are what they are there, wherever
 //!    the storage had them;
@@ -15,7 +16,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use mini_fo_core::META_NAME;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::console;
@@ -29,16 +34,36 @@ const REQUEST: &str = "etc/mini_fo.reset";
 /// Beside the storage: the word of the last `mini_fo.reset=WORD`.
 const DONE: &str = "mini_fo.reset-done";
 
+/// How long a daemon may take to bring what is kept to a slow card.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Why there was no reset.
+#[derive(Debug)]
+pub struct Failure {
+    /// A sentence.
+    pub text: String,
+    /// It was begun. Nothing may be written until it is done: the next boot would
+    /// throw that away.
+    pub begun: bool,
+}
+
+impl From<String> for Failure {
+    /// The storage is what it was.
+    fn from(text: String) -> Failure {
+        Failure { text, begun: false }
+    }
+}
+
 /// Resets the storage if that is asked for, or was begun.
 ///
 /// # Errors
-/// A sentence; the storage is what it was, or the reset goes on at the next boot.
+/// The storage is what it was, or the reset goes on at the next boot.
 pub fn perform(
     base: &Path,
     storage: &Path,
     work: &Path,
     settings: &Settings,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let beside = |end: &str| storage.with_extension(end);
     let (old, gone) = (beside("old"), beside("gone"));
     let done = storage.with_file_name(DONE);
@@ -47,7 +72,7 @@ pub fn perform(
     let asked = begun || is_asked_for(storage, &done, &settings.reset);
     if settings.read_only {
         return match asked {
-            true => Err("nothing can be changed at this boot (mini_fo.ro)".to_owned()),
+            true => Err(String::from("nothing can be changed at this boot (mini_fo.ro)").into()),
             false => Ok(()),
         };
     }
@@ -58,22 +83,60 @@ pub fn perform(
         return Ok(());
     }
     console::warn("the storage is reset to factory defaults");
+    let unfinished = |text| Failure { text, begun: true };
     if begun {
-        remove(storage)?;
+        remove(storage).map_err(unfinished)?;
+    } else if settings.keep.is_empty() {
+        return everything(storage, &gone, &done, settings);
     } else {
+        // The storage may be full.
+        let _ = fs::remove_dir_all(storage.join(format!("{META_NAME}_reserve")));
+        note(&done, settings)?;
         rename(storage, &old)?;
     }
     if let Err(error) = renew(base, &old, storage, work, settings) {
         // As it was; what asked for the reset asks again.
-        remove(storage)?;
-        rename(&old, storage)?;
-        return Err(error);
+        let back =
+            forget(&done).and_then(|()| remove(storage)).and_then(|()| rename(&old, storage));
+        return Err(Failure { begun: back.is_err(), text: error });
     }
-    if let Reset::Once(word) = &settings.reset {
-        write(&done, word).map_err(|error| format!("{}: {error}", done.display()))?;
+    rename(&old, &gone).map_err(unfinished)?;
+    note(&done, settings).map_err(unfinished)?;
+    remove(&gone).map_err(Failure::from)
+}
+
+/// Nothing is to be kept: the space comes free first, for the storage may be full.
+fn everything(
+    storage: &Path,
+    gone: &Path,
+    done: &Path,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    rename(storage, gone)?;
+    let unfinished = |text| Failure { text, begun: true };
+    remove(gone).map_err(unfinished)?;
+    overlay::directory(storage, 0o700)
+        .map_err(|error| unfinished(format!("{}: {error}", storage.display())))?;
+    note(done, settings).map_err(unfinished)
+}
+
+/// A reset that is asked for by a word is not asked for any more by this one.
+fn note(done: &Path, settings: &Settings) -> Result<(), String> {
+    match &settings.reset {
+        Reset::Once(word) => {
+            write(done, word).map_err(|error| format!("{}: {error}", done.display()))
+        }
+        _ => Ok(()),
     }
-    rename(&old, &gone)?;
-    remove(&gone)
+}
+
+fn forget(done: &Path) -> Result<(), String> {
+    match fs::remove_file(done).and_then(|()| sync_above(done)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{} cannot be removed: {error}", done.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_asked_for(storage: &Path, done: &Path, reset: &Reset) -> bool {
@@ -112,21 +175,32 @@ fn renew(
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(format!("/{REQUEST} cannot be removed: {error}"))
             }
-            _ => synced(&to),
+            _ => Ok(()),
         });
         unmount(&to);
-        copied
+        // Whatever has come of it, nobody writes there after this.
+        settled(storage).and(copied)
     });
     unmount(&from);
     copied
 }
 
-fn synced(tree: &Path) -> Result<(), String> {
-    let synced = File::open(tree).and_then(|tree| Ok(rustix::fs::syncfs(&tree)?));
-    synced.map_err(|error| format!("what is kept cannot be synced: {error}"))
+/// Waits for the daemon of a storage to end, and brings all that is there to the
+/// device. (A sync of the mount would not reach the daemon.)
+fn settled(storage: &Path) -> Result<(), String> {
+    let failed = |error: io::Error| format!("what is kept cannot be synced: {error}");
+    let dir = File::open(storage).map_err(failed)?;
+    let begun = Instant::now();
+    while let Err(errno) = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        if errno != Errno::WOULDBLOCK || begun.elapsed() > PATIENCE {
+            return Err(failed(errno.into()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rustix::fs::syncfs(&dir).map_err(|errno| failed(errno.into()))
 }
 
-/// The daemon ends by itself; who mounts the storage next waits for it.
+/// The daemon ends by itself a moment later.
 fn unmount(point: &Path) {
     if rustix::mount::unmount(point, UnmountFlags::empty()).is_err() {
         let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
@@ -181,7 +255,8 @@ mod tests {
         fn boot(&self, line: &str) -> bool {
             let settings = Settings::read(None, line);
             let storage = self.at("mini_fo");
-            perform(Path::new("/"), &storage, self.0.path(), &settings).unwrap();
+            let done = perform(Path::new("/"), &storage, self.0.path(), &settings);
+            assert!(done.is_ok());
             assert!(!self.at("mini_fo.old").exists() && !self.at("mini_fo.gone").exists());
             let empty = fs::read_dir(&storage).unwrap().next().is_none();
             assert!(empty || self.at("mini_fo/etc/changed").exists());
@@ -218,6 +293,21 @@ mod tests {
         let place = Place::new();
         fs::create_dir_all(place.at("mini_fo.gone/rest")).unwrap();
         assert!(!place.boot(""));
+    }
+
+    /// Else each boot would begin again, and throw away what the last one wrote.
+    #[test]
+    fn a_word_that_cannot_be_noted_lets_nothing_be_written() {
+        for (line, storage_stays) in [("mini_fo.keep=/var", true), ("", false)] {
+            let place = Place::new();
+            fs::create_dir_all(place.at("mini_fo.reset-done.new/in the way")).unwrap();
+            let settings = Settings::read(None, &format!("mini_fo.reset=a {line}"));
+            let storage = place.at("mini_fo");
+            let failed = perform(Path::new("/"), &storage, place.0.path(), &settings);
+            assert_eq!(failed.unwrap_err().begun, !storage_stays, "{line}");
+            assert_eq!(storage.join("etc/changed").exists(), storage_stays, "{line}");
+            assert!(!place.at("mini_fo.old").exists());
+        }
     }
 
     #[test]

@@ -46,6 +46,14 @@ fn one_that_holds_little_is_refused_with_what_is_missing() {
         assert!(refused.stderr.contains(word), "{word}: {}", refused.stderr);
     }
     assert_eq!(fs::read_dir(&storage).expect("list the storage").count(), 0);
+    // A full one is not taken for one that holds everything.
+    sh(
+        &work.0,
+        "dd if=/dev/zero of=fs/fill bs=64k 2> /dev/null; ! dd if=/dev/zero bs=4k count=64 of=fs/more 2> /dev/null",
+    );
+    let refused = mount(&base, &storage, &mnt, "");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(refused.stderr.contains("make some room"), "{}", refused.stderr);
 }
 
 fn check(mnt: &Path) {

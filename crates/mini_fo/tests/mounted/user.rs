@@ -1,7 +1,5 @@
 //! As an ordinary user: through fusermount3, and inside a user namespace.
 
-use std::fs;
-
 use crate::common::{
     META, Outcome, WorkDir, engine_is_product, is_root, run, sh, skip, skip_unless,
 };
