@@ -2,8 +2,8 @@
 # other, with the same storage. Sourced by bash.
 # shellcheck shell=bash disable=SC2034,SC2154  # variables of the one that sources it
 
-quick_cases="basic power_cut missing"
-long_cases="load persists bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory systemd"
+quick_cases="basic power_cut missing persists load"
+long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory systemd"
 
 list_cases() {
     if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases; fi
