@@ -154,6 +154,7 @@ impl Overlay {
             libc::S_IFLNK => return Err(Errno::LOOP),
             _ => return Err(Errno::NXIO),
         }
+        let emptied = mode.truncate && !node.in_storage();
         if mode.write || mode.truncate {
             self.check_writable()?;
             self.await_leaving();
@@ -173,7 +174,11 @@ impl Overlay {
             if mode.kill_suid_sgid {
                 self.drop_suid_sgid(&node)?;
             }
-            self.truncate_opened(&node, &opened, mode)?;
+            match self.truncate_opened(&node, &opened, mode) {
+                // The copy was made empty: it has happened.
+                Err(errno) if emptied => tracing::warn!("a file that was emptied: {errno}"),
+                other => other?,
+            }
         }
         // Of storage files it is found out when somebody asks.
         let due = !mode.no_access_time
