@@ -6,20 +6,10 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rustix::fd::AsFd;
-use rustix::fs::FsWord;
 
+use crate::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::meta::{Firm, Session};
 use crate::sys::Result;
-
-/// `f_type` of ext4 and xfs, whose journal orders attributes with the changes
-/// of names that follow (`linux/magic.h`).
-const ORDERED: [FsWord; 2] = [0xef53, 0x5846_5342];
-
-/// `f_type` of btrfs, whose transactions do that, but not its log.
-const BTRFS: FsWord = 0x9123_683e;
-
-/// `f_type` of tmpfs.
-const TMPFS: FsWord = 0x0102_1994;
 
 /// What all directories of a storage share.
 #[derive(Debug)]
@@ -50,7 +40,9 @@ impl Durability {
         match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
             _ if volatile => Firm::No,
             Ok(TMPFS) => Firm::No,
-            Ok(kind) if ORDERED.contains(&kind) => Firm::Attribute,
+            // Their journal orders attributes with the changes of names that follow.
+            Ok(EXT4 | XFS) => Firm::Attribute,
+            // Its transactions do that, but not its log.
             Ok(BTRFS) => Firm::AttributeAndSync,
             _ => Firm::Sync,
         }

@@ -11,6 +11,7 @@ mod dirs;
 mod durability;
 mod error;
 mod identity;
+mod magic;
 mod meta;
 mod name;
 mod node;

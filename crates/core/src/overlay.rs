@@ -59,6 +59,7 @@ use crate::dirs::{BaseDir, Dir, DirCache};
 use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
 use crate::identity::Realm;
+use crate::magic::{EXT4, F2FS, UBIFS};
 use crate::meta::{Firm, Session};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
@@ -321,9 +322,6 @@ impl Overlay {
     /// The storage's file system keeps space back by the file-system user ID of
     /// who takes it: for root, or for whom its administrator has named.
     pub fn keeps_space_back(&self) -> bool {
-        const EXT4: rustix::fs::FsWord = 0xef53;
-        const F2FS: rustix::fs::FsWord = 0xf2f5_2010;
-        const UBIFS: rustix::fs::FsWord = 0x2405_1905;
         let kind = rustix::fs::fstatfs(&self.storage).map(|stat| stat.f_type);
         matches!(kind, Ok(EXT4 | F2FS | UBIFS))
     }

@@ -5,9 +5,11 @@
 //! is kept from before, and nothing is walked from the root.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,6 +27,26 @@ static FDS: OnceLock<OwnedFd> = OnceLock::new();
 static IS_ROOT: AtomicBool = AtomicBool::new(false);
 
 const FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A path of `mountinfo` (proc_pid_mountinfo(5)) as it is: there blanks and the like
+/// are written as `\ooo`, three octal digits.
+pub fn unescape(text: &[u8]) -> OsString {
+    let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let code = match byte {
+            b'\\' => tail.get(..3).and_then(octal),
+            _ => None,
+        };
+        out.push(code.unwrap_or(byte));
+        rest = match code {
+            Some(_) => tail.get(3..).unwrap_or(&[]),
+            None => tail,
+        };
+    }
+    OsString::from_vec(out)
+}
 
 /// Uses this descriptor of a proc file system from now on. To be called once,
 /// before anything here is used, by the process that goes on.

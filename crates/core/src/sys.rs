@@ -264,6 +264,12 @@ pub(crate) fn set_times(
     }
 }
 
+/// Gives an object the access and modification time that another has, or had.
+pub(crate) fn copy_times(from: &Statx, to: Spot<'_>) -> Result<()> {
+    let at = |time: fs::StatxTimestamp| Some(SetTime::At(time.into()));
+    set_times(to, at(from.stx_atime), at(from.stx_mtime))
+}
+
 /// Target of a symlink, at most 4,095 bytes.
 pub(crate) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
     let (dir, name, _) = spot.parts();

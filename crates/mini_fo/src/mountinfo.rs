@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+pub use mini_fo_core::procfs::unescape;
 use rustix::mount::MountFlags;
 
 /// What mini_fo mounts are called there.
@@ -39,24 +39,26 @@ impl Mount {
 
     /// Its flags, as mount(2) takes them.
     pub fn flags(&self) -> MountFlags {
-        self.options.split(',').fold(MountFlags::empty(), |flags, word| {
-            flags
-                | match word {
-                    "ro" => MountFlags::RDONLY,
-                    "nosuid" => MountFlags::NOSUID,
-                    "nodev" => MountFlags::NODEV,
-                    "noexec" => MountFlags::NOEXEC,
-                    "sync" => MountFlags::SYNCHRONOUS,
-                    "dirsync" => MountFlags::DIRSYNC,
-                    "noatime" => MountFlags::NOATIME,
-                    "nodiratime" => MountFlags::NODIRATIME,
-                    "relatime" => MountFlags::RELATIME,
-                    "lazytime" => MountFlags::LAZYTIME,
-                    "nosymfollow" => MountFlags::from_bits_retain(256),
-                    _ => MountFlags::empty(),
-                }
-        })
+        self.options.split(',').filter_map(flag).collect()
     }
+}
+
+/// The flag of mount(2) that an option stands for.
+pub fn flag(word: &str) -> Option<MountFlags> {
+    Some(match word {
+        "ro" => MountFlags::RDONLY,
+        "nosuid" => MountFlags::NOSUID,
+        "nodev" => MountFlags::NODEV,
+        "noexec" => MountFlags::NOEXEC,
+        "sync" => MountFlags::SYNCHRONOUS,
+        "dirsync" => MountFlags::DIRSYNC,
+        "noatime" => MountFlags::NOATIME,
+        "nodiratime" => MountFlags::NODIRATIME,
+        "relatime" => MountFlags::RELATIME,
+        "lazytime" => MountFlags::LAZYTIME,
+        "nosymfollow" => MountFlags::from_bits_retain(256),
+        _ => return None,
+    })
 }
 
 /// All mounts that this process sees.
@@ -89,29 +91,6 @@ fn parse(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// Takes the escapes `\ooo` (three octal digits) away.
-pub fn unescape(text: &[u8]) -> OsString {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let code = match byte {
-            b'\\' => tail.get(..3).and_then(octal),
-            _ => None,
-        };
-        out.push(code.unwrap_or(byte));
-        rest = match code {
-            Some(_) => tail.get(3..).unwrap_or(&[]),
-            None => tail,
-        };
-    }
-    OsString::from_vec(out)
-}
-
-fn octal(digits: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(digits).ok()?;
-    u8::from_str_radix(text, 8).ok()
-}
-
 /// Writes blanks, control characters and backslashes as `\ooo`.
 pub fn escape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
@@ -126,6 +105,8 @@ pub fn escape(text: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]

@@ -12,25 +12,13 @@ use rustix::io::Errno;
 
 use super::{Result, io};
 use crate::error::{OpenError, Warning};
+use crate::magic::{BCACHEFS, BTRFS, EXT4, F2FS, JFFS2, RAMFS, TMPFS, UBIFS, XFS, ZFS};
 use crate::name::temp_name;
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot};
-use crate::types::SetTime;
 
-/// `f_type` of file systems that hold everything (`linux/magic.h`, and of zfs and
-/// bcachefs): they need not be tried.
-const HOLD_ALL: [FsWord; 10] = [
-    0xef53,      // ext4
-    0x5846_5342, // xfs
-    0x9123_683e, // btrfs
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-    0xf2f5_2010, // f2fs
-    0x2405_1905, // UBIFS
-    0x72b6,      // JFFS2
-    0x2fc1_2fc1, // zfs
-    0xca45_1a4e, // bcachefs
-];
+/// File systems that hold everything: they need not be tried.
+const HOLD_ALL: [FsWord; 10] = [EXT4, XFS, BTRFS, TMPFS, RAMFS, F2FS, UBIFS, JFFS2, ZFS, BCACHEFS];
 
 /// Of a storage that is full, above all.
 const CANNOT_BE_TRIED: &str = "what its file system can hold cannot be tried out; make some \
@@ -72,18 +60,10 @@ impl Holds {
         let failed = |errno| io(path, CANNOT_BE_TRIED, errno);
         let before = sys::stat_fd(storage).map_err(failed)?;
         let temp = temp_name();
-        match rustix::fs::mkdirat(storage, &*temp, Mode::RWXU) {
-            Ok(()) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
+        rustix::fs::mkdirat(storage, &*temp, Mode::RWXU).map_err(failed)?;
         let tried = sys::open_dir(storage.as_fd(), &temp).and_then(|dir| try_out(dir.as_fd()));
         let gone = rustix::fs::unlinkat(storage, &*temp, AtFlags::REMOVEDIR);
-        let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-        let times = sys::set_times(
-            Spot::Fd(storage.as_fd()),
-            keep(before.stx_atime),
-            keep(before.stx_mtime),
-        );
+        let times = sys::copy_times(&before, Spot::Fd(storage.as_fd()));
         if let Err(errno) = gone.and(times) {
             tracing::warn!(
                 "storage {}: what was tried there has left a trace: {errno}",

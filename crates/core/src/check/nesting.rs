@@ -2,7 +2,7 @@
 //! Paths do not tell all of it: a bind mount shows a directory at another one.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Statx, StatxFlags};
 use super::{Result, io};
 use crate::error::OpenError;
 use crate::options::OpenOptions;
+use crate::procfs;
 use crate::sys;
 
 /// A directory, opened: its full path and its descriptor.
@@ -104,29 +105,9 @@ fn in_mount(line: &[u8], id: &[u8], path: &Path) -> Option<Origin> {
         return None;
     }
     let device = OsStr::from_bytes(fields.nth(1)?).to_os_string();
-    let (root, point) = (unescaped(fields.next()?), unescaped(fields.next()?));
+    let mut next = || Some(PathBuf::from(procfs::unescape(fields.next()?)));
+    let (root, point) = (next()?, next()?);
     Some(Origin { device, path: root.join(path.strip_prefix(point).ok()?) })
-}
-
-/// A path in which blanks and the like are written as `\ooo`.
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut path = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((byte, after)) = rest.split_first() {
-        let digits = after.get(..3).filter(|_| *byte == b'\\');
-        let code = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
-            Some(code) => {
-                path.push(code);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            None => {
-                path.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(path))
 }
 
 #[cfg(test)]

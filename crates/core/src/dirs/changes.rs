@@ -3,14 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::{ANY, Dir, with_access};
 use crate::durability::Durability;
 use crate::meta::{self, Firm, Index, Journal, Record, Said, Session};
 use crate::sys::{self, Result, Spot};
-use crate::types::{NodeId, SetTime, Timestamp};
+use crate::types::{NodeId, Timestamp};
 
 /// The file of META, and what has to be done to it.
 #[derive(Default)]
@@ -68,12 +67,6 @@ pub(crate) fn decide(dir: BorrowedFd<'_>, index: &mut Index) -> Result<Vec<Recor
         owed.push(settled);
     }
     Ok(owed)
-}
-
-/// Gives a directory the times that it had.
-fn put_back_times(dir: BorrowedFd<'_>, before: &Statx) -> Result<()> {
-    let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-    sys::set_times(Spot::Fd(dir), keep(before.stx_atime), keep(before.stx_mtime))
 }
 
 impl Dir {
@@ -361,7 +354,7 @@ impl Dir {
         let (value, timed) = with_access(dir, || {
             let changed = change(dir);
             // Also where it failed: it may have left traces on the way.
-            let timed = put_back_times(dir, &before);
+            let timed = sys::copy_times(&before, Spot::Fd(dir));
             Ok((changed?, timed))
         })?;
         let timed = timed.and_then(|()| sys::stat_fd(dir));

@@ -115,8 +115,7 @@ impl Overlay {
         // That of the directory in which the storage was made.
         drop_lists(to, &[acl::DEFAULT])?;
         sys::copy_xattrs(from, to, skip, |_, _| {})?;
-        let at = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-        sys::set_times(to, at(base.stx_atime), at(base.stx_mtime))?;
+        sys::copy_times(base, to)?;
         let real = sys::stat(to)?.stx_ctime.into();
         let shown = base.stx_ctime.into();
         self.root_dir.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])

@@ -9,7 +9,6 @@ use crate::acl;
 use crate::meta::Kept;
 use crate::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot};
-use crate::types::SetTime;
 
 /// Owner, mode, extended attributes and times, in the order in which one does
 /// not undo the other. `modes`: the storage holds them. The result is what it does not
@@ -55,8 +54,7 @@ pub(super) fn copy_attributes(
             other => other?,
         }
     }
-    let keep = |time: rustix::fs::StatxTimestamp| Some(SetTime::At(time.into()));
-    sys::set_times(to, keep(stat.stx_atime), keep(stat.stx_mtime))?;
+    sys::copy_times(stat, to)?;
     Ok(kept)
 }
 

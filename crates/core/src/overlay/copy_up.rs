@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, FsWord, Mode, OFlags, RenameFlags, Statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::copy_attributes::copy_attributes;
@@ -12,6 +12,7 @@ use super::kept::{cannot_hold, is_device, make_link};
 use super::partial::{CAPABILITY, Need, Plan};
 use super::{Overlay, find, flags};
 use crate::check::Holds;
+use crate::magic::{EXT4, TMPFS, XFS};
 use crate::meta::{Firm, Journal, Kept, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
@@ -33,9 +34,6 @@ pub(super) enum Ordering {
 impl Ordering {
     /// For the file system of the storage, by `f_type` of statfs(2).
     pub fn of(storage: &OwnedFd, volatile: bool) -> Ordering {
-        const TMPFS: FsWord = 0x0102_1994;
-        const EXT4: FsWord = 0xef53;
-        const XFS: FsWord = 0x5846_5342;
         match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
             _ if volatile => Ordering::None,
             Ok(TMPFS) => Ordering::None,

@@ -22,7 +22,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FsWord, OFlags, StatFs, Statx};
+use rustix::fs::{OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
 use super::file::OpenFile;
@@ -30,6 +30,7 @@ use super::refs::Parked;
 use super::{Overlay, copy_up};
 use crate::check::{self, FEATURE_PARTIAL};
 use crate::descriptors::Shares;
+use crate::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::meta::{Index, Record};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
@@ -41,14 +42,6 @@ pub(crate) use evidence::{Evidence, Verdict};
 pub(super) use file::PartialFile;
 pub(crate) use mark::Mark;
 pub(crate) use present::is_bare;
-
-// File systems that keep extended attributes with the inode, know holes, and
-// after a power cut have an extent only where its data was written: `f_type` of
-// statfs(2).
-const TMPFS: FsWord = 0x0102_1994;
-const EXT4: FsWord = 0xef53;
-const XFS: FsWord = 0x5846_5342;
-const BTRFS: FsWord = 0x9123_683e;
 
 /// The capabilities that a file gives to who executes it.
 pub(super) const CAPABILITY: &[u8] = b"security.capability";
@@ -156,6 +149,8 @@ impl Partials {
                 .iter()
                 .any(|note| check::is_marked(storage, own, *note));
         Partials {
+            // Those that keep extended attributes with the inode, know holes, and after a
+            // power cut have an extent only where its data was written.
             allowed: !options.whole_copies && matches!(kind, Ok(TMPFS | EXT4 | XFS | BTRFS)),
             needed_mode: if rustix::process::geteuid().is_root() { 0 } else { 0o600 },
             clones: matches!(kind, Ok(XFS | BTRFS)),

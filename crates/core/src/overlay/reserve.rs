@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FallocateFlags, FsWord, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Overlay;
+use crate::magic::BTRFS;
 use crate::name::RESERVE_NAME;
 use crate::sys::{self, Result, Spot};
 use crate::trust;
@@ -34,10 +35,8 @@ const PIECE_WRITTEN: u64 = PAGE;
 /// So many times what is missing must be free before it is taken again.
 const PLENTY: u64 = 4;
 
-/// `f_type` of btrfs: directories and names take space of another kind than data.
-const BTRFS: FsWord = 0x9123_683e;
-
-/// There, attributes of this number and size in bytes for each file.
+/// On btrfs, where directories and names take space of another kind than data,
+/// attributes of this number and size in bytes for each file.
 const ATTRIBUTES: u32 = 8;
 const ATTRIBUTE: usize = 3500;
 

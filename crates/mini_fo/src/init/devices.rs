@@ -15,6 +15,7 @@ use super::modules;
 use super::settings::{Fsck, Settings};
 use super::spec::{Device, Which};
 use super::superblock;
+use crate::mountinfo;
 
 /// How often a device that is not there is looked for.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -150,17 +151,10 @@ pub fn mount_options(list: &str) -> (MountFlags, String) {
     for word in list.split(',') {
         match word {
             "" | "rw" | "defaults" => {}
-            "ro" => flags |= MountFlags::RDONLY,
-            "nosuid" => flags |= MountFlags::NOSUID,
-            "nodev" => flags |= MountFlags::NODEV,
-            "noexec" => flags |= MountFlags::NOEXEC,
-            "sync" => flags |= MountFlags::SYNCHRONOUS,
-            "dirsync" => flags |= MountFlags::DIRSYNC,
-            "noatime" => flags |= MountFlags::NOATIME,
-            "nodiratime" => flags |= MountFlags::NODIRATIME,
-            "relatime" => flags |= MountFlags::RELATIME,
-            "lazytime" => flags |= MountFlags::LAZYTIME,
-            word => data.push(word),
+            word => match mountinfo::flag(word) {
+                Some(flag) => flags |= flag,
+                None => data.push(word),
+            },
         }
     }
     (flags, data.join(","))

@@ -167,8 +167,7 @@ pub fn mount(base: &Path, storage: &Path, tree: &Path, settings: &Settings) -> R
 /// Makes a directory that may be there already.
 pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        // A read-only file system says so before it looks.
+        // Also a read-only file system, which says so before it looks.
         Err(_) if path.is_dir() => Ok(()),
         other => other,
     }

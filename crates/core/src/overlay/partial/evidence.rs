@@ -6,33 +6,20 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FsWord, Statx};
 
 use super::mark::{BaseFile, Mark};
+use crate::magic::{
+    BCACHEFS, BTRFS, CRAMFS, EROFS, EXT4, F2FS, ISO9660, JFFS2, JFS, NFS, ROMFS, SQUASHFS, TMPFS,
+    UBIFS, XFS, ZFS,
+};
 use crate::sys;
 use crate::types::Timestamp;
 
-/// `f_type` of file systems whose files keep their numbers, and their change times
+/// File systems whose files keep their numbers, and their change times
 /// as well. Of others (FAT, FUSE, overlayfs) numbers are made up at each mount.
-const KEEPING: [FsWord; 11] = [
-    0xef53,      // ext2, ext3, ext4
-    0x5846_5342, // xfs
-    0x9123_683e, // btrfs
-    0xf2f5_2010, // f2fs
-    0x0102_1994, // tmpfs
-    0x6969,      // nfs
-    0x2405_1905, // ubifs
-    0x72b6,      // jffs2
-    0x3153_464a, // jfs
-    0xca45_1a4e, // bcachefs
-    0x2fc1_2fc1, // zfs
-];
+const KEEPING: [FsWord; 11] =
+    [EXT4, XFS, BTRFS, F2FS, TMPFS, NFS, UBIFS, JFFS2, JFS, BCACHEFS, ZFS];
 
 /// Those of images, which have no change time of their own, or that of the build.
-const IMAGES: [FsWord; 5] = [
-    0x7371_7368, // squashfs
-    0xe0f5_e1e2, // erofs
-    0x9660,      // iso9660
-    0x28cd_3d45, // cramfs
-    0x7275,      // romfs
-];
+const IMAGES: [FsWord; 5] = [SQUASHFS, EROFS, ISO9660, CRAMFS, ROMFS];
 
 /// What is known of the base as a whole.
 pub(crate) struct Evidence {
