@@ -377,8 +377,9 @@ impl Overlay {
 
     fn close_meta(&self) {
         self.durability.open.store(false, Ordering::Release);
-        let closed = self.known_dirs().iter().all(|dir| dir.close_journal());
-        if !closed {
+        // One that is in use leaves no other open.
+        let in_use = self.known_dirs().iter().filter(|dir| !dir.close_journal()).count();
+        if in_use > 0 {
             self.durability.open.store(true, Ordering::Release);
         }
     }

@@ -105,7 +105,8 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
 fn take_away_dead(mountpoint: &Path) {
     let mounts = mountinfo::read().unwrap_or_default();
     let ours = mountinfo::at(&mounts, mountpoint).is_some_and(mountinfo::Mount::is_ours);
-    if !ours || rustix::fs::stat(mountpoint).err() != Some(Errno::NOTCONN) {
+    // Not stat(2), which the kernel answers by what it remembers of the daemon.
+    if !ours || rustix::fs::statfs(mountpoint).err() != Some(Errno::NOTCONN) {
         return;
     }
     match fuse_server::mount::unmount_at(mountpoint, true) {

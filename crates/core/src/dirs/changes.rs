@@ -19,6 +19,10 @@ pub(super) struct JournalState {
     torn_at: Option<u64>,
     /// The device has what META said before the file was opened.
     synced: bool,
+    /// A sync of META has failed while it was closed: it is to be written anew.
+    doubtful: bool,
+    /// Syncs of the open file that go on: what they say must find it.
+    syncs: u32,
     /// How often META was written anew.
     rewrites: u64,
     /// What the index says already and META does not: the next append has it.
@@ -90,7 +94,7 @@ impl Dir {
         let Some(_mutate) = self.mutate.try_lock() else { return false };
         let mut state = self.journal.lock();
         let Some(file) = &state.file else { return true };
-        if file.is_doubtful() {
+        if file.is_doubtful() || state.syncs > 0 {
             return false;
         }
         // What the device lacks is in the attribute, and read again with it.
@@ -129,7 +133,7 @@ impl Dir {
         if records.is_empty() && state.owed.is_empty() {
             return Ok(false);
         }
-        if state.file.as_ref().is_some_and(Journal::is_doubtful) {
+        if state.doubtful || state.file.as_ref().is_some_and(Journal::is_doubtful) {
             // The device may have lost of it what nothing tells any more.
             drop(state);
             self.rewrite_unseen()?;
@@ -281,31 +285,37 @@ impl Dir {
             return Ok(());
         };
         let (opened, rewrites) = {
-            let state = self.journal.lock();
+            let mut state = self.journal.lock();
             let opened = match &state.file {
                 Some(file) => match file.to_sync()? {
                     None => return Ok(()),
                     opened => opened,
                 },
+                // The kernel tells of a failure once, and the data is not there.
+                None if state.doubtful => return Err(Errno::IO),
                 None if state.synced => return Ok(()),
                 None => None,
             };
+            state.syncs += u32::from(opened.is_some());
             (opened, state.rewrites)
         };
         let Some((fd, point)) = opened else {
-            with_access(dir, || meta::sync(dir))?;
+            let synced = with_access(dir, || meta::sync(dir));
             let mut state = self.journal.lock();
-            state.synced = state.rewrites == rewrites;
-            return Ok(());
+            if state.rewrites == rewrites {
+                (state.synced, state.doubtful) = (synced.is_ok(), synced.is_err());
+            }
+            return synced;
         };
         let synced = rustix::fs::fdatasync(fd);
         let mut state = self.journal.lock();
-        if state.rewrites == rewrites
-            && let Some(file) = &mut state.file
-        {
-            match synced {
-                Ok(()) => file.synced_to(&point),
-                Err(_) => file.sync_failed(),
+        // One that was written anew or removed meanwhile counts from 0.
+        if state.rewrites == rewrites {
+            state.syncs = state.syncs.saturating_sub(1);
+            match (&mut state.file, synced) {
+                (Some(file), Ok(())) => file.synced_to(&point),
+                (Some(file), Err(_)) => file.sync_failed(),
+                (None, _) => {}
             }
         }
         synced

@@ -181,7 +181,7 @@ impl Journal {
         let before = self.size;
         if let Err(errno) = write_at(&self.file, &bytes, before) {
             // The device filled up in the middle: take back what was written.
-            rustix::fs::ftruncate(&self.file, before)?;
+            rustix::fs::ftruncate(&self.file, before).inspect_err(|_| self.doubtful = true)?;
             return Err(errno);
         }
         self.size += bytes.len() as u64;

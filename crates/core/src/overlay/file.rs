@@ -176,7 +176,9 @@ impl Overlay {
             }
             match self.truncate_opened(&node, &opened, mode) {
                 // The copy was made empty: it has happened.
-                Err(errno) if emptied => tracing::warn!("a file that was emptied: {errno}"),
+                Err(errno) if emptied && is_empty(&opened) => {
+                    tracing::warn!("a file that was emptied: {errno}")
+                }
                 other => other?,
             }
         }
@@ -285,4 +287,9 @@ impl Overlay {
         });
         opened.map_or(true, |fd| fd.is_some_and(sys::has_writers))
     }
+}
+
+/// Somebody else may have copied it up with its data.
+fn is_empty(opened: &Opened) -> bool {
+    sys::stat_fd(&opened.fd).is_ok_and(|stat| stat.stx_size == 0)
 }

@@ -161,9 +161,10 @@ impl Overlay {
     /// could bring the redirect there and not the name that it is of. Where it fails
     /// the move stands.
     pub(super) fn commit_moved(&self, is_dir: bool) {
-        if !is_dir {
+        if !is_dir || !self.durability.syncs_before_changes() {
             return;
         }
+        let _slow = self.slow_section();
         let committed = self.storage_opened().and_then(|fd| self.durability.sync_all(fd));
         if let Err(errno) = committed {
             tracing::warn!("a directory moved, and may be back after a power cut: {errno}");

@@ -2,8 +2,8 @@
 //!
 //! Whatever interrupts it, the next boot goes on with it:
 //!
-//! 1. the storage is called `mini_fo.old`, and there is an empty one (where nothing is
-//!    kept it is called `mini_fo.gone` at once);
+//! 1. what is to be kept is noted, the storage is called `mini_fo.old`, and there is an
+//!    empty one (where nothing is kept it is called `mini_fo.gone` at once);
 //! 2. what is kept is copied, from an overlay with the old storage to one with
 //!    the new: names, attributes and links are what they are there, wherever
 //!    the storage had them;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mini_fo_core::META_NAME;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
@@ -33,6 +33,9 @@ const REQUEST: &str = "etc/mini_fo.reset";
 
 /// Beside the storage: the word of the last `mini_fo.reset=WORD`.
 const DONE: &str = "mini_fo.reset-done";
+
+/// Beside the storage, while a reset goes on: what it keeps, a path a line.
+const KEEP: &str = "mini_fo.reset-keep";
 
 /// How long a daemon may take to bring what is kept to a slow card.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -71,38 +74,55 @@ pub fn perform(
     let left = gone.symlink_metadata().is_ok();
     let asked = begun || is_asked_for(storage, &done, &settings.reset);
     if settings.read_only {
-        return match asked {
-            true => Err(String::from("nothing can be changed at this boot (mini_fo.ro)").into()),
-            false => Ok(()),
-        };
+        let text = String::from("nothing can be changed at this boot (mini_fo.ro)");
+        return if asked { Err(Failure { text, begun }) } else { Ok(()) };
     }
-    if left {
-        remove(&gone)?;
-    }
-    if !asked {
-        return Ok(());
-    }
-    console::warn("the storage is reset to factory defaults");
     let unfinished = |text| Failure { text, begun: true };
+    let removed = if left { remove(&gone) } else { Ok(()) };
+    if !asked {
+        return removed.map_err(Failure::from);
+    }
+    // Its name is needed, and what is written while the reset is still asked for
+    // would not last.
+    removed.map_err(unfinished)?;
+    console::warn("the storage is reset to factory defaults");
+    let list = storage.with_file_name(KEEP);
+    let mut settings = settings.clone();
     if begun {
+        settings.keep = read_keep(&list).map_err(unfinished)?;
         remove(storage).map_err(unfinished)?;
     } else if settings.keep.is_empty() {
-        return everything(storage, &gone, &done, settings);
+        return everything(storage, &gone, &done, &settings);
     } else {
         // The storage may be full.
         let _ = fs::remove_dir_all(storage.join(format!("{META_NAME}_reserve")));
-        note(&done, settings)?;
+        write_keep(&list, &settings.keep)?;
+        unprotect(storage);
         rename(storage, &old)?;
     }
-    if let Err(error) = renew(base, &old, storage, work, settings) {
+    // Until the old one is gone a cut begins the reset again, whatever is noted.
+    let renewed = renew(base, &old, storage, work, &settings);
+    if let Err(text) = renewed.and_then(|()| note(&done, &settings)) {
         // As it was; what asked for the reset asks again.
-        let back =
-            forget(&done).and_then(|()| remove(storage)).and_then(|()| rename(&old, storage));
-        return Err(Failure { begun: back.is_err(), text: error });
+        let back = remove(storage).and_then(|()| rename(&old, storage));
+        return Err(Failure { text, begun: back.is_err() });
     }
     rename(&old, &gone).map_err(unfinished)?;
-    note(&done, settings).map_err(unfinished)?;
-    remove(&gone).map_err(Failure::from)
+    let forgotten = fs::remove_file(&list).map_err(|error| format!("{}: {error}", list.display()));
+    remove(&gone).and(forgotten).map_err(Failure::from)
+}
+
+/// What is kept is known to whichever boot goes on with the reset.
+fn write_keep(list: &Path, keep: &[PathBuf]) -> Result<(), String> {
+    let lines: Vec<_> = keep.iter().map(|path| format!("{}\n", path.display())).collect();
+    write(list, &lines.concat()).map_err(|error| format!("{}: {error}", list.display()))
+}
+
+fn read_keep(list: &Path) -> Result<Vec<PathBuf>, String> {
+    let lines = fs::read_to_string(list).map_err(|error| {
+        format!("{}: {error}; without it nobody knows what a reset is to keep", list.display())
+    })?;
+    Ok(lines.lines().map(PathBuf::from).collect())
 }
 
 /// Nothing is to be kept: the space comes free first, for the storage may be full.
@@ -112,12 +132,15 @@ fn everything(
     done: &Path,
     settings: &Settings,
 ) -> Result<(), Failure> {
+    unprotect(storage);
     rename(storage, gone)?;
     let unfinished = |text| Failure { text, begun: true };
-    remove(gone).map_err(unfinished)?;
+    let removed = remove(gone);
     overlay::directory(storage, 0o700)
         .map_err(|error| unfinished(format!("{}: {error}", storage.display())))?;
-    note(done, settings).map_err(unfinished)
+    note(done, settings).map_err(unfinished)?;
+    // The next boot tries again to remove it.
+    removed.map_err(Failure::from)
 }
 
 /// A reset that is asked for by a word is not asked for any more by this one.
@@ -125,15 +148,6 @@ fn note(done: &Path, settings: &Settings) -> Result<(), String> {
     match &settings.reset {
         Reset::Once(word) => {
             write(done, word).map_err(|error| format!("{}: {error}", done.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn forget(done: &Path) -> Result<(), String> {
-    match fs::remove_file(done).and_then(|()| sync_above(done)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("{} cannot be removed: {error}", done.display()))
         }
         _ => Ok(()),
     }
@@ -213,11 +227,46 @@ fn rename(from: &Path, to: &Path) -> Result<(), String> {
 }
 
 fn remove(tree: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(tree) {
+    let removed = match fs::remove_dir_all(tree) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            unprotect_all(tree);
+            fs::remove_dir_all(tree)
+        }
+        other => other,
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("{} cannot be removed: {error}", tree.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// Takes the flags of chattr(1) away that keep an object from being removed or
+/// renamed. What cannot be done shows there.
+fn unprotect(path: &Path) {
+    let protecting = IFlags::IMMUTABLE | IFlags::APPEND;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else { return };
+    if let Ok(now) = rustix::fs::ioctl_getflags(&fd)
+        && now.intersects(protecting)
+    {
+        let _ = rustix::fs::ioctl_setflags(&fd, now - protecting);
+    }
+}
+
+/// The same of all that lies in a tree.
+fn unprotect_all(tree: &Path) {
+    let mut todo = vec![tree.to_path_buf()];
+    while let Some(path) = todo.pop() {
+        let Ok(data) = path.symlink_metadata() else { continue };
+        if data.is_dir() || data.is_file() {
+            unprotect(&path);
+        }
+        if data.is_dir() {
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            todo.extend(entries.map(|entry| entry.path()));
+        }
     }
 }
 
@@ -289,6 +338,7 @@ mod tests {
         let place = Place::new();
         fs::rename(place.at("mini_fo"), place.at("mini_fo.old")).unwrap();
         fs::create_dir_all(place.at("mini_fo/half")).unwrap();
+        fs::write(place.at(KEEP), "").unwrap();
         assert!(place.boot(""));
         let place = Place::new();
         fs::create_dir_all(place.at("mini_fo.gone/rest")).unwrap();
@@ -300,7 +350,8 @@ mod tests {
     fn a_word_that_cannot_be_noted_lets_nothing_be_written() {
         for (line, storage_stays) in [("mini_fo.keep=/var", true), ("", false)] {
             let place = Place::new();
-            fs::create_dir_all(place.at("mini_fo.reset-done.new/in the way")).unwrap();
+            let what = if storage_stays { KEEP } else { DONE };
+            fs::create_dir_all(place.at(&format!("{what}.new/in the way"))).unwrap();
             let settings = Settings::read(None, &format!("mini_fo.reset=a {line}"));
             let storage = place.at("mini_fo");
             let failed = perform(Path::new("/"), &storage, place.0.path(), &settings);
@@ -308,6 +359,45 @@ mod tests {
             assert_eq!(storage.join("etc/changed").exists(), storage_stays, "{line}");
             assert!(!place.at("mini_fo.old").exists());
         }
+    }
+
+    /// The words of another boot do not say what this one keeps.
+    #[test]
+    fn one_that_was_begun_keeps_what_it_was_told_to() {
+        let place = Place::new();
+        let storage = place.at("mini_fo");
+        fs::rename(&storage, place.at("mini_fo.old")).unwrap();
+        fs::create_dir(&storage).unwrap();
+        let settings = Settings::read(None, "");
+        let failed = perform(Path::new("/"), &storage, place.0.path(), &settings).unwrap_err();
+        assert!(failed.begun && failed.text.contains(KEEP), "{failed:?}");
+        assert!(place.at("mini_fo.old/etc/changed").exists());
+        let keep = [PathBuf::from("/var"), PathBuf::from("/home/a b")];
+        write_keep(&place.at(KEEP), &keep).unwrap();
+        assert_eq!(read_keep(&place.at(KEEP)).unwrap(), keep);
+    }
+
+    /// The word of an earlier reset stands until another one has come to its end.
+    #[test]
+    fn one_that_fails_asks_for_no_other() {
+        let place = Place::new();
+        fs::write(place.at(DONE), "a").unwrap();
+        fs::create_dir_all(place.at("mini_fo.reset-keep.new/in the way")).unwrap();
+        let settings = Settings::read(None, "mini_fo.reset=b mini_fo.keep=/var");
+        let storage = place.at("mini_fo");
+        let failed = perform(Path::new("/"), &storage, place.0.path(), &settings).unwrap_err();
+        assert!(!failed.begun);
+        assert!(!place.boot("mini_fo.reset=a"));
+    }
+
+    /// As far as this user and file system let files be protected.
+    #[test]
+    fn what_is_protected_goes_too() {
+        let place = Place::new();
+        let dir = File::open(place.at("mini_fo/etc")).unwrap();
+        let now = rustix::fs::ioctl_getflags(&dir).unwrap_or(IFlags::empty());
+        let _ = rustix::fs::ioctl_setflags(&dir, now | IFlags::IMMUTABLE);
+        assert!(place.boot("mini_fo.reset=a"));
     }
 
     #[test]

@@ -99,6 +99,8 @@ fn a_killed_daemon_s_mount_is_shown_as_dead_and_mounted_over() {
     s.mount(&[]);
     fs::write(s.at("kept"), "kept").expect("write");
     let pid = daemon(&s);
+    // The kernel remembers that, and answers by it also when the daemon is dead.
+    fs::metadata(&s.mnt).expect("stat");
     send("KILL", pid);
     assert!(ends(pid as u32, SOON));
     let said = listed(&s);
