@@ -4,12 +4,13 @@
 #
 # Usage: scripts/boot.sh [--quick] [CASE...]     scripts/boot.sh --list
 #   MINI_FO=PROGRAM   the program to put into the images (default: the debug build)
-#   KERNELS="stable newest"   see scripts/boot/kernels.sh
+#   KERNELS="stable newest full"   see scripts/boot/kernels.sh
 #   BOOT_KEEP=DIR     the logs of the consoles stay there
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PATH:/usr/sbin:/sbin
 . scripts/boot/cases.sh
+. scripts/boot/cases-storage.sh
 
 quick=
 chosen=()
@@ -44,7 +45,10 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 declare -A kernels=()
+[ ${#chosen[@]} -gt 0 ] || mapfile -t chosen < <(list_cases ${quick:+quick})
 [ -z "$quick" ] && wanted="stable newest" || wanted="stable"
+# Few cases want what most machines have not.
+[ -n "${KERNELS:-}" ] || for case in "${chosen[@]}"; do runs_on full && { wanted="$wanted full"; break; }; done
 for kind in ${KERNELS:-$wanted}; do
     if directory=$(scripts/boot/kernels.sh "$kind"); then
         kernels[$kind]=$directory
@@ -59,7 +63,7 @@ program=$work/mini_fo
 strip -o "$program" "$mini_fo" 2>/dev/null || cp "$mini_fo" "$program"
 scripts/boot/images.sh root "$program" "$work/root" "${kernels[@]}" || exit 1
 mksquashfs "$work/root" "$work/root.squashfs" -quiet -no-progress -all-root -comp gzip >/dev/null || exit 1
-mke2fs -qF -t ext2 -L base -d "$work/root" "$work/root.ext2" 64M >/dev/null || exit 1
+mke2fs -qF -t ext2 -L base -d "$work/root" "$work/root.ext2" 128M >/dev/null || exit 1
 if command -v mkfs.erofs >/dev/null; then
     mkfs.erofs --quiet "$work/root.erofs" "$work/root" >/dev/null 2>&1 ||
         mkfs.erofs "$work/root.erofs" "$work/root" >/dev/null || exit 1
@@ -73,19 +77,21 @@ accel=(-accel "tcg,thread=multi" -cpu "max,-cx16")
 if [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; then accel=(-accel kvm -cpu host); fi
 
 # Starts a machine; waits for its end, or for a line. Drives: the root, then others.
-#   boot TEST WORDS [DRIVE...]       $root, $memory, $limit, $until, $next are read
+#   boot TEST WORDS [DRIVE...]       $root, $memory, $limit, $until, $next, $cpus,
+#   $hardware (more of the machine) and $monitor (a command that tells QEMU's monitor
+#   what to do) are read
 boot() {
     local name=$1 words=$2 drives=() drive status rc=0
     shift 2
     boots=$((boots + 1))
     log=$work/$case-$kernel-$boots.log
     for drive in "$@"; do drives+=(-drive "file=$drive,format=raw,if=virtio,discard=unmap"); done
-    timeout -k 5 "${limit:-120}" qemu-system-x86_64 -M q35 "${accel[@]}" -smp "${cpus:-1}" \
-        -m "${memory:-256}" -nodefaults -no-user-config -display none -monitor none \
+    ${monitor:-true} | timeout -k 5 "${limit:-120}" qemu-system-x86_64 -M q35 "${accel[@]}" -smp "${cpus:-1}" \
+        -m "${memory:-256}" -nodefaults -no-user-config -display none -monitor stdio "${hardware[@]}" \
         -serial "file:$log" -no-reboot -kernel "${kernels[$kernel]}/vmlinuz" \
         -initrd "$work/initramfs-$kernel" \
         -drive "file=${root:-$work/root.squashfs},format=raw,if=virtio,${root_options:-readonly=on}" "${drives[@]}" \
-        -append "console=ttyS0 panic=-1 quiet root=/dev/vda next=${next:-/sbin/mini_fo-init} t=$name $words " &
+        -append "console=ttyS0 panic=-1 quiet root=/dev/vda next=${next:-/sbin/mini_fo-init} t=$name $words " >/dev/null &
     qemu=$!
     if [ -n "${until:-}" ]; then
         # The power goes.
@@ -125,10 +131,19 @@ clean() {
 
 storage_ext4() { rm -f "$work/$1"; mke2fs -qF -t ext4 -L storage "$work/$1" "${2:-64M}" >/dev/null || exit 1; }
 
+# Whether $case is for a kernel.
+runs_on() {
+    case $case in
+        flash) [ "$1" = full ] ;;
+        *) [ "$1" != full ] ;;
+    esac
+}
+
 failed=
 run() {
     case=$1 kernel=$2 boots=0 result=passed shown=
-    unset root memory limit until next cpus
+    unset root memory limit until next cpus monitor
+    hardware=()
     local begun=$SECONDS facts
     "case_$case"
     (cd "$work" && echo "$sums" | sha256sum --quiet -c) || complain "the base was written"
@@ -140,11 +155,10 @@ run() {
     fi
 }
 
-[ ${#chosen[@]} -gt 0 ] || mapfile -t chosen < <(list_cases ${quick:+quick})
-for kernel in stable newest; do
+for kernel in stable newest full; do
     [ -n "${kernels[$kernel]:-}" ] || continue
     for case in "${chosen[@]}"; do
-        run "$case" "$kernel"
+        runs_on "$kernel" && run "$case" "$kernel"
     done
 done
 [ -z "$failed" ] || { echo "boot: FAILED:$failed"; exit 1; }

@@ -13,7 +13,8 @@ needs="cc:gcc mksquashfs:squashfs-tools fusermount3:fuse3 unshare:util-linux"
 if [ "$what" = boot ]; then
     needs="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static mksquashfs:squashfs-tools
         mke2fs:e2fsprogs mkfs.vfat:dosfstools mkfs.erofs:erofs-utils xz:xz-utils
-        strings:binutils mmdebstrap:mmdebstrap"
+        strings:binutils mmdebstrap:mmdebstrap mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs
+        ubinize:mtd-utils"
 elif [ "$what" = test ]; then
     needs="$needs git:git rsync:rsync sqlite3:sqlite3 setfattr:attr setfacl:acl make:make
         mkfs.erofs:erofs-utils mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs

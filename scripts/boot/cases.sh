@@ -3,10 +3,10 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # variables of the one that sources it
 
 quick_cases="basic power_cut missing persists load"
-long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory systemd"
+long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory limits systemd"
 
 list_cases() {
-    if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases; fi
+    if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases $storage_cases; fi
 }
 
 # A tmpfs as storage: what was mounted before is there, list knows the root.
@@ -203,4 +203,18 @@ quick_end() {
     passed=$(tr -d '\r' < "$log" | sed -n 's/^boot: ended at \([0-9]*\).*/\1/p' | tail -n 1)
     [ -n "$down" ] && [ -n "$passed" ] || { complain "the console does not tell when it ended"; return; }
     [ $((down - passed)) -lt 40 ] || complain "the shutdown took $((down - passed)) s"
+}
+
+# What root may on a machine of its own: as many open files as there can be; and what
+# a mount says that gets no threads.
+case_limits() {
+    memory=1024 limit=600
+    boot threads "mini_fo.storage=tmpfs:32M"
+    cp -a "$work/root" "$work/many"
+    mkdir -p "$work/many/usr/share/many/a" "$work/many/usr/share/many/b"
+    (cd "$work/many/usr/share/many" && seq 19900 | split -l 1 -a 5 -d - a/ && seq 19900 | split -l 1 -a 5 -d - b/)
+    mksquashfs "$work/many" "$work/many.squashfs" -quiet -no-progress -all-root -comp gzip >/dev/null
+    rm -r "$work/many"
+    root=$work/many.squashfs
+    boot descriptors "mini_fo.storage=tmpfs:32M"
 }

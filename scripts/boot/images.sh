@@ -9,9 +9,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 busybox=$(command -v busybox)
 # What an initramfs for these tests needs.
-modules="virtio_pci virtio_blk squashfs erofs ext4"
-# What mini_fo loads from the root.
-more="fuse ext4 vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8"
+modules="crc32c_generic virtio_pci virtio_blk squashfs erofs ext4 loop"
+# What is inserted only where a word asks for it, with parameters.
+later="block2mtd mtdblock ubi"
+# What mini_fo loads from the root. (The kernel asks for ciphers and checksums by itself.)
+more="fuse crc32c_generic ext4 btrfs xfs jffs2 ubifs zstd lzo deflate vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8"
 
 # Copies modules and what they need, unpacked, and prints them in the order in
 # which they are inserted. $1: kernel, $2: root, the rest: names.
@@ -64,6 +66,8 @@ initramfs() {
     ln -s busybox "$work/bin/sh"
     # shellcheck disable=SC2086  # a list of words on purpose
     copy_modules "$kernel" "$work" $modules > "$work/modules"
+    # shellcheck disable=SC2086  # a list of words on purpose
+    copy_modules "$kernel" "$work" $later > "$work/modules-later"
     cp "$here/initramfs-init" "$work/init"
     [ -z "${PROGRAM:-}" ] || {
         copy_programs "$work" "$(readlink -f "$PROGRAM")"

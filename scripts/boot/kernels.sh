@@ -1,17 +1,19 @@
 #!/bin/bash
-# Fetches the kernels that the boot tests run: that of this release of Debian,
-# and the newest that its archive has. They are unpacked below target/boot and
+# Fetches the kernels that the boot tests run: that of this release of Debian, and
+# the newest that its archive has, both as they are made for clouds; and the first as
+# it is made for all machines ("full": five times as large). They are unpacked below target/boot and
 # never installed.
 #
-#   scripts/boot/kernels.sh stable|newest    prints the directory with vmlinuz
-#                                            and modules/; status 1: cannot be had
+#   scripts/boot/kernels.sh stable|newest|full    prints the directory with vmlinuz
+#                                                 and modules/; status 1: cannot be had
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-which=${1:?stable or newest}
+which=${1:?stable, newest or full}
 boot=$PWD/target/boot
 kept=$boot/kernel-$which
 meta=linux-image-cloud-amd64
+[ "$which" != full ] || meta=linux-image-amd64
 
 # A kernel is looked for once a week.
 if [ -e "$kept/vmlinuz" ] && [ -z "$(find "$kept/vmlinuz" -mtime +7)" ]; then
@@ -65,7 +67,7 @@ packages() {
 }
 
 wanted=$(packages)
-if [ -z "$wanted" ] && [ "$which" = stable ] && [ "$(id -u)" = 0 ]; then
+if [ -z "$wanted" ] && [ "$which" != newest ] && [ "$(id -u)" = 0 ]; then
     # The lists may never have been fetched.
     apt-get -qq update >&2
     wanted=$(packages)

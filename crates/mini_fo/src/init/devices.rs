@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,7 +76,7 @@ fn wait_for(which: &Which, wait: Duration) -> Result<PathBuf, String> {
     let mut told = false;
     loop {
         let found = match which {
-            Which::Node(path) => is_device(path).then(|| path.clone()),
+            Which::Node(path) => is_there(path).then(|| path.clone()),
             Which::Label(label) => search(|found| found.label == *label),
             Which::Uuid(uuid) => search(|found| found.uuid.eq_ignore_ascii_case(uuid)),
         };
@@ -92,10 +94,15 @@ fn wait_for(which: &Which, wait: Duration) -> Result<PathBuf, String> {
     }
 }
 
-fn is_device(path: &Path) -> bool {
+/// Whether a device is there. The node of a loop device, of a card reader or of a disk
+/// in a network may be there long before anything lies behind it.
+fn is_there(path: &Path) -> bool {
+    let Ok(kind) = path.metadata().map(|data| data.file_type()) else { return false };
+    let has_size = || {
+        File::open(path).and_then(|mut node| node.seek(SeekFrom::End(0))).is_ok_and(|size| size > 0)
+    };
     // UBI volumes are character devices.
-    path.metadata()
-        .is_ok_and(|data| data.file_type().is_block_device() || data.file_type().is_char_device())
+    kind.is_char_device() || kind.is_block_device() && has_size()
 }
 
 /// The first block device, by name, on which such a file system lies.
