@@ -48,9 +48,13 @@ impl Overlay {
             self.drop_suid_sgid(file.node())?;
         }
         let opened = self.current(file)?;
-        match opened.partial() {
+        let write = || match opened.partial() {
             Some(partial) => self.write_partial(file, &opened, partial, data, offset),
             None => put(file, &opened, data, offset),
+        };
+        match write() {
+            Err(Errno::NOSPC) if self.await_leaving() => write(),
+            other => other,
         }
     }
 

@@ -5,6 +5,7 @@
 //! its space is not free yet. On a storage with room nobody minds; on a full one
 //! whoever has just removed a file waits for it before he goes on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,13 @@ use super::Overlay;
 use crate::node::Node;
 use crate::types::NodeId;
 
-/// Whoever has a file open keeps it: that is not waited for.
+/// Whoever has a file open keeps it. That is waited for only as long as a close that
+/// has happened may take to be told.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What nobody has open is let go for certain, but a slow machine takes its time for
+/// what is large. (Nobody keeps it but with `O_PATH`.)
+const LONG: Duration = Duration::from_secs(3);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -41,7 +47,7 @@ impl Overlay {
         }
         let mut nodes = self.leaving.nodes.lock();
         if nodes.len() >= MOST {
-            nodes.retain(|(_, since)| since.elapsed() < PATIENCE);
+            nodes.retain(|(id, since)| self.is_on_its_way(*id, *since));
         }
         if nodes.len() < MOST {
             nodes.push((node.id, Instant::now()));
@@ -60,26 +66,80 @@ impl Overlay {
     /// Some are on their way.
     fn is_leaving(&self) -> bool {
         let mut nodes = self.leaving.nodes.lock();
-        nodes.retain(|(_, since)| since.elapsed() < PATIENCE);
+        nodes.retain(|(id, since)| self.is_on_its_way(*id, *since));
         self.leaving.any.store(!nodes.is_empty(), Ordering::Relaxed);
         !nodes.is_empty()
     }
 
-    /// Waits a moment for what was removed to be gone, where space is scarce.
-    pub(super) fn await_leaving(&self) {
+    fn is_on_its_way(&self, node: NodeId, since: Instant) -> bool {
+        let patience = if self.is_open(node) { PATIENCE } else { LONG };
+        since.elapsed() < patience
+    }
+
+    /// Whether open files, or operations just now, hold a node besides the table.
+    fn is_open(&self, node: NodeId) -> bool {
+        // Of the others one is ours.
+        self.table.get(node).is_some_and(|node| Arc::strong_count(&node) > 2)
+    }
+
+    /// Waits a moment for what was removed to be gone, where space is scarce. `false`:
+    /// there was nothing to wait for.
+    pub(super) fn await_leaving(&self) -> bool {
         if !self.leaving.any.load(Ordering::Relaxed) || !self.is_scarce() || !self.is_leaving() {
-            return;
+            return false;
         }
         let _slow = self.slow_section();
         // Others may remove more all the time: who waits does so once.
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && self.is_leaving() {
+        while begun.elapsed() < LONG && self.is_leaving() {
             std::thread::sleep(PAUSE);
         }
+        true
     }
 
     fn is_scarce(&self) -> bool {
         let vfs = rustix::fs::fstatvfs(&self.storage);
         vfs.is_ok_and(|vfs| vfs.f_bavail.saturating_mul(vfs.f_frsize) < ROOM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::OpenOptions;
+    use crate::types::OpenMode;
+
+    #[test]
+    fn what_nobody_has_open_is_waited_for_longer() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (base, storage) = (dir.path().join("base"), dir.path().join("storage"));
+        for dir in [&base, &storage] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        for name in ["closed", "open"] {
+            std::fs::write(base.join(name), name).unwrap();
+        }
+        let options = OpenOptions { base, storage, ..OpenOptions::default() };
+        let overlay = Overlay::assemble(&options).unwrap();
+        let remove = |name: &str, keep: bool| {
+            let node = overlay.lookup(NodeId::ROOT, name.as_bytes()).unwrap().unwrap().node;
+            let mode = OpenMode { write: true, ..OpenMode::default() };
+            let file = overlay.open(node, mode).unwrap();
+            let file = keep.then_some(file);
+            overlay.unlink(NodeId::ROOT, name.as_bytes()).unwrap();
+            (node, file)
+        };
+        let (closed, _) = remove("closed", false);
+        std::thread::sleep(PATIENCE * 2);
+        assert!(overlay.is_leaving());
+        overlay.forget(closed, 1);
+        overlay.let_go(closed);
+        assert!(!overlay.is_leaving());
+        let (open, file) = remove("open", true);
+        assert!(overlay.is_leaving());
+        std::thread::sleep(PATIENCE * 2);
+        assert!(!overlay.is_leaving());
+        drop(file);
+        overlay.forget(open, 1);
     }
 }
