@@ -134,7 +134,7 @@ storage_ext4() { rm -f "$work/$1"; mke2fs -qF -t ext4 -L storage "$work/$1" "${2
 # Whether $case is for a kernel.
 runs_on() {
     case $case in
-        flash) [ "$1" = full ] ;;
+        jffs2 | ubifs) [ "$1" = full ] ;;
         *) [ "$1" != full ] ;;
     esac
 }

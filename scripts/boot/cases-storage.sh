@@ -2,7 +2,7 @@
 # wrong with it. Sourced by bash, as cases.sh.
 # shellcheck shell=bash disable=SC2034,SC2154  # variables of the one that sources it
 
-storage_cases="uuid late fsck file_systems flash keep_full"
+storage_cases="uuid late fsck file_systems jffs2 ubifs keep_full"
 
 # By its UUID, behind other file systems, in capitals too.
 case_uuid() {
@@ -102,14 +102,18 @@ case_file_systems() {
     fi
 }
 
-# The file systems of flash memory: JFFS2 and UBIFS, on a disk that a module shows as
-# one. The kernels of clouds have no such modules.
-case_flash() {
-    memory=384
-    # Erased flash has all bits set; JFFS2 and UBIFS begin on it by themselves.
+# The file systems of flash memory, on a disk that a module shows as one. Erased flash
+# has all bits set, and both begin on it by themselves. The kernels of clouds have no
+# such modules.
+case_jffs2() {
+    memory=384 limit=300
     head -c 33554432 /dev/zero | tr '\0' '\377' > "$work/s.jffs2"
     boot write "flash=mtd mini_fo.storage=/dev/mtdblock0:jffs2" "$work/s.jffs2"
     boot written "flash=mtd mini_fo.storage=/dev/mtdblock0:jffs2" "$work/s.jffs2"
+}
+
+case_ubifs() {
+    memory=384 limit=300
     if ! command -v ubinize >/dev/null; then
         skip "ubinize is not installed (package mtd-utils)"
         return

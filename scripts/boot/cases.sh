@@ -19,6 +19,7 @@ case_basic() {
 case_load() {
     cpus=2 limit=300
     boot load "mini_fo.storage=tmpfs:32M load=${quick:+20}"
+    [ -n "$quick" ] || boot load "mini_fo.storage=tmpfs:32M mini_fo.options=live_base=0.01"
 }
 
 # ext4 by its label; a busybox shutdown while a program writes leaves it clean.

@@ -96,7 +96,13 @@ impl Buffers {
         }
     }
 
-    fn trim(&mut self) {
+    /// Whether memory of large requests is still held.
+    pub(crate) fn are_large(&self) -> bool {
+        self.touched > KEEP
+    }
+
+    /// Gives memory of large requests back.
+    pub(crate) fn trim(&mut self) {
         for (start, size) in [(0, self.request), (self.request, self.answer)] {
             // SAFETY: whole pages within the mapping; their content is of no
             // further use, and they read as zeros afterwards.
@@ -144,8 +150,10 @@ mod tests {
         };
         buffers.used(1 << 20);
         for _ in 0..SMALL_RUN {
+            assert!(buffers.are_large());
             buffers.used(100);
         }
+        assert!(!buffers.are_large());
         let (request, answer) = buffers.split();
         assert_eq!((request[0], answer[0], answer[last]), (7, 7, 0));
     }

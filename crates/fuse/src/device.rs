@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -42,6 +43,13 @@ impl Device {
             Ok(_) => fds.iter().all(|fd| !fd.revents().contains(PollFlags::ERR)),
             Err(_) => false,
         }
+    }
+
+    /// Whether there is something to read within a time, or reading fails: what it
+    /// says then counts.
+    pub(crate) fn has_request_within(&self, time: Duration) -> bool {
+        let Ok(time) = Timespec::try_from(time) else { return true };
+        !matches!(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)), Ok(0))
     }
 
     /// A further descriptor of the same connection with a queue of its own.

@@ -9,6 +9,8 @@
 //! - requests were queueing up each time the reader came back;
 //! - a request is not done after a tick of the watch ([`crate::watch`]).
 
+mod receive;
+
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -29,10 +31,8 @@ use crate::spares::{self, Blocked, Spares};
 use crate::watch::Watch;
 use crate::wire;
 
-/// How long a reader looks for the next request before it sleeps. Measured on
-/// a virtual machine with two CPUs, where waking across them takes 80 us:
-/// 50 us bring a round trip from 95 to 30 us, 200 us no further.
-const LINGER: Duration = Duration::from_micros(50);
+/// How long a reader that does nothing holds memory of large requests.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How often in a row a reader tries again where the kernel lacks memory, and
 /// how much longer it waits each time: half a minute in all.
@@ -202,9 +202,9 @@ impl<F: FileSystem> Pool<F> {
         let mut load = Load::default();
         let mut failures = 0;
         loop {
-            let (request, answer) = buffers.split();
             let asked = Instant::now();
-            let (read, device) = self.receive(device, &mut *request, asked);
+            let (read, device) = self.receive(device, &mut buffers, asked);
+            let (request, answer) = buffers.split();
             load.note(asked.elapsed());
             self.idle.fetch_sub(1, Ordering::AcqRel);
             match read {
@@ -233,7 +233,7 @@ impl<F: FileSystem> Pool<F> {
             let others = self.idle.fetch_add(1, Ordering::AcqRel);
             if others >= self.normal || others >= 1 && load.is_calm() {
                 self.idle.fetch_sub(1, Ordering::AcqRel);
-                if !self.park() {
+                if !self.park(&mut buffers) {
                     return Ok(());
                 }
                 load = Load::default();
@@ -241,38 +241,22 @@ impl<F: FileSystem> Pool<F> {
         }
     }
 
-    /// Reads a request. Looks for the next one for a moment before it sleeps:
-    /// clients mostly come back soon, and waking a reader on another CPU costs
-    /// more than most requests do. The second value is where the answer goes.
-    fn receive<'a>(
-        &'a self,
-        device: &'a Device,
-        request: &mut [u8],
-        asked: Instant,
-    ) -> (Result<usize, Errno>, &'a Device) {
-        let alone = self.alone.load(Ordering::Relaxed);
-        if let Some(eager) = self.eager.as_deref().filter(|_| !alone) {
-            loop {
-                match rustix::io::read(eager.as_fd(), &mut *request) {
-                    Err(Errno::AGAIN) if asked.elapsed() < LINGER => rustix::thread::sched_yield(),
-                    Err(Errno::AGAIN) => break,
-                    read => return (read, eager),
-                }
-            }
-        }
-        (rustix::io::read(device.as_fd(), request), device)
-    }
-
     /// Waits until this reader is needed; then it counts as idle again.
     /// `false`: it is to end.
-    fn park(&self) -> bool {
+    fn park(&self, buffers: &mut Buffers) -> bool {
         let mut readers = self.readers.lock();
         if readers.parked >= self.normal {
             return false;
         }
         readers.parked += 1;
         while readers.called == 0 && !readers.ended {
-            self.changed.wait(&mut readers);
+            if buffers.are_large() {
+                if self.changed.wait_for(&mut readers, IDLE).timed_out() {
+                    buffers.trim();
+                }
+            } else {
+                self.changed.wait(&mut readers);
+            }
         }
         readers.parked -= 1;
         readers.called = readers.called.saturating_sub(1);

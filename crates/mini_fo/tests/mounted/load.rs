@@ -174,6 +174,29 @@ fn an_idle_mount_is_small() {
     assert!(kib <= 8192, "{kib} KiB resident");
 }
 
+/// Large requests leave no memory with threads that have nothing to do.
+#[test]
+fn memory_of_large_requests_is_given_back() {
+    if !engine_is_product() {
+        return;
+    }
+    let Some(s) = Scene::new(standard_base) else {
+        return;
+    };
+    sh(&s.mnt, "ls -R > /dev/null; head -c 8M /dev/urandom > large");
+    let copies = "for n in 1 2 3 4; do cp large large$n & done; wait; rm large?";
+    sh(&s.mnt, copies);
+    std::thread::sleep(Duration::from_secs(4));
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon(&s))).expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let Some(kib) = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+    else {
+        return skip("no RssAnon in /proc/PID/status");
+    };
+    eprintln!("after large requests: {kib} KiB of its own");
+    assert!(kib <= 1000, "{kib} KiB of its own");
+}
+
 /// Several programs at once, each in its own directory and all in one.
 #[test]
 fn many_at_once() {
