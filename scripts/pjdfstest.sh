@@ -6,7 +6,7 @@
 # Usage: scripts/pjdfstest.sh [FILTER...]      runs the cases that FILTER names
 # MINI_FO: the program (default: the debug build). PJDFSTEST_STORAGE: the file
 # systems to have the storage on (default: ext4 xfs btrfs tmpfs; exfat holds little).
-# Needs root.
+# Needs root, but for --install, which only fetches the suite.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -20,6 +20,14 @@ skip() {
     exit 0
 }
 
+fetch() {
+    [ -x "$target/pjd/bin/pjdfstest" ] && return
+    cargo install --quiet --root "$target/pjd" --target-dir "$target/pjd/build" \
+        pjdfstest --version "$version" || skip "it could not be installed"
+    rm -rf "$target/pjd/build"
+}
+[ "${1:-}" != --install ] || { fetch; exit 0; }
+
 [ "$(id -u)" = 0 ] || skip "needs root"
 [ -e /dev/fuse ] || skip "no /dev/fuse"
 for tool in mke2fs unshare findmnt; do
@@ -28,11 +36,7 @@ done
 
 # All mounts are made in a namespace of their own and end with it.
 if [ -z "${PJDFSTEST_INSIDE:-}" ]; then
-    if ! [ -x "$target/pjd/bin/pjdfstest" ]; then
-        cargo install --quiet --root "$target/pjd" --target-dir "$target/pjd/build" \
-            pjdfstest --version "$version" || skip "it could not be installed"
-        rm -rf "$target/pjd/build"
-    fi
+    fetch
     [ -x "$mini_fo" ] || cargo build --quiet -p mini_fo || exit 1
     PJDFSTEST_INSIDE=1 exec unshare -m --propagation private "$0" "$@"
 fi

@@ -5,6 +5,9 @@
 quick_cases="basic power_cut missing persists load"
 long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory limits systemd"
 
+# Storages on what the kernel of the tests' machine may lack: some minutes each.
+storage_cases="nfs_remove conformance_vfat conformance_nfs pjdfstest_vfat pjdfstest_nfs"
+
 list_cases() {
     if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases $storage_cases; fi
 }
@@ -218,4 +221,56 @@ case_limits() {
     rm -r "$work/many"
     root=$work/many.squashfs
     boot descriptors "mini_fo.storage=tmpfs:32M"
+}
+
+case_nfs_remove() { on_other_storage nfs nfs-remove; }
+case_conformance_vfat() { on_other_storage vfat conformance; }
+case_conformance_nfs() { on_other_storage nfs conformance; }
+case_pjdfstest_vfat() { on_other_storage vfat pjdfstest; }
+case_pjdfstest_nfs() { on_other_storage nfs pjdfstest; }
+
+# Runs a suite inside, and compares what does not pass with the list of what is lost.
+# ONLY="renames,times" runs these groups alone.
+on_other_storage() {
+    local kind=$1 suite=$2
+    storage_tools || return
+    rm -f "$work/base.ext4" "$work/on"
+    truncate -s 2G "$work/base.ext4"
+    mke2fs -qF -t ext4 -N 400000 -O ^has_journal "$work/base.ext4" >/dev/null || exit 1
+    truncate -s 1G "$work/on"
+    case $kind in
+        vfat) mkfs.vfat "$work/on" >/dev/null || exit 1 ;;
+        *) mke2fs -qF -t ext4 -N 200000 "$work/on" >/dev/null || exit 1 ;;
+    esac
+    root=$tools_root next=/sbin/init memory=1024 limit=3000 cpus=2
+    boot storage "kind=$kind do=$suite only=${ONLY:-}" "$work/base.ext4" "$work/on"
+    judge_lost "$kind" "$suite"
+    rm -f "$work/base.ext4" "$work/on"
+}
+
+judge_lost() {
+    local list=scripts/boot/lost.$1
+    tr -d '\r' < "$log" | sed -n "s/^lost $2 \([^ ]*\).*/\1/p" | sort -u > "$work/lost"
+    sed -n 's/^\([a-z0-9_]*::[^ ]*\)$/\1/p' "$list" | sort -u > "$work/known"
+    while read -r name; do
+        complain "$(tr -d '\r' < "$log" | grep -m 1 "^lost $2 $name ")"
+    done < <(comm -23 "$work/lost" "$work/known")
+    tr -d '\r' < "$log" | sed -n 's/^told /    /p'
+    tells 'told the end'
+}
+
+# A root with the suites in it.
+storage_tools() {
+    [ -z "${tools_root:-}" ] || return 0
+    local target=${CARGO_TARGET_DIR:-$PWD/target}
+    scripts/pjdfstest.sh --install
+    cargo build --release --quiet -p mini_fo_conformance || exit 1
+    [ -x "$target/pjd/bin/pjdfstest" ] || { skip "pjdfstest is not there"; return 1; }
+    cp -a "$work/root" "$work/tools" || exit 1
+    PROGRAMS="$target/release/mini_fo_conformance $target/pjd/bin/pjdfstest \
+        /usr/bin/sleep /usr/bin/id /usr/bin/unshare" \
+        scripts/boot/images.sh tools "$work/tools" "${kernels[@]}" || exit 1
+    mksquashfs "$work/tools" "$work/tools.squashfs" -quiet -no-progress -all-root -comp gzip >/dev/null || exit 1
+    rm -rf "$work/tools"
+    tools_root=$work/tools.squashfs
 }

@@ -4,6 +4,8 @@
 #
 #   images.sh initramfs KERNEL FILE           KERNEL: a directory of kernels.sh
 #   images.sh root PROGRAM DIRECTORY KERNEL...
+#   images.sh tools DIRECTORY KERNEL...       adds to a root $PROGRAMS, and the modules
+#                                             of file systems to lay storages on
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -14,6 +16,8 @@ modules="crc32c_generic virtio_pci virtio_blk squashfs erofs ext4 loop"
 later="block2mtd mtdblock ubi"
 # What mini_fo loads from the root. (The kernel asks for ciphers and checksums by itself.)
 more="fuse crc32c_generic ext4 btrfs xfs jffs2 ubifs zstd lzo deflate vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8"
+# For storages on other file systems.
+others="$more exfat nfs nfsv4 nfsd"
 
 # Copies modules and what they need, unpacked, and prints them in the order in
 # which they are inserted. $1: kernel, $2: root, the rest: names.
@@ -94,6 +98,7 @@ root() {
     ln -s /usr/bin/mini_fo "$root/sbin/mini_fo-init"
     cp "$here/inittab" "$root/etc/inittab"
     cp "$here/runner" "$root/usr/lib/boot/runner"
+    cp "$here/lib-storage" "$root/usr/lib/boot/lib-storage"
     cp -r "$here/tests" "$root/usr/lib/boot/tests"
     echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
     echo 'user:x:1000:1000:user:/home:/bin/sh' >> "$root/etc/passwd"
@@ -108,6 +113,26 @@ root() {
         "$busybox" depmod -b "$root" "$(cat "$kernel/version")" 2>/dev/null || true
     done
     find "$root" -exec touch -h -d 2020-01-01 {} +
+}
+
+tools() {
+    local root=$1 program kernel
+    shift
+    for program in $PROGRAMS; do
+        program=$(readlink -f "$program")
+        copy_programs "$root" "$program"
+        [ "$(dirname "$program")" = /usr/bin ] || mv "$root$program" "$root/usr/bin/"
+        # Not busybox's.
+        [ ! -L "$root/bin/${program##*/}" ] || rm "$root/bin/${program##*/}"
+    done
+    echo 'nobody:x:65534:65534:nobody:/:/bin/sh' >> "$root/etc/passwd"
+    echo 'daemon:x:1:1:daemon:/:/bin/sh' >> "$root/etc/passwd"
+    printf 'nogroup:x:65534:\ndaemon:x:1:\n' >> "$root/etc/group"
+    for kernel in "$@"; do
+        # shellcheck disable=SC2086  # a list of words on purpose
+        copy_modules "$kernel" "$root" $others > /dev/null
+        "$busybox" depmod -b "$root" "$(cat "$kernel/version")" 2>/dev/null || true
+    done
 }
 
 what=$1

@@ -24,11 +24,12 @@ use rustix::fs::{Access, AtFlags, FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
+use crate::magic::NFS;
 use crate::meta::{self, Firm, Journal, Record, Session};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
-use crate::sys::{self, Spot};
+use crate::sys::{self, Spot, Written};
 
 /// Feature: there is an index of objects by number.
 pub(crate) const FEATURE_INDEX: &[u8] = b"index";
@@ -40,8 +41,12 @@ pub(crate) const FEATURE_REALMS: &[u8] = b"realms";
 /// Feature: there are partial files.
 pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 
+/// Feature: names in the storage are escaped.
+pub(crate) const FEATURE_ESCAPED: &[u8] = b"escaped";
+
 /// Features that this version knows.
-const KNOWN_FEATURES: [&[u8]; 3] = [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL];
+const KNOWN_FEATURES: [&[u8]; 4] =
+    [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL, FEATURE_ESCAPED];
 
 pub(crate) use begin::Untouched;
 pub(crate) use holds::Holds;
@@ -65,6 +70,8 @@ pub(crate) struct Layers {
     pub own: OwnAttributes,
     /// What its file system can hold.
     pub holds: Holds,
+    /// How names are written in it.
+    pub written: Written,
     /// Device and number of the storage, if it lies inside the base.
     pub hidden: Option<(u64, u64)>,
     /// The storage has never been mounted.
@@ -133,6 +140,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         accepted: options.accept_other_base,
         path: &storage_path,
         names,
+        written: written(&storage, &root.index),
         session,
     };
     let mut scanned = walk.look(false, &mut warnings);
@@ -162,10 +170,15 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     }
     let holds =
         if read_only { Holds::ALL } else { holds::check(options, &storage, &mut warnings)? };
+    let before = written(&storage, &root.index);
+    let written = holds
+        .written(before, fresh)
+        .ok_or_else(|| OpenError::StorageNames { path: options.storage.clone() })?;
     let decided = if read_only { std::mem::take(&mut scanned.decided) } else { Vec::new() };
     let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
     missing.extend((root.index.storage() != Some(&itself)).then_some(itself));
-    missing.extend(notes::lost_feature(&storage, names, &root.index));
+    let new = (written != before).then_some(FEATURE_ESCAPED);
+    missing.extend(notes::lost_features(&storage, names, &root.index, new));
     let same = same.is_ok();
     let task = Task { path: storage_path, scanned, marks, missing, same };
     let task = (!options.read_only).then_some(task);
@@ -178,6 +191,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         lock,
         own,
         holds,
+        written,
         hidden,
         fresh,
         unclean,
@@ -195,6 +209,15 @@ fn with_access_times(storage: &OwnedFd, options: &OpenOptions) -> Result<OwnedFd
     sys::clone_with_access_times(storage.as_fd(), options.access_times)
         .or_else(|_| rustix::io::fcntl_dupfd_cloexec(storage, 0))
         .map_err(|errno| io(&options.storage, "cannot be opened again", errno))
+}
+
+/// How names are written in a storage whose root has this META.
+fn written(storage: &OwnedFd, index: &meta::Index) -> Written {
+    if index.features().any(|word| word == FEATURE_ESCAPED) {
+        return Written::Escaped;
+    }
+    let on_nfs = rustix::fs::fstatfs(storage).is_ok_and(|stat| stat.f_type == NFS);
+    if on_nfs { Written::OnNfs } else { Written::Plain }
 }
 
 /// Reports what this version does not know; whether there is any.
@@ -256,6 +279,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         accepted: options.accept_other_base,
         path: &storage_path,
         names,
+        written: written(&storage, &root.index),
         session,
     };
     notes::is_unclean(&options.storage, &storage, names, &mut warnings);
@@ -294,7 +318,7 @@ fn open_base(path: &Path) -> Result<OwnedFd> {
         Errno::NOTDIR => OpenError::BaseNotDirectory { path: path_buf.clone() },
         errno => unreadable(&path_buf, errno),
     })?;
-    sys::open_untraced(Spot::At(fd.as_fd(), b"."), OFlags::RDONLY | OFlags::DIRECTORY)
+    sys::open_untraced(Spot::at(fd.as_fd(), b"."), OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(|errno| unreadable(path, errno))?;
     Ok(fd)
 }

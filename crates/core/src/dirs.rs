@@ -18,7 +18,7 @@ use crate::durability::Durability;
 use crate::identity::Realm;
 use crate::meta::{self, Index};
 use crate::overlay::LastListing;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir, Within};
 use crate::types::{NodeId, Timestamp};
 
 pub(crate) use cache::DirCache;
@@ -35,7 +35,7 @@ pub(crate) struct Dir {
     /// The base directory it shows, if any.
     base: Option<BaseDir>,
     /// `O_PATH` descriptor in the storage, once it lies there.
-    storage: OnceLock<OwnedFd>,
+    storage: OnceLock<StoredDir>,
     /// What META says. Written under `mutate`, read by everybody.
     pub meta: RwLock<Index>,
     /// Held by whoever changes entries.
@@ -116,15 +116,18 @@ impl Dir {
     pub fn new(
         node: NodeId,
         base: Option<BaseDir>,
-        storage: Option<OwnedFd>,
+        storage: Option<StoredDir>,
         durability: &Arc<Durability>,
     ) -> Result<Dir> {
         let mut loaded = match &storage {
-            Some(dir) => with_access(dir.as_fd(), || meta::load(dir.as_fd(), durability.session))?,
+            Some(dir) => {
+                let fd = dir.within().fd();
+                with_access(fd, || meta::load(fd, durability.session))?
+            }
             None => meta::Loaded::default(),
         };
         let owed = match &storage {
-            Some(dir) => changes::decide(dir.as_fd(), &mut loaded.index)?,
+            Some(dir) => changes::decide(dir.within(), &mut loaded.index)?,
             None => Vec::new(),
         };
         for damage in &loaded.damage {
@@ -137,7 +140,7 @@ impl Dir {
 
     /// A storage directory that was made a moment ago, below no base. It has
     /// no META yet.
-    pub fn made(node: NodeId, storage: OwnedFd, durability: &Arc<Durability>) -> Dir {
+    pub fn made(node: NodeId, storage: StoredDir, durability: &Arc<Durability>) -> Dir {
         let state = JournalState::default();
         Dir::with(node, None, Some(storage), Index::default(), state, durability)
     }
@@ -145,7 +148,7 @@ impl Dir {
     fn with(
         node: NodeId,
         base: Option<BaseDir>,
-        storage: Option<OwnedFd>,
+        storage: Option<StoredDir>,
         index: Index,
         state: JournalState,
         durability: &Arc<Durability>,
@@ -190,19 +193,19 @@ impl Dir {
     }
 
     /// The storage directory. `None`: the directory is unmodified.
-    pub fn storage(&self) -> Option<BorrowedFd<'_>> {
-        self.storage.get().map(AsFd::as_fd)
+    pub fn storage(&self) -> Option<Within<'_>> {
+        self.storage.get().map(StoredDir::within)
     }
 
     /// The storage directory, after it was made sure that there is one.
-    pub fn writable(&self) -> Result<BorrowedFd<'_>> {
+    pub fn writable(&self) -> Result<Within<'_>> {
         self.storage().ok_or(Errno::STALE)
     }
 
     /// Tells that the directory lies in the storage now.
-    pub fn set_storage(&self, fd: OwnedFd) {
+    pub fn set_storage(&self, dir: StoredDir) {
         // A second skeleton cannot be: the node's copy_up lock is held.
-        let _ = self.storage.set(fd);
+        let _ = self.storage.set(dir);
     }
 
     /// Bytes of memory that its records take, about. 0 while they change: it is
@@ -265,7 +268,7 @@ fn told(restored: Result<()>) {
 /// Without the flags of `chattr +i` and `+a`.
 fn unprotected<T>(dir: BorrowedFd<'_>, mut run: impl FnMut() -> Result<T>) -> Result<T> {
     let protecting = IFlags::IMMUTABLE.union(IFlags::APPEND).bits();
-    let opened = sys::open(Spot::At(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)
+    let opened = sys::open(Spot::at(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)
         .and_then(|fd| sys::get_flags(&fd).map(|flags| (fd, flags)));
     let Ok((fd, flags)) = opened else { return Err(Errno::PERM) };
     if flags & protecting == 0 {

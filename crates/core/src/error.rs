@@ -18,12 +18,18 @@ pub use class::ErrorClass;
 #[non_exhaustive]
 pub enum OpenError {
     /// The file system of the storage cannot hold everything.
-    #[error("storage {}: its file system cannot hold {missing}; choose another one, or make a file there that holds a file system (docs/RECIPES.md, \"a storage on FAT\"), or take it with -o poor_storage: what it cannot hold then fails, or is one file under two names", path.display())]
+    #[error("storage {}: its file system cannot hold {missing}; choose another one, or make a file there that holds a file system (docs/RECIPES.md, \"a storage on FAT\"), or take it with -o poor_storage: what it cannot hold then fails", path.display())]
     StoragePoor {
         /// The storage.
         path: PathBuf,
         /// What.
         missing: String,
+    },
+    /// Its file system mixes up names, and the names in it are as they are.
+    #[error("storage {}: it holds names as they are, of which its file system takes some for one (`a` and `A`), or not at all: begin a new storage there, or copy this one to a file system that tells all names apart; `-o ro` shows it as far as can be", path.display())]
+    StorageNames {
+        /// The storage.
+        path: PathBuf,
     },
     /// The base does not exist.
     #[error("base {}: there is no such directory", path.display())]

@@ -61,10 +61,11 @@ use crate::error::{OpenError, Warning};
 use crate::identity::Realm;
 use crate::magic::{EXT4, F2FS, UBIFS};
 use crate::meta::{Firm, Session};
+use crate::name::NAME_MAX;
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
@@ -315,7 +316,8 @@ impl Overlay {
             ffree: vfs.f_ffree,
             bsize: narrow(vfs.f_bsize),
             frsize: narrow(vfs.f_frsize),
-            namelen: narrow(vfs.f_namemax),
+            // FAT counts bytes that UTF-8 may take.
+            namelen: narrow(vfs.f_namemax.min(NAME_MAX as u64)),
         })
     }
 
@@ -340,7 +342,7 @@ impl Overlay {
     /// The storage, opened for more than reaching what lies in it.
     fn storage_opened(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        sys::open(Spot::At(self.storage.as_fd(), b"."), flags)
+        sys::open(Spot::at(self.storage.as_fd(), b"."), flags)
     }
 
     /// Waits until META of some directory has what the device has not, at most
@@ -453,6 +455,7 @@ fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durabili
         let base =
             BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&layers.base, 0)?, Realm::default());
         let storage = rustix::io::fcntl_dupfd_cloexec(&layers.storage, 0)?;
+        let storage = StoredDir::new(storage, layers.written);
         let root = Arc::new(Dir::new(NodeId::ROOT, Some(base), Some(storage), &durability)?);
         Ok((durability, root))
     };

@@ -7,9 +7,12 @@
 mod data;
 mod fsid;
 mod list;
+mod names;
 mod raw;
 mod rights;
 mod xattr;
+
+use std::borrow::Cow;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -23,6 +26,7 @@ use crate::types::{Attr, SetTime, Timestamp};
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
 pub(crate) use fsid::{fsid, lasting};
 pub(crate) use list::{RawEntry, each_entry, read_entries};
+pub(crate) use names::{StoredDir, Within, Written, mkdir, mknod, rename, symlink, unlink};
 pub(crate) use raw::{
     begin_flush, clone_with_access_times, flush_range, get_fsxattr, has_writers, replace_fd,
     seal_tree, set_fsxattr, with_umask,
@@ -45,20 +49,28 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 #[derive(Clone, Copy)]
 pub(crate) enum Spot<'a> {
     /// An entry of a directory: descriptor (may be `O_PATH`) and single name.
-    At(BorrowedFd<'a>, &'a [u8]),
-    /// The same; where something is mounted there, what is mounted.
+    At(Within<'a>, &'a [u8]),
+    /// The same in the base; where something is mounted there, what is mounted.
     Across(BorrowedFd<'a>, &'a [u8]),
     /// The object itself, as an `O_PATH` descriptor.
     Fd(BorrowedFd<'a>),
 }
 
 impl<'a> Spot<'a> {
+    /// An entry of a directory.
+    pub fn at(dir: impl Into<Within<'a>>, name: &'a [u8]) -> Self {
+        Spot::At(dir.into(), name)
+    }
+
     /// Descriptor, name and flags for the `*at` calls that know `AT_EMPTY_PATH`.
-    fn parts(self) -> (BorrowedFd<'a>, &'a [u8], AtFlags) {
-        match self {
-            Spot::At(dir, name) | Spot::Across(dir, name) => (dir, name, AtFlags::SYMLINK_NOFOLLOW),
-            Spot::Fd(fd) => (fd, b"", AtFlags::EMPTY_PATH),
-        }
+    /// ENOENT: nothing there can have that name.
+    fn parts(self) -> Result<(BorrowedFd<'a>, Cow<'a, [u8]>, AtFlags)> {
+        let (dir, name) = match self {
+            Spot::At(dir, name) => (dir.fd(), dir.existing(name)?),
+            Spot::Across(dir, name) => (dir, Cow::Borrowed(name)),
+            Spot::Fd(fd) => return Ok((fd, Cow::Borrowed(b""), AtFlags::EMPTY_PATH)),
+        };
+        Ok((dir, name, AtFlags::SYMLINK_NOFOLLOW))
     }
 }
 
@@ -77,9 +89,14 @@ pub(crate) fn path_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
 
 /// Opens a single name. EXDEV: a mount point. EAGAIN, with `O_NONBLOCK`: somebody
 /// has a lease on the file, and is told to give it back.
-pub(crate) fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    retry_open(flags, || fs::openat2(dir, name, flags, Mode::empty(), RESOLVE))
+pub(crate) fn open_at<'a>(
+    dir: impl Into<Within<'a>>,
+    name: &[u8],
+    flags: OFlags,
+) -> Result<OwnedFd> {
+    let (dir, flags) = (dir.into(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW);
+    let name = dir.existing(name)?;
+    retry_open(flags, || fs::openat2(dir.fd(), &*name, flags, Mode::empty(), RESOLVE))
 }
 
 /// As [`open_at`], into whatever is mounted there.
@@ -90,7 +107,7 @@ fn open_across(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedF
 }
 
 /// Opens a directory by single name for use as a directory descriptor.
-pub(crate) fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+pub(crate) fn open_dir<'a>(dir: impl Into<Within<'a>>, name: &[u8]) -> Result<OwnedFd> {
     open_at(dir, name, OFlags::PATH | OFlags::DIRECTORY)
 }
 
@@ -125,14 +142,16 @@ pub(crate) fn hold(spot: Spot<'_>) -> Result<OwnedFd> {
 }
 
 /// Creates and opens a regular file that must not exist.
-pub(crate) fn create(
-    dir: BorrowedFd<'_>,
+pub(crate) fn create<'a>(
+    dir: impl Into<Within<'a>>,
     name: &[u8],
     flags: OFlags,
     mode: u32,
 ) -> Result<OwnedFd> {
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    fs::openat(dir, name, flags, Mode::from_raw_mode(mode & 0o7777))
+    let dir = dir.into();
+    let name = dir.written().stored(name)?;
+    fs::openat(dir.fd(), &*name, flags, Mode::from_raw_mode(mode & 0o7777))
 }
 
 /// Creates an unnamed file in a directory. EOPNOTSUPP, EISDIR, EINVAL: the
@@ -149,7 +168,7 @@ pub(crate) fn create_unnamed(dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> 
 /// As [`create`], a file of our own that nobody else may use, for reading and
 /// writing: mode 0600 whatever the umask, which is some caller's, and a default
 /// ACL say. With less, a user could not use it again.
-pub(crate) fn create_private(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+pub(crate) fn create_private<'a>(dir: impl Into<Within<'a>>, name: &[u8]) -> Result<OwnedFd> {
     private(create(dir, name, OFlags::RDWR, 0o600)?)
 }
 
@@ -164,7 +183,13 @@ fn private(file: OwnedFd) -> Result<OwnedFd> {
 }
 
 /// Gives the object behind `fd` (also an unnamed file) a name.
-pub(crate) fn link_fd(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+pub(crate) fn link_fd<'a>(
+    fd: BorrowedFd<'_>,
+    dir: impl Into<Within<'a>>,
+    name: &[u8],
+) -> Result<()> {
+    let dir = dir.into();
+    let (name, dir) = (&*dir.written().stored(name)?, dir.fd());
     // Without CAP_DAC_READ_SEARCH AT_EMPTY_PATH is refused with ENOENT before
     // 6.10 (linkat(2)); the magic link does the same.
     match fs::linkat(fd, "", dir, name, AtFlags::EMPTY_PATH) {
@@ -178,9 +203,9 @@ pub(crate) fn link_fd(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> R
 
 /// Attributes of an object, symlinks not followed.
 pub(crate) fn stat(spot: Spot<'_>) -> Result<Statx> {
-    let (dir, name, flags) = spot.parts();
+    let (dir, name, flags) = spot.parts()?;
     let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
-    fs::statx(dir, name, flags | AtFlags::NO_AUTOMOUNT, mask)
+    fs::statx(dir, &*name, flags | AtFlags::NO_AUTOMOUNT, mask)
 }
 
 /// Attributes of an open descriptor.
@@ -243,8 +268,8 @@ pub(crate) fn set_mode(spot: Spot<'_>, mode: u32) -> Result<()> {
 
 /// Sets owner and group, symlinks not followed.
 pub(crate) fn set_owner(spot: Spot<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-    let (dir, name, flags) = spot.parts();
-    fs::chownat(dir, name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags)
+    let (dir, name, flags) = spot.parts()?;
+    fs::chownat(dir, &*name, uid.map(Uid::from_raw), gid.map(Gid::from_raw), flags)
 }
 
 /// Sets access and modification time; `None` leaves one.
@@ -255,8 +280,9 @@ pub(crate) fn set_times(
 ) -> Result<()> {
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
     match spot {
-        Spot::At(dir, name) | Spot::Across(dir, name) => {
-            fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        Spot::At(..) | Spot::Across(..) => {
+            let (dir, name, flags) = spot.parts()?;
+            fs::utimensat(dir, &*name, &times, flags)
         }
         // AT_EMPTY_PATH is known to utimensat from 5.8 on; an O_PATH
         // descriptor is enough for it.
@@ -272,8 +298,8 @@ pub(crate) fn copy_times(from: &Statx, to: Spot<'_>) -> Result<()> {
 
 /// Target of a symlink, at most 4,095 bytes.
 pub(crate) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
-    let (dir, name, _) = spot.parts();
-    fs::readlinkat(dir, name, Vec::new()).map(|target| target.into_bytes())
+    let (dir, name, _) = spot.parts()?;
+    fs::readlinkat(dir, &*name, Vec::new()).map(|target| target.into_bytes())
 }
 
 /// Runs a call again as long as it is interrupted or must be tried again

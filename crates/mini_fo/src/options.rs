@@ -154,7 +154,7 @@ pub const SPECS: &[Spec] = &[
         None,
         Opt::PoorStorage,
         "use a storage whose file system cannot hold hard links, or all names (FAT): what it \
-         cannot hold fails then, and names that differ in case only are one",
+         cannot hold fails then; names are escaped",
     ),
     spec(
         "damaged",

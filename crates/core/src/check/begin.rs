@@ -37,7 +37,7 @@ impl Layers {
         let (names, session) = (self.own, self.session);
         let (root, base, path) = (&self.lock, &self.base, &*task.path);
         let accepted = options.accept_other_base;
-        let walk = Walk { root, base, accepted, path, names, session };
+        let walk = Walk { root, base, accepted, path, names, written: self.written, session };
         storage::close(&options.storage, root, &mut self.warnings)?;
         if task.marks == Marks::Old {
             marks::take_over(&options.storage, root, |step| walk.take_over(step))?;

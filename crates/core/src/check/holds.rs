@@ -2,7 +2,7 @@
 //!
 //! Some hold no permissions, no symbolic links, or take `a` and `A` for one name
 //! (FAT, exFAT). Owners, modes, devices, FIFOs, sockets, symbolic links and extended
-//! attributes are kept in META there; names cannot be.
+//! attributes are kept in META there, and names are escaped.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::error::{OpenError, Warning};
 use crate::magic::{BCACHEFS, BTRFS, EXT4, F2FS, JFFS2, RAMFS, TMPFS, UBIFS, XFS, ZFS};
 use crate::name::temp_name;
 use crate::options::OpenOptions;
-use crate::sys::{self, Spot};
+use crate::sys::{self, Spot, Written};
 
 /// File systems that hold everything: they need not be tried.
 const HOLD_ALL: [FsWord; 10] = [EXT4, XFS, BTRFS, TMPFS, RAMFS, F2FS, UBIFS, JFFS2, ZFS, BCACHEFS];
@@ -33,18 +33,37 @@ pub(crate) struct Holds {
     pub symlinks: bool,
     /// FIFOs, and so sockets and devices.
     pub specials: bool,
+    /// Names: all of them, each apart from all others. `None`: that is not known.
+    pub names: Option<bool>,
     /// What is missing and cannot be kept in META, in words.
     pub missing: Vec<&'static str>,
 }
 
 impl Holds {
     /// A file system that holds everything.
-    pub const ALL: Holds =
-        Holds { modes: true, symlinks: true, specials: true, missing: Vec::new() };
+    pub const ALL: Holds = Holds {
+        modes: true,
+        symlinks: true,
+        specials: true,
+        names: Some(true),
+        missing: Vec::new(),
+    };
 
     /// One of which nothing is known.
     const LEAST: Holds =
-        Holds { modes: false, symlinks: false, specials: false, missing: Vec::new() };
+        Holds { modes: false, symlinks: false, specials: false, names: None, missing: Vec::new() };
+
+    /// How names are to be written, which were written as `before` in what is there.
+    /// `None`: that cannot go on, for names that are as they are would be mixed up.
+    pub fn written(&self, before: Written, fresh: bool) -> Option<Written> {
+        match (before, self.names) {
+            (Written::Escaped, _) | (_, Some(true)) => Some(before),
+            _ if fresh => Some(Written::Escaped),
+            // It was tried when the storage was new.
+            (_, None) => Some(before),
+            (_, Some(false)) => None,
+        }
+    }
 
     /// Tries it out, in a directory that is gone again afterwards, where the kind of
     /// file system does not tell.
@@ -54,7 +73,7 @@ impl Holds {
     /// everything would lose what it does not.
     pub fn of(path: &Path, storage: &OwnedFd) -> Result<Holds> {
         let kind = rustix::fs::fstatfs(storage).map(|stat| stat.f_type);
-        if kind.is_ok_and(|kind| HOLD_ALL.contains(&kind)) {
+        if kind.is_ok_and(|kind| HOLD_ALL.contains(&kind)) && !ignores_case(storage) {
             return Ok(Holds::ALL);
         }
         let failed = |errno| io(path, CANNOT_BE_TRIED, errno);
@@ -104,6 +123,14 @@ fn never(result: rustix::io::Result<()>) -> rustix::io::Result<bool> {
     }
 }
 
+/// Directories of ext4, f2fs and tmpfs may take `a` and `A` for one name (chattr +F).
+fn ignores_case(dir: &OwnedFd) -> bool {
+    const CASEFOLD: u32 = 0x4000_0000;
+    sys::open(Spot::at(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)
+        .and_then(sys::get_flags)
+        .is_ok_and(|flags| flags & CASEFOLD != 0)
+}
+
 fn make(dir: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map(drop)
@@ -128,21 +155,19 @@ fn try_out(dir: BorrowedFd<'_>) -> rustix::io::Result<Holds> {
 fn attempts(dir: BorrowedFd<'_>) -> rustix::io::Result<Holds> {
     let mut missing = Vec::new();
     make(dir, PROBE)?;
-    let there = |name: &[u8]| sys::stat(Spot::At(dir, name)).is_ok();
-    let modes = sys::set_mode(Spot::At(dir, PROBE), 0o640).is_ok()
-        && sys::stat(Spot::At(dir, PROBE))
+    let there = |name: &[u8]| sys::stat(Spot::at(dir, name)).is_ok();
+    let modes = sys::set_mode(Spot::at(dir, PROBE), 0o640).is_ok()
+        && sys::stat(Spot::at(dir, PROBE))
             .is_ok_and(|stat| u32::from(stat.stx_mode) & 0o7777 == 0o640);
-    if there(b"pROBE") {
-        missing.push("names that differ in upper and lower case only");
-    }
+    let mut names = !there(b"pROBE");
     // What drops a trailing dot takes the second for the first.
     make(dir, DOT)?;
-    let mut strange = there(b"dot.");
+    names &= !there(b"dot.");
     for name in STRANGE {
-        strange = never(make(dir, name))? || strange;
+        names &= !never(make(dir, name))?;
     }
-    if strange {
-        missing.push("some names (as a:b, or of 255 bytes)");
+    if !names {
+        missing.push("long names with capitals or special characters (they are escaped)");
     }
     if never(rustix::fs::linkat(dir, PROBE, dir, LINK, AtFlags::empty()))? {
         missing.push("hard links");
@@ -150,5 +175,5 @@ fn attempts(dir: BorrowedFd<'_>) -> rustix::io::Result<Holds> {
     let symlinks = !never(rustix::fs::symlinkat(PROBE, dir, SYMLINK))?;
     let mode = Mode::RUSR;
     let specials = !never(rustix::fs::mknodat(dir, FIFO, FileType::Fifo, mode, 0))?;
-    Ok(Holds { modes, symlinks, specials, missing })
+    Ok(Holds { modes, symlinks, specials, names: Some(names), missing })
 }

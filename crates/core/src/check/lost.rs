@@ -13,7 +13,7 @@ use crate::meta::Index;
 use crate::name::{INDEX_NAME, file_name, parent};
 use crate::overlay::{Evidence, Verdict, is_bare, read_mark};
 use crate::own::OwnAttributes;
-use crate::sys::{self, Spot};
+use crate::sys::{self, Spot, Within};
 
 /// Redirects that lead nowhere are listed up to this number also where only a
 /// count was asked for: each hides a whole directory.
@@ -203,7 +203,7 @@ impl<'a> Lost<'a> {
                 break;
             }
             self.looks += 1;
-            let there = own.fd().map(|own| sys::stat(Spot::At(own, name)).map(drop));
+            let there = own.fd().map(|own| sys::stat(Spot::at(own, name)).map(drop));
             if there.unwrap_or(Err(Errno::NOENT)).is_err_and(is_gone) {
                 let path = dir.join(OsStr::from_bytes(name));
                 self.found(warnings, Warning::WhiteoutLost { path });
@@ -217,21 +217,21 @@ impl<'a> Lost<'a> {
     pub fn data(
         &mut self,
         root: BorrowedFd<'_>,
-        storage: BorrowedFd<'_>,
+        storage: Within<'_>,
         name: &[u8],
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
-        let read = read_mark(self.names, Spot::At(storage, name));
+        let read = read_mark(self.names, Spot::at(storage, name));
         self.unsure |= read.is_err();
         let Ok(Some(mark)) = read else { return };
         self.maps.insert(mark.map);
-        let Ok(stored) = sys::stat(Spot::At(storage, name)) else { return };
+        let Ok(stored) = sys::stat(Spot::at(storage, name)) else { return };
         let index = sys::open_dir(root, INDEX_NAME.as_bytes()).ok();
         let bare = is_bare(index.as_ref().map(AsFd::as_fd), &mark, &stored);
         self.dependent += u64::from(!bare);
         let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
-            let stat = sys::stat(Spot::At(dir.as_fd(), file_name(&mark.path)))?;
+            let stat = sys::stat(Spot::at(dir.as_fd(), file_name(&mark.path)))?;
             let is_file = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG;
             let same = || self.evidence.compare(&mark, &stat) != Verdict::Another;
             Ok(is_file && (bare || same()))
@@ -258,7 +258,7 @@ impl<'a> Lost<'a> {
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
-        let Ok(stat) = sys::stat(Spot::At(own, name)) else { return };
+        let Ok(stat) = sys::stat(Spot::at(own, name)) else { return };
         if kind != 0 && u32::from(stat.stx_mode) & libc::S_IFMT != kind {
             let path = dir.join(OsStr::from_bytes(name));
             self.found(warnings, Warning::TypeChanged { path });

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
 
@@ -11,7 +11,7 @@ use super::{FEATURE_PARTIAL, Result, io};
 use crate::error::OpenError;
 use crate::meta;
 use crate::own::{Own, OwnAttributes};
-use crate::sys::{self, Spot};
+use crate::sys::{self, Spot, Within};
 
 /// What the marks of a storage are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +86,11 @@ pub(super) fn take_over(
 
 /// One file of the walk.
 pub(super) fn take_over_one(
-    dir: BorrowedFd<'_>,
+    dir: Within<'_>,
     name: &[u8],
     step: Step,
 ) -> std::result::Result<(), Errno> {
-    let held = sys::hold(Spot::At(dir, name))?;
+    let held = sys::hold(Spot::at(dir, name))?;
     let file = Spot::Fd(held.as_fd());
     let (old, new) = (OwnAttributes::User, OwnAttributes::Trusted);
     let mut value = [0; 4096];

@@ -52,19 +52,21 @@ pub(super) fn is_unclean(
     unclean
 }
 
-/// The feature that META has lost in a power cut, while the storage's own mark,
-/// which is set first, is there.
-pub(super) fn lost_feature(
+/// Features that META does not tell: a `new` one, and what it has lost in a power cut,
+/// while the storage's own mark, which is set first, is there.
+pub(super) fn lost_features(
     storage: &OwnedFd,
     names: OwnAttributes,
     root: &meta::Index,
+    new: Option<&[u8]>,
 ) -> Option<Record> {
     let mut words: Vec<Box<[u8]>> = root.features().map(Into::into).collect();
-    if words.iter().any(|word| **word == *FEATURE_PARTIAL)
-        || !is_marked(storage, names, Own::Storage)
+    let before = words.len();
+    if !words.iter().any(|word| **word == *FEATURE_PARTIAL)
+        && is_marked(storage, names, Own::Storage)
     {
-        return None;
+        words.push(FEATURE_PARTIAL.into());
     }
-    words.push(FEATURE_PARTIAL.into());
-    Some(Record::Features { words })
+    words.extend(new.map(Into::into));
+    (words.len() > before).then_some(Record::Features { words })
 }

@@ -17,7 +17,7 @@ use crate::error::Warning;
 use crate::meta::{self, Index, Loaded, Record, Session};
 use crate::name::{INDEX_NAME, META_NAME, RESERVE_NAME, is_reserved};
 use crate::own::{Own, OwnAttributes};
-use crate::sys::{self, each_entry};
+use crate::sys::{self, Within, Written, each_entry};
 use crate::trust::{Foreign, Unusable};
 
 /// Damaged lines that are listed one by one.
@@ -82,6 +82,8 @@ pub(super) struct Walk<'a> {
     /// Path of the storage.
     pub path: &'a Path,
     pub names: OwnAttributes,
+    /// How names are written in the storage.
+    pub written: Written,
     /// The mount that did not end in order.
     pub session: Session,
 }
@@ -91,6 +93,7 @@ struct Scan<'a> {
     lost: Lost<'a>,
     path: &'a Path,
     task: Task,
+    written: Written,
     warnings: &'a mut Vec<Warning>,
     damages: u64,
     leftovers: u64,
@@ -250,6 +253,7 @@ impl Walk<'_> {
             lost,
             path,
             task,
+            written: self.written,
             warnings,
             damages,
             leftovers,
@@ -279,7 +283,7 @@ impl Scan<'_> {
                 continue;
             };
             let parent = self.descriptor(&mut levels)?;
-            let opened = sys::open_dir(parent, &name);
+            let opened = sys::open_dir(self.within(parent), &name);
             let base = self.base_below(&levels, &name, &shows);
             match opened {
                 Ok(fd) => match self.visit(fd.as_fd(), &base, &levels, &name, &mut false) {
@@ -312,7 +316,7 @@ impl Scan<'_> {
                 break;
             };
             let parent = above.fd.as_ref().ok_or(Errno::BADF)?;
-            below.fd = Some(sys::open_dir(parent.as_fd(), &below.name)?);
+            below.fd = Some(sys::open_dir(self.within(parent.as_fd()), &below.name)?);
             // Keeping the last ones spares the next levels this way down.
             if index > held && index + HELD < last {
                 above.close();
@@ -320,6 +324,10 @@ impl Scan<'_> {
         }
         let fd = levels.last().and_then(|level| level.fd.as_ref());
         fd.map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    fn within<'d>(&self, dir: BorrowedFd<'d>) -> Within<'d> {
+        Within::new(dir, self.written)
     }
 
     /// The base directory of a subdirectory of the last level.
@@ -342,8 +350,8 @@ impl Scan<'_> {
     ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
         let (mut others, mut files) = (Vec::new(), Vec::new());
-        let mut has_meta = false;
-        each_entry(dir, |entry| {
+        let (mut has_meta, within) = (false, self.within(dir));
+        each_entry(within, |entry| {
             match entry.name {
                 b"." | b".." => {}
                 name if name == META_NAME.as_bytes() => has_meta = true,
@@ -374,7 +382,7 @@ impl Scan<'_> {
         *seen |= has_own;
         let path = self.full_path(above, name);
         if has_meta && self.task == Task::Clean {
-            self.settle(dir, &path);
+            self.settle(within, &path);
         }
         if has_meta && self.task == Task::Mend {
             // The session stands in the root alone.
@@ -387,7 +395,7 @@ impl Scan<'_> {
                     loaded = found;
                     self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
                     self.by_number |= unfinished::needs_numbers(&loaded.index);
-                    decide(dir, &mut loaded.index)?;
+                    decide(within, &mut loaded.index)?;
                 }
                 Err(Unusable::Failed(errno)) => return Err(errno),
                 Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
@@ -395,7 +403,7 @@ impl Scan<'_> {
             self.storage_below |= !above.is_empty() && loaded.index.origin().is_some();
             self.report(&loaded, base, &path);
         }
-        self.losses.visit(dir, &loaded.index)?;
+        self.losses.visit(within, &loaded.index)?;
         for leftover in leftovers {
             let done = match self.task {
                 Task::Look => true,
@@ -406,13 +414,13 @@ impl Scan<'_> {
         }
         if let Task::Marks(step) = self.task {
             for (name, _) in others.iter().filter(|(_, kind)| matches!(*kind, 0 | libc::S_IFREG)) {
-                marks::take_over_one(dir, name, step)?;
+                marks::take_over_one(within, name, step)?;
             }
             return Ok(below(subdirs, &loaded.index));
         }
         let index = &loaded.index;
         for name in &files {
-            self.lost.data(self.root.as_fd(), dir, name, &path, self.warnings);
+            self.lost.data(self.root.as_fd(), within, name, &path, self.warnings);
         }
         if let Some(base) = base.fd().filter(|_| self.task == Task::Look) {
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
@@ -428,7 +436,7 @@ impl Scan<'_> {
     }
 
     /// Where it fails, what is below must be put in order all the same.
-    fn settle(&mut self, dir: BorrowedFd<'_>, path: &Path) {
+    fn settle(&mut self, dir: Within<'_>, path: &Path) {
         match unfinished::settle(dir, self.session) {
             Ok(()) => {}
             Err(Unusable::Foreign(_)) => self.unread = true,
@@ -499,6 +507,15 @@ fn remove_leftover(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {
             let inner = sys::open_dir(dir, name)?;
+            // What was in a directory that was set aside (`Overlay::set_aside`).
+            let mut below = Vec::new();
+            each_entry(&inner, |entry| {
+                if is_reserved(entry.name) && entry.name != META_NAME.as_bytes() {
+                    below.push(entry.name.to_vec());
+                }
+                true
+            })?;
+            below.iter().try_for_each(|name| remove_leftover(inner.as_fd(), name))?;
             match rustix::fs::unlinkat(&inner, META_NAME, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno),

@@ -10,7 +10,7 @@ use crate::dirs::{ANY, decide};
 use crate::identity::BaseId;
 use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, Session, SharedRecord};
 use crate::name::INDEX_NAME;
-use crate::sys::{self, Spot, each_entry};
+use crate::sys::{self, Spot, Within, each_entry};
 use crate::trust::Unusable;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -39,16 +39,16 @@ impl Losses {
     }
 
     /// Decides about those of a directory whose META says this.
-    pub fn visit(&mut self, dir: BorrowedFd<'_>, said: &Index) -> Result<()> {
+    pub fn visit(&mut self, dir: Within<'_>, said: &Index) -> Result<()> {
         if self.open.is_empty() {
             return Ok(());
         }
-        let own = sys::stat_fd(dir)?.stx_ino;
+        let own = sys::stat_fd(dir.fd())?.stx_ino;
         let (here, elsewhere) = self.open.drain(..).partition(|loss: &Loss| loss.dir == own);
         self.open = elsewhere;
         for loss in here {
             let happened = said.hides(&loss.name)
-                || sys::absent(sys::stat(Spot::At(dir, &loss.name)))?.is_some();
+                || sys::absent(sys::stat(Spot::at(dir, &loss.name)))?.is_some();
             let id = loss.id;
             // Before the number, which must not fall a second time.
             self.tell(Record::Loss(Loss { decided: true, ..loss }));
@@ -87,7 +87,7 @@ impl Losses {
             |name: &[u8]| self.open.iter().any(|loss| loss.id.index_name().as_bytes() == name);
         let mut orphans = Vec::new();
         for name in names {
-            let stat = sys::stat(Spot::At(dir.as_fd(), &name))?;
+            let stat = sys::stat(Spot::at(dir.as_fd(), &name))?;
             if stat.stx_nlink == 1 && !undecided(&name) {
                 orphans.push(name);
             }
@@ -160,12 +160,13 @@ pub(super) fn needs_numbers(index: &Index) -> bool {
 }
 
 /// Decides, and writes that down.
-pub(super) fn settle(dir: BorrowedFd<'_>, session: Session) -> std::result::Result<(), Unusable> {
+pub(super) fn settle(within: Within<'_>, session: Session) -> std::result::Result<(), Unusable> {
+    let dir = within.fd();
     let mut loaded = meta::look(dir, session)?;
     if !is_unfinished(&loaded) {
         return Ok(());
     }
-    let owed = decide(dir, &mut loaded.index)?;
+    let owed = decide(within, &mut loaded.index)?;
     let mut journal = Journal::open(dir, loaded.torn_at, Firm::Sync, session)?;
     if owed.is_empty() { Ok(()) } else { Ok(journal.append(&owed)?) }
 }

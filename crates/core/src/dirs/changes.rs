@@ -2,13 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::{ANY, Dir, with_access};
 use crate::durability::Durability;
 use crate::meta::{self, Firm, Index, Journal, Record, Said, Session};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, Within};
 use crate::types::{NodeId, Timestamp};
 
 /// The file of META, and what has to be done to it.
@@ -52,13 +51,13 @@ pub(crate) struct Mark {
 
 /// Decides about records that hold only if a change of storage names came to
 /// happen before a crash. The result is what META has to be told.
-pub(crate) fn decide(dir: BorrowedFd<'_>, index: &mut Index) -> Result<Vec<Record>> {
+pub(crate) fn decide(dir: Within<'_>, index: &mut Index) -> Result<Vec<Record>> {
     let mut owed = Vec::new();
     let pending = index.pending().to_vec();
     for when in &pending {
         let Record::When { arrived, storage_ino, record } = when else { continue };
         let Some(name) = record.name() else { continue };
-        let there = with_access(dir, || sys::absent(sys::stat(Spot::At(dir, name))))?;
+        let there = with_access(dir.fd(), || sys::absent(sys::stat(Spot::at(dir, name))))?;
         let is = |ino| *storage_ino == ANY || ino == *storage_ino;
         if there.is_some_and(|stat| is(stat.stx_ino)) == *arrived {
             index.apply(record);
@@ -76,7 +75,7 @@ pub(crate) fn decide(dir: BorrowedFd<'_>, index: &mut Index) -> Result<Vec<Recor
 impl Dir {
     fn opened<'a>(&self, state: &'a mut JournalState) -> Result<&'a mut Journal> {
         if state.file.is_none() {
-            let dir = self.writable()?;
+            let dir = self.writable()?.fd();
             let Durability { firm, session, .. } = &*self.durability;
             let open = || Journal::open(dir, state.torn_at, *firm, *session);
             let _held = self.hold_attributes();
@@ -175,7 +174,7 @@ impl Dir {
         }
         match self.storage() {
             Some(dir) if !state.synced && self.durability.syncs_before_changes() => {
-                with_access(dir, || meta::sync(dir))?;
+                with_access(dir.fd(), || meta::sync(dir.fd()))?;
                 state.synced = true;
                 Ok(())
             }
@@ -245,7 +244,7 @@ impl Dir {
             let index = self.meta.read();
             let root = self.node == NodeId::ROOT;
             let session = if root { self.durability.session } else { Session::default() };
-            with_access(dir, || meta::rewrite(dir, &index, session))?;
+            with_access(dir.fd(), || meta::rewrite(dir.fd(), &index, session))?;
         }
         self.meta.write().rewritten();
         let mut state = self.journal.lock();
@@ -300,7 +299,7 @@ impl Dir {
             (opened, state.rewrites)
         };
         let Some((fd, point)) = opened else {
-            let synced = with_access(dir, || meta::sync(dir));
+            let synced = with_access(dir.fd(), || meta::sync(dir.fd()));
             let mut state = self.journal.lock();
             if state.rewrites == rewrites {
                 (state.synced, state.doubtful) = (synced.is_ok(), synced.is_err());
@@ -342,7 +341,7 @@ impl Dir {
     /// one that keeps the shown ctime. `mutate` is held.
     pub fn unseen<T>(
         &self,
-        change: impl Fn(BorrowedFd<'_>) -> Result<T>,
+        change: impl Fn(Within<'_>) -> Result<T>,
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
         // What is owed was decided by the names as they are now.
@@ -354,20 +353,20 @@ impl Dir {
     /// The same, where META is as it should be, or is about to be replaced.
     fn keeping_times<T>(
         &self,
-        change: impl Fn(BorrowedFd<'_>) -> Result<T>,
+        change: impl Fn(Within<'_>) -> Result<T>,
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
         let dir = self.writable()?;
         let held = self.hold_attributes();
-        let before = sys::stat_fd(dir)?;
+        let before = sys::stat_fd(dir.fd())?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
-        let (value, timed) = with_access(dir, || {
+        let (value, timed) = with_access(dir.fd(), || {
             let changed = change(dir);
             // Also where it failed: it may have left traces on the way.
-            let timed = sys::copy_times(&before, Spot::Fd(dir));
+            let timed = sys::copy_times(&before, Spot::Fd(dir.fd()));
             Ok((changed?, timed))
         })?;
-        let timed = timed.and_then(|()| sys::stat_fd(dir));
+        let timed = timed.and_then(|()| sys::stat_fd(dir.fd()));
         drop(held);
         let kept = timed.and_then(|stat| {
             let real = stat.stx_ctime.into();
@@ -405,7 +404,7 @@ impl Dir {
         if shown == recorded || *self.left_behind.lock() == Some(recorded) {
             return;
         }
-        let moved = self.writable().and_then(sys::stat_fd).and_then(|stat| {
+        let moved = self.writable().and_then(|dir| sys::stat_fd(dir.fd())).and_then(|stat| {
             let real: Timestamp = stat.stx_ctime.into();
             if real != recorded {
                 *self.left_behind.lock() = Some(recorded);

@@ -38,6 +38,7 @@ impl OpenError {
             | OpenError::StorageReadOnly { .. }
             | OpenError::StorageForeign { .. }
             | OpenError::StoragePoor { .. }
+            | OpenError::StorageNames { .. }
             | OpenError::StorageWritable { .. }
             | OpenError::StorageUnknown { .. }
             | OpenError::StorageUnclosable { .. }

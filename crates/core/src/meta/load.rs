@@ -80,7 +80,7 @@ pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
         Err(Errno::LOOP | Errno::NXIO) => {
-            let stat = sys::stat(Spot::At(dir, META_NAME.as_bytes()))?;
+            let stat = sys::stat(Spot::at(dir, META_NAME.as_bytes()))?;
             return not_a_file(&stat);
         }
         other => other?,

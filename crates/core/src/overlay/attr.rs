@@ -22,6 +22,11 @@ use crate::types::{Attr, NodeId, SetAttr, SetTime};
 const SUID: u32 = libc::S_ISUID;
 const SGID: u32 = libc::S_ISGID;
 
+/// A mode without setuid, and without setgid if it is that of an executable.
+pub(super) fn without_set_id(mode: u32) -> u32 {
+    mode & if mode & libc::S_IXGRP == 0 { !SUID } else { !(SUID | SGID) }
+}
+
 /// Owner and mode that the root of the mount shows.
 ///
 /// Apart from those of the storage directory, which may be closed to others
@@ -190,6 +195,9 @@ impl Overlay {
             return sys::set_times(Spot::Fd(self.storage.as_fd()), None, Some(mtime));
         }
         self.copy_up(node, Need::Attributes)?;
+        if self.kept(node)?.owner.is_some() {
+            self.keep_owner(node, &self.attr_of(node)?, &SetAttr::default())?;
+        }
         self.at(node, |spot, _| sys::set_owner(spot, None, None))
     }
 
@@ -289,10 +297,7 @@ impl Overlay {
         self.at(node, |spot, _| {
             let stat = sys::stat(spot)?;
             let mode = u32::from(stat.stx_mode) & 0o7777;
-            let mut left = mode & !SUID;
-            if mode & libc::S_IXGRP != 0 {
-                left &= !SGID;
-            }
+            let left = without_set_id(mode);
             if left != mode && find::kind(&stat) == libc::S_IFREG {
                 sys::set_mode(spot, left)?;
             }
@@ -300,8 +305,7 @@ impl Overlay {
         })?;
         match self.kept(node)?.owner {
             Some((mode, uid, gid)) if mode & (SUID | SGID) != 0 => {
-                let sgid = if mode & libc::S_IXGRP != 0 { SGID } else { 0 };
-                let mode = mode & !SUID & !sgid;
+                let mode = without_set_id(mode);
                 self.keep(node, |name| Record::Owner { mode, uid, gid, name })
             }
             _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
@@ -17,7 +17,7 @@ use crate::meta::{Firm, Journal, Kept, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::own::Own;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir, Within};
 use crate::types::{SetTime, Timestamp};
 
 /// How copied data is made to reach the device before the name of the copy.
@@ -181,7 +181,7 @@ impl Overlay {
             return Ok(());
         };
         let real = sys::stat_fd(&made);
-        own.set_storage(made);
+        own.set_storage(StoredDir::new(made, dir.written()));
         node.set_in_storage();
         drop((lock, place));
         if unseen {
@@ -210,9 +210,9 @@ impl Overlay {
     pub(super) fn unnamed_copy(
         &self,
         source: &Source<'_>,
-        dir: BorrowedFd<'_>,
+        dir: Within<'_>,
     ) -> Result<Option<(OwnedFd, Kept)>> {
-        let made = match sys::create_private_unnamed(dir) {
+        let made = match sys::create_private_unnamed(dir.fd()) {
             // Closed by its owner, or immutable: only its name has to go there.
             Err(Errno::ACCESS | Errno::PERM) => sys::create_private_unnamed(self.anywhere()),
             other => other,
@@ -263,7 +263,7 @@ impl Overlay {
     pub(super) fn named_copy(
         &self,
         source: &Source<'_>,
-        dir: BorrowedFd<'_>,
+        dir: Within<'_>,
         name: &[u8],
         keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
@@ -277,7 +277,7 @@ impl Overlay {
         };
         // Nothing may fail any more once it has its name.
         made.and_then(|kept| keep(&kept))
-            .and_then(|()| sys::hold(Spot::At(dir, &temp)))
+            .and_then(|()| sys::hold(Spot::at(dir, &temp)))
             .and_then(|held| publish(dir, &temp, name).map(|()| held))
             .inspect_err(|_| discard(dir, &temp))
     }
@@ -293,7 +293,7 @@ impl Overlay {
         // Without a name there is nothing by which META could keep anything.
         let plan = if need == Need::NoData { Plan::Empty } else { Plan::Copy };
         let source = &Source { node, at: from, stat: &stat, plan };
-        let copy = self.unnamed_copy(source, self.anywhere())?;
+        let copy = self.unnamed_copy(source, self.anywhere().into())?;
         let (fd, _) = copy.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
         place.hold(Held::new(fd));
@@ -345,10 +345,10 @@ fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> 
 
 /// The skeleton of a directory. META is made before the mode is set: a
 /// directory that is not writable would not take it any more.
-fn copy_dir(holds: &Holds, source: &Source<'_>, dir: BorrowedFd<'_>, temp: &[u8]) -> Result<Kept> {
-    rustix::fs::mkdirat(dir, temp, Mode::from_raw_mode(0o700))?;
+fn copy_dir(holds: &Holds, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
+    sys::mkdir(dir, temp, Mode::from_raw_mode(0o700))?;
     // The umask of this thread is that of some caller.
-    sys::set_mode(Spot::At(dir, temp), 0o700)?;
+    sys::set_mode(Spot::at(dir, temp), 0o700)?;
     let fd = sys::open_dir(dir, temp)?;
     Journal::open(fd.as_fd(), None, Firm::No, Session::default())?;
     copy_attributes(source.at, Spot::Fd(fd.as_fd()), source.stat, holds.modes)
@@ -356,15 +356,10 @@ fn copy_dir(holds: &Holds, source: &Source<'_>, dir: BorrowedFd<'_>, temp: &[u8]
 
 /// A copy of a symlink, FIFO, socket or device. What the storage cannot hold becomes a
 /// file that stands for it.
-fn copy_special(
-    holds: &Holds,
-    source: &Source<'_>,
-    dir: BorrowedFd<'_>,
-    temp: &[u8],
-) -> Result<Kept> {
+fn copy_special(holds: &Holds, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
     let (from, stat) = (source.at, source.stat);
     let kind = find::kind(stat);
-    let copied = || copy_attributes(from, Spot::At(dir, temp), stat, holds.modes);
+    let copied = || copy_attributes(from, Spot::at(dir, temp), stat, holds.modes);
     if kind == libc::S_IFLNK {
         let stands = make_link(holds, &sys::read_link(from)?, dir, temp)?;
         let device = stands.then_some((kind, 0));
@@ -373,7 +368,7 @@ fn copy_special(
     let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
     let mode = Mode::from_raw_mode(0o600);
     let made = if holds.specials {
-        rustix::fs::mknodat(dir, temp, FileType::from_raw_mode(kind), mode, device)
+        sys::mknod(dir, temp, FileType::from_raw_mode(kind), mode, device)
     } else {
         Err(Errno::PERM)
     };
@@ -388,22 +383,23 @@ fn copy_special(
 }
 
 /// Gives a copy its name, which must be free.
-fn publish(dir: BorrowedFd<'_>, temp: &[u8], name: &[u8]) -> Result<()> {
-    match rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE) {
+fn publish(dir: Within<'_>, temp: &[u8], name: &[u8]) -> Result<()> {
+    let rename = |flags| sys::rename((dir, temp), (dir, name), flags);
+    match rename(RenameFlags::NOREPLACE) {
         // Some file systems know no flags; nothing else writes here.
-        Err(Errno::INVAL) => rustix::fs::renameat(dir, temp, dir, name),
+        Err(Errno::INVAL) => rename(RenameFlags::empty()),
         other => other,
     }
 }
 
 /// Removes a copy that will not be used. Failures leave a reserved name, which
 /// the next mount removes.
-fn discard(dir: BorrowedFd<'_>, temp: &[u8]) {
-    let removed = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
+fn discard(dir: Within<'_>, temp: &[u8]) {
+    let removed = sys::unlink(dir, temp, AtFlags::empty());
     if removed == Err(Errno::ISDIR) {
         if let Ok(fd) = sys::open_dir(dir, temp) {
-            let _ = rustix::fs::unlinkat(fd, META_NAME, AtFlags::empty());
+            let _ = sys::unlink(&fd, META_NAME.as_bytes(), AtFlags::empty());
         }
-        let _ = rustix::fs::unlinkat(dir, temp, AtFlags::REMOVEDIR);
+        let _ = sys::unlink(dir, temp, AtFlags::REMOVEDIR);
     }
 }

@@ -17,7 +17,7 @@ use crate::dirs::Dir;
 use crate::meta::Record;
 use crate::name::Name;
 use crate::node::{BaseRef, Contents, Held, Names, Node, Place};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir};
 use crate::types::{Caller, Entry, NodeId, OpenMode};
 
 /// What is to be made.
@@ -52,7 +52,8 @@ impl Overlay {
         let fd = sys::with_umask(caller.umask, mode, |mode| {
             sys::taking_space(|| sys::create(storage, name, flags, mode))
         })?;
-        let own = self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage);
+        let own =
+            self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage.fd());
         let own = own.and_then(|made| made.keep(&dir, name));
         let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
         Ok((entry, OpenFile::new(node, open, self.next_handle(), (fd, ticket))))
@@ -120,8 +121,9 @@ impl Overlay {
         let kind = sys::with_umask(caller.umask, perm, |perm| {
             let perm = Mode::from_raw_mode(perm);
             match made {
-                Made::Dir => sys::taking_space(|| rustix::fs::mkdirat(storage, name, perm))
-                    .map(|()| libc::S_IFDIR),
+                Made::Dir => {
+                    sys::taking_space(|| sys::mkdir(storage, name, perm)).map(|()| libc::S_IFDIR)
+                }
                 Made::Symlink(target) => {
                     if !self.holds.symlinks {
                         dir.append(&[link_record(name)])?;
@@ -134,7 +136,7 @@ impl Overlay {
                 }
             }
         })?;
-        let own = self.own(caller, &parent, Spot::At(storage, name), kind | perm, storage);
+        let own = self.own(caller, &parent, Spot::at(storage, name), kind | perm, storage.fd());
         let own = own.and_then(|made| made.keep(&dir, name));
         self.enter_new(&parent, &dir, name, own).map(|(_, entry)| entry)
     }
@@ -155,11 +157,11 @@ impl Overlay {
         let (parent, dir) = self.writable_dir(parent)?;
         let storage = dir.writable()?;
         let fd = sys::with_umask(caller.umask, mode, |mode| {
-            sys::taking_space(|| sys::create_unnamed(storage, mode))
+            sys::taking_space(|| sys::create_unnamed(storage.fd(), mode))
         })?;
         let spot = Spot::Fd(fd.as_fd());
         // Without a name there is nothing by which an owner could be kept.
-        let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage)?.stat;
+        let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage.fd())?.stat;
         let held = Held::bounded(|| sys::hold(spot))?;
         let place = Place { names: Names::Held(held), base: BaseRef::None };
         let ino = self.freed.number(&stat);
@@ -184,7 +186,7 @@ impl Overlay {
     /// the directory is held.
     pub(super) fn check_absent(&self, dir: &Dir, name: &[u8]) -> Result<()> {
         if dir.meta.read().kept(name).is_some()
-            && sys::absent(sys::stat(Spot::At(dir.writable()?, name)))?.is_some()
+            && sys::absent(sys::stat(Spot::at(dir.writable()?, name)))?.is_some()
         {
             return Err(Errno::EXIST);
         }
@@ -215,6 +217,9 @@ impl Overlay {
             let root = *self.root_owner.lock();
             setgid = root.mode & libc::S_ISGID != 0;
             group = if setgid { root.gid } else { group };
+        } else if let Some((mode, _, gid)) = self.kept(parent)?.owner {
+            setgid = mode & libc::S_ISGID != 0;
+            group = if setgid { gid } else { group };
         } else if caller.gid != stat.stx_gid {
             let above = sys::stat_fd(storage)?;
             setgid = u32::from(above.stx_mode) & libc::S_ISGID != 0;
@@ -276,8 +281,8 @@ impl Overlay {
         node.set_contents(Contents::Whole);
         if node.is_dir() && self.live.is_none() {
             // A new one has no META that would have to be looked for.
-            if let Ok(fd) = sys::open_dir(dir.writable()?, name) {
-                let made = Dir::made(node.id, fd, &self.durability);
+            if let Ok(own) = StoredDir::open(dir.writable()?, name) {
+                let made = Dir::made(node.id, own, &self.durability);
                 // Else it is read when it is needed.
                 let _ = self.dirs.insert(made, since);
             }
@@ -309,8 +314,8 @@ impl Owned {
 /// Removes a new entry that nobody was told of.
 fn take_away(dir: &Dir, name: &[u8]) {
     let Ok(storage) = dir.writable() else { return };
-    let gone = match rustix::fs::unlinkat(storage, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => rustix::fs::unlinkat(storage, name, AtFlags::REMOVEDIR),
+    let gone = match sys::unlink(storage, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => sys::unlink(storage, name, AtFlags::REMOVEDIR),
         other => other,
     };
     if let Err(errno) = gone {
@@ -330,13 +335,13 @@ fn make_special(
     let (storage, file_type) = (dir.writable()?, FileType::from_raw_mode(kind));
     // Where it is known to fail it is not tried: some leave a file and say EIO.
     if holds.specials || kind == libc::S_IFREG {
-        match sys::taking_space(|| rustix::fs::mknodat(storage, name, file_type, perm, device)) {
+        match sys::taking_space(|| sys::mknod(storage, name, file_type, perm, device)) {
             Err(errno) if cannot_hold(errno) && is_device(kind) => {}
             other => return other,
         }
     }
     dir.append(&[Record::Device { kind, device, name: name.into() }])?;
-    rustix::fs::mknodat(storage, name, FileType::RegularFile, perm, 0)
+    sys::mknod(storage, name, FileType::RegularFile, perm, 0)
 }
 
 /// A name to be made: EPERM for a reserved one.

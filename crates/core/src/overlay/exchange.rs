@@ -10,7 +10,7 @@ use super::remove::still_there;
 use super::rename::{End, lock_both, lock_places, relink};
 use crate::dirs::together;
 use crate::node::Node;
-use crate::sys::Result;
+use crate::sys::{self, Result};
 
 impl Overlay {
     /// Two objects change places.
@@ -38,7 +38,7 @@ impl Overlay {
             self.arriving(to, from, target, target_base.as_deref())?,
         ];
         together(&steps, || {
-            rustix::fs::renameat_with(old, from.name, new, to.name, RenameFlags::EXCHANGE)?;
+            sys::rename((old, from.name), (new, to.name), RenameFlags::EXCHANGE)?;
             self.commit_moved(source.is_dir() || target.is_dir());
             Ok(())
         })?;

@@ -143,7 +143,7 @@ impl Overlay {
             return Ok(None);
         }
         if let Some(storage) = dir.storage()
-            && let Some(stat) = sys::absent(sys::stat(Spot::At(storage, name)))?
+            && let Some(stat) = sys::absent(sys::stat(Spot::at(storage, name)))?
         {
             return self.resolve_stored(dir, name, stat).map(Some);
         }

@@ -74,7 +74,7 @@ impl Overlay {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK;
             match spot {
                 sys::Spot::Fd(fd) if node.is_dir() => {
-                    sys::open(sys::Spot::At(fd, b"."), flags | OFlags::DIRECTORY)
+                    sys::open(sys::Spot::at(fd, b"."), flags | OFlags::DIRECTORY)
                 }
                 spot => sys::open_untraced(spot, flags),
             }

@@ -5,16 +5,16 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustix::fd::BorrowedFd;
 use rustix::fs::{OFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::Overlay;
+use super::attr::without_set_id;
 use crate::check::Holds;
 use crate::dirs::Dir;
 use crate::meta::{Kept, Record};
 use crate::node::Node;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, Within};
 use crate::types::{Attr, SetAttr};
 
 /// A directory and a name in it.
@@ -73,11 +73,11 @@ pub(super) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
 pub(super) fn make_link(
     holds: &Holds,
     target: &[u8],
-    dir: BorrowedFd<'_>,
+    dir: Within<'_>,
     name: &[u8],
 ) -> Result<bool> {
     if holds.symlinks {
-        return rustix::fs::symlinkat(target, dir, name).map(|()| false);
+        return sys::symlink(target, dir, name).map(|()| false);
     }
     let mut file = File::from(sys::create_private(dir, name)?);
     file.write_all(target).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
@@ -137,7 +137,11 @@ impl Overlay {
         shown: &Attr,
         changes: &SetAttr,
     ) -> Result<()> {
-        let mode = changes.mode.unwrap_or(shown.mode) & 0o7777;
+        let mut mode = changes.mode.unwrap_or(shown.mode) & 0o7777;
+        if changes.mode.is_none() && !node.is_dir() {
+            // chown(2), as the storage would do it.
+            mode = without_set_id(mode);
+        }
         let (uid, gid) = (changes.uid.unwrap_or(shown.uid), changes.gid.unwrap_or(shown.gid));
         self.keep(node, |name| Record::Owner { mode, uid, gid, name })
     }

@@ -34,7 +34,7 @@ impl Overlay {
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;
         let storage = dir.writable()?;
-        if sys::absent(sys::stat(Spot::At(storage, name)))?.is_some() {
+        if sys::absent(sys::stat(Spot::at(storage, name)))?.is_some() {
             return Err(Errno::EXIST);
         }
         let stat = self.at(&node, |spot, _| sys::stat(spot))?;

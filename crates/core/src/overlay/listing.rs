@@ -161,13 +161,13 @@ impl Overlay {
         match (dir.base(), dir.storage()) {
             (None, None) => Ok(Listing::Gone),
             (Some(base), None) => {
-                let fd = sys::open_untraced(Spot::At(base.as_fd(), b"."), flags)?;
+                let fd = sys::open_untraced(Spot::at(base.as_fd(), b"."), flags)?;
                 Ok(Listing::Single { fd, in_storage: false, _ticket: ticket? })
             }
             // A redirect may show a directory whose skeleton a crash prevented.
             (None, Some(storage)) if dir.meta.read().redirects().next().is_none() => {
                 // Reading it moves the time of access, as it should.
-                let fd = sys::open(Spot::At(storage, b"."), flags)?;
+                let fd = sys::open(Spot::at(storage, b"."), flags)?;
                 Ok(Listing::Single { fd, in_storage: true, _ticket: ticket? })
             }
             (_, Some(_)) => Ok(Listing::Merged(self.merged(node, &dir)?.0)),
@@ -183,7 +183,7 @@ impl Overlay {
             if self.access_is_due(node.id) {
                 // As if it had been listed anew.
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                read_entries(sys::open(Spot::At(dir.writable()?, b"."), flags)?.as_fd(), |_| {
+                read_entries(sys::open(Spot::at(dir.writable()?, b"."), flags)?.as_fd(), |_| {
                     false
                 })?;
             }
@@ -242,7 +242,7 @@ impl Overlay {
             return number;
         }
         let own = || {
-            let stat = dir.storage().map(|dir| sys::stat(Spot::At(dir, name)));
+            let stat = dir.storage().map(|dir| sys::stat(Spot::at(dir, name)));
             // An entry that goes away meanwhile has no number any more.
             stat.and_then(Result::ok).map_or(ino, |stat| storage_ino(&stat))
         };
@@ -273,8 +273,8 @@ impl Overlay {
         if self.durability.settle_copies(self.storage_opened()?)? {
             return Ok(());
         }
-        let open = || sys::open(Spot::At(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY);
-        rustix::fs::fsync(with_access(storage, open)?)
+        let open = || sys::open(Spot::at(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY);
+        rustix::fs::fsync(with_access(storage.fd(), open)?)
     }
 }
 

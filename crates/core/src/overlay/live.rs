@@ -27,7 +27,7 @@ use super::refs::NodeRef;
 use crate::dirs::{BaseDir, Dir};
 use crate::identity::Realm;
 use crate::node::{BaseRef, Held, Link, Node};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir};
 use crate::types::{NodeId, Timestamp};
 
 /// What a mount with a changing base keeps.
@@ -173,7 +173,7 @@ impl Overlay {
             return Ok(Some(dir));
         }
         let storage = match parent.storage() {
-            Some(dir) if in_storage => Some(sys::open_dir(dir, link.name())?),
+            Some(dir) if in_storage => Some(StoredDir::open(dir, link.name())?),
             _ => None,
         };
         let base = match found {

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
@@ -35,7 +35,7 @@ use crate::meta::{Index, Record};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
 use crate::own::{Own, OwnAttributes};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, Within};
 use crate::types::{Attr, NodeId};
 
 pub(crate) use evidence::{Evidence, Verdict};
@@ -249,7 +249,7 @@ impl Overlay {
             return Ok(());
         }
         let _lock = self.root_dir.mutate.lock();
-        let mark = |dir: BorrowedFd<'_>| self.own.set(Spot::Fd(dir), Own::Storage, b"1");
+        let mark = |dir: Within<'_>| self.own.set(Spot::Fd(dir.fd()), Own::Storage, b"1");
         self.root_dir.unseen(mark, |()| Vec::new())?;
         if self.ordering == copy_up::Ordering::Sync {
             // META must not be there without it: the storage would be refused.

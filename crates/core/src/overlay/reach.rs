@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::Overlay;
 use crate::dirs::{BaseDir, Dir};
 use crate::node::{BaseRef, Node};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir};
 use crate::types::NodeId;
 
 impl Overlay {
@@ -89,7 +89,7 @@ impl Overlay {
             return Ok(None);
         };
         let storage = match parent.storage() {
-            Some(dir) if node.in_storage() => Some(sys::open_dir(dir, link.name())?),
+            Some(dir) if node.in_storage() => Some(StoredDir::open(dir, link.name())?),
             _ => None,
         };
         let base = match &place.base {
@@ -211,7 +211,7 @@ impl Overlay {
                 continue;
             }
             if node.in_storage() {
-                return f(Spot::At(dir.writable()?, link.name()), true);
+                return f(Spot::at(dir.writable()?, link.name()), true);
             }
             if let BaseRef::Path(path) = &place.base {
                 // Only after a crash: a redirect whose skeleton is missing.
@@ -244,7 +244,7 @@ impl Overlay {
         let (index, name) = (dir.writable()?, self.shared.base_id(node).index_name());
         let _place = node.place.read();
         if node.is_indexed() {
-            f(Spot::At(index, name.as_bytes()), true).map(Some)
+            f(Spot::at(index, name.as_bytes()), true).map(Some)
         } else {
             Ok(None)
         }

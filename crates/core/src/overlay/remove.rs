@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -12,10 +12,11 @@ use super::link::identity;
 use super::listing::is_dot;
 use super::numbers::storage_ino;
 use crate::dirs::{ANY, Dir, Mutating, Step, together, with_access};
+use crate::magic::NFS;
 use crate::meta::Record;
-use crate::name::{Name, is_reserved};
+use crate::name::{Name, is_reserved, temp_name};
 use crate::node::{BaseRef, Held, Names, Node, Place};
-use crate::sys::{self, Result, Spot, each_entry};
+use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::types::{NodeId, SetTime};
 
 impl Overlay {
@@ -50,7 +51,7 @@ impl Overlay {
         let stored = match node.shared {
             false => node.in_storage(),
             // Else the base alone has the name, the object lies in the index.
-            true => sys::absent(sys::stat(Spot::At(storage, name)))?.is_some(),
+            true => sys::absent(sys::stat(Spot::at(storage, name)))?.is_some(),
         };
         let plain = !node.shared && !node.in_storage() && place.base == BaseRef::SameName;
         let whiteout = if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
@@ -62,18 +63,18 @@ impl Overlay {
         if stored {
             // Hidden before its entry goes, it would be another object.
             let step = leaving(&dir, name, ANY, whiteout.into_iter().collect());
-            together(&[step], || rustix::fs::unlinkat(storage, name, AtFlags::empty()))?;
+            together(&[step], || sys::unlink(storage, name, AtFlags::empty()))?;
             self.drop_identity(&dir, name);
         } else {
             // What changes in META alone the storage does not judge.
-            check_unprotected(&sys::stat_fd(storage)?)?;
+            check_unprotected(&sys::stat_fd(storage.fd())?)?;
             let base = stat.as_ref().filter(|_| !node.in_storage());
             let losing = if node.shared { self.losing(&node, base, &dir, name)? } else { None };
             dir.append(whiteout.as_slice())?;
             if let Some(losing) = losing {
                 losing.happened(&dir);
             }
-            changed_now(storage);
+            changed_now(storage.fd());
         }
         dir.seen();
         place.names.remove(parent.id, name);
@@ -122,9 +123,9 @@ impl Overlay {
             self.remove_stored_dir(&end, &mut place, simple)?;
             self.drop_identity(&dir, name);
         } else {
-            check_unprotected(&sys::stat_fd(dir.writable()?)?)?;
+            check_unprotected(&sys::stat_fd(dir.writable()?.fd())?)?;
             dir.append(&self.nothing_below(&dir, name)?)?;
-            changed_now(dir.writable()?);
+            changed_now(dir.writable()?.fd());
         }
         dir.tidy();
         dir.seen();
@@ -164,16 +165,30 @@ impl Overlay {
     /// storage has it, and nobody has looked whether it is empty.
     fn remove_stored_dir(&self, end: &Doomed<'_>, place: &mut Place, simple: bool) -> Result<()> {
         let storage = end.dir.writable()?;
-        let remove = || rustix::fs::unlinkat(storage, end.name, AtFlags::REMOVEDIR);
+        let remove = || sys::unlink(storage, end.name, AtFlags::REMOVEDIR);
         if simple && end.dir.meta.read().redirect(end.name).is_none() {
             match remove() {
                 Err(Errno::NOTEMPTY | Errno::EXIST) => self.check_empty(end.own)?,
                 other => return other,
             }
         }
+        let remove = || match remove() {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => self.set_aside(storage, end.name),
+            other => other,
+        };
         self.let_stand_alone(end, place)
             .and_then(|()| remove())
             .inspect_err(|_| self.keep_number(end))
+    }
+
+    /// Takes a directory out of the way that shows nothing and is not empty: a client
+    /// of NFS keeps files in it that were removed and that somebody has open. It gets
+    /// the name of unfinished work, and goes at the next mount.
+    pub(super) fn set_aside(&self, dir: Within<'_>, name: &[u8]) -> Result<()> {
+        if rustix::fs::fstatfs(&self.storage)?.f_type != NFS {
+            return Err(Errno::NOTEMPTY);
+        }
+        sys::rename((dir, name), (dir, &temp_name()), RenameFlags::empty())
     }
 
     /// Takes the base and META from an empty directory: it shows the same
@@ -186,7 +201,7 @@ impl Overlay {
         end.own.stand_alone();
         secured?;
         match end.own.storage() {
-            Some(inner) => with_access(inner, || remove_reserved(inner)),
+            Some(inner) => with_access(inner.fd(), || remove_reserved(inner)),
             None => Ok(()),
         }
     }
@@ -194,7 +209,7 @@ impl Overlay {
     /// A directory that lost its base and stays shows the number that it has
     /// shown.
     pub(super) fn keep_number(&self, end: &Doomed<'_>) {
-        let stat = end.dir.writable().and_then(|dir| sys::stat(Spot::At(dir, end.name)));
+        let stat = end.dir.writable().and_then(|dir| sys::stat(Spot::at(dir, end.name)));
         if let Ok(stat) = stat
             && end.node.ino != storage_ino(&stat)
         {
@@ -226,7 +241,7 @@ impl Overlay {
     pub(super) fn check_empty(&self, dir: &Dir) -> Result<()> {
         let mut empty = true;
         if let Some(storage) = dir.storage() {
-            with_access(storage, || {
+            with_access(storage.fd(), || {
                 each_entry(storage, |entry| {
                     empty = is_dot(entry.name) || is_reserved(entry.name);
                     empty
@@ -277,7 +292,7 @@ fn changed_now(storage: BorrowedFd<'_>) {
 }
 
 /// Removes META and unfinished work of a storage directory that is to go.
-pub(super) fn remove_reserved(dir: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn remove_reserved(dir: Within<'_>) -> Result<()> {
     let mut names = Vec::new();
     each_entry(dir, |entry| {
         if is_reserved(entry.name) {
@@ -286,8 +301,12 @@ pub(super) fn remove_reserved(dir: BorrowedFd<'_>) -> Result<()> {
         true
     })?;
     for name in names {
-        match rustix::fs::unlinkat(dir, &*name, AtFlags::empty()) {
-            Err(Errno::ISDIR) => rustix::fs::unlinkat(dir, &*name, AtFlags::REMOVEDIR)?,
+        match sys::unlink(dir, &name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => match sys::unlink(dir, &name, AtFlags::REMOVEDIR) {
+                // One that was set aside, and still holds something.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                other => other?,
+            },
             other => other?,
         }
     }

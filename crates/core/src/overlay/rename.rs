@@ -114,14 +114,16 @@ impl Overlay {
         // In two steps. The device is made first, for that may find no room.
         let (storage, temp) = (from.dir.writable()?, temp_name());
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
-        rustix::fs::mknodat(storage, &*temp, kind, mode, 0)?;
+        sys::mknod(storage, &temp, kind, mode, 0)?;
         let renamed = self.replace(from, to, source, target, RenameFlags::empty());
         let lock = from.dir.mutate.lock();
         let named = renamed
-            .and_then(|()| rustix::fs::renameat(storage, &*temp, storage, from.name))
+            .and_then(|()| {
+                sys::rename((storage, &temp), (storage, from.name), RenameFlags::empty())
+            })
             .inspect_err(|_| {
                 // A leftover has a reserved name, and goes at the next mount.
-                let _ = rustix::fs::unlinkat(storage, &*temp, AtFlags::empty());
+                let _ = sys::unlink(storage, &temp, AtFlags::empty());
             });
         drop(lock);
         named.map(|()| self.give_device(from, by))
@@ -132,8 +134,9 @@ impl Overlay {
         let _lock = from.dir.mutate.lock();
         let given = from.dir.writable().and_then(|storage| {
             self.drop_kept(&from.dir, from.name)?;
-            let device = Spot::At(storage, from.name);
-            self.own(by, &from.parent, device, libc::S_IFCHR, storage)?.keep(&from.dir, from.name)
+            let device = Spot::at(storage, from.name);
+            self.own(by, &from.parent, device, libc::S_IFCHR, storage.fd())?
+                .keep(&from.dir, from.name)
         });
         if let Err(errno) = given {
             tracing::warn!("a whiteout keeps the owner that it was made with: {errno}");
@@ -265,7 +268,7 @@ impl Overlay {
         let Some(target) = target.filter(|target| target.shared) else {
             return Ok(None);
         };
-        let stored = sys::absent(sys::stat(Spot::At(to.dir.writable()?, to.name)))?.is_some();
+        let stored = sys::absent(sys::stat(Spot::at(to.dir.writable()?, to.name)))?.is_some();
         Ok(Some((stored, self.at(target, |spot, _| sys::stat(spot))?)))
     }
 
@@ -284,7 +287,7 @@ impl Overlay {
         }
         // Where presence tells as much as the number, it also does in a copy of
         // the storage.
-        let free = sys::absent(sys::stat(Spot::At(new, to.name)))?.is_none();
+        let free = sys::absent(sys::stat(Spot::at(new, to.name)))?.is_none();
         let mut arriving = self.arriving(from, to, source, base)?;
         let leaves = if flags.is_empty() { ANY } else { arriving.storage_ino };
         if free {
@@ -292,10 +295,13 @@ impl Overlay {
         }
         let steps = [leaving(&from.dir, from.name, leaves, left), arriving];
         together(&steps, || {
-            if flags.is_empty() {
-                rustix::fs::renameat(old, from.name, new, to.name)?;
-            } else {
-                rustix::fs::renameat_with(old, from.name, new, to.name, flags)?;
+            match sys::rename((old, from.name), (new, to.name), flags) {
+                Err(Errno::NOTEMPTY | Errno::EXIST) if source.is_dir() => {
+                    // What is there was seen to show nothing.
+                    self.set_aside(new, to.name)?;
+                    sys::rename((old, from.name), (new, to.name), flags)?;
+                }
+                other => other?,
             }
             self.commit_moved(source.is_dir());
             Ok(())
@@ -314,7 +320,7 @@ impl Overlay {
         node: &Node,
         base: Option<&[u8]>,
     ) -> Result<Step<'a>> {
-        let stat = sys::stat(Spot::At(from.dir.writable()?, from.name))?;
+        let stat = sys::stat(Spot::at(from.dir.writable()?, from.name))?;
         let mut records = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
         let (redirected, has_identity) = {
             let meta = to.dir.meta.read();

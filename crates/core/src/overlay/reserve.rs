@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::Overlay;
 use crate::magic::BTRFS;
 use crate::name::RESERVE_NAME;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, Within};
 use crate::trust;
 
 /// This part of the storage's file system is kept back, ...
@@ -100,7 +100,7 @@ impl Overlay {
             None if !wanted => return Ok(None),
             None => {
                 let _lock = self.root_dir.mutate.lock();
-                let make = |dir: BorrowedFd<'_>| rustix::fs::mkdirat(dir, name, Mode::RWXU);
+                let make = |dir: Within<'_>| sys::mkdir(dir, name, Mode::RWXU);
                 self.root_dir.unseen(make, |()| Vec::new())?;
                 sys::open_dir(self.storage.as_fd(), name)?
             }
@@ -156,7 +156,7 @@ impl Pieces {
         let size = if can_allocate(dir) { self.size } else { self.size.min(PIECE_WRITTEN) };
         let is_there = |number: u64| {
             let name = number.to_string();
-            let stat = sys::stat(Spot::At(dir.as_fd(), name.as_bytes()));
+            let stat = sys::stat(Spot::at(dir.as_fd(), name.as_bytes()));
             stat.is_ok_and(|stat| {
                 // The size of the file system may change a little, ...
                 (size / 2..=size * 2).contains(&stat.stx_size)

@@ -24,7 +24,7 @@ use crate::identity::{BaseId, Realm};
 use crate::meta::{AccessTable, Kept, Loss, RealmRecord, Record, SharedRecord};
 use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir, Within, Written};
 use crate::trust;
 use crate::types::{NodeId, SetTime, Timestamp};
 
@@ -181,7 +181,7 @@ impl Overlay {
         self.add_feature(FEATURE_REALMS)?;
         self.add_feature(FEATURE_INDEX)?;
         self.root_dir.unseen(
-            |dir| match rustix::fs::mkdirat(dir, INDEX_NAME, Mode::RWXU) {
+            |dir| match sys::mkdir(dir, INDEX_NAME.as_bytes(), Mode::RWXU) {
                 Err(Errno::EXIST) => Ok(()),
                 other => other,
             },
@@ -272,7 +272,7 @@ impl Overlay {
     /// Attributes of an object in the index.
     pub(super) fn index_stat(&self, id: BaseId) -> Result<Option<Statx>> {
         let Ok(dir) = self.shared.dir() else { return Ok(None) };
-        sys::absent(sys::stat(Spot::At(dir.writable()?, id.index_name().as_bytes())))
+        sys::absent(sys::stat(Spot::at(dir.writable()?, id.index_name().as_bytes())))
     }
 
     /// The link count that a shared node shows.
@@ -300,7 +300,7 @@ impl Overlay {
         dir: &Dir,
         name: &[u8],
     ) -> Result<Option<Losing>> {
-        let above = sys::stat_fd(dir.writable()?)?.stx_ino;
+        let above = sys::stat_fd(dir.writable()?.fd())?.stx_ino;
         let (index, id) = (self.shared.dir()?, self.shared.base_id(node));
         let lock = index.mutate.lock();
         let first = match (self.shared.record(id), base) {
@@ -387,7 +387,7 @@ impl Overlay {
             return Ok(());
         }
         let storage = dir.writable()?;
-        if sys::absent(sys::stat(Spot::At(storage, name)))?.is_some() {
+        if sys::absent(sys::stat(Spot::at(storage, name)))?.is_some() {
             return Ok(());
         }
         let held = self.at(node, |spot, _| sys::hold(spot))?;
@@ -415,7 +415,7 @@ impl Overlay {
     fn move_ctime(&self, node: &Node) -> Result<()> {
         let dir = self.shared.dir()?;
         let name = self.shared.base_id(node).index_name();
-        let spot = Spot::At(dir.writable()?, name.as_bytes());
+        let spot = Spot::at(dir.writable()?, name.as_bytes());
         let mtime = SetTime::At(sys::stat(spot)?.stx_mtime.into());
         sys::set_times(spot, None, Some(mtime))
     }
@@ -436,12 +436,12 @@ impl Overlay {
         let dir = self.shared.dir()?;
         let (index, name) = (dir.writable()?, self.shared.base_id(node).index_name());
         let _lock = dir.mutate.lock();
-        let spot = Spot::At(index, name.as_bytes());
+        let spot = Spot::at(index, name.as_bytes());
         if sys::stat(spot)?.stx_nlink > 1 {
             return Ok(());
         }
         place.hold(Held::new(sys::hold(spot)?));
-        rustix::fs::unlinkat(index, &*name, AtFlags::empty())?;
+        sys::unlink(index, name.as_bytes(), AtFlags::empty())?;
         node.set_indexed(false);
         Ok(())
     }
@@ -492,7 +492,7 @@ impl Drop for Losing {
 }
 
 /// The objects in the index, by their `st_ino`.
-fn ids_in(index: BorrowedFd<'_>) -> Result<HashMap<u64, BaseId>> {
+fn ids_in(index: Within<'_>) -> Result<HashMap<u64, BaseId>> {
     let mut ids = HashMap::new();
     sys::each_entry(index, |entry| {
         if let Some(id) = BaseId::of_index_name(entry.name) {
@@ -506,7 +506,9 @@ fn ids_in(index: BorrowedFd<'_>) -> Result<HashMap<u64, BaseId>> {
 /// The index, opened. EIO: others may have changed what is in it.
 fn index_dir(fd: OwnedFd, durability: &Arc<Durability>) -> Result<Arc<Dir>> {
     trust::check_opened(&fd, INDEX_NAME, false)?;
-    Ok(Arc::new(Dir::new(NodeId(0), None, Some(fd), durability)?))
+    // Its names are numbers.
+    let dir = StoredDir::new(fd, Written::Plain);
+    Ok(Arc::new(Dir::new(NodeId(0), None, Some(dir), durability)?))
 }
 
 fn log_failure(done: Result<()>) {

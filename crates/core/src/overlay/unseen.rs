@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::fd::BorrowedFd;
-
 use super::Overlay;
 use crate::options::OpenOptions;
-use crate::sys;
+use crate::sys::{self, Within};
 use crate::types::{NodeId, SetAttr, SetTime, Timestamp};
 
 struct Scene {
@@ -36,11 +34,11 @@ impl Scene {
         let dir = self.overlay.dir(&self.overlay.node(node).unwrap()).unwrap();
         let _lock = dir.mutate.lock();
         std::thread::scope(|scope| {
-            let change = |storage: BorrowedFd<'_>| {
+            let change = |storage: Within<'_>| {
                 let program = scope.spawn(|| self.overlay.setattr(node, attributes, None).unwrap());
                 let name = b"META_dAfFgHE39ktF3HD2sr.test";
                 drop(sys::create_private(storage, name)?);
-                rustix::fs::unlinkat(storage, &name[..], rustix::fs::AtFlags::empty())?;
+                sys::unlink(storage, name, rustix::fs::AtFlags::empty())?;
                 // It is done, or waits.
                 (0..20).take_while(|_| !program.is_finished()).for_each(|_| {
                     std::thread::sleep(Duration::from_millis(10));

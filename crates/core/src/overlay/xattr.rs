@@ -36,7 +36,7 @@ impl Overlay {
             // A layer without ACLs has none; "not supported" would make the
             // kernel refuse what the mode allows.
             Err(Errno::OPNOTSUPP) if name.starts_with(b"system.posix_acl_") => Err(Errno::NODATA),
-            other => other,
+            other => none_kept(name, other),
         }
     }
 
@@ -161,7 +161,7 @@ impl Overlay {
     fn remove_attribute(&self, node: &Arc<Node>, name: &[u8]) -> Result<()> {
         if !node.in_storage() {
             // What is not there need not be copied up to stay away.
-            self.at(node, |spot, _| sys::get_xattr(spot, name, &mut []))?;
+            none_kept(name, self.at(node, |spot, _| sys::get_xattr(spot, name, &mut [])))?;
         }
         self.copy_up(node, Need::Attributes)?;
         if self.kept(node)?.xattrs.contains_key(name) {
@@ -171,7 +171,16 @@ impl Overlay {
                 Record::Xattr { attribute, value: None, name }
             });
         }
-        self.at(node, |spot, _| sys::remove_xattr(spot, name))
+        none_kept(name, self.at(node, |spot, _| sys::remove_xattr(spot, name)))
+    }
+}
+
+/// A layer that knows no attributes has none that META could keep: "not supported"
+/// would say that none can be set.
+fn none_kept<T>(name: &[u8], result: Result<T>) -> Result<T> {
+    match result {
+        Err(Errno::OPNOTSUPP) if can_be_kept(name) => Err(Errno::NODATA),
+        other => other,
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn lasting(fsid: u64) -> u64 {
 
 /// Of directories only: opening something else may have effects.
 fn uuid(fd: impl AsFd) -> Option<u64> {
-    let dir = Spot::At(fd.as_fd(), b".");
+    let dir = Spot::at(fd.as_fd(), b".");
     let dir = open_untraced(dir, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
     let mut out = [0_u8; 17];
     // SAFETY: the command fills a length and 16 bytes, which `out` has room for;

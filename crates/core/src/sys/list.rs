@@ -1,10 +1,10 @@
 //! Reading directories.
 
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{FileType, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::{Result, Spot, open_untraced};
+use super::{Result, Spot, Within, open_untraced};
 
 /// Bytes of entries that one system call reads.
 const BUFFER: usize = 32 * 1024;
@@ -22,21 +22,23 @@ pub(crate) struct RawEntry<'a> {
 }
 
 /// Calls `each` for the entries of a directory until it returns `false`.
-pub(crate) fn each_entry(
-    dir: BorrowedFd<'_>,
+pub(crate) fn each_entry<'a>(
+    dir: impl Into<Within<'a>>,
     each: impl FnMut(RawEntry<'_>) -> bool,
 ) -> Result<()> {
+    let dir = dir.into();
     let fd = open_untraced(Spot::At(dir, b"."), OFlags::RDONLY | OFlags::DIRECTORY)?;
-    read_entries(fd.as_fd(), each)
+    read_entries(Within::new(fd.as_fd(), dir.written()), each)
 }
 
 /// As [`each_entry`], from the descriptor's position on.
-pub(crate) fn read_entries(
-    fd: BorrowedFd<'_>,
+pub(crate) fn read_entries<'a>(
+    dir: impl Into<Within<'a>>,
     mut each: impl FnMut(RawEntry<'_>) -> bool,
 ) -> Result<()> {
     let mut buf: Vec<u8> = Vec::with_capacity(BUFFER);
-    let mut entries = RawDir::new(fd, buf.spare_capacity_mut());
+    let dir = dir.into();
+    let mut entries = RawDir::new(dir.fd(), buf.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = match entry {
             Err(Errno::INTR) => continue,
@@ -44,8 +46,10 @@ pub(crate) fn read_entries(
             Err(Errno::NOENT) => return Ok(()),
             other => other?,
         };
+        // What nobody has written so is no entry of ours.
+        let Some(name) = dir.written().shown(entry.file_name().to_bytes()) else { continue };
         let raw = RawEntry {
-            name: entry.file_name().to_bytes(),
+            name: &name,
             ino: entry.ino(),
             kind: match entry.file_type() {
                 FileType::Unknown => 0,

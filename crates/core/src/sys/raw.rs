@@ -26,8 +26,8 @@ pub(super) fn c_name(name: &[u8]) -> Result<CString> {
 
 /// chmod that follows no symlink. ENOSYS before 6.6.
 pub(super) fn fchmodat2(spot: Spot<'_>, mode: u32) -> Result<()> {
-    let (dir, name, flags) = spot.parts();
-    let name = c_name(name)?;
+    let (dir, name, flags) = spot.parts()?;
+    let name = c_name(&name)?;
     // SAFETY: the descriptor is borrowed for the call, the name is a C string
     // that outlives it, the other arguments are numbers.
     let ret =

@@ -55,8 +55,9 @@ fn either<T>(
                 let (fds, number) = magic_link(fd)?;
                 new(fds, &raw::c_name(number.as_bytes())?, AtFlags::empty())
             }
-            Spot::At(dir, name) | Spot::Across(dir, name) => {
-                new(dir, &raw::c_name(name)?, AtFlags::SYMLINK_NOFOLLOW)
+            Spot::At(..) | Spot::Across(..) => {
+                let (dir, name, flags) = spot.parts()?;
+                new(dir, &raw::c_name(&name)?, flags)
             }
         };
         match done {

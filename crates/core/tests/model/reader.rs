@@ -49,6 +49,7 @@ pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
         index: &index,
         base: Some(base.to_owned()),
         storage: Some(storage.to_owned()),
+        escaped: is_escaped(storage),
     };
     read_dir(&roots, b"", &mut found);
     found
@@ -61,24 +62,58 @@ struct Dirs<'a> {
     index: &'a Path,
     base: Option<PathBuf>,
     storage: Option<PathBuf>,
+    /// Names in the storage are escaped.
+    escaped: bool,
+}
+
+fn is_escaped(storage: &Path) -> bool {
+    let meta = std::fs::read(storage.join(OsStr::from_bytes(RESERVED))).unwrap_or_default();
+    let features = meta.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(b"f "));
+    features.is_some_and(|line| line.split(|byte| *byte == b' ').any(|word| word == b"escaped"))
+}
+
+/// The name of a storage entry (section 11 of the format).
+fn unescaped(stored: &[u8]) -> Vec<u8> {
+    let (mut name, mut rest) = (Vec::new(), stored);
+    while let [first, behind @ ..] = rest {
+        (rest, _) = match (first, behind) {
+            (b'^', [letter, behind @ ..]) => (behind, name.push(letter.to_ascii_uppercase())),
+            (b'%', [high, low, behind @ ..]) => {
+                let digits = String::from_utf8(vec![*high, *low]).unwrap();
+                (behind, name.push(u8::from_str_radix(&digits, 16).unwrap()))
+            }
+            _ => (behind, name.push(*first)),
+        };
+    }
+    name
 }
 
 fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>) {
     let meta = dirs.storage.as_deref().map(read_meta).unwrap_or_default();
     let mut names: BTreeSet<Vec<u8>> = meta.redirects.keys().cloned().collect();
-    for dir in [&dirs.base, &dirs.storage].into_iter().flatten() {
-        names.extend(std::fs::read_dir(dir).unwrap().map(|entry| {
-            let name = entry.unwrap().file_name();
-            name.as_bytes().to_vec()
-        }));
-    }
+    let list = |dir: &Path| -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().as_bytes().to_vec()).collect()
+    };
+    names.extend(dirs.base.iter().flat_map(|dir| list(dir)));
+    let shown = |stored: &Vec<u8>| {
+        let plain = !dirs.escaped || stored.starts_with(RESERVED);
+        if plain { stored.clone() } else { unescaped(stored) }
+    };
+    let stored: BTreeMap<Vec<u8>, Vec<u8>> = dirs
+        .storage
+        .iter()
+        .flat_map(|dir| list(dir))
+        .map(|stored| (shown(&stored), stored))
+        .collect();
+    names.extend(stored.keys().cloned());
     for name in names.iter().filter(|name| !name.starts_with(RESERVED)) {
-        let at = |dir: &Option<PathBuf>| {
+        let at = |dir: &Option<PathBuf>, name: &[u8]| {
             let path = dir.as_ref()?.join(OsStr::from_bytes(name));
             path.symlink_metadata().ok().map(|stat| (path, stat))
         };
-        let stored = at(&dirs.storage);
-        let own = at(&dirs.base).filter(|_| !meta.hidden.contains(name));
+        let stored = stored.get(name).and_then(|stored| at(&dirs.storage, stored));
+        let own = at(&dirs.base, name).filter(|_| !meta.hidden.contains(name));
         let redirected = meta.redirects.get(name).and_then(|target| {
             let path = dirs.top.join(target);
             path.symlink_metadata().ok().filter(|stat| stat.is_dir()).map(|stat| (path, stat))

@@ -42,7 +42,7 @@ fn one_that_holds_little_is_refused_with_what_is_missing() {
     let (base, mnt) = (work.dir("base"), work.dir("mnt"));
     let refused = mount(&base, &storage, &mnt, "");
     assert_eq!(refused.code, 4, "{}", refused.stderr);
-    for word in ["hard links", "upper and lower case", "a:b", "poor_storage", "RECIPES"] {
+    for word in ["hard links", "capitals", "poor_storage", "RECIPES"] {
         assert!(refused.stderr.contains(word), "{word}: {}", refused.stderr);
     }
     assert_eq!(fs::read_dir(&storage).expect("list the storage").count(), 0);
@@ -106,4 +106,99 @@ fn what_it_cannot_hold_is_kept_where_that_is_accepted() {
     sh(&mnt, "rm made fifo null l2; mkdir fifo; echo file > made; test ! -L made; test -d fifo");
     mini_fo(&[Path::new("umount"), &mnt]).ok();
     assert_eq!(sh(&base, "ls -laR --time-style=full-iso"), before);
+}
+
+/// Names that the storage does not take, or takes for one, are different files with
+/// their own content, whichever layer they are of, and after another mount.
+#[test]
+fn names_that_it_cannot_hold_lie_under_others() {
+    let work = WorkDir::new();
+    let Some(storage) = exfat(&work) else { return };
+    let (base, mnt) = (work.dir("base"), work.dir("mnt"));
+    sh(
+        &base,
+        "echo of the base > name; echo 1 > Makefile; echo 2 > makefile; mkdir Dir dir
+         echo in Dir > Dir/f; echo in dir > dir/f",
+    );
+    mount(&base, &storage, &mnt, "poor_storage").ok();
+    sh(
+        &mnt,
+        "echo capital > Name; echo changed >> Makefile; echo more >> Dir/f; mkdir 'a:b'
+         for name in 'a*b' 'dot.' dot 'blank ' 'con' AUX 'q?' '<>|' '%41' A '^a' 'longname.text' \
+             'longna~1.tex' meta_dafffghe39ktf3hd2sr \"$(printf '\\377\\376')\" \"$(printf 'a\\nb')\"
+         do echo \"is $name\" > \"$name\" || exit 1; done; mv 'q?' 'Q:'; echo x > temp; mv temp NAME",
+    );
+    for _ in 0..2 {
+        sh(
+            &mnt,
+            "test \"$(cat name Name NAME)\" = \"$(printf 'of the base\\ncapital\\nx')\"
+             test \"$(cat makefile)\" = 2; test \"$(tail -n 1 Makefile)\" = changed
+             test \"$(cat dir/f)\" = 'in dir'; test \"$(tail -n 1 Dir/f)\" = more
+             test -d 'a:b'; test \"$(cat 'Q:')\" = 'is q?'; test ! -e 'q?'; test ! -e a; test ! -e aux
+             for name in 'a*b' 'dot.' dot 'blank ' 'con' AUX '<>|' '%41' A '^a' 'longname.text' \
+                 'longna~1.tex' meta_dafffghe39ktf3hd2sr \"$(printf '\\377\\376')\" \"$(printf 'a\\nb')\"
+             do test \"$(cat \"$name\")\" = \"is $name\" || { echo \"$name\" >&2; exit 1; }; done
+             test \"$(ls -b | wc -l)\" = 24",
+        );
+        mini_fo(&[Path::new("umount"), &mnt]).ok();
+        mount(&base, &storage, &mnt, "poor_storage").ok();
+    }
+    // What is too long when it is escaped is refused, and changes nothing.
+    let long = mnt.join("L".repeat(128));
+    let refused = fs::write(&long, "").expect_err("it cannot be there");
+    assert_eq!(refused.raw_os_error(), Some(36), "{refused}");
+    assert!(fs::symlink_metadata(&long).is_err());
+    fs::write(mnt.join("L".repeat(127)), "").expect("as long as can be");
+    sh(&mnt, "rm -r ./* && test -z \"$(ls -A)\"");
+    mini_fo(&[Path::new("umount"), &mnt]).ok();
+}
+
+/// A storage with names as they are would mix them up there.
+#[test]
+fn a_storage_with_plain_names_is_refused_there() {
+    let work = WorkDir::new();
+    let Some(storage) = exfat(&work) else { return };
+    let (base, mnt) = (work.dir("base"), work.dir("mnt"));
+    let plain = work.dir("plain");
+    sh(&work.0, "chmod 700 plain");
+    mount(&base, &plain, &mnt, "").ok();
+    sh(&mnt, "echo capital > Name");
+    mini_fo(&[Path::new("umount"), &mnt]).ok();
+    sh(&work.0, "cp -r plain/. fs/storage");
+    let refused = mount(&base, &storage, &mnt, "poor_storage");
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(refused.stderr.contains("names as they are"), "{}", refused.stderr);
+}
+
+/// What the storage would do by itself, were the mode its own.
+#[test]
+fn modes_that_are_kept_follow_the_rules() {
+    let work = WorkDir::new();
+    let Some(storage) = exfat(&work) else { return };
+    let (base, mnt) = (work.dir("base"), work.dir("mnt"));
+    sh(
+        &base,
+        "touch f g h; chmod 6777 f h; chmod 2767 g; mkdir -m 2777 team; chgrp 1234 team; chmod g+s team",
+    );
+    mount(&base, &storage, &mnt, "poor_storage").ok();
+    let mode = |name: &str| {
+        fs::symlink_metadata(mnt.join(name)).expect(name).permissions().mode() & 0o7777
+    };
+    // chown takes the set-ID bits away, also one of nobody.
+    sh(&mnt, "chown 3 f g; touch -d '2020-01-01' h");
+    assert_eq!((mode("f"), mode("g"), mode("h")), (0o777, 0o2767, 0o6777));
+    sh(&mnt, "python3 -c 'import os; os.chown(\"h\", -1, -1)'");
+    assert_eq!(mode("h"), 0o777);
+    // What is made in a set-group-ID directory is of its group.
+    sh(&mnt, "mkdir team/made; touch team/made/f team/f; chmod 2755 team/made");
+    for name in ["team/made", "team/made/f", "team/f"] {
+        assert_eq!(fs::metadata(mnt.join(name)).expect(name).gid(), 1234, "{name}");
+    }
+    assert_eq!(mode("team/made") & 0o2000, 0o2000);
+    // An attribute that is not there is not one that cannot be.
+    for command in ["getfattr -n user.none f", "setfattr -x user.none f"] {
+        let line = format!("! LC_ALL=C {command} 2>&1 | grep -q 'not supported'");
+        sh(&mnt, &line);
+    }
+    mini_fo(&[Path::new("umount"), &mnt]).ok();
 }

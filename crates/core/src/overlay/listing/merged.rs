@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 
 use super::{Number, is_dot, parent_ino};
@@ -12,7 +12,7 @@ use crate::dirs::{BaseDir, Dir};
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::overlay::Overlay;
-use crate::sys::{self, Result, Spot, each_entry, read_entries};
+use crate::sys::{self, Result, Spot, Within, each_entry, read_entries};
 
 /// All entries, in the order of the hashes of their names.
 ///
@@ -115,7 +115,7 @@ impl Overlay {
         node: &Arc<Node>,
         dir: &Dir,
         base: Option<&BaseDir>,
-        storage: BorrowedFd<'_>,
+        storage: Within<'_>,
     ) -> Result<Packed> {
         let mut entries = Packed { order: Vec::new(), bytes: Vec::new() };
         entries.push(b".", Number::Shown(node.ino), libc::S_IFDIR);
@@ -123,8 +123,8 @@ impl Overlay {
         let mut stored = Stored::new();
         // Reading the storage's part moves the time of access, as it should.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let listed = sys::open(Spot::At(storage, b"."), flags)?;
-        read_entries(listed.as_fd(), |entry| {
+        let listed = sys::open(Spot::at(storage, b"."), flags)?;
+        read_entries(Within::new(listed.as_fd(), storage.written()), |entry| {
             if !is_dot(entry.name) && !is_reserved(entry.name) {
                 let kind = dir.shown_kind(entry.name, entry.kind);
                 stored.insert(entry.name.into(), (entry.ino, kind));

@@ -40,7 +40,7 @@ fn the_end_does_not_wait_for_all_files() {
     overlay.settle_at_the_end(Duration::ZERO);
     let partial = |overlay: &Overlay, i| {
         let at = name(i);
-        read_mark(overlay.own, Spot::At(overlay.anywhere(), at.as_bytes())).unwrap().is_some()
+        read_mark(overlay.own, Spot::at(overlay.anywhere(), at.as_bytes())).unwrap().is_some()
     };
     assert!((0..FILES).all(|i| partial(&overlay, i)));
     drop(overlay);

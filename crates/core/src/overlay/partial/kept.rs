@@ -14,7 +14,8 @@ impl Overlay {
     pub(super) fn open_map(&self, mark: &Mark) -> Result<Option<OwnedFd>> {
         let Ok(index) = self.shared.dir() else { return Ok(None) };
         let mode = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-        let spot = Spot::At(index.writable()?, &map_name(mark.map));
+        let name = map_name(mark.map);
+        let spot = Spot::at(index.writable()?, &name);
         let map = sys::absent(sys::open(spot, mode | OFlags::NONBLOCK))?;
         map.as_ref().map_or(Ok(()), |map| trust::check_opened(map, "a map", true))?;
         Ok(map)
@@ -38,7 +39,7 @@ impl Overlay {
         if let Ok(index) = self.shared.dir()
             && let Ok(dir) = index.writable()
         {
-            let _ = rustix::fs::unlinkat(dir, &*map_name(map), AtFlags::empty());
+            let _ = sys::unlink(dir, &map_name(map), AtFlags::empty());
         }
     }
 

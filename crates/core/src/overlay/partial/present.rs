@@ -19,7 +19,7 @@ use crate::name::{file_name, parent};
 use crate::node::{Contents, Node};
 use crate::overlay::{Overlay, find};
 use crate::own::Own;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, Within};
 use crate::types::{SetTime, Timestamp};
 
 impl Mark {
@@ -43,7 +43,7 @@ pub(crate) fn is_bare(index: Option<BorrowedFd<'_>>, mark: &Mark, stored: &Statx
     }
     let Some(index) = index else { return true };
     let name = map_name(mark.map);
-    match sys::open(Spot::At(index, &name), OFlags::RDONLY | OFlags::NONBLOCK) {
+    match sys::open(Spot::at(index, &name), OFlags::RDONLY | OFlags::NONBLOCK) {
         Err(errno) => errno == Errno::NOENT,
         // One that begins with NUL was never recorded.
         Ok(map) => {
@@ -130,7 +130,7 @@ impl Overlay {
 
     fn is_bare(&self, mark: &Mark, stored: &Statx) -> bool {
         let index = self.shared.dir().ok();
-        is_bare(index.as_ref().and_then(|dir| dir.storage()), mark, stored)
+        is_bare(index.as_ref().and_then(|dir| dir.storage()).map(Within::fd), mark, stored)
     }
 
     /// The mark that a bare file would have if it could follow its base file.
@@ -148,7 +148,7 @@ impl Overlay {
         let (dir, name) = (parent(&mark.path), file_name(&mark.path));
         let dir = self.open_base_path(dir)?.ok_or(Errno::NOENT)?;
         let dir = dir.as_fd();
-        f(if self.submounts { Spot::Across(dir, name) } else { Spot::At(dir, name) })
+        f(if self.submounts { Spot::Across(dir, name) } else { Spot::at(dir, name) })
     }
 
     /// Opens the base file that a mark names.
