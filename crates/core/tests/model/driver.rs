@@ -59,12 +59,11 @@ impl Driver {
             std::fs::create_dir(&storage).unwrap();
             if seed % 3 == 1 {
                 // As on a file system that does not take every name.
+                drop(mount(&base, &storage));
                 let meta = storage.join("META_dAfFgHE39ktF3HD2sr");
-                std::fs::write(&meta, "f escaped\n").unwrap();
-                for (path, mode) in [(&storage, 0o700), (&meta, 0o600)] {
-                    let closed = std::os::unix::fs::PermissionsExt::from_mode(mode);
-                    std::fs::set_permissions(path, closed).unwrap();
-                }
+                let mut lines = std::fs::read(&meta).unwrap();
+                lines.extend(b"f escaped\n");
+                std::fs::write(&meta, lines).unwrap();
             }
         }
         let overlay = mount(&base, &storage);

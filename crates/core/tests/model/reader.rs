@@ -299,7 +299,7 @@ fn take_line(meta: &mut Meta, dir: &Path, line: &[u8]) {
             meta.pending.retain(|(_, _, line)| name_of(line) != name);
         }
         (b'l', [_, _, _, _, _, _])
-        | (b'f', [_] | [_, _] | [_, _, _])
+        | (b'f', [_, ..])
         | (b'a' | b't', [_, _])
         | (b'c' | b'k' | b'q', [_, _, _])
         | (b'o', [_, _, _, _])
