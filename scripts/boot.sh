@@ -123,6 +123,13 @@ complain() {
 # What a console has to tell.
 tells() { grep -q -- "$1" "$log" || complain "the console does not tell: $1"; }
 
+# A daemon at rest is small, unless it is a debug build.
+small() {
+    local kib
+    kib=$(tr -d '\r' < "$log" | sed -n 's/^boot: memory of the daemon: \([0-9]*\) kB.*/\1/p' | tail -n 1)
+    [[ $mini_fo != */release/* ]] || [ "${kib:-999999}" -le 4096 ] || complain "the daemon has ${kib:-nothing} kB"
+}
+
 # A file system that needs no recovery.
 clean() {
     if dumpe2fs -h "$1" 2>/dev/null | grep -q needs_recovery; then complain "the storage needs recovery"; fi

@@ -15,6 +15,7 @@ list_cases() {
 # A tmpfs as storage: what was mounted before is there, list knows the root.
 case_basic() {
     boot basic "mini_fo.storage=tmpfs:32M"
+    small
     [ -n "$quick" ] || boot basic ""
 }
 
@@ -196,6 +197,7 @@ case_systemd() {
     clean "$work/s.ext4"
     quick_end
     boot written "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    small
     clean "$work/s.ext4"
     quick_end
 }

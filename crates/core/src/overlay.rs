@@ -28,6 +28,8 @@ mod linked;
 mod linked_tests;
 mod listing;
 mod live;
+#[cfg(test)]
+mod mounted;
 mod numbers;
 mod partial;
 mod reach;

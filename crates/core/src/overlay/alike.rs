@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Overlay;
+use super::mounted::mounted;
 use crate::identity::alike;
 use crate::options::OpenOptions;
 use crate::types::{NodeId, OpenMode, RenameMode, SetAttr};
@@ -38,7 +39,7 @@ impl Scene {
     fn mount(&self) -> Overlay {
         let (base, storage) = (self.base.clone(), self.storage.clone());
         let options = OpenOptions { base, storage, ..OpenOptions::default() };
-        Overlay::assemble(&options).unwrap()
+        mounted(&options)
     }
 
     fn mount_again(&self, overlay: Overlay) -> Overlay {

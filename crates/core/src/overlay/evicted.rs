@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::Overlay;
+use super::mounted::mounted;
 use crate::options::OpenOptions;
 use crate::types::NodeId;
 
@@ -26,7 +27,7 @@ fn mount(dir: &Path) -> Overlay {
     let at = |name: &str| -> PathBuf { dir.join(name) };
     let (base, storage) = (at("base"), at("storage"));
     let options = OpenOptions { base, storage, ..OpenOptions::default() };
-    Overlay::assemble(&options).unwrap()
+    mounted(&options)
 }
 
 fn node(overlay: &Overlay, parent: NodeId, name: &str) -> NodeId {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Overlay;
+use super::mounted::mounted;
 use crate::options::OpenOptions;
 use crate::types::{NodeId, OpenMode, RenameMode};
 
@@ -33,7 +34,7 @@ impl Scene {
         let blocks_from = Some(0);
         let default = OpenOptions::default();
         let options = OpenOptions { base, storage, accept_other_base, blocks_from, ..default };
-        Overlay::assemble(&options).unwrap()
+        mounted(&options)
     }
 
     /// All objects in it are others, with the same attributes.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Overlay;
+use super::mounted::mounted;
 use crate::options::OpenOptions;
 use crate::sys::{self, Within};
 use crate::types::{NodeId, SetAttr, SetTime, Timestamp};
@@ -21,7 +22,7 @@ fn scene() -> Scene {
     std::fs::create_dir_all(base.join("d")).unwrap();
     std::fs::create_dir(&storage).unwrap();
     let options = OpenOptions { base, storage, ..OpenOptions::default() };
-    let overlay = Overlay::assemble(&options).unwrap();
+    let overlay = mounted(&options);
     let node = overlay.lookup(NodeId::ROOT, b"d").unwrap().unwrap().node;
     let mode = SetAttr { mode: Some(0o750), ..SetAttr::default() };
     overlay.setattr(node, &mode, None).unwrap();
