@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod begin;
+mod found;
 mod holds;
 mod lost;
 mod marks;
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use begin::Task;
 use marks::Marks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Access, AtFlags, FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
@@ -29,7 +29,7 @@ use crate::meta::{self, Firm, Journal, Record, Session};
 use crate::name::is_reserved;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
-use crate::sys::{self, Spot, Written};
+use crate::sys::{self, Written};
 
 /// Feature: there is an index of objects by number.
 pub(crate) const FEATURE_INDEX: &[u8] = b"index";
@@ -49,8 +49,10 @@ const KNOWN_FEATURES: [&[u8]; 4] =
     [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL, FEATURE_ESCAPED];
 
 pub(crate) use begin::Untouched;
+pub(crate) use found::{Found, Paths, check_writable};
 pub(crate) use holds::Holds;
 pub(crate) use notes::is_marked;
+pub(crate) use storage::check as storage_is_ours;
 
 type Result<T> = std::result::Result<T, OpenError>;
 
@@ -68,6 +70,8 @@ pub(crate) struct Layers {
     pub lock: OwnedFd,
     /// How mini_fo's own attributes in it are named.
     pub own: OwnAttributes,
+    /// Their full paths.
+    pub paths: Paths,
     /// What its file system can hold.
     pub holds: Holds,
     /// How names are written in it.
@@ -95,28 +99,23 @@ pub(crate) struct Layers {
 /// Opens and verifies base and storage. Nothing is written, but for what is tried out
 /// ([`Holds::of`]).
 pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
-    let base_mount = open_base(&options.base)?;
-    let storage = open_storage(&options.storage)?;
-    let (base_path, storage_path) = canonical(options)?;
-    let hidden =
-        nesting::check((&base_path, &base_mount), (&storage_path, &storage), options.submounts)?;
-    let sealed = sys::seal_tree(base_mount.as_fd(), options.submounts);
-    nesting::check_mountpoint(options, &base_path, &storage_path, sealed.is_ok())?;
     let mut warnings = Vec::new();
-    if !options.read_only {
-        check_writable(&options.storage, &storage)?;
-    }
-    storage::check(&options.storage, &storage)?;
-    lock(options, &storage, &mut warnings)?;
-    let names = OwnAttributes::of_process(&storage);
-    let (base, base_mount) = match sealed {
-        Ok(sealed) => (sealed, Some(base_mount)),
-        Err(_) => (base_mount, None),
-    };
+    let found = Found::open(options, &mut warnings)?;
+    verify(found, options, warnings)
+}
+
+/// Verifies what was opened. The same holds as for [`open_layers`].
+pub(crate) fn verify(
+    found: Found,
+    options: &OpenOptions,
+    mut warnings: Vec<Warning>,
+) -> Result<Layers> {
+    let Found { base, base_mount, storage, reached, own: names, hidden, paths } = found;
+    let storage_path = &*paths.storage;
     let session = meta::session(storage.as_fd());
-    let root = storage::load_meta(&storage_path, &storage, session)?;
-    storage::check_index(&storage_path, &storage, session)?;
-    let origin = origin(&base, &base_path)?;
+    let root = storage::load_meta(storage_path, &storage, session)?;
+    storage::check_index(storage_path, &storage, session)?;
+    let origin = origin(&base, &paths.base)?;
     let same = same_base(&root.index, &origin);
     if let Err(recorded) = &same
         && !options.accept_other_base
@@ -138,7 +137,7 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         root: &storage,
         base: &base,
         accepted: options.accept_other_base,
-        path: &storage_path,
+        path: storage_path,
         names,
         written: written(&storage, &root.index),
         session,
@@ -180,16 +179,15 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
     let new = (written != before).then_some(FEATURE_ESCAPED);
     missing.extend(notes::lost_features(&storage, names, &root.index, new));
     let same = same.is_ok();
-    let task = Task { path: storage_path, scanned, marks, missing, same };
+    let task = Task { path: paths.storage.clone(), scanned, marks, missing, same };
     let task = (!options.read_only).then_some(task);
-    let (lock, own) = (storage, names);
-    let storage = with_access_times(&lock, options)?;
     Ok(Layers {
         base,
         base_mount,
-        storage,
-        lock,
-        own,
+        storage: reached,
+        lock: storage,
+        own: names,
+        paths,
         holds,
         written,
         hidden,
@@ -202,13 +200,6 @@ pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
         warnings,
         task,
     })
-}
-
-/// The storage, by a private clone of its mount where the process may make one.
-fn with_access_times(storage: &OwnedFd, options: &OpenOptions) -> Result<OwnedFd> {
-    sys::clone_with_access_times(storage.as_fd(), options.access_times)
-        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(storage, 0))
-        .map_err(|errno| io(&options.storage, "cannot be opened again", errno))
 }
 
 /// How names are written in a storage whose root has this META.
@@ -238,15 +229,15 @@ fn unknown_features(index: &meta::Index, warnings: &mut Vec<Warning>) -> bool {
 /// # Errors
 /// Base or storage cannot be read, or a live mount writes to the storage.
 pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
-    let base = open_base(&options.base)?;
-    let storage = open_storage(&options.storage).map_err(|error| match error {
+    let base = found::open_base(&options.base)?;
+    let storage = found::open_storage(&options.storage).map_err(|error| match error {
         OpenError::StorageMissing { path } => OpenError::NothingToCheck { path },
         error => error,
     })?;
-    let (base_path, storage_path) = canonical(options)?;
+    let Paths { base: base_path, storage: storage_path } = Paths::of(options)?;
     nesting::check((&base_path, &base), (&storage_path, &storage), false)?;
     let mut warnings = Vec::new();
-    lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
+    found::lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     // What is mounted in the base is not a part of it.
     let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
     storage::check_owner(&options.storage, &storage)?;
@@ -294,108 +285,6 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
 
 fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {
     OpenError::Io { path: path.to_path_buf(), what, errno }
-}
-
-/// Full paths of base and storage.
-fn canonical(options: &OpenOptions) -> Result<(PathBuf, PathBuf)> {
-    let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-    let (base, storage) = (&options.base, &options.storage);
-    Ok((
-        base.canonicalize().map_err(|error| unreadable(base, errno(error)))?,
-        storage.canonicalize().map_err(|error| unreachable(storage, errno(error)))?,
-    ))
-}
-
-fn unreachable(storage: &Path, errno: Errno) -> OpenError {
-    OpenError::StorageUnreachable { path: storage.to_path_buf(), errno }
-}
-
-fn open_base(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let path_buf = path.to_path_buf();
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT => OpenError::BaseMissing { path: path_buf.clone() },
-        Errno::NOTDIR => OpenError::BaseNotDirectory { path: path_buf.clone() },
-        errno => unreadable(&path_buf, errno),
-    })?;
-    sys::open_untraced(Spot::at(fd.as_fd(), b"."), OFlags::RDONLY | OFlags::DIRECTORY)
-        .map_err(|errno| unreadable(path, errno))?;
-    Ok(fd)
-}
-
-fn unreadable(path: &Path, errno: Errno) -> OpenError {
-    if !matches!(errno, Errno::ACCESS | Errno::PERM) {
-        return OpenError::BaseUnreachable { path: path.to_path_buf(), errno };
-    }
-    let uid = rustix::process::geteuid().as_raw();
-    OpenError::BaseUnreadable { path: path.to_path_buf(), uid, errno }
-}
-
-fn open_storage(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let path = path.to_path_buf();
-    rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT => OpenError::StorageMissing { path },
-        Errno::NOTDIR => OpenError::StorageNotDirectory { path },
-        Errno::ACCESS => not_writable(&path),
-        errno => unreachable(&path, errno),
-    })
-}
-
-fn not_writable(path: &Path) -> OpenError {
-    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    match rustix::fs::stat(path) {
-        Ok(stat) => OpenError::StorageNotWritable {
-            path: path.to_path_buf(),
-            uid: uid.as_raw(),
-            gid: gid.as_raw(),
-            owner: stat.st_uid,
-            group: stat.st_gid,
-            mode: stat.st_mode & 0o7777,
-        },
-        // Above it something is closed to this user.
-        Err(errno) => unreachable(path, errno),
-    }
-}
-
-fn is_immutable(dir: &OwnedFd) -> bool {
-    sys::get_flags(dir).is_ok_and(|flags| flags & IFlags::IMMUTABLE.bits() != 0)
-}
-
-fn check_writable(path: &Path, storage: &OwnedFd) -> Result<()> {
-    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    match rustix::fs::accessat(storage, ".", access, AtFlags::EACCESS) {
-        Ok(()) => Ok(()),
-        Err(Errno::ROFS) => Err(OpenError::StorageReadOnly { path: path.to_path_buf() }),
-        // Who may all the same is not told by the permission bits.
-        Err(Errno::PERM) if is_immutable(storage) => {
-            Err(OpenError::StorageImmutable { path: path.to_path_buf() })
-        }
-        Err(Errno::ACCESS | Errno::PERM) => Err(not_writable(path)),
-        Err(errno) => Err(io(path, "cannot find out whether the storage can be written", errno)),
-    }
-}
-
-/// Locks the storage (docs/FORMAT.md, section 7).
-fn lock(options: &OpenOptions, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> Result<()> {
-    let path = options.storage.clone();
-    let operation = if options.read_only {
-        FlockOperation::NonBlockingLockShared
-    } else {
-        FlockOperation::NonBlockingLockExclusive
-    };
-    match rustix::fs::flock(storage, operation) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Err(OpenError::StorageInUse { path, by: None }),
-        Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
-    }
-    if let Ok(vfs) = rustix::fs::fstatvfs(storage)
-        && !options.read_only
-        && (vfs.f_bavail == 0 && vfs.f_blocks > 0 || vfs.f_ffree == 0 && vfs.f_files > 0)
-    {
-        warnings.push(Warning::StorageFull { path });
-    }
-    Ok(())
 }
 
 /// Tells of names in the base's root that are not shown: such a base is most

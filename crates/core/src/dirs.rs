@@ -18,7 +18,7 @@ use crate::durability::Durability;
 use crate::identity::Realm;
 use crate::meta::{self, Index};
 use crate::overlay::LastListing;
-use crate::sys::{self, Result, Spot, StoredDir, Within};
+use crate::sys::{self, Result, Spot, StoredDir, Within, Written};
 use crate::types::{NodeId, Timestamp};
 
 pub(crate) use cache::DirCache;
@@ -122,7 +122,7 @@ impl Dir {
         let mut loaded = match &storage {
             Some(dir) => {
                 let fd = dir.within().fd();
-                with_access(fd, || meta::load(fd, durability.session))?
+                with_access(fd, || meta::load(fd, durability.terms().session))?
             }
             None => meta::Loaded::default(),
         };
@@ -136,6 +136,23 @@ impl Dir {
         }
         let state = JournalState::loaded(loaded.torn_at, owed);
         Ok(Dir::with(node, base, storage, loaded.index, state, durability))
+    }
+
+    /// Reads META again: what is in it, or how it counts, was changed otherwise than
+    /// by this directory.
+    pub fn reload(&self) -> Result<()> {
+        let Some(dir) = self.storage() else { return Ok(()) };
+        let _lock = self.mutate.lock();
+        let mut state = self.journal.lock();
+        let session = self.durability.terms().session;
+        let mut loaded = with_access(dir.fd(), || meta::load(dir.fd(), session))?;
+        let owed = changes::decide(dir, &mut loaded.index)?;
+        state.loaded_again(loaded.torn_at, owed);
+        drop(state);
+        let mut meta = self.meta.write();
+        loaded.index.go_on_with_accesses(&meta);
+        *meta = loaded.index;
+        Ok(())
     }
 
     /// A storage directory that was made a moment ago, below no base. It has
@@ -200,6 +217,13 @@ impl Dir {
     /// The storage directory, after it was made sure that there is one.
     pub fn writable(&self) -> Result<Within<'_>> {
         self.storage().ok_or(Errno::STALE)
+    }
+
+    /// Names are written so in it from here on: it has none yet.
+    pub fn write_names(&self, written: Written) {
+        if let Some(dir) = self.storage.get() {
+            dir.write_names(written);
+        }
     }
 
     /// Tells that the directory lies in the storage now.

@@ -4,21 +4,28 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::fd::AsFd;
 
 use crate::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::meta::{Firm, Session};
 use crate::sys::Result;
 
-/// What all directories of a storage share.
-#[derive(Debug)]
-pub(crate) struct Durability {
+/// How META is read and written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
     pub firm: Firm,
     pub session: Session,
     /// The session is an earlier mount's, which has left what this one could not put
     /// in order: it does not end with this mount.
     pub goes_on: bool,
+}
+
+/// What all directories of a storage share.
+#[derive(Debug)]
+pub(crate) struct Durability {
+    /// They change once at most, where a read-only mount begins to write.
+    terms: RwLock<Terms>,
     /// Some META has what was not handed to the device yet.
     dirty: Mutex<bool>,
     wake: Condvar,
@@ -48,11 +55,9 @@ impl Durability {
         }
     }
 
-    pub fn new(firm: Firm, session: Session, goes_on: bool) -> Durability {
+    pub fn new(terms: Terms) -> Durability {
         Durability {
-            firm,
-            session,
-            goes_on,
+            terms: RwLock::new(terms),
             dirty: Mutex::new(false),
             wake: Condvar::new(),
             fresh: AtomicBool::new(false),
@@ -63,9 +68,18 @@ impl Durability {
         }
     }
 
+    pub fn terms(&self) -> Terms {
+        *self.terms.read()
+    }
+
+    /// Others count from here on. Whoever has read META has to read it again.
+    pub fn set_terms(&self, terms: Terms) {
+        *self.terms.write() = terms;
+    }
+
     /// What a change of names relies on is synced before it.
     pub fn syncs_before_changes(&self) -> bool {
-        self.firm == Firm::AttributeAndSync
+        self.terms().firm == Firm::AttributeAndSync
     }
 
     /// An object is copied up, or has been just now: called before it gets its name
@@ -100,7 +114,7 @@ impl Durability {
     /// META of some directory was written.
     pub fn touched(&self) {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        if self.firm != Firm::No && !std::mem::replace(&mut *self.dirty.lock(), true) {
+        if self.terms().firm != Firm::No && !std::mem::replace(&mut *self.dirty.lock(), true) {
             self.wake.notify_one();
         }
     }

@@ -31,6 +31,8 @@ pub struct OpenOptions {
     pub mountpoint: Option<PathBuf>,
     /// Nothing is to be changed; the storage is shared with other readers.
     pub read_only: bool,
+    /// It is so until it ends: it never begins to write.
+    pub stays_read_only: bool,
     /// Take a storage that was made for another base, and make it this one's.
     pub accept_other_base: bool,
     /// Take a directory as storage that holds something and no META.

@@ -43,6 +43,7 @@ mod squash;
 #[cfg(test)]
 mod unseen;
 mod volatile;
+mod writing;
 mod xattr;
 
 use std::any::Any;
@@ -57,17 +58,17 @@ use rustix::io::Errno;
 
 use crate::check::{self, Holds, Layers, Untouched};
 use crate::descriptors::Shares;
-use crate::dirs::{BaseDir, Dir, DirCache};
+use crate::dirs::{Dir, DirCache};
 use crate::durability::Durability;
 use crate::error::{OpenError, Warning};
 use crate::identity::Realm;
 use crate::magic::{EXT4, F2FS, UBIFS};
-use crate::meta::{Firm, Session};
+use crate::meta::Session;
 use crate::name::NAME_MAX;
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
-use crate::sys::{self, Result, Spot, StoredDir};
+use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
@@ -146,10 +147,12 @@ pub struct Overlay {
     /// Keeps the base's mount in use when `base` is a private clone of it.
     _base_mount: Option<OwnedFd>,
     storage: OwnedFd,
-    _lock: OwnedFd,
+    /// Holds the lock on the storage.
+    lock: OwnedFd,
     /// How mini_fo's own attributes in the storage are named.
     own: OwnAttributes,
-    holds: Holds,
+    /// What its file system can hold; found out before anything is written.
+    holds: OnceLock<Holds>,
     /// A base directory that is not shown: the storage itself, (dev, ino).
     hidden: Option<(u64, u64)>,
     table: Table,
@@ -174,13 +177,15 @@ pub struct Overlay {
     root_owner: Mutex<attr::RootOwner>,
     /// Serialises renames that move a directory to another one.
     rename_lock: Mutex<()>,
-    read_only: bool,
+    read_only: AtomicBool,
+    /// How a read-only mount can begin to write; `None`: never.
+    later: Option<Mutex<writing::Later>>,
     ordering: copy_up::Ordering,
     durability: Arc<Durability>,
     /// This mount has marked the storage as unclean.
     volatile: AtomicBool,
     /// The storage gives changes that follow each other different ctimes.
-    fine_clock: bool,
+    fine_clock: AtomicBool,
     squash: Squash,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
@@ -199,7 +204,9 @@ impl Overlay {
     }
 
     fn build(layers: Layers, options: &OpenOptions) -> Result<Overlay> {
-        let (durability, root_dir) = begin_session(&layers, options)?;
+        let (durability, root_dir) = writing::open_root(&layers, options)?;
+        let start = writing::Start::of(&layers);
+        let later = writing::Later::of(&layers, options).map(Mutex::new);
         let Layers { base, base_mount, storage, .. } = layers;
         let root_stat = sys::stat_fd(&base)?;
         let place = Place { names: Names::None, base: BaseRef::SameName };
@@ -222,9 +229,9 @@ impl Overlay {
             base,
             _base_mount: base_mount,
             storage,
-            _lock: layers.lock,
+            lock: layers.lock,
             own: layers.own,
-            holds: layers.holds,
+            holds: if layers.read_only { OnceLock::new() } else { layers.holds.into() },
             hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(Shares::by_limit().dirs),
@@ -245,31 +252,21 @@ impl Overlay {
             root_owner: Mutex::new(root_owner),
             root_dir,
             rename_lock: Mutex::new(()),
-            read_only: layers.read_only,
+            read_only: AtomicBool::new(layers.read_only),
+            later,
             ordering,
             durability,
             volatile: AtomicBool::new(false),
-            fine_clock,
+            fine_clock: AtomicBool::new(fine_clock),
             squash: options.squash,
             warnings: layers.warnings,
             slow: OnceLock::new(),
             lease_waiters: leases::Waiters::default(),
             opened: AtomicU64::new(0),
         };
-        if layers.fresh && !overlay.read_only {
-            overlay.adopt_root(&root_stat)?;
-        }
-        let path = options.storage.clone();
-        if !overlay.read_only && layers.unclean && options.write_despite_damage {
-            overlay.take_as_clean()?;
-        }
-        let marked = layers.unclean && !options.write_despite_damage;
-        if !overlay.read_only
-            && options.volatile
-            && !marked
-            && let Err(errno) = overlay.begin_volatile()
-        {
-            overlay.warnings.push(Warning::Unmarked { path, errno });
+        if !layers.read_only {
+            let told = overlay.start_writing(&start, options)?;
+            overlay.warnings.extend(told);
         }
         Ok(overlay)
     }
@@ -281,7 +278,18 @@ impl Overlay {
 
     /// The tree cannot be changed: asked for, or forced by what was found.
     pub fn is_read_only(&self) -> bool {
-        self.read_only
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    /// So it will be as long as it is mounted.
+    pub fn stays_read_only(&self) -> bool {
+        self.later.is_none() && self.is_read_only()
+    }
+
+    /// What the file system of the storage can hold.
+    fn holds(&self) -> &Holds {
+        static ALL: Holds = Holds::ALL;
+        self.holds.get().unwrap_or(&ALL)
     }
 
     /// Sets what is called before slow work (copying much data, syncing); only
@@ -300,6 +308,11 @@ impl Overlay {
     /// part by part from 0 on; `None`: there is no such part.
     pub fn leaf_nodes(&self, part: usize) -> Option<Vec<NodeId>> {
         self.table.leaves(part)
+    }
+
+    /// Known directories, as [`Overlay::leaf_nodes`] tells others.
+    pub fn known_directories(&self, part: usize) -> Option<Vec<NodeId>> {
+        self.table.directories(part)
     }
 
     /// Space and limits of the storage.
@@ -412,12 +425,13 @@ impl Overlay {
     /// Everything reaches the device, so that META alone counts from now on; but not
     /// where an earlier mount has left what could not be put in order.
     fn end_session(&self) {
-        if self.read_only || self.durability.session == Session::default() {
+        let terms = self.durability.terms();
+        if self.is_read_only() || terms.session == Session::default() {
             return;
         }
         let ended = self.storage_opened().and_then(|storage| {
             rustix::fs::syncfs(&storage)?;
-            if self.durability.goes_on { Ok(()) } else { self.root_dir.end_session() }
+            if terms.goes_on { Ok(()) } else { self.root_dir.end_session() }
         });
         if let Err(errno) = ended {
             tracing::error!("the storage is not synced: {errno}");
@@ -433,7 +447,7 @@ impl Overlay {
     }
 
     fn check_writable(&self) -> Result<()> {
-        if self.read_only { Err(Errno::ROFS) } else { Ok(()) }
+        if self.is_read_only() { Err(Errno::ROFS) } else { Ok(()) }
     }
 
     fn next_handle(&self) -> u64 {
@@ -445,42 +459,5 @@ impl Drop for Overlay {
     fn drop(&mut self) {
         self.save_accesses();
         self.save_realms();
-    }
-}
-
-/// The root's directory, and how its META and all others' reach the device: by an
-/// attribute that counts as long as the storage says that this mount writes to it.
-fn begin_session(layers: &Layers, options: &OpenOptions) -> Result<(Arc<Durability>, Arc<Dir>)> {
-    let open = |firm, session| -> Result<_> {
-        let goes_on = !layers.settled && session == layers.session;
-        let durability = Arc::new(Durability::new(firm, session, goes_on));
-        let base =
-            BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&layers.base, 0)?, Realm::default());
-        let storage = rustix::io::fcntl_dupfd_cloexec(&layers.storage, 0)?;
-        let storage = StoredDir::new(storage, layers.written);
-        let root = Arc::new(Dir::new(NodeId::ROOT, Some(base), Some(storage), &durability)?);
-        Ok((durability, root))
-    };
-    let firm = Durability::firm_of(&layers.storage, options.volatile);
-    // What was not put in order counts as long as its session goes on.
-    if layers.read_only || !layers.settled && !firm.has_attribute() {
-        return open(firm, layers.session);
-    }
-    if !firm.has_attribute() {
-        let opened = open(firm, Session::default())?;
-        if layers.session != Session::default() {
-            opened.1.end_session()?;
-        }
-        return Ok(opened);
-    }
-    let kept = if layers.settled { Session::default() } else { layers.session };
-    let session = if kept == Session::default() { Session::new() } else { kept };
-    let (durability, root) = open(firm, session)?;
-    match root.begin_session() {
-        Ok(()) => Ok((durability, root)),
-        Err(errno) => {
-            tracing::warn!("META is synced at each change: {errno}");
-            open(Firm::Sync, kept)
-        }
     }
 }

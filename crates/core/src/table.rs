@@ -121,6 +121,12 @@ impl Table {
         Some(ids.iter().filter(leaf).map(|node| node.id).collect())
     }
 
+    /// Known directories of one part of the table. `None`: there is no such part.
+    pub fn directories(&self, part: usize) -> Option<Vec<NodeId>> {
+        let ids = self.ids.get(part)?.read();
+        Some(ids.iter().filter(|node| node.is_dir()).map(|node| node.id).collect())
+    }
+
     fn id_hash(&self, id: NodeId) -> u64 {
         self.hasher.hash_one(id.0)
     }

@@ -2,6 +2,7 @@
 //! the overlay, and its result encoded. Nothing is decided here.
 #![forbid(unsafe_code)]
 
+mod begin;
 mod behind;
 mod bound;
 mod caller;
@@ -28,6 +29,7 @@ use rustix::io::Errno;
 
 use crate::handles::Handles;
 use crate::ids::Ids;
+use begin::Beginning;
 use caller::Capability;
 use convert::LONG;
 use data::{Files, How};
@@ -45,6 +47,7 @@ pub struct Adapter {
     birth_times: bool,
     /// Of the protocol, once it is agreed on.
     minor: AtomicU32,
+    written: Beginning,
 }
 
 impl Adapter {
@@ -53,8 +56,9 @@ impl Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
         let judge = Arc::new(Judge::new(&overlay, false));
         let (files, dirs) = (Files::new(Arc::clone(&judge)), Handles::new());
-        let minor = AtomicU32::new(0);
-        Adapter { overlay, files, dirs, ids, judge, most_nodes: bound::MOST, birth_times, minor }
+        let (minor, written) = (AtomicU32::new(0), Beginning::default());
+        let most_nodes = bound::MOST;
+        Adapter { overlay, files, dirs, ids, judge, most_nodes, birth_times, minor, written }
     }
 
     /// What is served.
@@ -88,6 +92,11 @@ impl Adapter {
         fuse_server::Attr { uid, gid, ..convert::attr(attr) }
     }
 
+    /// `then` is called when a read-only mount has begun to write.
+    pub fn when_written(&self, then: Box<dyn Fn() + Send + Sync>) {
+        self.written.followed_by(then);
+    }
+
     /// Starts the threads that look after the mount. They stay in the mount namespace
     /// in which they are started.
     pub fn start(&self, notifier: &Notifier) {
@@ -96,6 +105,15 @@ impl Adapter {
         }
         behind::watch(&self.overlay);
         bound::watch(self.most_nodes, &self.overlay, notifier);
+    }
+
+    /// Something is to be changed, which the kernel asks for only where its mount is
+    /// not read-only (any more): so this one begins to write, if it has not before.
+    fn changes(&self) -> Result<()> {
+        if self.overlay.is_read_only() {
+            self.written.begin(&self.overlay, &self.files, false)?;
+        }
+        Ok(())
     }
 
     fn caller(&self, req: &Request, umask: u32) -> Result<core::Caller> {
@@ -173,6 +191,7 @@ impl FileSystem for Adapter {
     }
 
     fn setattr(&self, req: &Request, set: &SetAttr) -> Result<AttrReply> {
+        self.changes()?;
         let file = set.fh.and_then(|fh| self.files.get(fh).ok());
         let file = file.as_ref().map(|file| &*file.file);
         let set = self.ids.set_attr(convert::set_attr(set))?;
@@ -187,6 +206,7 @@ impl FileSystem for Adapter {
     }
 
     fn mknod(&self, req: &Request, args: &MknodArgs<'_>) -> Result<Entry> {
+        self.changes()?;
         let caller = self.caller(req, args.umask)?;
         let (parent, mode) = (NodeId(req.node), self.new_mode(req, args.mode));
         let make = || self.overlay.mknod(&caller, parent, args.name, mode, args.rdev);
@@ -195,6 +215,7 @@ impl FileSystem for Adapter {
     }
 
     fn mkdir(&self, req: &Request, args: &MkdirArgs<'_>) -> Result<Entry> {
+        self.changes()?;
         let caller = self.caller(req, args.umask)?;
         let make = || self.overlay.mkdir(&caller, NodeId(req.node), args.name, args.mode);
         let entry = self.judge.run(req, make)?;
@@ -202,6 +223,7 @@ impl FileSystem for Adapter {
     }
 
     fn symlink(&self, req: &Request, name: &[u8], target: &[u8]) -> Result<Entry> {
+        self.changes()?;
         let caller = self.caller(req, 0)?;
         let make = || self.overlay.symlink(&caller, NodeId(req.node), name, target);
         let entry = self.judge.run(req, make)?;
@@ -209,20 +231,24 @@ impl FileSystem for Adapter {
     }
 
     fn unlink(&self, req: &Request, name: &[u8]) -> Result<()> {
+        self.changes()?;
         self.overlay.unlink(NodeId(req.node), name)
     }
 
     fn rmdir(&self, req: &Request, name: &[u8]) -> Result<()> {
+        self.changes()?;
         self.overlay.rmdir(NodeId(req.node), name)
     }
 
     fn rename(&self, req: &Request, args: &RenameArgs<'_>) -> Result<()> {
+        self.changes()?;
         let mode = convert::rename_mode(args.flags, || self.caller(req, 0))?;
         let (from, to) = (NodeId(req.node), NodeId(args.new_parent));
         self.judge.run(req, || self.overlay.rename(from, args.name, to, args.new_name, mode))
     }
 
     fn link(&self, req: &Request, node: u64, new_name: &[u8]) -> Result<Entry> {
+        self.changes()?;
         let link = || self.overlay.link(NodeId(node), NodeId(req.node), new_name);
         let entry = self.judge.run(req, link)?;
         Ok(self.entry(&entry))
@@ -230,6 +256,9 @@ impl FileSystem for Adapter {
 
     fn open(&self, req: &Request, args: &OpenArgs) -> Result<OpenReply> {
         let mode = convert::open_mode(args.flags, args.kill_suidgid);
+        if mode.write || mode.truncate {
+            self.changes()?;
+        }
         let open = || self.overlay.open(NodeId(req.node), mode);
         // The copy-up may drop bits that spoke of another owner.
         let kills = args.kill_suidgid || mode.write && self.ids.is_squashed();
@@ -240,6 +269,7 @@ impl FileSystem for Adapter {
     }
 
     fn create(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
+        self.changes()?;
         let caller = self.caller(req, args.umask)?;
         let (open, mode) = (convert::open_mode(args.flags, false), self.new_mode(req, args.mode));
         let create = || self.overlay.create(&caller, NodeId(req.node), args.name, mode, open);
@@ -257,6 +287,7 @@ impl FileSystem for Adapter {
     }
 
     fn tmpfile(&self, req: &Request, args: &CreateArgs<'_>) -> Result<(Entry, OpenReply)> {
+        self.changes()?;
         let caller = self.caller(req, args.umask)?;
         let (open, mode) = (convert::open_mode(args.flags, false), self.new_mode(req, args.mode));
         let make = || self.overlay.tmpfile(&caller, NodeId(req.node), mode, open);
@@ -270,6 +301,7 @@ impl FileSystem for Adapter {
     }
 
     fn write(&self, req: &Request, args: &WriteArgs, data: &[u8]) -> Result<usize> {
+        self.changes()?;
         let file = self.files.get(args.fh)?;
         let kills = args.kill_suidgid;
         self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
@@ -344,6 +376,7 @@ impl FileSystem for Adapter {
     }
 
     fn setxattr(&self, req: &Request, args: &SetXattrArgs<'_>) -> Result<()> {
+        self.changes()?;
         self.set_attribute(req, args)
     }
 
@@ -357,11 +390,22 @@ impl FileSystem for Adapter {
     }
 
     fn removexattr(&self, req: &Request, name: &[u8]) -> Result<()> {
+        self.changes()?;
         self.overlay.removexattr(NodeId(req.node), name)
     }
 
     fn ioctl(&self, req: &Request, args: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
         let minor = self.minor.load(Ordering::Relaxed);
+        match args.cmd {
+            // Older kernels do not look whether the mount is read-only.
+            cmd if flags::changes(cmd) && minor >= flags::JUDGES => self.changes()?,
+            flags::WRITE => {
+                return flags::may_mount(req)
+                    .and_then(|()| self.written.begin(&self.overlay, &self.files, true))
+                    .map(|()| IoctlReply { result: 0, len: 0 });
+            }
+            _ => {}
+        }
         let reply = flags::ioctl(&self.overlay, req, minor, args, out)?;
         if flags::changes(args.cmd) {
             // The kernel does not see that this moves the time of change.
@@ -371,6 +415,7 @@ impl FileSystem for Adapter {
     }
 
     fn fallocate(&self, req: &Request, args: &FallocateArgs) -> Result<()> {
+        self.changes()?;
         let file = self.files.get(args.fh)?;
         let kills = self.kills_id_bits(req, req.node);
         self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
@@ -386,6 +431,7 @@ impl FileSystem for Adapter {
     }
 
     fn copy_file_range(&self, req: &Request, args: &CopyFileRangeArgs) -> Result<u64> {
+        self.changes()?;
         let (from, to) = (self.files.get(args.fh_in)?, self.files.get(args.fh_out)?);
         let len = usize::try_from(args.len).unwrap_or(usize::MAX);
         let node = to.file.node_id().0;

@@ -79,6 +79,7 @@ fn typed(args: MountArgs) -> Result<Typed, Failure> {
         mountpoint: args.mountpoint,
         items,
         read_only: args.read_only,
+        stays_ro: false,
         accept_base: args.accept_base,
         accept_storage: args.accept_storage,
         enable_uring: args.enable_uring,

@@ -366,9 +366,12 @@ const HELPER_NOTES: &str = r".SH REMOUNT
 \fBmount \-o remount,ro \fR\fIMOUNTPOINT\fR changes the generic flags of the
 live mount. After \fBremount,ro\fR nothing in the storage is open for writing, so
 its own file system can be made read\-only next; after mount(2) without this helper
-wait two seconds. \fBremount,rw\fR works where it was mounted read\-write; a daemon
-that was started read\-only does not hold the storage for itself and stays so
-until it is unmounted.
+wait two seconds. \fBremount,rw\fR works also where it was mounted with \fBro\fR: the
+daemon takes the storage for itself, puts in order what a crash has left, and goes on.
+Where it cannot (another mount has the storage, or that is read\-only or damaged),
+this command says so and the mount stays as it is; after mount(2) without this program
+the first change fails, with EBUSY or EROFS, and the log tells why. With
+\fBstays_ro\fR a mount is read\-only until it is unmounted.
 .SH EXAMPLES
 .nf
 .RS

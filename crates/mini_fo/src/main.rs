@@ -18,6 +18,7 @@ mod mount_helper;
 mod mountinfo;
 mod options;
 mod registry;
+mod remount;
 mod report;
 mod request;
 mod serve;

@@ -25,6 +25,8 @@ pub enum Opt {
     Storage,
     /// Sets (`true`) or clears a flag of the mount.
     Flag(Flag, bool),
+    /// Read-only, and never otherwise.
+    StaysReadOnly,
     /// Everything back to rw, suid, dev, exec, async, relatime.
     Defaults,
     /// A mount by an ordinary user from fstab: nosuid, nodev and noexec.
@@ -138,8 +140,15 @@ pub const SPECS: &[Spec] = &[
     spec("base", Some("DIR"), Opt::Base, "the tree that is only read"),
     spec("sto", Some("DIR"), Opt::Storage, "the directory that receives every change"),
     spec("storage", Some("DIR"), Opt::Storage, "the same as sto="),
-    flag("ro", Flag::ReadOnly, true, "nothing can be changed"),
+    flag("ro", Flag::ReadOnly, true, "nothing can be changed, until mount -o remount,rw"),
     flag("rw", Flag::ReadOnly, false, "changes go to the storage (the default)"),
+    spec(
+        "stays_ro",
+        None,
+        Opt::StaysReadOnly,
+        "ro until it is unmounted: remount,rw is refused, and the kernel may read files of the \
+         base itself (as of the storage, see passthrough)",
+    ),
     spec("remount", None, Opt::Remount, "change the flags of the live mount"),
     spec("accept_base", None, Opt::AcceptBase, "use a storage that was made for another base"),
     spec(

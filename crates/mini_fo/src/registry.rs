@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mini_fo_core::procfs;
-use rustix::fd::{AsFd, OwnedFd};
+use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::process::Pid;
 
@@ -235,17 +236,8 @@ impl Registry {
         // By a clone of its mount, which so is not kept in use.
         let own = procfs::path_of_descriptor(self.dir.as_fd());
         let dir = daemon::hold_directory(Path::new(&own))?;
-        let name = record.file_name();
-        let unfinished = format!(".{name}");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
-        let mode = Mode::from_raw_mode(0o600);
-        let file = fs::openat(&dir, &unfinished, flags | OFlags::CLOEXEC, mode)?;
-        let locked = fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-        let record = Record { locked, ..record.clone() };
-        let mut file = std::fs::File::from(file);
-        io::Write::write_all(&mut file, &record.encode())?;
-        fs::renameat(&dir, &unfinished, &dir, &name)?;
-        Ok(Entered { dir, name: name.into(), _lock: file })
+        let (record, lock) = write(dir.as_fd(), record)?;
+        Ok(Entered { dir, state: Mutex::new((record, lock)) })
     }
 
     /// The mounts whose daemons run.
@@ -307,17 +299,46 @@ impl Registry {
     }
 }
 
+/// Writes a record, whole or not at all. The file holds the lock on it.
+fn write(dir: BorrowedFd<'_>, record: &Record) -> io::Result<(Record, std::fs::File)> {
+    let name = record.file_name();
+    let unfinished = format!(".{name}");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(0o600);
+    let file = fs::openat(dir, &unfinished, flags | OFlags::CLOEXEC, mode)?;
+    let locked = fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let record = Record { locked, ..record.clone() };
+    let mut file = std::fs::File::from(file);
+    io::Write::write_all(&mut file, &record.encode())?;
+    fs::renameat(dir, &unfinished, dir, &name)?;
+    Ok((record, file))
+}
+
 /// A record that is removed when this is dropped.
 pub struct Entered {
     dir: OwnedFd,
-    name: OsString,
-    _lock: std::fs::File,
+    /// As it was written, and the file that is locked.
+    state: Mutex<(Record, std::fs::File)>,
+}
+
+impl Entered {
+    /// The mount can be written from now on.
+    ///
+    /// # Errors
+    /// As [`Registry::enter`]; the record says what it said then.
+    pub fn now_writable(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let record = Record { writable: true, ..state.0.clone() };
+        *state = write(self.dir.as_fd(), &record)?;
+        Ok(())
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         // Left behind, it is removed by the next reader.
-        let _ = fs::unlinkat(self.dir.as_fd(), &self.name, AtFlags::empty());
+        let name = self.state.get_mut().0.file_name();
+        let _ = fs::unlinkat(self.dir.as_fd(), name, AtFlags::empty());
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Typed {
     pub items: Vec<Item>,
     /// `--read-only`.
     pub read_only: bool,
+    /// For good.
+    pub stays_ro: bool,
     /// `--accept-base`.
     pub accept_base: bool,
     /// `--accept-storage`.
@@ -66,6 +68,8 @@ pub struct MountRequest {
     pub mountpoint: PathBuf,
     /// Flags of the mount.
     pub flags: MountFlags,
+    /// It is read-only until it is unmounted.
+    pub stays_ro: bool,
     /// `None`: as the user's rights suggest.
     pub allow_other: Option<bool>,
     /// The kernel checks permissions.
@@ -160,6 +164,7 @@ impl Typed {
             storage: PathBuf::new(),
             mountpoint: absolute(&self.mountpoint),
             flags: MountFlags::empty(),
+            stays_ro: self.stays_ro,
             allow_other: None,
             default_permissions: true,
             damaged_rw: false,
@@ -193,6 +198,7 @@ impl Typed {
                 Opt::Log => once(&mut log, item, "log")?,
                 Opt::AllowOther(on) => request.allow_other = Some(on),
                 Opt::DefaultPermissions(on) => request.default_permissions = on,
+                Opt::StaysReadOnly => request.stays_ro = true,
                 Opt::Damaged => request.damaged_rw = item.value.as_deref() == Some("rw".as_ref()),
                 Opt::AcceptBase => request.accept_base = true,
                 Opt::AcceptStorage => request.accept_storage = true,
@@ -213,7 +219,7 @@ impl Typed {
             }
         }
         request.ids = ids.ids();
-        if self.read_only {
+        if self.read_only || request.stays_ro {
             request.flags |= MountFlags::RDONLY;
         }
         let missing = |what: &str| Failure::new(code::USAGE, what);
@@ -314,6 +320,7 @@ fn apply(flags: MountFlags, item: &Item) -> MountFlags {
     let (flag, on) = match item.opt {
         Opt::Flag(flag, on) => (flag, on),
         Opt::User => return flags | secure,
+        Opt::StaysReadOnly => return flags | MountFlags::RDONLY,
         Opt::Defaults => {
             return flags - secure - MountFlags::RDONLY - MountFlags::SYNCHRONOUS;
         }

@@ -2,7 +2,6 @@
 //! and everything put away at the end.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +17,9 @@ use crate::exit::{Failure, code};
 use crate::log::{self, Sink};
 use crate::mountinfo;
 use crate::registry::{self, Record, Registry};
+use crate::remount;
 use crate::report::{self, Report};
-use crate::request::{MountRequest, Order, RemountRequest};
+use crate::request::{MountRequest, Order};
 
 /// How long a daemon whose mount is gone may still hold the storage before
 /// another mount gives up.
@@ -35,7 +35,7 @@ const READ_AHEAD: u32 = 1024;
 /// Why it cannot be done, with the exit code.
 pub fn carry_out(order: Order) -> Result<(), Failure> {
     match order {
-        Order::Remount(request) => remount(&request),
+        Order::Remount(request) => remount::carry_out(&request),
         Order::Mount(request) if request.foreground => serve(&request, Ready::foreground()),
         Order::Mount(request) => {
             daemon::close_inherited();
@@ -64,6 +64,8 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     overlay.keep_reserve(request.reserve);
     let report = Report::of(&session, request);
     let entered = listing.and_then(|listing| listing.enter(session.mount(), &report));
+    let entered = entered.map(Arc::new);
+    note_writing(&session, entered.as_ref());
     // Only root may; others keep the kernel's 128 KiB.
     if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
         tracing::debug!("read-ahead: {error}");
@@ -101,6 +103,16 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     })
 }
 
+/// The record of a read-only mount says so, should that begin to write.
+fn note_writing(session: &Session<Adapter>, entered: Option<&Arc<registry::Entered>>) {
+    let Some(entered) = entered.map(Arc::downgrade) else { return };
+    session.file_system().when_written(Box::new(move || {
+        if let Some(Err(error)) = entered.upgrade().map(|entered| entered.now_writable()) {
+            tracing::warn!("this mount is listed as one that does not write: {error}");
+        }
+    }));
+}
+
 /// Unmounts what a daemon that was killed has left on the mount point.
 fn take_away_dead(mountpoint: &Path) {
     let mounts = mountinfo::read().unwrap_or_default();
@@ -132,6 +144,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         storage: request.storage.clone(),
         mountpoint: Some(request.mountpoint.clone()),
         read_only: request.flags.contains(MountFlags::RDONLY),
+        stays_read_only: request.stays_ro,
         accept_other_base: request.accept_base,
         accept_storage: request.accept_storage,
         accept_poor_storage: request.poor_storage,
@@ -365,52 +378,4 @@ fn stop_on_signal(
     };
     let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
     thread.map(drop).map_err(|e| Failure::new(code::FAILURE, format!("cannot start a thread: {e}")))
-}
-
-/// Changes the flags of a live mount.
-fn remount(request: &RemountRequest) -> Result<(), Failure> {
-    let path = request.mountpoint.display();
-    let mounts = mountinfo::read()
-        .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
-    let mount = mountinfo::at(&mounts, &request.mountpoint).filter(|mount| mount.is_ours());
-    let Some(mount) = mount else {
-        let text = format!("{path} is not a mini_fo mount: there is nothing to remount");
-        return Err(Failure::new(code::NOT_MOUNTED, text));
-    };
-    let flags = request.flags();
-    if !flags.contains(MountFlags::RDONLY) && !may_write(mount) {
-        let text = format!(
-            "{path} was mounted read-only, so its daemon does not hold the storage for itself: \
-             unmount it and mount it again"
-        );
-        return Err(Failure::new(code::MOUNT, text));
-    }
-    fuse_server::mount::remount(&request.mountpoint, flags).map_err(|error| match error {
-        MountError::Busy(_) => {
-            let text = format!("{path} has files open for writing: it cannot become read-only");
-            Failure::new(code::BUSY, text)
-        }
-        error => Failure::new(code::MOUNT, format!("cannot remount: {error}")),
-    })?;
-    if flags.contains(MountFlags::RDONLY) {
-        bring_to_rest(&request.mountpoint);
-    }
-    Ok(())
-}
-
-/// Makes the daemon of a mount hand everything to the device and close what it has
-/// open for writing in the storage.
-pub fn bring_to_rest(mountpoint: &Path) {
-    // Without it (a daemon of an older version) all is closed a moment later, or not.
-    let rested = File::open(mountpoint)
-        .and_then(|root| daemon::plain_ioctl(&root, crate::adapter::flags::REST));
-    if let Err(error) = rested {
-        tracing::debug!("{}: {error}", mountpoint.display());
-    }
-}
-
-/// Whether the daemon of a mount can write, as far as is known.
-fn may_write(mount: &mountinfo::Mount) -> bool {
-    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
-    records.iter().find(|record| record.is_shown_by(mount)).is_none_or(|record| record.writable)
 }

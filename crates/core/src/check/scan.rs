@@ -17,7 +17,7 @@ use crate::error::Warning;
 use crate::meta::{self, Index, Loaded, Record, Session};
 use crate::name::{INDEX_NAME, META_NAME, RESERVE_NAME, is_reserved};
 use crate::own::{Own, OwnAttributes};
-use crate::sys::{self, Within, Written, each_entry};
+use crate::sys::{self, Spot, Within, Written, each_entry};
 use crate::trust::{Foreign, Unusable};
 
 /// Damaged lines that are listed one by one.
@@ -404,14 +404,11 @@ impl Scan<'_> {
             self.report(&loaded, base, &path);
         }
         self.losses.visit(within, &loaded.index)?;
-        for leftover in leftovers {
-            let done = match self.task {
-                Task::Look => true,
-                Task::Clean => remove_leftover(dir, &leftover).is_ok(),
-                Task::Mend | Task::Marks(_) => false,
-            };
-            self.leftovers += u64::from(done);
-        }
+        self.leftovers += match self.task {
+            Task::Look => leftovers.len() as u64,
+            Task::Clean => remove_all(dir, &leftovers),
+            Task::Mend | Task::Marks(_) => 0,
+        };
         if let Task::Marks(step) = self.task {
             for (name, _) in others.iter().filter(|(_, kind)| matches!(*kind, 0 | libc::S_IFREG)) {
                 marks::take_over_one(within, name, step)?;
@@ -500,6 +497,21 @@ fn below(names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
         None => Shows::Same,
     };
     names.into_iter().map(|name| Sub { shows: shows(&name), name }).collect()
+}
+
+/// Removes leftovers, which nobody sees in the time of modification. The result is how
+/// many are gone.
+fn remove_all(dir: BorrowedFd<'_>, leftovers: &[Vec<u8>]) -> u64 {
+    if leftovers.is_empty() {
+        return 0;
+    }
+    let before = sys::stat_fd(dir);
+    let gone = leftovers.iter().filter(|name| remove_leftover(dir, name).is_ok()).count() as u64;
+    let times = before.and_then(|before| sys::copy_times(&before, Spot::Fd(dir)));
+    if let Err(errno) = times {
+        tracing::debug!("a directory shows that leftovers were removed: {errno}");
+    }
+    gone
 }
 
 /// Unfinished copies are files, or directories that hold META at most.

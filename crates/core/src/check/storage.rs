@@ -58,7 +58,7 @@ fn stat(path: &Path, storage: &OwnedFd) -> Result<Statx> {
 
 /// Refuses a storage of another user, and one into which others could have put
 /// what it holds. Nothing is changed.
-pub(super) fn check(path: &Path, storage: &OwnedFd) -> Result<()> {
+pub(crate) fn check(path: &Path, storage: &OwnedFd) -> Result<()> {
     check_owner(path, storage)?;
     let mode = mode(path, storage)?;
     if mode & 0o022 != 0 && !is_on_read_only(storage) && !is_empty(path, storage)? {

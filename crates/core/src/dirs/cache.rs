@@ -122,6 +122,12 @@ impl DirCache {
         close(evicted);
     }
 
+    /// What is being read now is not entered: it may be from before a change that
+    /// concerns all directories. Those that are in it stay.
+    pub fn outdate(&self) {
+        self.inner.write().left.iter_mut().for_each(|left| *left += 1);
+    }
+
     /// All that are in it.
     pub fn all(&self) -> Vec<Arc<Dir>> {
         self.inner.read().slots.values().map(|slot| Arc::clone(&slot.dir)).collect()

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 
 use super::{ANY, Dir, with_access};
-use crate::durability::Durability;
+use crate::durability::Terms;
 use crate::meta::{self, Firm, Index, Journal, Record, Said, Session};
 use crate::sys::{self, Result, Spot, Within};
 use crate::types::{NodeId, Timestamp};
@@ -32,6 +32,12 @@ impl JournalState {
     /// META was read.
     pub fn loaded(torn_at: Option<u64>, owed: Vec<Record>) -> JournalState {
         JournalState { torn_at, owed, ..JournalState::default() }
+    }
+
+    /// META was read again.
+    pub fn loaded_again(&mut self, torn_at: Option<u64>, owed: Vec<Record>) {
+        let rewrites = self.rewrites + 1;
+        *self = JournalState { torn_at, owed, rewrites, ..JournalState::default() };
     }
 
     /// META is not there any more.
@@ -76,8 +82,8 @@ impl Dir {
     fn opened<'a>(&self, state: &'a mut JournalState) -> Result<&'a mut Journal> {
         if state.file.is_none() {
             let dir = self.writable()?.fd();
-            let Durability { firm, session, .. } = &*self.durability;
-            let open = || Journal::open(dir, state.torn_at, *firm, *session);
+            let Terms { firm, session, .. } = self.durability.terms();
+            let open = || Journal::open(dir, state.torn_at, firm, session);
             let _held = self.hold_attributes();
             let file = with_access(dir, open)?;
             (state.file, state.torn_at) = (Some(file), None);
@@ -243,7 +249,7 @@ impl Dir {
             let _held = self.hold_attributes();
             let index = self.meta.read();
             let root = self.node == NodeId::ROOT;
-            let session = if root { self.durability.session } else { Session::default() };
+            let session = if root { self.durability.terms().session } else { Session::default() };
             with_access(dir.fd(), || meta::rewrite(dir.fd(), &index, session))?;
         }
         self.meta.write().rewritten();
@@ -327,7 +333,7 @@ impl Dir {
             None => None,
         };
         let Some((fd, _)) = opened else { return Ok(()) };
-        match self.durability.firm {
+        match self.durability.terms().firm {
             // What others rely on was synced at once.
             Firm::No | Firm::Sync => Ok(()),
             Firm::Attribute | Firm::AttributeAndSync => sys::begin_flush(fd),

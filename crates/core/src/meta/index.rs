@@ -167,6 +167,14 @@ impl Index {
         self.accesses = Some(accesses);
     }
 
+    /// Times of access are kept where `before` keeps them.
+    pub fn go_on_with_accesses(&mut self, before: &Index) {
+        if before.accesses_kept {
+            self.accesses_kept = true;
+            self.accesses.clone_from(&before.accesses);
+        }
+    }
+
     /// Bytes of memory that the records take, about.
     #[must_use]
     pub fn weight(&self) -> usize {

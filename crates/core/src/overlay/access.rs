@@ -86,7 +86,7 @@ impl Overlay {
     /// Whether reading a node now would move its time of access: what a server
     /// has cached of its content must not be used then without asking.
     pub fn access_is_due(&self, node: NodeId) -> bool {
-        if self.read_only || self.accesses.policy == AccessTimes::Never {
+        if self.is_read_only() || self.accesses.policy == AccessTimes::Never {
             return false;
         }
         let Ok(node) = self.node(node) else { return false };
@@ -105,7 +105,7 @@ impl Overlay {
     pub(super) fn access_moves(&self, node: &Node, stat: &Statx) -> bool {
         let real = stat.stx_atime.into();
         let atime = if node.in_storage() { real } else { self.accesses.shown(node.ino, real) };
-        !self.read_only && self.accesses.is_due(atime, stat, node.is_dir())
+        !self.is_read_only() && self.accesses.is_due(atime, stat, node.is_dir())
     }
 
     /// A base object is read: moves its time of access if that is due.
@@ -125,7 +125,7 @@ impl Overlay {
     /// Writes times of access that are not written yet.
     pub(super) fn save_accesses(&self) {
         let mut numbers = std::mem::take(&mut *self.accesses.unsaved.lock());
-        if numbers.is_empty() || self.read_only {
+        if numbers.is_empty() || self.is_read_only() {
             return;
         }
         numbers.sort_unstable();

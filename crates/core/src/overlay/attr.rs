@@ -234,7 +234,7 @@ impl Overlay {
         });
         match set {
             Err(errno) if !cannot_hold(errno) || self.is_protected(node) => Err(errno),
-            Ok(()) if !kept && self.holds.modes => Ok(()),
+            Ok(()) if !kept && self.holds().modes => Ok(()),
             Err(Errno::OPNOTSUPP) if node.kind() == libc::S_IFLNK && !kept => set,
             // What was changed before one call was refused is in `changes`.
             _ => self.keep_owner(node, &self.attr_of(node)?, changes),

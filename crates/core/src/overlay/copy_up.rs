@@ -1,6 +1,7 @@
 //! Copy-up: giving a base object its storage entry.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
@@ -122,7 +123,7 @@ impl Overlay {
         while let Some(node) = chain.pop() {
             // With a coarse clock the change that follows may get the ctime of
             // the copy-up, so that one must show.
-            let unseen = self.fine_clock || !chain.is_empty();
+            let unseen = self.fine_clock.load(Atomic::Relaxed) || !chain.is_empty();
             let _lock = self.lock_slow(&node.copy_up);
             if !node.in_storage() {
                 self.durability.copied_up();
@@ -246,7 +247,7 @@ impl Overlay {
             },
         }
         source.node.set_contents(contents);
-        let mut kept = copy_attributes(source.at, to, source.stat, self.holds.modes)?;
+        let mut kept = copy_attributes(source.at, to, source.stat, self.holds().modes)?;
         if self.settle_capabilities(source.at, to)? {
             kept.xattrs.remove(CAPABILITY);
         }
@@ -272,8 +273,8 @@ impl Overlay {
             libc::S_IFREG => {
                 sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
             }
-            libc::S_IFDIR => copy_dir(&self.holds, source, dir, &temp),
-            _ => copy_special(&self.holds, source, dir, &temp),
+            libc::S_IFDIR => copy_dir(self.holds(), source, dir, &temp),
+            _ => copy_special(self.holds(), source, dir, &temp),
         };
         // Nothing may fail any more once it has its name.
         made.and_then(|kept| keep(&kept))

@@ -125,14 +125,14 @@ impl Overlay {
                     sys::taking_space(|| sys::mkdir(storage, name, perm)).map(|()| libc::S_IFDIR)
                 }
                 Made::Symlink(target) => {
-                    if !self.holds.symlinks {
+                    if !self.holds().symlinks {
                         dir.append(&[link_record(name)])?;
                     }
-                    sys::taking_space(|| make_link(&self.holds, target, storage, name))
+                    sys::taking_space(|| make_link(self.holds(), target, storage, name))
                         .map(|_| libc::S_IFLNK)
                 }
                 Made::Special { kind, device } => {
-                    make_special(&self.holds, &dir, name, (*kind, *device), perm).map(|()| *kind)
+                    make_special(self.holds(), &dir, name, (*kind, *device), perm).map(|()| *kind)
                 }
             }
         })?;
@@ -228,7 +228,7 @@ impl Overlay {
         let has = u32::from(stat.stx_mode) & 0o7777;
         let is_dir = mode & libc::S_IFMT == libc::S_IFDIR;
         let wanted = if is_dir && setgid { has | libc::S_ISGID } else { has };
-        if !self.holds.modes {
+        if !self.holds().modes {
             // Whatever the storage shows: it is not what was asked for.
             let perm = if mode & libc::S_IFMT == libc::S_IFLNK {
                 0o777

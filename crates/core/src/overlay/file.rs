@@ -255,9 +255,10 @@ impl Overlay {
     }
 
     /// The data of a file will not move any more: all of it lies in the storage,
-    /// or in the base of a tree that nobody can change.
+    /// or in the base of a tree that
+    /// nobody will ever change.
     pub fn is_settled(&self, file: &OpenFile) -> bool {
-        let fixed = self.read_only && self.live.is_none() && !file.is_generated();
+        let fixed = self.stays_read_only() && self.live.is_none() && !file.is_generated();
         if file.node.in_storage() {
             return self.current(file).is_ok_and(|opened| opened.partial().is_none());
         }

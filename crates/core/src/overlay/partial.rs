@@ -280,7 +280,7 @@ impl Overlay {
         match node.contents() {
             Contents::Whole => Ok(false),
             Contents::Partial => Ok(true),
-            Contents::Stale if self.read_only => Ok(true),
+            Contents::Stale if self.is_read_only() => Ok(true),
             Contents::Unknown | Contents::Stale => {
                 let mark = self.at(node, |spot, _| match read_mark(self.own, spot) {
                     Err(Errno::ACCESS) if self.is_closed(spot) => Ok(None),

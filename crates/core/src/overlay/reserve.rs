@@ -64,7 +64,8 @@ impl Overlay {
     /// Keeps some space back for deletions. To be called when the mount stands;
     /// `most`: so many bytes at most, 0: none.
     pub fn keep_reserve(&self, most: Option<u64>) {
-        if self.read_only {
+        if self.is_read_only() {
+            self.keep_reserve_later(most);
             return;
         }
         if let Err(errno) = self.open_reserve(most.unwrap_or(MOST)) {

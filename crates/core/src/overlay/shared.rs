@@ -159,7 +159,7 @@ impl Overlay {
 
     /// Writes which file system of the base is which, so that numbers stay.
     pub(super) fn save_realms(&self) {
-        if self.read_only || self.realms.unsaved().is_empty() {
+        if self.is_read_only() || self.realms.unsaved().is_empty() {
             return;
         }
         if let Err(errno) = self.prepare_index() {

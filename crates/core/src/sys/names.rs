@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, RenameFlags};
@@ -38,20 +39,31 @@ pub(crate) struct Within<'a> {
 pub(crate) struct StoredDir {
     fd: OwnedFd,
     written: Written,
+    /// They are written otherwise from some moment on.
+    changed: OnceLock<Written>,
 }
 
 impl StoredDir {
     pub fn new(fd: OwnedFd, written: Written) -> Self {
-        StoredDir { fd, written }
+        StoredDir { fd, written, changed: OnceLock::new() }
     }
 
     /// A directory in a directory, for use as a directory descriptor.
     pub fn open(dir: Within<'_>, name: &[u8]) -> Result<Self> {
-        Ok(StoredDir { fd: super::open_dir(dir, name)?, written: dir.written })
+        Ok(StoredDir::new(super::open_dir(dir, name)?, dir.written))
     }
 
     pub fn within(&self) -> Within<'_> {
-        Within { fd: self.fd.as_fd(), written: self.written }
+        let written = self.changed.get().copied().unwrap_or(self.written);
+        Within { fd: self.fd.as_fd(), written }
+    }
+
+    /// Names are written so from here on. Counts once; it has no entries.
+    pub fn write_names(&self, written: Written) {
+        if written != self.written {
+            // What its file system needs does not change.
+            let _ = self.changed.set(written);
+        }
     }
 }
 

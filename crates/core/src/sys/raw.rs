@@ -137,25 +137,44 @@ fn clone_tree(dir: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> Res
         | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     let clone = rustix::mount::open_tree(dir, "", flags)?;
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
+    set_mount(clone.as_fd(), recursive, set, clear, libc::MS_PRIVATE)?;
+    Ok(clone)
+}
+
+/// Lets a private clone of a mount be written, unless its file system cannot be.
+///
+/// # Errors
+/// As [`seal_tree`]; EINVAL: it is no such clone.
+pub(crate) fn allow_writing(clone: BorrowedFd<'_>) -> Result<()> {
+    set_mount(clone, 0, 0, libc::MOUNT_ATTR_RDONLY, 0)
+}
+
+fn set_mount(
+    mount: BorrowedFd<'_>,
+    flags: libc::c_int,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+) -> Result<()> {
     // SAFETY: `mount_attr` is a structure of integers; all zero is valid.
     let mut attr: libc::mount_attr = unsafe { std::mem::zeroed() };
     attr.attr_set = set;
     attr.attr_clr = clear;
-    attr.propagation = libc::MS_PRIVATE;
-    // SAFETY: the descriptor is ours, the name an empty C string, and `attr`
-    // a live structure whose size is passed along.
+    attr.propagation = propagation;
+    // SAFETY: the descriptor is borrowed for the call, the name an empty C string,
+    // and `attr` a live structure whose size is passed along.
     let ret = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            clone.as_raw_fd(),
+            mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 },
+            libc::AT_EMPTY_PATH | flags,
             &raw const attr,
             size_of::<libc::mount_attr>(),
         )
     };
-    check(ret)?;
-    Ok(clone)
+    check(ret).map(drop)
 }
 
 thread_local! {

@@ -23,6 +23,9 @@ const FSSETXATTR: u32 = 0x401c_5820;
 /// writing in the storage. For who may mount.
 pub const REST: u32 = 0x0000_6d66;
 
+/// Another one, of the helper for `mount -o remount,rw`: begin to write. For the same.
+pub const WRITE: u32 = 0x0000_6d67;
+
 /// Flags that only `CAP_LINUX_IMMUTABLE` may change: of SETFLAGS, and of a
 /// `struct fsxattr`.
 const PROTECTING: u32 = 0x10 | 0x20;
@@ -33,11 +36,16 @@ const PROTECTING_X: u32 = 0x08 | 0x10;
 const JOURNAL_DATA: u32 = 0x4000;
 
 /// The first minor version of the protocol that no kernel before 5.14 speaks.
-const JUDGES: u32 = 34;
+pub const JUDGES: u32 = 34;
 
 /// Whether an ioctl that was answered has changed the file.
 pub fn changes(cmd: u32) -> bool {
     matches!(cmd, SETFLAGS | FSSETXATTR)
+}
+
+/// EPERM for who must not change mounts.
+pub fn may_mount(req: &Request) -> Result<()> {
+    caller::holds(req, Capability::SysAdmin).then_some(()).ok_or(Errno::PERM)
 }
 
 /// Answers an ioctl. ENOTTY for all others. `minor`: of the protocol.

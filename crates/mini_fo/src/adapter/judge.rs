@@ -32,9 +32,9 @@ pub struct Judge {
 impl Judge {
     /// `on`: the process has prepared for it.
     pub fn new(overlay: &Overlay, on: bool) -> Judge {
-        // Where nothing is written, files of the base are handed to the kernel,
+        // Where nothing is ever written, files of the base are handed to the kernel,
         // whose server may have an opinion about the user.
-        let by_user = on && !overlay.is_read_only() && overlay.keeps_space_back();
+        let by_user = on && !overlay.stays_read_only() && overlay.keeps_space_back();
         Judge { on, by_user }
     }
 

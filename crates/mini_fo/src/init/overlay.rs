@@ -158,7 +158,8 @@ pub fn mount(base: &Path, storage: &Path, tree: &Path, settings: &Settings) -> R
         storage: Some(storage.to_owned()),
         mountpoint: tree.to_owned(),
         items,
-        read_only: settings.read_only,
+        // What an init remounts by its fstab must not write either.
+        stays_ro: settings.read_only,
         ..Typed::default()
     };
     typed.order().and_then(serve::carry_out).map_err(|failure| failure.to_string())

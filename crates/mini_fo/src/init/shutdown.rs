@@ -16,7 +16,7 @@ use crate::cli::args::ShutdownArgs;
 use crate::exit::{Failure, code};
 use crate::mountinfo::{self, Mount};
 use crate::registry::{Record, Registry};
-use crate::serve;
+use crate::remount;
 
 /// The name under which systemd calls the program.
 pub const NAME: &str = "mini_fo.shutdown";
@@ -47,7 +47,7 @@ pub fn run(args: &ShutdownArgs) -> Result<(), Failure> {
     let busy = |what: String| Failure::new(code::BUSY, what);
     read_only(Path::new("/"), flags)
         .map_err(|errno| busy(format!("the root cannot be made read-only: {errno}")))?;
-    serve::bring_to_rest(Path::new("/"));
+    remount::bring_to_rest(Path::new("/"));
     let Some(record) = record else {
         return Err(busy("nothing tells where the storage of the root is".to_owned()));
     };

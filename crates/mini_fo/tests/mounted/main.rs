@@ -48,5 +48,6 @@ mod rights;
 mod rights_space;
 mod strangers;
 mod submounts;
+mod turned;
 mod unended;
 mod user;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::map::Map;
@@ -31,6 +31,8 @@ pub(in crate::overlay) struct PartialFile {
     pub writing: Mutex<()>,
     /// All of the data is in the storage.
     whole: AtomicBool,
+    /// The file of the map was opened for reading only.
+    map_shut: AtomicBool,
     /// Something was written since it was opened.
     pub changed: AtomicBool,
     /// Where the file ends, if not where the storage file does; else `u64::MAX`.
@@ -54,6 +56,7 @@ impl PartialFile {
         (map_file, end): (Option<OwnedFd>, Option<u64>),
         order: copy_up::Ordering,
     ) -> Result<PartialFile> {
+        let map_shut = AtomicBool::new(map_file.as_ref().is_some_and(is_for_reading));
         let mut map = match map_file {
             Some(file) => Map::load(file, mark.size, storage)?,
             None => Map::empty(mark.size),
@@ -68,6 +71,7 @@ impl PartialFile {
             mark,
             base,
             map: RwLock::new(map),
+            map_shut,
             writing: Mutex::new(()),
             whole: AtomicBool::new(false),
             changed: AtomicBool::new(false),
@@ -123,6 +127,21 @@ impl PartialFile {
     /// There is a map on the device.
     pub fn is_recorded(&self) -> bool {
         self.map.read().is_recorded()
+    }
+
+    /// The map cannot be written by the descriptor that it has.
+    pub fn is_map_shut(&self) -> bool {
+        self.map_shut.load(Ordering::Acquire)
+    }
+
+    /// The file of the map, opened for writing. `writing` is held.
+    pub fn take_map(&self, file: &OwnedFd) -> Result<()> {
+        if is_for_reading(file) {
+            return Err(Errno::ROFS);
+        }
+        self.map.read().reopen(file)?;
+        self.map_shut.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// A change of `start..end` needs the map.
@@ -352,6 +371,11 @@ impl PartialFile {
         self.map.write().make_firm(&seen)?;
         if sync { rustix::fs::fdatasync(file) } else { Ok(()) }
     }
+}
+
+fn is_for_reading(file: &OwnedFd) -> bool {
+    rustix::fs::fcntl_getfl(file)
+        .is_ok_and(|flags| !flags.intersects(OFlags::RDWR | OFlags::WRONLY))
 }
 
 /// Frees what is data of `start..end`: writes that failed may have left it, and

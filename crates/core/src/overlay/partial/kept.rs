@@ -2,6 +2,7 @@
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
 
 use super::mark::Mark;
 use super::{PartialFile, read_mark};
@@ -13,7 +14,7 @@ use crate::trust;
 impl Overlay {
     pub(super) fn open_map(&self, mark: &Mark) -> Result<Option<OwnedFd>> {
         let Ok(index) = self.shared.dir() else { return Ok(None) };
-        let mode = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let mode = if self.is_read_only() { OFlags::RDONLY } else { OFlags::RDWR };
         let name = map_name(mark.map);
         let spot = Spot::at(index.writable()?, &name);
         let map = sys::absent(sys::open(spot, mode | OFlags::NONBLOCK))?;
@@ -25,6 +26,11 @@ impl Overlay {
     /// is held.
     pub(in crate::overlay) fn prepare_map(&self, partial: &PartialFile) -> Result<()> {
         if partial.is_recorded() {
+            if partial.is_map_shut() {
+                // From before this mount began to write.
+                let map = self.open_map(&partial.mark)?.ok_or(Errno::STALE)?;
+                partial.take_map(&map)?;
+            }
             return partial.record_limit();
         }
         let index = self.prepare_index()?;

@@ -155,6 +155,11 @@ impl Map {
         self.file.is_some()
     }
 
+    /// The file is this one from here on: the same, opened otherwise.
+    pub fn reopen(&self, file: &OwnedFd) -> Result<()> {
+        self.file.as_ref().map_or(Ok(()), |old| sys::replace_fd(old.as_fd(), file.as_fd()))
+    }
+
     fn state(&self, block: u64) -> u8 {
         let byte = usize::try_from(block / 4).ok().and_then(|index| self.states.get(index));
         byte.map_or(FIRM, |byte| byte >> (2 * (block % 4)) & ANY)

@@ -64,7 +64,7 @@ impl Overlay {
         }
         let stored = self.at(node, |spot, _| sys::stat(spot));
         let bare = stored.is_ok_and(|stored| self.is_bare(mark, &stored));
-        if self.read_only {
+        if self.is_read_only() {
             return if bare { Contents::Stale } else { Contents::Partial };
         }
         if !bare {
