@@ -13,7 +13,7 @@ mod killed;
 mod maps;
 mod model;
 mod ops;
-mod rings;
+pub mod rings;
 mod stage;
 
 use std::cell::RefCell;

@@ -11,6 +11,7 @@ use crate::common::{
     BaseKind, META, Scene, StorageKind, engine_is_product, is_root, mini_fo, run, sh, skip,
     standard_base, sys,
 };
+use crate::interleave::rings::Rings;
 use crate::options::install_helper;
 
 const ROOT: &str = "/";
@@ -51,10 +52,14 @@ fn is_listed_as(s: &Scene, word: &str) {
 fn by_mount_alone() {
     for (kind, more) in [
         (StorageKind::Plain, "transport=classic"),
-        (StorageKind::Ext4, "transport=auto"),
+        (StorageKind::Ext4, "transport=uring"),
         (StorageKind::Tmpfs, "transport=auto,nopassthrough"),
     ] {
         let Some(mut s) = unmounted(kind) else { return };
+        let rings = more.contains("uring").then(Rings::new);
+        if matches!(rings, Some(None)) {
+            continue;
+        }
         s.mount(&["-o", &format!("ro,{more}")]);
         let before = shown(&s.mnt);
         sh(&s.mnt, "touch x 2>&1 | grep -q 'Read-only'; cat f d/one big > /dev/null");
@@ -142,7 +147,11 @@ fn by_the_helper() {
 
 #[test]
 fn what_is_open_goes_on() {
-    for more in ["ro", "ro,transport=classic,nopassthrough"] {
+    for more in ["ro,transport=uring", "ro", "ro,transport=classic,nopassthrough"] {
+        let rings = more.contains("uring").then(Rings::new);
+        if matches!(rings, Some(None)) {
+            continue;
+        }
         let Some(mut s) = unmounted(StorageKind::Ext4) else { return };
         s.mount(&[]);
         sh(&s.mnt, "echo stored > stored");
@@ -268,6 +277,7 @@ fn a_storage_after_a_crash() {
         assert_eq!(sh(mnt, "cat e/moved/y e/moved/three d/three d/one"), "y\n333\n22\nz\n");
         assert!(!mnt.join("d/two").exists());
     });
+    s.umount();
     mini_fo(&[Path::new("check"), &s.base, Path::new("--storage"), &s.storage]).ok();
 }
 
