@@ -202,3 +202,27 @@ fn modes_that_are_kept_follow_the_rules() {
     }
     mini_fo(&[Path::new("umount"), &mnt]).ok();
 }
+
+/// How names have to be written shows only when something may be tried there.
+#[test]
+fn a_new_one_that_was_mounted_read_only_keeps_names_apart() {
+    let work = WorkDir::new();
+    let Some(storage) = exfat(&work) else { return };
+    let (base, mnt) = (work.dir("base"), work.dir("mnt"));
+    fs::write(base.join("Name"), "base").expect("write");
+    fs::set_permissions(base.join("Name"), fs::Permissions::from_mode(0o751)).expect("chmod");
+    mount(&base, &storage, &mnt, "ro,poor_storage").ok();
+    sh(&mnt, "ls; cat Name; stat name 2> /dev/null || true");
+    assert_eq!(fs::read_dir(&storage).expect("list the storage").count(), 0);
+    sh(Path::new("/"), &format!("mount -i -o remount,rw {}", mnt.display()));
+    sh(&mnt, "echo small > name; echo X >> Name; mkdir Dir dir; echo 1 > Dir/F; echo 2 > Dir/f");
+    let look = |mnt: &Path| {
+        let said = sh(mnt, "cat name Name Dir/F Dir/f; ls dir; stat -c %a Name");
+        assert_eq!(said, "small\nbaseX\n1\n2\n751\n");
+    };
+    look(&mnt);
+    mini_fo_words(&format!("umount {}", mnt.display())).ok();
+    mount(&base, &storage, &mnt, "poor_storage").ok();
+    look(&mnt);
+    mini_fo_words(&format!("umount {}", mnt.display())).ok();
+}
