@@ -90,6 +90,28 @@ fn deletions_on_a_full_btrfs() {
     full("truncate -s 128M image; mkfs.btrfs -q image; mount -o loop image storage", "mkfs.btrfs");
 }
 
+/// A file in each of more directories than the reserve is for: who finds no room any more
+/// is told so, deletes what lies in the storage, and goes on.
+#[test]
+fn more_directories_than_the_reserve_is_for() {
+    let Some(mut s) = scene("mount -t tmpfs -o size=16m none storage", "mount") else { return };
+    fill(&s, "0");
+    let gone = "rm t/*/*/1 2> ../errors || true; ls -d t/*/*/1 2> /dev/null | wc -l";
+    let left = sh(&s.mnt, gone);
+    let left: usize = left.trim().parse().expect("a number");
+    assert!((1..=200).contains(&left), "{left} of 300 are left");
+    sh(
+        &s.work.0,
+        "test $(grep -c 'No space left' errors) -gt 0; test -z \"$(grep -v 'No space left' errors)\"",
+    );
+    assert_eq!(reserve(&s), 0);
+    sh(&s.mnt, "rm w/fill.1M; rm t/*/*/1");
+    s.now_and_remounted(|mnt| {
+        sh(mnt, "test -z \"$(ls -d t/*/*/1 2> /dev/null)\"; test $(ls -d t/*/*/2 | wc -l) = 300");
+    });
+    sh(&s.mnt, "rm -r t");
+}
+
 /// The option says how much, and nothing where nothing is wanted.
 #[test]
 fn how_much_is_kept_back() {
