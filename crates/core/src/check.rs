@@ -1,9 +1,11 @@
 //! Opening base and storage, and everything that is verified then.
 #![forbid(unsafe_code)]
 
+mod bare;
 mod begin;
 mod found;
 mod holds;
+mod layers;
 mod lost;
 mod marks;
 mod nesting;
@@ -17,13 +19,15 @@ mod unfinished;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use begin::Task;
 use marks::Marks;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::{OpenError, Warning};
+use crate::layers::Stack;
 use crate::magic::NFS;
 use crate::meta::{self, Firm, Journal, Record, Session};
 use crate::name::is_reserved;
@@ -58,11 +62,8 @@ type Result<T> = std::result::Result<T, OpenError>;
 
 /// Base and storage, opened and verified.
 pub(crate) struct Layers {
-    /// `O_PATH` descriptor of the base: a private clone of its mount where the
-    /// process may make one.
-    pub base: OwnedFd,
-    /// Keeps the base's own mount in use, if `base` is a clone.
-    pub base_mount: Option<OwnedFd>,
+    /// The trees that are only read.
+    pub stack: Arc<Stack>,
     /// Descriptor of the storage: by a private clone of its mount where the
     /// process may make one.
     pub storage: OwnedFd,
@@ -76,8 +77,8 @@ pub(crate) struct Layers {
     pub holds: Holds,
     /// How names are written in it.
     pub written: Written,
-    /// Device and number of the storage, if it lies inside the base.
-    pub hidden: Option<(u64, u64)>,
+    /// There is no storage but an empty directory that nobody else can reach.
+    pub bare: bool,
     /// The storage has never been mounted.
     pub fresh: bool,
     /// A volatile mount of it did not end cleanly.
@@ -99,6 +100,9 @@ pub(crate) struct Layers {
 /// Opens and verifies base and storage. Nothing is written, but for what is tried out
 /// ([`Holds::of`]).
 pub(crate) fn open_layers(options: &OpenOptions) -> Result<Layers> {
+    if options.storage.as_os_str().is_empty() {
+        return bare::open(options);
+    }
     let mut warnings = Vec::new();
     let found = Found::open(options, &mut warnings)?;
     verify(found, options, warnings)
@@ -110,12 +114,13 @@ pub(crate) fn verify(
     options: &OpenOptions,
     mut warnings: Vec<Warning>,
 ) -> Result<Layers> {
-    let Found { base, base_mount, storage, reached, own: names, hidden, paths } = found;
+    let Found { stack, storage, reached, own: names, paths } = found;
     let storage_path = &*paths.storage;
     let session = meta::session(storage.as_fd());
     let root = storage::load_meta(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;
-    let origin = origin(&base, &paths.base)?;
+    let top = stack.top().map_err(|errno| io(&options.base, "cannot be examined", errno))?;
+    let origin = origin(top, &paths.base)?;
     let same = same_base(&root.index, &origin);
     if let Err(recorded) = &same
         && !options.accept_other_base
@@ -135,8 +140,7 @@ pub(crate) fn verify(
     }
     let walk = scan::Walk {
         root: &storage,
-        base: &base,
-        accepted: options.accept_other_base,
+        stack: &stack,
         path: storage_path,
         names,
         written: written(&storage, &root.index),
@@ -161,7 +165,7 @@ pub(crate) fn verify(
         warnings.push(Warning::LostEntries { path, count });
     }
     notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
-    reserved_names(&options.base, base.as_fd(), &mut warnings);
+    reserved_names(&stack, &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     storage::check_use(options, &storage, &scanned)?;
     if options.read_only {
@@ -182,15 +186,14 @@ pub(crate) fn verify(
     let task = Task { path: paths.storage.clone(), scanned, marks, missing, same };
     let task = (!options.read_only).then_some(task);
     Ok(Layers {
-        base,
-        base_mount,
+        stack,
         storage: reached,
         lock: storage,
         own: names,
         paths,
         holds,
         written,
-        hidden,
+        bare: false,
         fresh,
         unclean,
         read_only,
@@ -229,22 +232,28 @@ fn unknown_features(index: &meta::Index, warnings: &mut Vec<Warning>) -> bool {
 /// # Errors
 /// Base or storage cannot be read, or a live mount writes to the storage.
 pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
-    let base = found::open_base(&options.base)?;
+    // What is mounted in the base is not a part of it.
+    let opened = layers::open(options, false)?;
     let storage = found::open_storage(&options.storage).map_err(|error| match error {
         OpenError::StorageMissing { path } => OpenError::NothingToCheck { path },
         error => error,
     })?;
-    let Paths { base: base_path, storage: storage_path } = Paths::of(options)?;
-    nesting::check((&base_path, &base), (&storage_path, &storage), false)?;
+    let paths = Paths::of(layers::first(&opened)?, &options.storage)?;
+    let storage_path = &*paths.storage;
+    let mut hidden = None;
+    for layer in &opened {
+        let base = (&*layer.path, &layer.mount);
+        hidden = nesting::check(base, (storage_path, &storage), false)?.or(hidden);
+    }
     let mut warnings = Vec::new();
     found::lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
-    // What is mounted in the base is not a part of it.
-    let base = sys::seal_tree(base.as_fd(), false).unwrap_or(base);
     storage::check_owner(&options.storage, &storage)?;
     let session = meta::session(storage.as_fd());
-    let root = storage::load_meta(&storage_path, &storage, session)?;
-    storage::check_index(&storage_path, &storage, session)?;
-    let origin = origin(&base, &base_path)?;
+    let root = storage::load_meta(storage_path, &storage, session)?;
+    storage::check_index(storage_path, &storage, session)?;
+    let origin = origin(layers::first(&opened)?.root(), &paths.base)?;
+    let known = (layers::recorded_realms(&storage, session), hidden);
+    let stack = layers::stack(opened, options, false, known, &mut warnings)?;
     match same_base(&root.index, &origin) {
         Err(recorded) => {
             let path = options.storage.clone();
@@ -266,9 +275,8 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     }
     let walk = scan::Walk {
         root: &storage,
-        base: &base,
-        accepted: options.accept_other_base,
-        path: &storage_path,
+        stack: &stack,
+        path: storage_path,
         names,
         written: written(&storage, &root.index),
         session,
@@ -289,16 +297,18 @@ fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {
 
 /// Tells of names in the base's root that are not shown: such a base is most
 /// likely a storage, given by mistake or on purpose.
-fn reserved_names(path: &Path, base: BorrowedFd<'_>, warnings: &mut Vec<Warning>) {
-    let mut count = 0;
-    let read = sys::each_entry(base, |entry| {
-        count += u64::from(is_reserved(entry.name));
-        true
-    });
-    // An unreadable base has been refused before; anything else shows when
-    // the root is listed.
-    if read.is_ok() && count > 0 {
-        warnings.push(Warning::ReservedNames { path: path.to_path_buf(), count });
+fn reserved_names(stack: &Stack, warnings: &mut Vec<Warning>) {
+    for layer in stack.layers().iter().filter(|layer| !layer.is_storage()) {
+        let mut count = 0;
+        let read = sys::each_entry(layer.root.as_fd(), |entry| {
+            count += u64::from(is_reserved(entry.name));
+            true
+        });
+        // An unreadable base has been refused before; anything else shows when
+        // the root is listed.
+        if read.is_ok() && count > 0 {
+            warnings.push(Warning::ReservedNames { path: layer.path.clone(), count });
+        }
     }
 }
 

@@ -6,16 +6,15 @@ mod changes;
 mod mutate;
 mod together;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
 
 use crate::durability::Durability;
-use crate::identity::Realm;
+use crate::layers::LowerDir;
 use crate::meta::{self, Index};
 use crate::overlay::LastListing;
 use crate::sys::{self, Result, Spot, StoredDir, Within, Written};
@@ -32,8 +31,8 @@ pub(crate) use together::{ANY, Step, together};
 pub(crate) struct Dir {
     /// The node it belongs to.
     pub node: NodeId,
-    /// The base directory it shows, if any.
-    base: Option<BaseDir>,
+    /// What it shows of the layers below, if anything.
+    base: Option<Arc<LowerDir>>,
     /// `O_PATH` descriptor in the storage, once it lies there.
     storage: OnceLock<StoredDir>,
     /// What META says. Written under `mutate`, read by everybody.
@@ -54,68 +53,11 @@ pub(crate) struct Dir {
     attributes: ReentrantMutex<()>,
 }
 
-/// A base directory.
-pub(crate) struct BaseDir {
-    fd: OwnedFd,
-    /// The file system it is on.
-    realm: AtomicU32,
-    /// It is not there (any more); only where the base may change.
-    absent: AtomicBool,
-    /// When it was seen to be the right one, as `overlay::live` counts time.
-    pub checked: AtomicU64,
-}
-
-impl BaseDir {
-    /// `fd`: an `O_PATH` descriptor.
-    pub fn new(fd: OwnedFd, realm: Realm) -> BaseDir {
-        let realm = AtomicU32::new(realm.0);
-        BaseDir { fd, realm, absent: AtomicBool::new(false), checked: AtomicU64::new(0) }
-    }
-
-    /// One that is not there; `any`: some directory of the base.
-    pub fn absent(any: &OwnedFd) -> Result<BaseDir> {
-        let base = BaseDir::new(rustix::io::fcntl_dupfd_cloexec(any, 0)?, Realm::default());
-        base.absent.store(true, Ordering::Release);
-        Ok(base)
-    }
-
-    pub fn is_absent(&self) -> bool {
-        self.absent.load(Ordering::Acquire)
-    }
-
-    pub fn realm(&self) -> Realm {
-        Realm(self.realm.load(Ordering::Relaxed))
-    }
-
-    /// Makes it another directory of the base, or none.
-    pub fn replace(&self, now: Option<(&OwnedFd, Realm)>) -> Result<()> {
-        if let Some((fd, realm)) = now {
-            sys::replace_fd(self.fd.as_fd(), fd.as_fd())?;
-            self.realm.store(realm.0, Ordering::Relaxed);
-        }
-        self.absent.store(now.is_none(), Ordering::Release);
-        Ok(())
-    }
-
-    /// An entry of it. A mount there counts as the object (whether it is
-    /// entered is another question): where the base could not be sealed,
-    /// nothing else can be reached.
-    pub fn spot<'a>(&'a self, name: &'a [u8]) -> Spot<'a> {
-        Spot::Across(self.fd.as_fd(), name)
-    }
-}
-
-impl AsFd for BaseDir {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 impl Dir {
     /// Opens META, if the storage has the directory.
     pub fn new(
         node: NodeId,
-        base: Option<BaseDir>,
+        base: Option<Arc<LowerDir>>,
         storage: Option<StoredDir>,
         durability: &Arc<Durability>,
     ) -> Result<Dir> {
@@ -164,7 +106,7 @@ impl Dir {
 
     fn with(
         node: NodeId,
-        base: Option<BaseDir>,
+        base: Option<Arc<LowerDir>>,
         storage: Option<StoredDir>,
         index: Index,
         state: JournalState,
@@ -188,7 +130,7 @@ impl Dir {
     /// so, and its own has nothing to say any more. Both `mutate` are held.
     pub fn stand_alone(&self) {
         if let Some(base) = &self.base {
-            base.absent.store(true, Ordering::Release);
+            base.leave();
         }
         self.meta.write().forget_hidden();
         self.journal.lock().removed();
@@ -199,13 +141,13 @@ impl Dir {
         self.base().is_none() && self.meta.read().redirects().next().is_none()
     }
 
-    /// The base directory it shows, if any.
-    pub fn base(&self) -> Option<&BaseDir> {
+    /// What it shows of the layers below, if anything.
+    pub fn base(&self) -> Option<&Arc<LowerDir>> {
         self.base.as_ref().filter(|base| !base.is_absent())
     }
 
-    /// The same, also one that is not there at present.
-    pub fn any_base(&self) -> Option<&BaseDir> {
+    /// The same, also where that is not there at present.
+    pub fn any_base(&self) -> Option<&Arc<LowerDir>> {
         self.base.as_ref()
     }
 
@@ -235,7 +177,8 @@ impl Dir {
     /// Bytes of memory that its records take, about. 0 while they change: it is
     /// in use then.
     pub fn weight(&self) -> usize {
-        self.meta.try_read().map_or(0, |meta| meta.weight())
+        let below = self.base.as_ref().map_or(0, |base| base.weight());
+        self.meta.try_read().map_or(0, |meta| meta.weight() + below)
     }
 
     /// Keeps others from setting times, mode or flags of the storage directory.
@@ -247,10 +190,9 @@ impl Dir {
         self.meta.read().hides(name)
     }
 
-    /// The base entry of a name, unless hidden.
-    pub fn base_spot<'a>(&'a self, name: &'a [u8]) -> Option<Spot<'a>> {
-        let base = self.base()?;
-        (!self.hides(name)).then(|| base.spot(name))
+    /// Descriptors that it holds, about.
+    pub fn descriptors(&self) -> usize {
+        2 + self.base.as_ref().map_or(0, |base| base.descriptors())
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 
 use crate::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::meta::{Firm, Session};
-use crate::sys::Result;
+use crate::sys::{self, Result};
 
 /// How META is read and written.
 #[derive(Clone, Copy, Debug)]
@@ -133,5 +133,38 @@ impl Durability {
             self.wake.wait_for(&mut dirty, most);
         }
         std::mem::take(&mut dirty)
+    }
+}
+
+/// How copied data is made to reach the device before the name of the copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WriteOut {
+    /// It need not: nothing survives anyway, or the user does not mind.
+    None,
+    /// The journal orders what is recorded later after data that is written.
+    Journal,
+    /// It has to be synced.
+    Sync,
+}
+
+impl WriteOut {
+    /// For the file system of the storage, by `f_type` of statfs(2).
+    pub fn of(storage: &OwnedFd, volatile: bool) -> WriteOut {
+        match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
+            _ if volatile => WriteOut::None,
+            Ok(TMPFS) => WriteOut::None,
+            Ok(EXT4 | XFS) => WriteOut::Journal,
+            _ => WriteOut::Sync,
+        }
+    }
+
+    /// Makes sure that what was written to a file reaches the device before
+    /// what is recorded from now on.
+    pub fn write_out<F: AsFd>(self, file: impl FnOnce() -> Result<F>) -> Result<()> {
+        match self {
+            WriteOut::None => Ok(()),
+            WriteOut::Journal => sys::flush_range(file()?),
+            WriteOut::Sync => rustix::fs::fdatasync(file()?),
+        }
     }
 }

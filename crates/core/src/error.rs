@@ -31,6 +31,36 @@ pub enum OpenError {
         /// The storage.
         path: PathBuf,
     },
+    /// More layers than there can be.
+    #[error("{count} layers: at most {most} can be put together")]
+    TooManyLayers {
+        /// How many were given.
+        count: usize,
+        /// How many there can be.
+        most: usize,
+    },
+    /// Changes are wanted, and there is nowhere to put them.
+    #[error(
+        "no storage is given: add --storage DIR or the option sto=DIR; without one a tree can be shown, but not changed (-r)"
+    )]
+    StorageNeeded,
+    /// A base that changes, and more than one layer.
+    #[error("live_base: it works with one plain base, not with several layers")]
+    LiveLayers,
+    /// A storage as the only layer, which does not say what it stands on.
+    #[error("layer {}: it is a storage of mini_fo that does not say what it was made for; name that with --under", path.display())]
+    LayerWithoutBase {
+        /// The layer as given.
+        path: PathBuf,
+    },
+    /// A layer that this version cannot read.
+    #[error("layer {}: it uses the feature {word}, which this version does not know; a newer one is needed", path.display())]
+    LayerFeature {
+        /// The layer as given.
+        path: PathBuf,
+        /// The feature.
+        word: String,
+    },
     /// The base does not exist.
     #[error("base {}: there is no such directory", path.display())]
     BaseMissing {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rustix::fd::OwnedFd;
 use triomphe::ThinArc;
 
 use crate::descriptors::Ticket;
+use crate::layers::{Hold, InStack};
 use crate::sys::Result;
 use crate::types::{NodeId, Timestamp};
 
@@ -27,10 +27,9 @@ pub(crate) struct Node {
     pub id: NodeId,
     /// The number that programs see; constant.
     pub ino: u64,
-    /// Type bits of `st_mode`, without the lower ones.
-    kind: u8,
-    /// It is a base object that had several names there.
-    pub shared: bool,
+    /// What never changes, in one piece: the type ([`KIND`]), [`SHARED`], and where it
+    /// lies in the layers below the storage ([`BELOW_SHIFT`]).
+    fixed: u16,
     /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`], [`LINKED`] and the [`Contents`].
     state: AtomicU8,
     /// References the kernel holds, plus those of running operations.
@@ -81,6 +80,15 @@ const LINKED: u8 = 1 << 5;
 /// Bits of `st_mode` below the type.
 const KIND_SHIFT: u32 = 12;
 
+/// Of what never changes: the type, as `st_mode` has it above [`KIND_SHIFT`].
+const KIND: u16 = 0b1111;
+
+/// It is a base object that had several names there.
+const SHARED: u16 = 1 << 4;
+
+/// Above these: [`InStack::pack`].
+const BELOW_SHIFT: u32 = 5;
+
 /// Where a node is found in the layers.
 pub(crate) struct Place {
     /// Its names; the first one is used to reach it. Empty for the root and
@@ -117,8 +125,7 @@ impl Place {
 
 /// An object that lost its last known name.
 pub(crate) struct Held {
-    /// `O_PATH` descriptor.
-    pub fd: OwnedFd,
+    pub object: Hold,
     /// When: the change time that it shows as long as it lies in the base.
     pub since: Timestamp,
     _ticket: Ticket,
@@ -126,14 +133,14 @@ pub(crate) struct Held {
 
 impl Held {
     /// One that must be held, whatever there is already.
-    pub fn new(fd: OwnedFd) -> Arc<Held> {
-        Arc::new(Held { fd, since: Timestamp::now(), _ticket: Ticket::beyond(1) })
+    pub fn new(object: Hold) -> Arc<Held> {
+        Arc::new(Held { object, since: Timestamp::now(), _ticket: Ticket::beyond(1) })
     }
 
     /// The same. ENFILE: too much is held already.
-    pub fn bounded(hold: impl FnOnce() -> Result<OwnedFd>) -> Result<Arc<Held>> {
+    pub fn bounded(hold: impl FnOnce() -> Result<Hold>) -> Result<Arc<Held>> {
         let _ticket = Ticket::other()?;
-        Ok(Arc::new(Held { fd: hold()?, since: Timestamp::now(), _ticket }))
+        Ok(Arc::new(Held { object: hold()?, since: Timestamp::now(), _ticket }))
     }
 }
 
@@ -267,8 +274,7 @@ impl Node {
         Node {
             id,
             ino,
-            kind: (kind >> KIND_SHIFT) as u8,
-            shared: false,
+            fixed: (kind >> KIND_SHIFT) as u16 & KIND,
             state: AtomicU8::new(if in_storage { IN_STORAGE } else { 0 }),
             lookups: AtomicU64::new(0),
             children: AtomicU32::new(0),
@@ -279,7 +285,27 @@ impl Node {
 
     /// Type bits of `st_mode`.
     pub fn kind(&self) -> u32 {
-        u32::from(self.kind) << KIND_SHIFT
+        u32::from(self.fixed & KIND) << KIND_SHIFT
+    }
+
+    /// It is a base object that had several names there.
+    pub fn is_shared(&self) -> bool {
+        self.fixed & SHARED != 0
+    }
+
+    /// For a node that nobody knows yet.
+    pub fn set_shared(&mut self) {
+        self.fixed |= SHARED;
+    }
+
+    /// Where it lies in the layers below the storage, as long as it does.
+    pub fn below(&self) -> InStack {
+        InStack::unpack(self.fixed >> BELOW_SHIFT)
+    }
+
+    /// For a node that nobody knows yet.
+    pub fn set_below(&mut self, below: InStack) {
+        self.fixed = self.fixed & (KIND | SHARED) | below.pack() << BELOW_SHIFT;
     }
 
     pub fn is_dir(&self) -> bool {

@@ -20,12 +20,52 @@ pub enum AccessTimes {
     Never,
 }
 
+/// How a layer says what it hides of those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialectName {
+    /// It hides nothing but by what it has itself.
+    Plain,
+    /// It is a storage of mini_fo.
+    MiniFo,
+    /// The kernel's overlayfs has written it; attributes are `trusted.overlay.*`.
+    Overlay,
+    /// The same with `user.overlay.*` (its option `userxattr`).
+    OverlayUser,
+    /// It is a layer of a container image, or fuse-overlayfs has written it.
+    Oci,
+}
+
+impl DialectName {
+    /// All of them, as users call them.
+    pub const ALL: [(&'static str, DialectName); 5] = [
+        ("plain", DialectName::Plain),
+        ("mini_fo", DialectName::MiniFo),
+        ("overlay", DialectName::Overlay),
+        ("overlay-user", DialectName::OverlayUser),
+        ("oci", DialectName::Oci),
+    ];
+}
+
+/// One of the trees that are only read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayerOptions {
+    /// Its root.
+    pub path: PathBuf,
+    /// How it is to be read; `None`: as is recognised.
+    pub dialect: Option<DialectName>,
+}
+
 /// Options of [`crate::Overlay::assemble`].
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// The tree that is only read.
+    /// The tree that is only read: the uppermost, if there are several.
     pub base: PathBuf,
-    /// The directory that receives every change.
+    /// How it is to be read; `None`: as is recognised.
+    pub dialect: Option<DialectName>,
+    /// The trees below it, from the top down.
+    pub under: Vec<LayerOptions>,
+    /// The directory that receives every change. Empty: there is none, and nothing can
+    /// be changed.
     pub storage: PathBuf,
     /// Where the merged tree will be mounted, if it will.
     pub mountpoint: Option<PathBuf>,

@@ -7,7 +7,6 @@ mod adopt;
 mod alike;
 mod attr;
 mod copy_attributes;
-mod copy_data;
 mod copy_up;
 mod create;
 mod data;
@@ -30,10 +29,8 @@ mod listing;
 mod live;
 #[cfg(test)]
 mod mounted;
-mod numbers;
 mod partial;
 mod reach;
-mod realms;
 mod refs;
 mod remove;
 mod rename;
@@ -59,21 +56,22 @@ use rustix::io::Errno;
 use crate::check::{self, Holds, Layers, Untouched};
 use crate::descriptors::Shares;
 use crate::dirs::{Dir, DirCache};
-use crate::durability::Durability;
+use crate::durability::{Durability, WriteOut};
 use crate::error::{OpenError, Warning};
-use crate::identity::Realm;
+use crate::layers::Stack;
 use crate::magic::{EXT4, F2FS, UBIFS};
 use crate::meta::Session;
 use crate::name::NAME_MAX;
 use crate::node::{BaseRef, Names, Node, Place};
+use crate::numbers::Freed;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
+use crate::shared_index::SharedIndex;
 use crate::sys::{self, Result, Spot};
 use crate::table::Table;
 use crate::types::{NodeId, SpaceInfo, Squash};
 
 pub(crate) use listing::LastListing;
-pub(crate) use partial::{Evidence, Verdict, is_bare, read_mark};
 
 pub use file::OpenFile;
 pub use flags::FSXATTR_LEN;
@@ -143,9 +141,10 @@ impl Opened {
 /// `Send + Sync`: every operation may run on any thread. Operations return
 /// errno values as the system calls of the same name do.
 pub struct Overlay {
-    base: OwnedFd,
-    /// Keeps the base's mount in use when `base` is a private clone of it.
-    _base_mount: Option<OwnedFd>,
+    /// The trees that are only read.
+    stack: Arc<Stack>,
+    /// There is no storage: only the layers show.
+    bare: bool,
     storage: OwnedFd,
     /// Holds the lock on the storage.
     lock: OwnedFd,
@@ -153,20 +152,17 @@ pub struct Overlay {
     own: OwnAttributes,
     /// What its file system can hold; found out before anything is written.
     holds: OnceLock<Holds>,
-    /// A base directory that is not shown: the storage itself, (dev, ino).
-    hidden: Option<(u64, u64)>,
     table: Table,
     dirs: DirCache,
     listings: listing::Listings,
     reserve: reserve::Reserve,
     leaving: leaving::Leaving,
     trail: export::Trail,
-    shared: shared::SharedIndex,
+    shared: SharedIndex,
     linked: linked::Linked,
     partials: partial::Partials,
     accesses: access::Accesses,
-    realms: realms::Realms,
-    freed: numbers::Freed,
+    freed: Freed,
     lacks: lacks::Lacks,
     /// Mounts below the base are shown.
     submounts: bool,
@@ -180,7 +176,7 @@ pub struct Overlay {
     read_only: AtomicBool,
     /// How a read-only mount can begin to write; `None`: never.
     later: Option<Mutex<writing::Later>>,
-    ordering: copy_up::Ordering,
+    ordering: WriteOut,
     durability: Arc<Durability>,
     /// This mount has marked the storage as unclean.
     volatile: AtomicBool,
@@ -207,32 +203,27 @@ impl Overlay {
         let (durability, root_dir) = writing::open_root(&layers, options)?;
         let start = writing::Start::of(&layers);
         let later = writing::Later::of(&layers, options).map(Mutex::new);
-        let Layers { base, base_mount, storage, .. } = layers;
-        let root_stat = sys::stat_fd(&base)?;
+        let Layers { stack, storage, .. } = layers;
         let place = Place { names: Names::None, base: BaseRef::SameName };
-        let ino = Realm::ROOT.number(root_stat.stx_ino);
-        let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, true, place));
+        let ino = stack.root_number()?;
+        let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, !layers.bare, place));
         let named = root_dir.meta.read().features().any(|word| word == check::FEATURE_REALMS);
-        let shared = shared::SharedIndex::open(storage.as_fd(), named, &durability)?;
+        let shared = SharedIndex::open(storage.as_fd(), named, &durability)?;
         shared.take(&layers.decided);
-        let held = rustix::io::fcntl_dupfd_cloexec(&base, 0)?;
-        let realms =
-            realms::Realms::new(held, &root_stat, options.submounts, shared.recorded_realms());
         let partials = {
             let meta = root_dir.meta.read();
-            partial::Partials::new((&base, &storage), layers.own, &meta, options)
+            partial::Partials::new(&storage, layers.own, &meta, options)
         };
-        let ordering = copy_up::Ordering::of(&storage, options.volatile);
+        let ordering = WriteOut::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
-        let root_owner = attr::RootOwner::of(&root_dir, &root_stat, base.as_fd());
+        let root_owner = attr::RootOwner::of(&root_dir, &stack)?;
         let mut overlay = Overlay {
-            base,
-            _base_mount: base_mount,
+            stack,
+            bare: layers.bare,
             storage,
             lock: layers.lock,
             own: layers.own,
             holds: if layers.read_only { OnceLock::new() } else { layers.holds.into() },
-            hidden: layers.hidden,
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(Shares::by_limit().dirs),
             listings: listing::Listings::default(),
@@ -243,8 +234,7 @@ impl Overlay {
             shared,
             linked: linked::Linked::default(),
             partials,
-            realms,
-            freed: numbers::Freed::default(),
+            freed: Freed::default(),
             lacks: lacks::Lacks::new(),
             submounts: options.submounts,
             live: options.live_base.map(live::Live::new),
@@ -321,7 +311,8 @@ impl Overlay {
     /// As `fstatvfs(3)`.
     pub fn space(&self) -> Result<SpaceInfo> {
         self.await_leaving();
-        let vfs = rustix::fs::fstatvfs(&self.storage)?;
+        let shown = if self.bare { self.stack.top()? } else { &self.storage };
+        let vfs = rustix::fs::fstatvfs(shown)?;
         let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(SpaceInfo {
             blocks: vfs.f_blocks,

@@ -208,6 +208,16 @@ pub(crate) fn stat(spot: Spot<'_>) -> Result<Statx> {
     fs::statx(dir, &*name, flags | AtFlags::NO_AUTOMOUNT, mask)
 }
 
+/// Type bits of a `st_mode`.
+pub(crate) fn kind(stat: &Statx) -> u32 {
+    u32::from(stat.stx_mode) & libc::S_IFMT
+}
+
+/// `st_dev`.
+pub(crate) fn device(stat: &Statx) -> u64 {
+    fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
+}
+
 /// Attributes of an open descriptor.
 pub(crate) fn stat_fd(fd: impl AsFd) -> Result<Statx> {
     stat(Spot::Fd(fd.as_fd()))

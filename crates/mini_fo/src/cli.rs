@@ -75,6 +75,7 @@ fn typed(args: MountArgs) -> Result<Typed, Failure> {
     Ok(Typed {
         source: None,
         base: Some(args.base),
+        under: args.under,
         storage: args.storage,
         mountpoint: args.mountpoint,
         items,

@@ -22,6 +22,7 @@ mod remount;
 mod report;
 mod request;
 mod serve;
+mod stack;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -164,7 +164,7 @@ mod tests {
             "/nob /nom -o base=/nob -o sto=/nos",
         ] {
             let request = mount(line);
-            assert_eq!(request.base, Path::new("/nob"), "{line}");
+            assert_eq!(request.base(), Path::new("/nob"), "{line}");
             assert_eq!(request.storage, Path::new("/nos"), "{line}");
             assert_eq!(request.mountpoint, Path::new("/nom"), "{line}");
             assert_eq!(request.source, "/nob", "{line}");

@@ -21,6 +21,8 @@ pub use error::OptionError;
 pub enum Opt {
     /// The base directory.
     Base,
+    /// How the layers are to be read.
+    Dialect,
     /// The storage directory.
     Storage,
     /// Sets (`true`) or clears a flag of the mount.
@@ -137,7 +139,21 @@ const fn ignored(name: &'static str, value: Option<&'static str>) -> Spec {
 
 /// All options.
 pub const SPECS: &[Spec] = &[
-    spec("base", Some("DIR"), Opt::Base, "the tree that is only read"),
+    spec(
+        "base",
+        Some("DIR[:DIR...]"),
+        Opt::Base,
+        "the tree that is only read; of several the first is the uppermost (a colon in a path is \
+         written \\:)",
+    ),
+    spec(
+        "dialect",
+        Some("NAME[:NAME...]"),
+        Opt::Dialect,
+        "how each of these trees is to be read, in their order: auto (the default), plain, \
+         mini_fo (a storage), overlay or overlay-user (an upper directory of the kernel's \
+         overlayfs), oci (a layer of a container image)",
+    ),
     spec("sto", Some("DIR"), Opt::Storage, "the directory that receives every change"),
     spec("storage", Some("DIR"), Opt::Storage, "the same as sto="),
     flag("ro", Flag::ReadOnly, true, "nothing can be changed, until mount -o remount,rw"),

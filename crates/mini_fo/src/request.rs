@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fuse_server::TransportChoice;
+use mini_fo_core::OpenError;
 use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
 use crate::ids::{IdOptions, Ids};
 use crate::options::{Flag, Item, Opt, OptionError};
+use crate::stack::{self, Layers};
 
 /// How soon changes of the base are to be seen, if nothing else is said.
 const LIVE_BASE: Duration = Duration::from_secs(1);
@@ -20,8 +22,10 @@ const LIVE_BASE: Duration = Duration::from_secs(1);
 pub struct Typed {
     /// The free text in the device field.
     pub source: Option<OsString>,
-    /// The base, where it is an argument.
+    /// The base, where it is an argument: maybe several, with colons between them.
     pub base: Option<PathBuf>,
+    /// `--under`: trees below the base.
+    pub under: Vec<PathBuf>,
     /// The storage, where it is an argument.
     pub storage: Option<PathBuf>,
     /// The mount point.
@@ -60,9 +64,9 @@ pub enum Order {
 pub struct MountRequest {
     /// What the first field of `/proc/mounts` shows.
     pub source: OsString,
-    /// The tree that is only read.
-    pub base: PathBuf,
-    /// The directory that receives the changes.
+    /// The trees that are only read.
+    pub layers: Layers,
+    /// The directory that receives the changes; empty: nothing can be changed.
     pub storage: PathBuf,
     /// Where the merged tree appears.
     pub mountpoint: PathBuf,
@@ -117,6 +121,11 @@ pub struct MountRequest {
 }
 
 impl MountRequest {
+    /// The uppermost of the trees that are only read.
+    pub fn base(&self) -> &PathBuf {
+        &self.layers.first.path
+    }
+
     /// Whether users other than the mounting one may enter. By default root lets
     /// them in, but only where the kernel judges what they may do: without that
     /// everybody would have the daemon's rights.
@@ -160,7 +169,7 @@ impl Typed {
         let mut source = self.source;
         let mut request = MountRequest {
             source: OsString::new(),
-            base: PathBuf::new(),
+            layers: Layers::default(),
             storage: PathBuf::new(),
             mountpoint: absolute(&self.mountpoint),
             flags: MountFlags::empty(),
@@ -189,10 +198,14 @@ impl Typed {
             verbose: self.verbose,
         };
         let mut ids = IdOptions::default();
+        let mut dialects = Vec::new();
         for item in &self.items {
             request.flags = apply(request.flags, item);
             match item.opt {
                 Opt::Base => once(&mut base, item, "base")?,
+                Opt::Dialect => {
+                    dialects = stack::dialects(item.value.as_deref().unwrap_or_default())?;
+                }
                 Opt::Storage => once(&mut storage, item, "sto")?,
                 Opt::Source => source = item.value.clone(),
                 Opt::Log => once(&mut log, item, "log")?,
@@ -224,19 +237,22 @@ impl Typed {
         }
         let missing = |what: &str| Failure::new(code::USAGE, what);
         let base = base.ok_or_else(|| missing("no base is given: add the option base=DIR"))?;
-        let storage = storage.ok_or_else(|| {
-            missing("no storage is given: add --storage DIR or the option sto=DIR")
-        })?;
+        if storage.is_none() && !request.flags.contains(MountFlags::RDONLY) {
+            return Err(Failure::new(code::USAGE, OpenError::StorageNeeded));
+        }
         if !request.default_permissions && request.lets_others_in(true) {
             return Err(missing(
                 "nodefault_permissions and allow_other together would give every user \
                  the daemon's rights",
             ));
         }
-        request.base = absolute(Path::new(&base));
-        request.storage = absolute(Path::new(&storage));
+        let mut paths = stack::split(&base);
+        paths.extend(self.under);
+        request.layers = Layers::new(paths, &dialects, absolute)
+            .ok_or_else(|| missing("no base is given: add the option base=DIR"))?;
+        request.storage = storage.map(|path| absolute(Path::new(&path))).unwrap_or_default();
         request.log = log.map(|log| absolute(Path::new(&log)));
-        request.source = source.unwrap_or_else(|| request.base.clone().into());
+        request.source = source.unwrap_or_else(|| request.base().clone().into());
         Ok(request)
     }
 }
@@ -379,7 +395,7 @@ mod tests {
     #[test]
     fn the_line_of_2005() {
         let request = mount("rw,base=/nowhere/b,sto=/nowhere/s");
-        assert_eq!(request.base, Path::new("/nowhere/b"));
+        assert_eq!(request.base(), Path::new("/nowhere/b"));
         assert_eq!(request.storage, Path::new("/nowhere/s"));
         assert_eq!(request.source, "none");
         assert!(request.flags.is_empty());

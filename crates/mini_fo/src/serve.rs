@@ -75,9 +75,13 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     stop_on_signal(&session, &overlay, signals)?;
     tracing::info!(
         "{} mounted on {}, changes go to {}",
-        request.base.display(),
+        request.base().display(),
         request.mountpoint.display(),
-        request.storage.display()
+        if request.storage.as_os_str().is_empty() {
+            std::borrow::Cow::Borrowed("nowhere")
+        } else {
+            request.storage.to_string_lossy()
+        }
     );
     tracing::info!(
         "requests by {}, data {}, {}",
@@ -140,7 +144,6 @@ fn sink(request: &MountRequest) -> Result<Sink, Failure> {
 /// for.
 fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
-        base: request.base.clone(),
         storage: request.storage.clone(),
         mountpoint: Some(request.mountpoint.clone()),
         read_only: request.flags.contains(MountFlags::RDONLY),
@@ -156,6 +159,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         live_base: request.live_base,
         access_times: access_times(request.flags),
         squash: if gives_files_away() { request.ids.squash() } else { Squash::default() },
+        ..request.layers.options()
     };
     let begun = Instant::now();
     loop {
@@ -318,7 +322,14 @@ impl Listing {
     /// `None`: it will not be listed, but works as well.
     fn prepare(request: &MountRequest, opened: &Opened) -> Option<Listing> {
         let pid = registry::own_pid()?;
-        let storage = rustix::fs::stat(&request.storage).ok()?;
+        // Without one the base is all that there is to name it by.
+        let id = match request.storage.as_os_str().is_empty() {
+            true => (0, 0),
+            false => {
+                let storage = rustix::fs::stat(&request.storage).ok()?;
+                (storage.st_dev, storage.st_ino)
+            }
+        };
         let registry = Registry::open()
             .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
             .ok()?;
@@ -327,9 +338,9 @@ impl Listing {
             start: registry::start_of(pid)?,
             dev: (0, 0),
             mountpoint: request.mountpoint.clone(),
-            base: request.base.clone(),
+            base: request.base().clone(),
             storage: request.storage.clone(),
-            storage_id: (storage.st_dev, storage.st_ino),
+            storage_id: id,
             writable: !opened.is_read_only(),
             since: registry::now(),
             report: Report::default(),

@@ -35,9 +35,8 @@ impl Layers {
     pub(crate) fn begin(&mut self, options: &OpenOptions) -> Result<()> {
         let Some(task) = self.task.take() else { return Ok(()) };
         let (names, session) = (self.own, self.session);
-        let (root, base, path) = (&self.lock, &self.base, &*task.path);
-        let accepted = options.accept_other_base;
-        let walk = Walk { root, base, accepted, path, names, written: self.written, session };
+        let (root, stack, path) = (&self.lock, &self.stack, &*task.path);
+        let walk = Walk { root, stack, path, names, written: self.written, session };
         storage::close(&options.storage, root, &mut self.warnings)?;
         if task.marks == Marks::Old {
             marks::take_over(&options.storage, root, |step| walk.take_over(step))?;

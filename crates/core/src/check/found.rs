@@ -1,55 +1,58 @@
-//! Base and storage, opened, and the lock on the storage.
+//! Layers and storage, opened, and the lock on the storage.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Result, io, nesting, storage};
+use super::{Result, io, layers, nesting, storage};
 use crate::error::{OpenError, Warning};
+use crate::layers::Stack;
+use crate::meta;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
 /// Base and storage. Nothing of what is in them was looked at.
 pub(crate) struct Found {
-    /// See [`super::Layers`].
-    pub base: OwnedFd,
-    pub base_mount: Option<OwnedFd>,
+    /// The trees that are only read.
+    pub stack: Arc<Stack>,
     /// The storage; holds the lock.
     pub storage: OwnedFd,
     /// The storage, by a private clone of its mount where the process may make one.
     pub reached: OwnedFd,
     pub own: OwnAttributes,
-    pub hidden: Option<(u64, u64)>,
     pub paths: Paths,
 }
 
 impl Found {
     /// Opens both, and locks the storage.
     pub fn open(options: &OpenOptions, warnings: &mut Vec<Warning>) -> Result<Found> {
-        let base_mount = open_base(&options.base)?;
+        let opened = layers::open(options, options.submounts)?;
         let storage = open_storage(&options.storage)?;
-        let paths = Paths::of(options)?;
-        let (base_path, storage_path) = (&*paths.base, &*paths.storage);
-        let hidden =
-            nesting::check((base_path, &base_mount), (storage_path, &storage), options.submounts)?;
-        let sealed = sys::seal_tree(base_mount.as_fd(), options.submounts);
-        nesting::check_mountpoint(options, base_path, storage_path, sealed.is_ok())?;
+        let paths = Paths::of(layers::first(&opened)?, &options.storage)?;
+        let storage_path = &*paths.storage;
+        let mut hidden = None;
+        for layer in &opened {
+            let base = (&*layer.path, &layer.mount);
+            hidden = nesting::check(base, (storage_path, &storage), options.submounts)?.or(hidden);
+            nesting::check_mountpoint(options, &layer.path, storage_path, layer.is_sealed())?;
+        }
         if !options.read_only {
             check_writable(&options.storage, &storage)?;
         }
         storage::check(&options.storage, &storage)?;
         lock(options, &storage, warnings)?;
-        let (base, base_mount) = match sealed {
-            Ok(sealed) => (sealed, Some(base_mount)),
-            Err(_) => (base_mount, None),
-        };
+        let recorded = layers::recorded_realms(&storage, meta::session(storage.as_fd()));
+        let known = (recorded, hidden);
+        let stack = layers::stack(opened, options, options.submounts, known, warnings)?;
+        let stack = Arc::new(stack);
         let own = OwnAttributes::of_process(&storage);
         let reached = with_access_times(&storage, options)?;
-        Ok(Found { base, base_mount, storage, reached, own, hidden, paths })
+        Ok(Found { stack, storage, reached, own, paths })
     }
 }
 
@@ -61,13 +64,12 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    pub fn of(options: &OpenOptions) -> Result<Paths> {
+    /// `first`: the uppermost of the trees that are only read.
+    pub(super) fn of(first: &layers::Opened, storage: &Path) -> Result<Paths> {
         let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        let (base, storage) = (&options.base, &options.storage);
-        Ok(Paths {
-            base: base.canonicalize().map_err(|error| unreadable(base, errno(error)))?,
-            storage: storage.canonicalize().map_err(|error| unreachable(storage, errno(error)))?,
-        })
+        let full = storage.canonicalize();
+        let storage = full.map_err(|error| unreachable(storage, errno(error)))?;
+        Ok(Paths { base: first.path.clone(), storage })
     }
 }
 
@@ -88,7 +90,7 @@ pub(super) fn open_base(path: &Path) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-fn unreadable(path: &Path, errno: Errno) -> OpenError {
+pub(super) fn unreadable(path: &Path, errno: Errno) -> OpenError {
     if !matches!(errno, Errno::ACCESS | Errno::PERM) {
         return OpenError::BaseUnreachable { path: path.to_path_buf(), errno };
     }

@@ -3,16 +3,18 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hashbrown::HashSet;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use crate::error::Warning;
+use crate::layers::{LowerDir, Stack};
 use crate::meta::Index;
-use crate::name::{INDEX_NAME, file_name, parent};
-use crate::overlay::{Evidence, Verdict, is_bare, read_mark};
+use crate::name::INDEX_NAME;
 use crate::own::OwnAttributes;
+use crate::partial::{Verdict, is_bare, read_mark};
 use crate::sys::{self, Spot, Within};
 
 /// Redirects that lead nowhere are listed up to this number also where only a
@@ -38,7 +40,7 @@ pub(super) enum Shows {
 /// Its base directory, as far as it is known.
 pub(super) enum BaseDir {
     /// Here it is.
-    Open(OwnedFd),
+    Open(Arc<LowerDir>),
     /// It has none: META says so.
     None,
     /// It is not there (any more).
@@ -48,27 +50,27 @@ pub(super) enum BaseDir {
 }
 
 impl BaseDir {
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+    pub fn dir(&self) -> Option<&LowerDir> {
         match self {
-            BaseDir::Open(fd) => Some(fd.as_fd()),
+            BaseDir::Open(dir) => Some(dir),
             _ => None,
         }
     }
 
-    fn of(opened: Result<OwnedFd, Errno>) -> BaseDir {
-        opened.map_or(BaseDir::Gone, BaseDir::Open)
+    fn of(opened: Result<Option<Arc<LowerDir>>, Errno>) -> BaseDir {
+        opened.ok().flatten().map_or(BaseDir::Gone, BaseDir::Open)
     }
 
     /// The root of the base.
-    pub fn root(base: &OwnedFd) -> BaseDir {
-        BaseDir::of(rustix::io::fcntl_dupfd_cloexec(base, 0))
+    pub fn root(stack: &Stack) -> BaseDir {
+        BaseDir::of(stack.root().map(Some))
     }
 
     /// That of a subdirectory `name` which shows `shows`. `above`: what the
     /// directories above it show, from the root (which is not among them).
     pub fn below<'l>(
         &self,
-        base: &OwnedFd,
+        stack: &Stack,
         name: &'l [u8],
         shows: &'l Shows,
         above: impl Iterator<Item = (&'l [u8], &'l Shows)>,
@@ -76,8 +78,8 @@ impl BaseDir {
         match (shows, self) {
             (Shows::Nothing, _) | (Shows::Same, BaseDir::None) => BaseDir::None,
             (Shows::Same, BaseDir::Gone) => BaseDir::Gone,
-            (Shows::Path(path), _) => BaseDir::of(open_path(base, path)),
-            (Shows::Same, BaseDir::Open(fd)) => BaseDir::of(sys::open_dir(fd.as_fd(), name)),
+            (Shows::Path(path), _) => BaseDir::of(stack.open_path(0, path)),
+            (Shows::Same, BaseDir::Open(dir)) => BaseDir::of(stack.open_below(dir, name)),
             (Shows::Same, BaseDir::Closed) => {
                 let mut path = Vec::new();
                 for (name, shows) in above.chain([(name, shows)]) {
@@ -90,28 +92,15 @@ impl BaseDir {
                         }
                     }
                 }
-                BaseDir::of(open_path(base, &path))
+                BaseDir::of(stack.open_path(0, &path))
             }
         }
     }
 }
 
-/// Opens a base directory name by name.
-fn open_path(base: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let mut at = rustix::io::fcntl_dupfd_cloexec(base, 0)?;
-    for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-        at = sys::open_dir(at.as_fd(), name)?;
-    }
-    Ok(at)
-}
-
-fn is_gone(errno: Errno) -> bool {
-    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
-}
-
 /// Collects what is lost.
 pub(super) struct Lost<'a> {
-    pub base: &'a OwnedFd,
+    pub stack: &'a Stack,
     /// How the marks of partial files are named.
     names: OwnAttributes,
     /// Every entry is listed; else most are only counted.
@@ -130,23 +119,16 @@ pub(super) struct Lost<'a> {
     pub skipped: bool,
     /// Some files may be partial, so it is worth looking.
     pub partial: bool,
-    /// What tells base files apart.
-    evidence: Evidence,
     looks: u64,
     file_looks: u64,
     redirects: u64,
 }
 
 impl<'a> Lost<'a> {
-    /// `partial`: the storage may have partial files. `accepted`: see [`Evidence::of`].
-    pub fn new(
-        (base, accepted): (&'a OwnedFd, bool),
-        names: OwnAttributes,
-        list: bool,
-        partial: bool,
-    ) -> Lost<'a> {
+    /// `partial`: the storage may have partial files.
+    pub fn new(stack: &'a Stack, names: OwnAttributes, list: bool, partial: bool) -> Lost<'a> {
         Lost {
-            base,
+            stack,
             names,
             list,
             unlisted: 0,
@@ -156,7 +138,6 @@ impl<'a> Lost<'a> {
             unsure: false,
             skipped: false,
             partial,
-            evidence: Evidence::of(base, accepted),
             looks: 0,
             file_looks: 0,
             redirects: 0,
@@ -183,7 +164,7 @@ impl<'a> Lost<'a> {
     /// Compares META of the storage directory `dir` with the base.
     pub fn meta(&mut self, index: &Index, own: &BaseDir, dir: &Path, warnings: &mut Vec<Warning>) {
         for (name, target) in index.redirects() {
-            if !open_path(self.base, target).is_err_and(is_gone) {
+            if !matches!(self.stack.open_path(0, target), Ok(None)) {
                 continue;
             }
             self.redirects += 1;
@@ -203,8 +184,8 @@ impl<'a> Lost<'a> {
                 break;
             }
             self.looks += 1;
-            let there = own.fd().map(|own| sys::stat(Spot::at(own, name)).map(drop));
-            if there.unwrap_or(Err(Errno::NOENT)).is_err_and(is_gone) {
+            let there = own.dir().map(|own| self.stack.look(own, name));
+            if matches!(there, None | Some(Ok(None))) {
                 let path = dir.join(OsStr::from_bytes(name));
                 self.found(warnings, Warning::WhiteoutLost { path });
             }
@@ -230,13 +211,10 @@ impl<'a> Lost<'a> {
         let index = sys::open_dir(root, INDEX_NAME.as_bytes()).ok();
         let bare = is_bare(index.as_ref().map(AsFd::as_fd), &mark, &stored);
         self.dependent += u64::from(!bare);
-        let there = open_path(self.base, parent(&mark.path)).and_then(|dir| {
-            let stat = sys::stat(Spot::at(dir.as_fd(), file_name(&mark.path)))?;
-            let is_file = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG;
-            let same = || self.evidence.compare(&mark, &stat) != Verdict::Another;
-            Ok(is_file && (bare || same()))
+        let there = self.stack.marked_stat(0, &mark).is_ok_and(|stat| {
+            bare || self.stack.evidence.compare(&mark, &stat) != Verdict::Another
         });
-        if there == Ok(true) {
+        if there {
             return;
         }
         if self.list {
@@ -254,12 +232,12 @@ impl<'a> Lost<'a> {
         &mut self,
         name: &[u8],
         kind: u32,
-        own: BorrowedFd<'_>,
+        own: &LowerDir,
         dir: &Path,
         warnings: &mut Vec<Warning>,
     ) {
-        let Ok(stat) = sys::stat(Spot::at(own, name)) else { return };
-        if kind != 0 && u32::from(stat.stx_mode) & libc::S_IFMT != kind {
+        let Ok(Some(below)) = self.stack.look(own, name) else { return };
+        if kind != 0 && sys::kind(&below.stat) != kind {
             let path = dir.join(OsStr::from_bytes(name));
             self.found(warnings, Warning::TypeChanged { path });
         }

@@ -78,6 +78,14 @@ pub(super) fn check_mountpoint(
         let storage = storage.to_path_buf();
         return Err(OpenError::MountpointInsideStorage { mountpoint, storage });
     }
+    check_seen(options, base, sealed)
+}
+
+/// Refuses a mount point that would show itself.
+pub(super) fn check_seen(options: &OpenOptions, base: &Path, sealed: bool) -> Result<()> {
+    let Some(Ok(mountpoint)) = options.mountpoint.as_ref().map(|path| path.canonicalize()) else {
+        return Ok(());
+    };
     // Mounted over the base itself, or over a directory above it, it is not
     // seen from inside; a private clone never sees it.
     if mountpoint != base && mountpoint.starts_with(base) && !sealed {

@@ -14,6 +14,7 @@ use super::notes::is_marked;
 use super::unfinished::{self, Losses};
 use crate::dirs::decide;
 use crate::error::Warning;
+use crate::layers::Stack;
 use crate::meta::{self, Index, Loaded, Record, Session};
 use crate::name::{INDEX_NAME, META_NAME, RESERVE_NAME, is_reserved};
 use crate::own::{Own, OwnAttributes};
@@ -76,9 +77,7 @@ impl Scanned {
 /// A storage to walk over, and the base it is compared with.
 pub(super) struct Walk<'a> {
     pub root: &'a OwnedFd,
-    pub base: &'a OwnedFd,
-    /// The user says that the base is the one of before.
-    pub accepted: bool,
+    pub stack: &'a Stack,
     /// Path of the storage.
     pub path: &'a Path,
     pub names: OwnAttributes,
@@ -241,7 +240,7 @@ impl Walk<'_> {
     fn start<'w>(&'w self, task: Task, list: bool, warnings: &'w mut Vec<Warning>) -> Scan<'w> {
         let marked = |own| is_marked(self.root, self.names, own);
         let partial = task == Task::Look && (marked(Own::Storage) || marked(Own::Unclean));
-        let lost = Lost::new((self.base, self.accepted), self.names, list, partial);
+        let lost = Lost::new(self.stack, self.names, list, partial);
         let (root, path) = (self.root, self.path);
         let (damages, leftovers, foreign) = (0, 0, 0);
         let losses = match task {
@@ -273,7 +272,7 @@ impl Scan<'_> {
     fn walk(&mut self, empty: &mut bool) -> Result<(), Errno> {
         let fd = rustix::io::fcntl_dupfd_cloexec(self.root, 0)?;
         let mut levels: Vec<Level> = Vec::new();
-        let base = BaseDir::root(self.lost.base);
+        let base = BaseDir::root(self.lost.stack);
         let mut left = self.visit(fd.as_fd(), &base, &levels, b"", empty)?;
         left.reverse();
         levels.push(Level { name: Vec::new(), left, fd: Some(fd), shows: Shows::Same, base });
@@ -336,7 +335,7 @@ impl Scan<'_> {
             return BaseDir::None;
         };
         let above = levels.iter().skip(1).map(|level| (&*level.name, &level.shows));
-        parent.base.below(self.lost.base, name, shows, above)
+        parent.base.below(self.lost.stack, name, shows, above)
     }
 
     /// One directory. The result are its subdirectories.
@@ -419,7 +418,7 @@ impl Scan<'_> {
         for name in &files {
             self.lost.data(self.root.as_fd(), within, name, &path, self.warnings);
         }
-        if let Some(base) = base.fd().filter(|_| self.task == Task::Look) {
+        if let Some(base) = base.dir().filter(|_| self.task == Task::Look) {
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
             for (name, kind) in others.iter().map(|(name, kind)| (name, *kind)).chain(dirs) {
                 if !index.hides(name) && index.redirect(name).is_none() && !is_reserved(name) {

@@ -14,6 +14,10 @@ use crate::types::NodeId;
 /// not used lately are given up: some four million whiteouts.
 const RECORD_BYTES: usize = 256 << 20;
 
+/// Descriptors of a directory in use, where it shows one layer below the storage. The
+/// bound of the cache is in these; those of more layers count for more.
+const DESCRIPTORS: usize = 3;
+
 /// How many directories are entered between two looks at that.
 const WEIGHED_EVERY: u32 = 32;
 
@@ -23,8 +27,8 @@ const HEAVY: usize = 1 << 20;
 /// Groups of nodes whose losses are counted together.
 const GROUPS: usize = 256;
 
-/// Cache of [`Dir`]s, bounded in number, as each holds up to three descriptors,
-/// and in what their META says.
+/// Cache of [`Dir`]s, bounded in number and in the descriptors that they hold, and in what
+/// their META says.
 ///
 /// What somebody uses is never dropped, so the bound may be passed while many
 /// operations run at once.
@@ -41,11 +45,15 @@ struct Inner {
     clock: VecDeque<u64>,
     /// Directories entered since the last weighing.
     unweighed: u32,
+    /// Descriptors that all together hold, as they were when they were entered.
+    descriptors: usize,
 }
 
 struct Slot {
     dir: Arc<Dir>,
     used: AtomicBool,
+    /// Descriptors that it holds.
+    descriptors: usize,
 }
 
 /// How often directories that may be a certain one had left the cache.
@@ -62,7 +70,7 @@ pub(crate) struct Since {
 impl DirCache {
     pub fn new(limit: usize) -> DirCache {
         let (slots, clock) = (HashMap::new(), VecDeque::new());
-        let inner = Inner { slots, left: [0; GROUPS], clock, unweighed: 0 };
+        let inner = Inner { slots, left: [0; GROUPS], clock, unweighed: 0, descriptors: 0 };
         DirCache { inner: RwLock::new(inner), limit }
     }
 
@@ -94,7 +102,9 @@ impl DirCache {
             return None;
         }
         let dir = Arc::new(dir);
-        let slot = Slot { dir: Arc::clone(&dir), used: AtomicBool::new(true) };
+        let descriptors = dir.descriptors();
+        let slot = Slot { dir: Arc::clone(&dir), used: AtomicBool::new(true), descriptors };
+        inner.descriptors += descriptors;
         inner.slots.insert(id, slot);
         inner.clock.push_back(id);
         if inner.clock.len() > 4 * self.limit {
@@ -167,6 +177,7 @@ impl Inner {
 
     fn take(&mut self, id: u64) -> Option<Slot> {
         let slot = self.slots.remove(&id)?;
+        self.descriptors = self.descriptors.saturating_sub(slot.descriptors);
         if let Some(left) = self.left.get_mut(id as usize % GROUPS) {
             *left += 1;
         }
@@ -197,7 +208,7 @@ impl Inner {
 
     fn evict(&mut self, limit: usize, evicted: &mut Vec<Slot>) {
         let mut looks = 2 * self.clock.len();
-        while self.slots.len() > limit && looks > 0 {
+        while (self.slots.len() > limit || self.descriptors > DESCRIPTORS * limit) && looks > 0 {
             looks -= 1;
             let Some(id) = self.clock.pop_front() else {
                 return;

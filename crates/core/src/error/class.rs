@@ -27,8 +27,13 @@ impl OpenError {
             OpenError::BaseMissing { .. }
             | OpenError::BaseNotDirectory { .. }
             | OpenError::BaseUnreadable { .. }
+            | OpenError::TooManyLayers { .. }
+            | OpenError::LiveLayers
+            | OpenError::LayerWithoutBase { .. }
+            | OpenError::LayerFeature { .. }
             | OpenError::BaseUnreachable { .. } => ErrorClass::Base,
             OpenError::StorageMissing { .. }
+            | OpenError::StorageNeeded
             | OpenError::NothingToCheck { .. }
             | OpenError::StorageUnreachable { .. }
             | OpenError::StorageNotDirectory { .. }

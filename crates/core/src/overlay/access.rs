@@ -15,7 +15,7 @@ use super::{OpenFile, Overlay};
 use crate::meta::{AccessTable, MOST_ACCESSES, Record};
 use crate::node::Node;
 use crate::options::AccessTimes;
-use crate::sys::{self, Result};
+use crate::sys::Result;
 use crate::types::{NodeId, Timestamp};
 
 /// Seconds after which relatime moves a time of access in any case (mount(8)).
@@ -90,7 +90,7 @@ impl Overlay {
             return false;
         }
         let Ok(node) = self.node(node) else { return false };
-        let stat = self.at(&node, |spot, _| sys::stat(spot));
+        let stat = self.stat(&node);
         stat.is_ok_and(|stat| self.access_moves(&node, &stat))
     }
 

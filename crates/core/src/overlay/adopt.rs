@@ -7,10 +7,10 @@ use rustix::fs::Statx;
 
 use super::Overlay;
 use super::find::Found;
-use super::numbers::{device, node_id};
 use super::refs::NodeRef;
 use crate::identity::{BaseId, Realm};
 use crate::node::{Link, Names, Node, Place};
+use crate::numbers::node_id;
 use crate::sys;
 use crate::table::Inserted;
 use crate::types::NodeId;
@@ -25,7 +25,9 @@ impl Found {
 
 fn new_node(link: &Link, found: &Found) -> Node {
     let place = Place { names: Names::One(link.clone()), base: found.base.clone() };
-    Node::new(node_id(found.ino), found.ino, found.kind(), found.in_storage, place)
+    let mut node = Node::new(node_id(found.ino), found.ino, found.kind(), found.in_storage, place);
+    node.set_below(found.below);
+    node
 }
 
 impl Overlay {
@@ -39,8 +41,10 @@ impl Overlay {
             return self.adopt_linked(link, &found);
         }
         let mut node = new_node(&link, &found);
-        node.shared = found.shared.is_some();
-        node.set_indexed(node.shared && found.in_storage);
+        if found.shared.is_some() {
+            node.set_shared();
+        }
+        node.set_indexed(node.is_shared() && found.in_storage);
         let ids = [node.id, found.second_id()];
         let ids = if linked { &ids[..] } else { &ids[..1] };
         // Another thread may enter another name between the look and the entry.
@@ -69,7 +73,7 @@ impl Overlay {
     /// As [`Overlay::adopt`], of a storage object with several names: whatever
     /// number a name shows, it leads to one node.
     fn adopt_linked(&self, link: Link, found: &Found) -> NodeRef<'_> {
-        let object = (device(&found.stat), found.stat.stx_ino);
+        let object = (sys::device(&found.stat), found.stat.stx_ino);
         let mut node = new_node(&link, found);
         let mut id = self.linked.claim(object, node.id);
         let mut others = std::iter::once(found.second_id());
@@ -114,13 +118,13 @@ impl Overlay {
     /// changed base may have given it away again.
     fn named_before(&self, id: NodeId, found: &Found) -> Option<NodeRef<'_>> {
         let node = self.reference(self.table.referenced(id)?);
-        if let Some(shared) = found.shared.filter(|_| node.shared) {
+        if let Some(shared) = found.shared.filter(|_| node.is_shared()) {
             return (self.shared.base_id(&node) == shared).then_some(node);
         }
-        let same = self.at(&node, |spot, in_storage| {
-            let stat = sys::stat(spot)?;
-            let object = |stat: &Statx| (device(stat), stat.stx_ino);
-            Ok(in_storage == found.in_storage && object(&stat) == object(&found.stat))
+        let same = self.at(&node, |known| {
+            let stat = known.stat(&self.stack)?;
+            let object = |stat: &Statx| (sys::device(stat), stat.stx_ino);
+            Ok(known.is_stored() == found.in_storage && object(&stat) == object(&found.stat))
         });
         (same == Ok(true)).then_some(node)
     }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
+use super::Overlay;
 use super::copy_attributes::drop_lists;
 use super::file::OpenFile;
 use super::kept::cannot_hold;
 use super::partial::{CAPABILITY, Need};
-use super::{Overlay, find, kept};
 use crate::acl;
 use crate::dirs::Dir;
+use crate::layers::Stack;
 use crate::meta::Record;
 use crate::node::Node;
 use crate::own::is_reserved_xattr;
@@ -40,16 +41,10 @@ pub(super) struct RootOwner {
 
 impl RootOwner {
     /// As META tells, else as the base has it, whose access list is not shown.
-    pub fn of(dir: &Dir, stat: &Statx, base: BorrowedFd<'_>) -> RootOwner {
-        if let Some((mode, uid, gid)) = dir.meta.read().owner(b".") {
-            return RootOwner { mode, uid, gid };
-        }
-        let mut mode = u32::from(stat.stx_mode) & 0o7777;
-        let mut list = vec![0; acl::MOST_BYTES];
-        if let Ok(len) = sys::get_xattr(Spot::Fd(base), acl::ACCESS, &mut list) {
-            mode = acl::mode_without(list.get(..len).unwrap_or_default(), mode);
-        }
-        RootOwner { mode, uid: stat.stx_uid, gid: stat.stx_gid }
+    pub fn of(dir: &Dir, stack: &Stack) -> Result<RootOwner> {
+        let told = dir.meta.read().owner(b".");
+        let (mode, uid, gid) = told.map_or_else(|| stack.root_owner(), Ok)?;
+        Ok(RootOwner { mode, uid, gid })
     }
 }
 
@@ -66,7 +61,7 @@ impl Overlay {
         if node.is_root() {
             return self.root_attr();
         }
-        let stat = self.at(node, |spot, _| sys::stat(spot))?;
+        let stat = self.stat(node)?;
         let (link, held) = {
             let place = node.place.read();
             (place.names.first().cloned(), place.held().cloned())
@@ -74,7 +69,7 @@ impl Overlay {
         let Some(link) = link else {
             let mut attr = Attr::from(&stat);
             attr.ino = node.ino;
-            if node.shared {
+            if node.is_shared() {
                 attr.nlink = self.shared_nlink(node, &stat);
                 if !node.in_storage() {
                     attr.ctime = self.shared_ctime(node, attr.ctime);
@@ -97,7 +92,7 @@ impl Overlay {
     }
 
     fn root_attr(&self) -> Result<Attr> {
-        let stat = sys::stat_fd(&self.storage)?;
+        let stat = if self.bare { self.stack.root_stat()? } else { sys::stat_fd(&self.storage)? };
         let owner = *self.root_owner.lock();
         let mut attr = Attr::from(&stat);
         attr.ino = self.root.ino;
@@ -114,12 +109,15 @@ impl Overlay {
     pub(super) fn adopt_root(&self, base: &Statx) -> Result<()> {
         let _lock = self.root_dir.mutate.lock();
         self.root_dir.open_journal()?;
-        let (from, to) = (Spot::Fd(self.base.as_fd()), Spot::Fd(self.storage.as_fd()));
+        let to = Spot::Fd(self.storage.as_fd());
         // The access ACL is part of the mode, which stays the storage's own.
         let skip = |name: &[u8]| name == acl::ACCESS || is_reserved_xattr(name);
         // That of the directory in which the storage was made.
         drop_lists(to, &[acl::DEFAULT])?;
-        sys::copy_xattrs(from, to, skip, |_, _| {})?;
+        let from = self.stack.root_object()?;
+        let names = from.list_xattrs(&self.stack)?;
+        let get = |name: &[u8], buf: &mut [u8]| from.get_xattr(&self.stack, name, buf);
+        sys::copy_xattrs(&names, get, to, skip, |_, _| {})?;
         sys::copy_times(base, to)?;
         let real = sys::stat(to)?.stx_ctime.into();
         let shown = base.stx_ctime.into();
@@ -171,11 +169,11 @@ impl Overlay {
         }
         if changes.atime.is_some() || changes.mtime.is_some() {
             let dir = self.own_dir(&node);
-            let set = |spot: Spot<'_>, _| {
+            let set = |spot: Spot<'_>| {
                 let _held = dir.as_ref().map(|dir| dir.hold_attributes());
                 sys::set_times(spot, changes.atime, changes.mtime)
             };
-            match self.at(&node, set) {
+            match self.change_at(&node, set) {
                 // It was cut or extended already, which moves the time by itself.
                 Err(errno) if changes.size.is_some() => {
                     tracing::warn!("a file of another size has another time: {errno}");
@@ -198,7 +196,7 @@ impl Overlay {
         if self.kept(node)?.owner.is_some() {
             self.keep_owner(node, &self.attr_of(node)?, &SetAttr::default())?;
         }
-        self.at(node, |spot, _| sys::set_owner(spot, None, None))
+        self.change_at(node, |spot| sys::set_owner(spot, None, None))
     }
 
     /// Nothing is asked for but the size that the file has: truncate(2), other than
@@ -212,7 +210,7 @@ impl Overlay {
             return Ok(false);
         }
         // That goes as with any change of data.
-        let given = self.at(node, |spot, _| sys::get_xattr(spot, CAPABILITY, &mut []));
+        let given = self.at(node, |object| object.get_xattr(&self.stack, CAPABILITY, &mut []));
         Ok(given.is_err())
     }
 
@@ -225,7 +223,7 @@ impl Overlay {
     fn set_owner_and_mode(&self, node: &Arc<Node>, changes: &SetAttr) -> Result<()> {
         let kept = self.kept(node)?.owner.is_some();
         let dir = self.own_dir(node);
-        let set = self.at(node, |spot, _| {
+        let set = self.change_at(node, |spot| {
             let _held = dir.as_ref().map(|dir| dir.hold_attributes());
             if changes.uid.is_some() || changes.gid.is_some() {
                 sys::set_owner(spot, changes.uid, changes.gid)?;
@@ -287,18 +285,18 @@ impl Overlay {
         if let Some(file) = handle.filter(|file| file.writes()) {
             return rustix::fs::ftruncate(self.current(file)?.fd(), size);
         }
-        let fd = self.at(node, |spot, _| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))?;
+        let fd = self.change_at(node, |spot| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))?;
         rustix::fs::ftruncate(fd, size)
     }
 
     /// Drops setuid, and setgid of executables, as a write by somebody without
     /// `CAP_FSETID` does (inode(7)).
     pub(super) fn drop_suid_sgid(&self, node: &Arc<Node>) -> Result<()> {
-        self.at(node, |spot, _| {
+        self.change_at(node, |spot| {
             let stat = sys::stat(spot)?;
             let mode = u32::from(stat.stx_mode) & 0o7777;
             let left = without_set_id(mode);
-            if left != mode && find::kind(&stat) == libc::S_IFREG {
+            if left != mode && sys::kind(&stat) == libc::S_IFREG {
                 sys::set_mode(spot, left)?;
             }
             Ok(())
@@ -322,9 +320,9 @@ impl Overlay {
             return Err(Errno::INVAL);
         }
         if !node.in_storage() {
-            let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+            let stat = self.stat(&node)?;
             self.accessed(&node, &stat);
         }
-        self.at(&node, |spot, _| kept::read_link(spot))
+        self.at(&node, |object| object.read_link())
     }
 }

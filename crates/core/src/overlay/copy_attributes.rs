@@ -3,9 +3,9 @@
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::find;
 use super::kept::{can_be_kept, cannot_hold};
 use crate::acl;
+use crate::layers::{Object, Stack};
 use crate::meta::Kept;
 use crate::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot};
@@ -14,7 +14,7 @@ use crate::sys::{self, Result, Spot};
 /// not undo the other. `modes`: the storage holds them. The result is what it does not
 /// hold or refused.
 pub(super) fn copy_attributes(
-    from: Spot<'_>,
+    (stack, from): (&Stack, Object<'_>),
     to: Spot<'_>,
     stat: &Statx,
     modes: bool,
@@ -27,7 +27,7 @@ pub(super) fn copy_attributes(
         // that acted for its owner must not act for this user.
         Err(errno) if cannot_hold(errno) => {
             kept.owner = Some((mode, stat.stx_uid, stat.stx_gid));
-            if find::kind(stat) == libc::S_IFREG {
+            if sys::kind(stat) == libc::S_IFREG {
                 own &= !(libc::S_ISUID | libc::S_ISGID);
             }
         }
@@ -38,7 +38,12 @@ pub(super) fn copy_attributes(
     }
     drop_lists(to, &[acl::ACCESS, acl::DEFAULT])?;
     // Before the mode: a user cannot give attributes to what is write-protected.
-    sys::copy_xattrs(from, to, is_reserved_xattr, |name, value| {
+    let names = match from.list_xattrs(stack) {
+        Err(Errno::PERM | Errno::ACCESS) => Vec::new(),
+        other => other?,
+    };
+    let get = |name: &[u8], buf: &mut [u8]| from.get_xattr(stack, name, buf);
+    sys::copy_xattrs(&names, get, to, is_reserved_xattr, |name, value| {
         if can_be_kept(name) {
             kept.xattrs.insert(name.into(), value.into());
         } else if name == acl::ACCESS {
@@ -48,7 +53,7 @@ pub(super) fn copy_attributes(
     if let Some((shown, _, _)) = &mut kept.owner {
         *shown = mode;
     }
-    if find::kind(stat) != libc::S_IFLNK {
+    if sys::kind(stat) != libc::S_IFLNK {
         match sys::set_mode(to, own & mode) {
             Err(errno) if !modes && cannot_hold(errno) => {}
             other => other?,

@@ -8,56 +8,22 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::copy_attributes::copy_attributes;
-use super::copy_data::{copy_buffered, copy_extents};
 use super::kept::{cannot_hold, is_device, make_link};
 use super::partial::{CAPABILITY, Need, Plan};
-use super::{Overlay, find, flags};
-use crate::check::Holds;
-use crate::magic::{EXT4, TMPFS, XFS};
+use super::{Overlay, flags};
+use crate::layers::{Hold, Object};
 use crate::meta::{Firm, Journal, Kept, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::own::Own;
+use crate::partial::Data;
 use crate::sys::{self, Result, Spot, StoredDir, Within};
 use crate::types::{SetTime, Timestamp};
-
-/// How copied data is made to reach the device before the name of the copy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ordering {
-    /// It need not: nothing survives anyway, or the user does not mind.
-    None,
-    /// The journal orders what is recorded later after data that is written.
-    Journal,
-    /// It has to be synced.
-    Sync,
-}
-
-impl Ordering {
-    /// For the file system of the storage, by `f_type` of statfs(2).
-    pub fn of(storage: &OwnedFd, volatile: bool) -> Ordering {
-        match rustix::fs::fstatfs(storage).map(|stat| stat.f_type) {
-            _ if volatile => Ordering::None,
-            Ok(TMPFS) => Ordering::None,
-            Ok(EXT4 | XFS) => Ordering::Journal,
-            _ => Ordering::Sync,
-        }
-    }
-
-    /// Makes sure that what was written to a file reaches the device before
-    /// what is recorded from now on.
-    pub fn write_out<F: AsFd>(self, file: impl FnOnce() -> Result<F>) -> Result<()> {
-        match self {
-            Ordering::None => Ok(()),
-            Ordering::Journal => sys::flush_range(file()?),
-            Ordering::Sync => rustix::fs::fdatasync(file()?),
-        }
-    }
-}
 
 /// What is copied, and how.
 pub(super) struct Source<'a> {
     pub node: &'a Node,
-    pub at: Spot<'a>,
+    pub at: Object<'a>,
     pub stat: &'a Statx,
     pub plan: Plan,
 }
@@ -80,7 +46,7 @@ impl Overlay {
             }
             return if writing { self.fill(node, need) } else { Ok(()) };
         }
-        let stat = self.at(node, |spot, _| sys::stat(spot))?;
+        let stat = self.stat(node)?;
         if need == Need::Appending && flags::is_append_only(&stat) {
             return self.copy_up_append_only(node);
         }
@@ -100,7 +66,7 @@ impl Overlay {
         sys::set_flags(&trial, append).map_err(|_| Errno::PERM)?;
         // Written at any place, as partial files are, it could not be.
         self.copy_up_chain(node, Need::Data)?;
-        let copy = self.at(node, |spot, _| sys::open_untraced(spot, OFlags::RDONLY))?;
+        let copy = self.change_at(node, |spot| sys::open_untraced(spot, OFlags::RDONLY))?;
         sys::set_flags(&copy, sys::get_flags(&copy)? | append)
     }
 
@@ -138,7 +104,7 @@ impl Overlay {
     fn copy_up_one(&self, node: &Arc<Node>, need: Need, unseen: bool) -> Result<()> {
         self.check_writable()?;
         let link = node.place.read().names.first().cloned();
-        if node.shared && (link.is_some() || self.has_base_names(node)) {
+        if node.is_shared() && (link.is_some() || self.has_base_names(node)) {
             return self.copy_up_shared(node, need, unseen);
         }
         let Some(link) = link else {
@@ -146,8 +112,8 @@ impl Overlay {
         };
         let parent = self.dir(link.parent())?;
         let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
-        let source = self.at(node, |spot, _| sys::hold(spot))?;
-        let from = Spot::Fd(source.as_fd());
+        let source = self.hold(node)?;
+        let from = source.object();
         let stat = self.stat_for_copy(node, from)?;
         let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
         let dir = parent.writable()?;
@@ -198,8 +164,8 @@ impl Overlay {
     }
 
     /// Attributes that the copy of a base object gets.
-    pub(super) fn stat_for_copy(&self, node: &Node, from: Spot<'_>) -> Result<Statx> {
-        let mut stat = sys::stat(from)?;
+    pub(super) fn stat_for_copy(&self, node: &Node, from: Object<'_>) -> Result<Statx> {
+        let mut stat = from.stat(&self.stack)?;
         let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
         (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
         self.settle_copy(&mut stat);
@@ -236,7 +202,7 @@ impl Overlay {
         match &source.plan {
             Plan::Empty => {}
             Plan::Copy => self.copy_data(source.at, fd, source.stat)?,
-            Plan::Leave(_) if self.partials.clones() && clone_data(source.at, fd)? => {}
+            Plan::Leave(_) if self.partials.clones() && self.clone_data(source.at, fd)? => {}
             Plan::Leave(mark) => match self.own.set(to, Own::Partial, &mark.encode()) {
                 Ok(()) => {
                     contents = Contents::Partial;
@@ -247,8 +213,9 @@ impl Overlay {
             },
         }
         source.node.set_contents(contents);
-        let mut kept = copy_attributes(source.at, to, source.stat, self.holds().modes)?;
-        if self.settle_capabilities(source.at, to)? {
+        let from = (&*self.stack, source.at);
+        let mut kept = copy_attributes(from, to, source.stat, self.holds().modes)?;
+        if self.settle_capabilities(&source.at.stat(&self.stack)?, to)? {
             kept.xattrs.remove(CAPABILITY);
         }
         if matches!(source.plan, Plan::Empty) {
@@ -269,12 +236,12 @@ impl Overlay {
         keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
         let temp = temp_name();
-        let made = match find::kind(source.stat) {
+        let made = match sys::kind(source.stat) {
             libc::S_IFREG => {
                 sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
             }
-            libc::S_IFDIR => copy_dir(self.holds(), source, dir, &temp),
-            _ => copy_special(self.holds(), source, dir, &temp),
+            libc::S_IFDIR => self.copy_dir(source, dir, &temp),
+            _ => self.copy_special(source, dir, &temp),
         };
         // Nothing may fail any more once it has its name.
         made.and_then(|kept| keep(&kept))
@@ -288,8 +255,8 @@ impl Overlay {
         if node.kind() != libc::S_IFREG {
             return Err(Errno::STALE);
         }
-        let source = self.at(node, |spot, _| sys::hold(spot))?;
-        let from = Spot::Fd(source.as_fd());
+        let source = self.hold(node)?;
+        let from = source.object();
         let stat = self.stat_for_copy(node, from)?;
         // Without a name there is nothing by which META could keep anything.
         let plan = if need == Need::NoData { Plan::Empty } else { Plan::Copy };
@@ -297,34 +264,78 @@ impl Overlay {
         let copy = self.unnamed_copy(source, self.anywhere().into())?;
         let (fd, _) = copy.ok_or(Errno::STALE)?;
         let mut place = node.place.write();
-        place.hold(Held::new(fd));
+        place.hold(Held::new(Hold::stored(fd)));
         node.set_in_storage();
         Ok(())
     }
 
-    fn copy_data(&self, from: Spot<'_>, to: &OwnedFd, stat: &Statx) -> Result<()> {
+    fn copy_data(&self, from: Object<'_>, to: &OwnedFd, stat: &Statx) -> Result<()> {
         if stat.stx_size == 0 && !self.submounts {
             return Ok(());
         }
-        let source = sys::open_untraced(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
-        if self.submounts && sys::is_generated(&source) {
-            return copy_buffered(&source, to, 0, u64::MAX);
+        let source = from.open_data(&self.stack, OFlags::empty())?;
+        if self.submounts && source.file().is_some_and(sys::is_generated) {
+            return source.copy_buffered(to, 0, u64::MAX);
         }
-        if self.partials.clones() && rustix::fs::ioctl_ficlone(to, &source).is_ok() {
+        if self.partials.clones() && is_cloned(&source, to) {
             return Ok(());
         }
         let _slow = self.slow_if(stat.stx_size);
         rustix::fs::ftruncate(to, stat.stx_size)?;
-        copy_extents(&source, to, 0, stat.stx_size)?;
+        source.copy_extents(to, 0, stat.stx_size)?;
         // The name must not reach the disk before the data does.
         self.ordering.write_out(|| Ok(to))
     }
+
+    /// Shares the data of a file with its copy, where their file system can.
+    fn clone_data(&self, from: Object<'_>, to: &OwnedFd) -> Result<bool> {
+        Ok(is_cloned(&from.open_data(&self.stack, OFlags::empty())?, to))
+    }
+
+    /// The skeleton of a directory. META is made before the mode is set: a
+    /// directory that is not writable would not take it any more.
+    fn copy_dir(&self, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
+        sys::mkdir(dir, temp, Mode::from_raw_mode(0o700))?;
+        // The umask of this thread is that of some caller.
+        sys::set_mode(Spot::At(dir, temp), 0o700)?;
+        let fd = sys::open_dir(dir, temp)?;
+        Journal::open(fd.as_fd(), None, Firm::No, Session::default())?;
+        let from = (&*self.stack, source.at);
+        copy_attributes(from, Spot::Fd(fd.as_fd()), source.stat, self.holds().modes)
+    }
+
+    /// A copy of a symlink, FIFO, socket or device. What the storage cannot hold becomes
+    /// a file that stands for it.
+    fn copy_special(&self, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
+        let (stat, holds) = (source.stat, self.holds());
+        let from = (&*self.stack, source.at);
+        let kind = sys::kind(stat);
+        let copied = || copy_attributes(from, Spot::At(dir, temp), stat, holds.modes);
+        if kind == libc::S_IFLNK {
+            let stands = make_link(holds, &source.at.read_link()?, dir, temp)?;
+            let device = stands.then_some((kind, 0));
+            return copied().map(|kept| Kept { device, ..kept });
+        }
+        let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
+        let mode = Mode::from_raw_mode(0o600);
+        let made = if holds.specials {
+            sys::mknod(dir, temp, FileType::from_raw_mode(kind), mode, device)
+        } else {
+            Err(Errno::PERM)
+        };
+        let stands = match made {
+            Err(errno) if cannot_hold(errno) && (is_device(kind) || !holds.specials) => {
+                sys::create_private(dir, temp)?;
+                Some((kind, device))
+            }
+            other => other.map(|()| None)?,
+        };
+        copied().map(|kept| Kept { device: stands, ..kept })
+    }
 }
 
-/// Shares the data of a file with its copy, where their file system can.
-fn clone_data(from: Spot<'_>, to: &OwnedFd) -> Result<bool> {
-    let source = sys::open_untraced(from, OFlags::RDONLY | OFlags::NONBLOCK)?;
-    Ok(rustix::fs::ioctl_ficlone(to, &source).is_ok())
+fn is_cloned(from: &Data, to: &OwnedFd) -> bool {
+    from.file().is_some_and(|file| rustix::fs::ioctl_ficlone(to, file).is_ok())
 }
 
 fn ctime_record(name: &[u8], shown: Timestamp, real: Timestamp) -> Record {
@@ -336,51 +347,12 @@ fn ctime_record(name: &[u8], shown: Timestamp, real: Timestamp) -> Record {
 fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> Result<()> {
     match unnamed {
         Some(fd) if place.names.first().is_none() => {
-            place.hold(Held::new(fd));
+            place.hold(Held::new(Hold::stored(fd)));
             node.set_in_storage();
             Ok(())
         }
         _ => Err(Errno::STALE),
     }
-}
-
-/// The skeleton of a directory. META is made before the mode is set: a
-/// directory that is not writable would not take it any more.
-fn copy_dir(holds: &Holds, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
-    sys::mkdir(dir, temp, Mode::from_raw_mode(0o700))?;
-    // The umask of this thread is that of some caller.
-    sys::set_mode(Spot::at(dir, temp), 0o700)?;
-    let fd = sys::open_dir(dir, temp)?;
-    Journal::open(fd.as_fd(), None, Firm::No, Session::default())?;
-    copy_attributes(source.at, Spot::Fd(fd.as_fd()), source.stat, holds.modes)
-}
-
-/// A copy of a symlink, FIFO, socket or device. What the storage cannot hold becomes a
-/// file that stands for it.
-fn copy_special(holds: &Holds, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
-    let (from, stat) = (source.at, source.stat);
-    let kind = find::kind(stat);
-    let copied = || copy_attributes(from, Spot::at(dir, temp), stat, holds.modes);
-    if kind == libc::S_IFLNK {
-        let stands = make_link(holds, &sys::read_link(from)?, dir, temp)?;
-        let device = stands.then_some((kind, 0));
-        return copied().map(|kept| Kept { device, ..kept });
-    }
-    let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
-    let mode = Mode::from_raw_mode(0o600);
-    let made = if holds.specials {
-        sys::mknod(dir, temp, FileType::from_raw_mode(kind), mode, device)
-    } else {
-        Err(Errno::PERM)
-    };
-    let stands = match made {
-        Err(errno) if cannot_hold(errno) && (is_device(kind) || !holds.specials) => {
-            sys::create_private(dir, temp)?;
-            Some((kind, device))
-        }
-        other => other.map(|()| None)?,
-    };
-    copied().map(|kept| Kept { device: stands, ..kept })
 }
 
 /// Gives a copy its name, which must be free.

@@ -10,13 +10,14 @@ use super::Overlay;
 use super::file::OpenFile;
 use super::find::Found;
 use super::kept::{cannot_hold, is_device, link_record, make_link};
-use super::numbers::{node_id, storage_ino};
 use super::partial::Need;
 use crate::check::Holds;
 use crate::dirs::Dir;
+use crate::layers::Hold;
 use crate::meta::Record;
 use crate::name::Name;
 use crate::node::{BaseRef, Contents, Held, Names, Node, Place};
+use crate::numbers::{node_id, storage_ino};
 use crate::sys::{self, Result, Spot, StoredDir};
 use crate::types::{Caller, Entry, NodeId, OpenMode};
 
@@ -162,7 +163,7 @@ impl Overlay {
         let spot = Spot::Fd(fd.as_fd());
         // Without a name there is nothing by which an owner could be kept.
         let stat = self.own(caller, &parent, spot, libc::S_IFREG | mode, storage.fd())?.stat;
-        let held = Held::bounded(|| sys::hold(spot))?;
+        let held = Held::bounded(|| sys::hold(spot).map(Hold::stored))?;
         let place = Place { names: Names::Held(held), base: BaseRef::None };
         let ino = self.freed.number(&stat);
         let node = self.enter(Node::new(node_id(ino), ino, libc::S_IFREG, true, place));
@@ -193,12 +194,12 @@ impl Overlay {
         // What META is owed may speak of the new object as of an old one.
         dir.pay()?;
         self.drop_kept(dir, name)?;
-        match self.base_stat(dir, name)? {
-            None => Ok(()),
-            // The storage's own place in the base is not to be had.
-            Some((stat, _)) if self.is_storage_itself(&stat) => Err(Errno::PERM),
-            Some(_) => Err(Errno::EXIST),
+        if self.below(dir, name)?.is_some() {
+            return Err(Errno::EXIST);
         }
+        // The storage's own place in the base is not to be had.
+        let taken = dir.base().is_some_and(|base| self.stack.hides_at(base, name));
+        if taken { Err(Errno::PERM) } else { Ok(()) }
     }
 
     /// Makes the caller the owner of a new object, as the storage would have.
@@ -274,8 +275,7 @@ impl Overlay {
         let (stat, ino) = numbered.inspect_err(|_| take_away(dir, name))?;
         dir.seen();
         let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
-        let found =
-            Found { stat, ino, in_storage: true, base: BaseRef::None, shared: None, device };
+        let found = Found { device, ..Found::in_storage(stat, ino) };
         let since = self.dirs.since(None);
         let node = self.adopt(parent, name, found);
         node.set_contents(Contents::Whole);

@@ -8,7 +8,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Overlay;
 use super::file::{OpenFile, Opened};
-use super::partial::PartialFile;
+use crate::partial::PartialFile;
 use crate::sys::{self, Result, Spot};
 
 /// Bytes that one call copies between files that are not in one layer.
@@ -167,7 +167,7 @@ impl Overlay {
         let size = partial.size(opened.fd())?;
         match (to, partial.is_untouched()) {
             _ if offset >= size => Err(Errno::NXIO),
-            (_, true) if size == partial.mark.size => rustix::fs::seek(partial.base(), to),
+            (_, true) if size == partial.mark.size => partial.base().seek(to),
             // A mixture counts as data from beginning to end.
             (SeekFrom::Hole(_), _) => Ok(size),
             _ => Ok(offset),

@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::listing::{ListFor, is_dot};
-use super::numbers::node_id;
 use super::refs::NodeRef;
 use crate::node::Node;
+use crate::numbers::node_id;
 use crate::sys::Result;
 use crate::table::is_counted;
 use crate::types::{Entry, NodeId};
@@ -183,7 +183,7 @@ impl Overlay {
         let mut found = self.search(id, false, &mut count)?;
         // What lies on another file system than its directory is listed with a
         // number that is not its own.
-        if found.is_none() && self.realms.are_several() {
+        if found.is_none() && self.stack.realms.are_several() {
             found = self.search(id, true, &mut count)?;
         }
         // Elsewhere others make objects.

@@ -9,9 +9,11 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::partial::{Need, PartialFile};
+use super::partial::Need;
 use crate::descriptors::Ticket;
+use crate::layers::Object;
 use crate::node::Node;
+use crate::partial::{Data, PartialFile};
 use crate::sys::{self, Result};
 use crate::types::{NodeId, OpenMode};
 
@@ -200,7 +202,7 @@ impl Overlay {
         }
         // O_RDONLY | O_TRUNC truncates, too.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-        let fd = self.past_leases(|| self.at(node, |spot, _| sys::open(spot, flags)))?;
+        let fd = self.past_leases(|| self.change_at(node, |spot| sys::open(spot, flags)))?;
         rustix::fs::ftruncate(fd, 0)
     }
 
@@ -211,36 +213,48 @@ impl Overlay {
         flags |= OFlags::NONBLOCK;
         flags.set(OFlags::DIRECT, mode.direct);
         flags.set(OFlags::NOATIME, mode.no_access_time);
-        let mut opened = self.at(node, |spot, in_storage| {
-            let fd = if in_storage {
-                match sys::open(spot, flags) {
-                    Err(Errno::PERM) if mode.no_access_time => {
-                        sys::open(spot, flags.difference(OFlags::NOATIME))
-                    }
-                    // A file that may be written, but not read.
-                    Err(Errno::ACCESS) if mode.write => {
-                        sys::open(spot, flags.difference(OFlags::RDWR) | OFlags::WRONLY)
-                    }
-                    // A file that may only be appended to (chattr +a).
-                    Err(Errno::PERM) if mode.write && mode.at_end => {
-                        sys::open(spot, flags | OFlags::APPEND)
-                    }
-                    other => other,
-                }
-            } else {
-                sys::open_untraced(spot, flags)
-            }?;
-            let generated = self.submounts && !in_storage && sys::is_generated(&fd);
-            if generated {
-                // Of what is made up when it is read, some waits for there to be any.
-                rustix::fs::fcntl_setfl(&fd, flags.difference(OFlags::NONBLOCK))?;
+        let mut opened = self.at(node, |object| {
+            if !object.is_stored() {
+                return self.open_below(object, flags);
             }
-            Ok(Opened { fd, in_storage, partial: None, generated })
+            let spot = object.stored_at()?;
+            let fd = match sys::open(spot, flags) {
+                Err(Errno::PERM) if mode.no_access_time => {
+                    sys::open(spot, flags.difference(OFlags::NOATIME))
+                }
+                // A file that may be written, but not read.
+                Err(Errno::ACCESS) if mode.write => {
+                    sys::open(spot, flags.difference(OFlags::RDWR) | OFlags::WRONLY)
+                }
+                // A file that may only be appended to (chattr +a).
+                Err(Errno::PERM) if mode.write && mode.at_end => {
+                    sys::open(spot, flags | OFlags::APPEND)
+                }
+                other => other,
+            }?;
+            Ok(Opened { fd, in_storage: true, partial: None, generated: false })
         })?;
         if opened.in_storage {
             opened.partial = self.partial_file(node, &opened.fd)?;
         }
         Ok(opened)
+    }
+
+    /// A file of the layers below the storage.
+    fn open_below(&self, object: Object<'_>, flags: OFlags) -> Result<Opened> {
+        match object.open_data(&self.stack, flags)? {
+            Data::Mixed(fd, partial) => {
+                Ok(Opened { fd, in_storage: false, partial: Some(partial), generated: false })
+            }
+            Data::File(fd) => {
+                let generated = self.submounts && sys::is_generated(&fd);
+                if generated {
+                    // Of what is made up when it is read, some waits for there to be any.
+                    rustix::fs::fcntl_setfl(&fd, flags.difference(OFlags::NONBLOCK))?;
+                }
+                Ok(Opened { fd, in_storage: false, partial: None, generated })
+            }
+        }
     }
 
     /// The descriptor that holds the data now.
@@ -259,10 +273,10 @@ impl Overlay {
     /// nobody will ever change.
     pub fn is_settled(&self, file: &OpenFile) -> bool {
         let fixed = self.stays_read_only() && self.live.is_none() && !file.is_generated();
-        if file.node.in_storage() {
+        if file.node.in_storage() || fixed {
             return self.current(file).is_ok_and(|opened| opened.partial().is_none());
         }
-        fixed
+        false
     }
 
     /// A descriptor of the file that holds the data, opened for reading, for a
@@ -271,8 +285,11 @@ impl Overlay {
         if !self.is_settled(file) {
             return None;
         }
-        self.at(&file.node, |spot, _| sys::open_untraced(spot, OFlags::RDONLY | OFlags::NONBLOCK))
-            .ok()
+        let opened = self.at(&file.node, |object| object.open_data(&self.stack, OFlags::empty()));
+        match opened {
+            Ok(Data::File(fd)) => Some(fd),
+            _ => None,
+        }
     }
 
     /// Whether anybody, the overlay included, has the storage file of a node
@@ -282,8 +299,9 @@ impl Overlay {
     pub fn has_writers(&self, node: NodeId) -> bool {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let opened = self.node(node).and_then(|node| {
-            self.at(&node, |spot, in_storage| {
-                if in_storage { sys::open_untraced(spot, flags).map(Some) } else { Ok(None) }
+            self.at(&node, |object| match object.stored_at() {
+                Ok(spot) => sys::open_untraced(spot, flags).map(Some),
+                Err(_) => Ok(None),
             })
         });
         opened.map_or(true, |fd| fd.is_some_and(sys::has_writers))

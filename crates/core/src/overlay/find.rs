@@ -6,21 +6,17 @@ use rustix::fd::AsFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::numbers::{device, storage_ino};
 use super::refs::NodeRef;
-use super::shared::{Indexed, is_shared};
 use super::{Overlay, kept};
 use crate::dirs::Dir;
 use crate::identity::BaseId;
+use crate::layers::{Below, InStack};
 use crate::name::{Name, is_reserved};
 use crate::node::{BaseRef, Node};
+use crate::numbers::storage_ino;
+use crate::shared_index::{Indexed, is_shared};
 use crate::sys::{self, Result, Spot};
 use crate::types::{Attr, Entry, NodeId};
-
-/// Type bits of a `st_mode`.
-pub(super) fn kind(stat: &Statx) -> u32 {
-    u32::from(stat.stx_mode) & libc::S_IFMT
-}
 
 /// What a name stands for, before a node is made of it.
 pub(super) struct Found {
@@ -29,6 +25,8 @@ pub(super) struct Found {
     /// The number it shows.
     pub ino: u64,
     pub in_storage: bool,
+    /// Where it lies in the layers below the storage, unless that has it.
+    pub below: InStack,
     pub base: BaseRef,
     /// A base object with several names: which.
     pub shared: Option<BaseId>,
@@ -37,13 +35,21 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// An object of the base with one name.
-    fn in_base(stat: Statx, ino: u64, base: BaseRef) -> Found {
-        Found { stat, ino, in_storage: false, base, shared: None, device: None }
+    /// An object of the layers below with one name.
+    fn in_base(below: Below) -> Found {
+        let Below { stat, number: ino, place: below, .. } = below;
+        let base = BaseRef::SameName;
+        Found { stat, ino, in_storage: false, below, base, shared: None, device: None }
+    }
+
+    /// An object of the storage that shows nothing of what is below.
+    pub(super) fn in_storage(stat: Statx, ino: u64) -> Found {
+        let (below, base) = (InStack::default(), BaseRef::None);
+        Found { stat, ino, in_storage: true, below, base, shared: None, device: None }
     }
 
     pub(super) fn kind(&self) -> u32 {
-        self.device.unwrap_or_else(|| kind(&self.stat))
+        self.device.unwrap_or_else(|| sys::kind(&self.stat))
     }
 }
 
@@ -87,7 +93,7 @@ impl Overlay {
             self.trail.remember(&gone);
             self.linked.forget(&gone);
             if let Some(held) = gone.place.read().held() {
-                self.forget_partial(&gone, &held.fd);
+                self.forget_partial(&gone, &held.object.fd);
             }
             self.dirs.remove_unless(gone.id, || self.table.get(gone.id).is_some());
         }
@@ -104,7 +110,7 @@ impl Overlay {
         if let Some(node) = self.table.child(parent.id, name) {
             let node = self.reference(node);
             if self.live.is_none() {
-                let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+                let stat = self.stat(&node)?;
                 return Ok(Some((node, stat)));
             }
             if let Some(found) = self.find_again(parent, dir, name, node)? {
@@ -151,33 +157,43 @@ impl Overlay {
             dir.meta.read().redirect(name).map(|path| Arc::new(Box::<[u8]>::from(path)))
         {
             // A crash came before the skeleton.
-            if let Some(fd) = self.open_base_path(&path)? {
-                let (stat, base) = (sys::stat_fd(&fd)?, BaseRef::Path(path));
-                let ino = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
-                return Ok(Some(Found::in_base(stat, ino, base)));
+            if let Some(below) = self.look_path(&path)? {
+                return Ok(Some(Found { base: BaseRef::Path(path), ..Found::in_base(below) }));
             }
         }
-        let Some((stat, id)) = self.base_entry(dir, name)? else {
+        let Some(below) = self.below(dir, name)? else {
             return Ok(None);
         };
-        let base = BaseRef::SameName;
-        if !is_shared(&stat) {
-            return Ok(Some(Found::in_base(stat, id.number(), base)));
+        if !is_shared(&below.stat) {
+            return Ok(Some(Found::in_base(below)));
         }
-        let (id, ino) = self.known_as(&stat, id);
+        let (id, ino) = self.known_as(&below);
         let shared = Some(id);
-        Ok(Some(match self.indexed(&stat, id)? {
+        Ok(Some(match self.shared.indexed(&below.stat, id)? {
             Indexed::As(stat) => {
-                let (stat, device) = (*stat, self.index_device(id));
-                Found { stat, ino, in_storage: true, base, shared, device }
+                let device = self.shared.index_device(id);
+                let base = BaseRef::SameName;
+                Found { base, shared, device, ..Found::in_storage(*stat, ino) }
             }
-            Indexed::No => Found { shared, ..Found::in_base(stat, ino, base) },
-            Indexed::Another => Found::in_base(stat, ino, base),
+            Indexed::No => Found { shared, ino, ..Found::in_base(below) },
+            Indexed::Another => Found { ino, ..Found::in_base(below) },
         }))
     }
 
+    /// What the index calls an object below the storage that has several names, and
+    /// the number that it shows.
+    pub(super) fn known_as(&self, below: &Below) -> (BaseId, u64) {
+        self.shared.known_as(&self.stack.realms, &below.stat, (below.id, below.number))
+    }
+
+    /// What the layers below the storage show at the path of a redirect.
+    pub(super) fn look_path(&self, path: &[u8]) -> Result<Option<Below>> {
+        let found = self.stack.look_path(0, path)?;
+        Ok(found.filter(|below| sys::kind(&below.stat) == libc::S_IFDIR))
+    }
+
     fn resolve_stored(&self, dir: &Dir, name: &[u8], stat: Statx) -> Result<Found> {
-        let is_dir = kind(&stat) == libc::S_IFDIR;
+        let is_dir = sys::kind(&stat) == libc::S_IFDIR;
         let (identity, redirect, device) = {
             let meta = dir.meta.read();
             (
@@ -188,31 +204,29 @@ impl Overlay {
                 meta.kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind),
             )
         };
-        let (ino, base) = (storage_ino(&stat), BaseRef::None);
-        let mut found = Found { ino, stat, in_storage: true, base, shared: None, device };
+        let mut found = Found { device, ..Found::in_storage(stat, storage_ino(&stat)) };
         if let Some(path) = redirect {
-            match self.open_base_path(&path)? {
-                Some(fd) => {
-                    let stat = sys::stat_fd(&fd)?;
-                    found.ino = self.realms.number(&stat, Spot::Fd(fd.as_fd()))?;
+            match self.look_path(&path)? {
+                Some(below) => {
+                    found.ino = below.number;
                     found.base = BaseRef::Path(path);
                 }
                 None => tracing::warn!("a redirect leads to a base directory that is gone"),
             }
         } else if (identity.is_none() || is_dir)
-            && let Some((base, id)) = self.base_entry(dir, name)?
+            && let Some(below) = self.below(dir, name)?
         {
-            if is_shared(&base) {
+            if is_shared(&below.stat) {
                 // Without the index (2005) it is a file apart.
-                let (id, number) = self.known_as(&base, id);
-                if matches!(self.indexed(&base, id)?,
+                let (id, number) = self.known_as(&below);
+                if matches!(self.shared.indexed(&below.stat, id)?,
                     Indexed::As(index) if index.stx_ino == stat.stx_ino)
                 {
                     found.shared = Some(id);
                     found.ino = number;
                 }
-            } else if kind(&base) == found.kind() {
-                found.ino = id.number();
+            } else if sys::kind(&below.stat) == found.kind() {
+                found.ino = below.number;
                 found.base = BaseRef::SameName;
             } else {
                 tracing::warn!("base and storage hold objects of different types");
@@ -221,33 +235,19 @@ impl Overlay {
         if let Some(number) = identity {
             found.ino = number;
             found.shared = match !is_dir && stat.stx_nlink > 1 {
-                true => self.indexed_by_number(number, &stat)?,
+                true => self.shared.indexed_by_number(number, &stat)?,
                 false => None,
             };
         }
         if !is_dir
             && found.stat.stx_nlink > 1
             && found.shared.is_none()
-            && let Some((id, number)) = self.indexed_object(&found.stat)?
+            && let Some((id, number)) = self.shared.indexed_object(&found.stat)?
         {
+            let number = identity.unwrap_or(number);
             (found.shared, found.ino, found.base) = (Some(id), number, BaseRef::None);
         }
         Ok(found)
-    }
-
-    /// Attributes of a base entry that is not hidden, and what it is.
-    fn base_entry(&self, dir: &Dir, name: &[u8]) -> Result<Option<(Statx, BaseId)>> {
-        match self.base_stat(dir, name)? {
-            Some((stat, spot)) if !self.is_storage_itself(&stat) => {
-                Ok(Some((stat, self.realms.id(&stat, spot)?)))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// A storage inside the base is not shown in the merged tree.
-    pub(super) fn is_storage_itself(&self, stat: &Statx) -> bool {
-        self.hidden == Some((device(stat), stat.stx_ino))
     }
 
     /// The attributes that programs see. `dir` and `name`: where the node was
@@ -261,19 +261,19 @@ impl Overlay {
     ) -> Result<Attr> {
         // A new base file may show in it from now on.
         let new = if node.in_storage() && self.is_first_look(node) {
-            Some(self.at(node, |spot, _| sys::stat(spot))?)
+            Some(self.stat(node)?)
         } else {
             None
         };
         let stat = new.as_ref().unwrap_or(stat);
         let mut attr = Attr::from(stat);
         attr.ino = node.ino;
-        if node.shared {
+        if node.is_shared() {
             attr.nlink = self.shared_nlink(node, stat);
         }
         if !node.in_storage() {
             attr.atime = self.accesses.shown(node.ino, attr.atime);
-            if node.shared {
+            if node.is_shared() {
                 attr.ctime = self.shared_ctime(node, attr.ctime);
             }
             return Ok(attr);

@@ -70,16 +70,9 @@ impl Overlay {
         if !matches!(node.kind(), libc::S_IFREG | libc::S_IFDIR) {
             return Err(Errno::NOTTY);
         }
-        let open = |spot: sys::Spot<'_>| {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-            match spot {
-                sys::Spot::Fd(fd) if node.is_dir() => {
-                    sys::open(sys::Spot::at(fd, b"."), flags | OFlags::DIRECTORY)
-                }
-                spot => sys::open_untraced(spot, flags),
-            }
-        };
-        self.past_leases(|| self.at(node, |spot, _| open(spot)))
+        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        flags.set(OFlags::DIRECTORY, node.is_dir());
+        self.past_leases(|| self.at(node, |object| object.open_as_it_is(flags)))
     }
 }
 

@@ -2,10 +2,10 @@
 //! keeps them (docs/FORMAT.md, section 2), and they show all the same.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
-use rustix::fs::{OFlags, Statx, StatxAttributes};
+use rustix::fs::{Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::Overlay;
@@ -14,7 +14,7 @@ use crate::check::Holds;
 use crate::dirs::Dir;
 use crate::meta::{Kept, Record};
 use crate::node::Node;
-use crate::sys::{self, Result, Spot, Within};
+use crate::sys::{self, Result, Within};
 use crate::types::{Attr, SetAttr};
 
 /// A directory and a name in it.
@@ -51,21 +51,6 @@ pub(super) fn is_device(kind: u32) -> bool {
 /// What META says of a symbolic link that the storage cannot hold.
 pub(super) fn link_record(name: &[u8]) -> Record {
     Record::Device { kind: libc::S_IFLNK, device: 0, name: name.into() }
-}
-
-/// Where a symbolic link of the storage leads. One that the storage could not hold is
-/// a regular file with the target.
-pub(super) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
-    match sys::read_link(spot) {
-        Err(Errno::INVAL) => {}
-        other => return other,
-    }
-    let mut target = Vec::new();
-    let file = File::from(sys::open(spot, OFlags::RDONLY | OFlags::NOFOLLOW)?);
-    file.take(libc::PATH_MAX as u64)
-        .read_to_end(&mut target)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(target)
 }
 
 /// Makes a symbolic link, or, where the storage cannot hold it, the file that stands
@@ -150,7 +135,7 @@ impl Overlay {
     /// keep it from being changed.
     pub(super) fn is_protected(&self, node: &Arc<Node>) -> bool {
         let protecting = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-        let stat = self.at(node, |spot, _| sys::stat(spot));
+        let stat = self.stat(node);
         stat.is_ok_and(|stat: Statx| stat.stx_attributes.intersects(protecting))
     }
 

@@ -8,11 +8,11 @@ use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
-use rustix::fs::Statx;
 
 use super::Overlay;
 use crate::dirs::Dir;
-use crate::sys::{self, Result, Spot};
+use crate::layers::Below;
+use crate::sys::Result;
 use crate::types::NodeId;
 
 const SHARDS: usize = 16;
@@ -63,24 +63,28 @@ impl Lacks {
 }
 
 impl Overlay {
-    /// Attributes of a base entry that is not hidden, and where it is.
-    pub(super) fn base_stat<'a>(
-        &self,
-        dir: &'a Dir,
-        name: &'a [u8],
-    ) -> Result<Option<(Statx, Spot<'a>)>> {
-        let Some(spot) = dir.base_spot(name) else {
-            return Ok(None);
-        };
+    /// What the layers below the storage show under a name, unless that is hidden.
+    pub(super) fn below(&self, dir: &Dir, name: &[u8]) -> Result<Option<Below>> {
+        let Some(base) = dir.base().filter(|_| !dir.hides(name)) else { return Ok(None) };
         let fixed = self.live.is_none() && !self.submounts;
         if fixed && self.lacks.knows(dir.node, name) {
             return Ok(None);
         }
-        let stat = sys::absent(sys::stat(spot))?;
-        if stat.is_none() && fixed {
+        let below = self.stack.look(base, name)?;
+        if below.is_none() && fixed {
             self.lacks.note(dir.node, name);
         }
-        Ok(stat.map(|stat| (stat, spot)))
+        Ok(below)
+    }
+
+    /// A name shows something of the layers below the storage, unless hidden; also what
+    /// is never shown, which a whiteout hides as well.
+    pub(super) fn shows_below(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
+        let hidden = || {
+            let base = dir.base().filter(|_| !dir.hides(name));
+            base.is_some_and(|base| self.stack.hides_at(base, name))
+        };
+        Ok(self.below(dir, name)?.is_some() || hidden())
     }
 }
 

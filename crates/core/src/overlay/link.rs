@@ -6,11 +6,11 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::create::new_name;
-use super::numbers::storage_ino;
 use super::partial::Need;
 use crate::dirs::{ANY, Step, together};
 use crate::meta::Record;
 use crate::node::{Link, Node};
+use crate::numbers::storage_ino;
 use crate::sys::{self, Result, Spot};
 use crate::types::{Entry, NodeId};
 
@@ -37,14 +37,14 @@ impl Overlay {
         if sys::absent(sys::stat(Spot::at(storage, name)))?.is_some() {
             return Err(Errno::EXIST);
         }
-        let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+        let stat = self.stat(&node)?;
         let mut records = self.kept(&node)?.records(name);
         if node.ino != storage_ino(&stat) {
             records.push(identity(&node, stat.stx_ino, name));
         }
         let step = Step { dir: &dir, name, storage_ino: ANY, arrives: true, records };
         together(&[step], || {
-            self.at(&node, |spot, _| {
+            self.change_at(&node, |spot| {
                 let held = sys::hold(spot)?;
                 sys::taking_space(|| sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name))
             })

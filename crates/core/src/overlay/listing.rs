@@ -11,12 +11,13 @@ use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::numbers::{device, storage_ino};
 use crate::descriptors::Ticket;
-use crate::dirs::{BaseDir, Dir, with_access};
+use crate::dirs::{Dir, with_access};
 use crate::identity::Realm;
+use crate::layers::Part;
 use crate::name::is_reserved;
 use crate::node::Node;
+use crate::numbers::storage_ino;
 use crate::sys::{self, RawEntry, Result, Spot, read_entries};
 use crate::types::{DirEntry, NodeId};
 use held::HeldListing;
@@ -59,6 +60,8 @@ enum Number {
     Shown(u64),
     /// As the storage has it: what is shown takes another look.
     Stored(u64),
+    /// Another look tells it.
+    Unknown,
 }
 
 /// What a listing is wanted for.
@@ -111,6 +114,8 @@ impl Overlay {
             Number::Shown(ino) => ino,
             Number::Stored(ino) if wanted == ListFor::Lookups => ino,
             Number::Stored(ino) => self.stored_ino(&open.node, &dir, name, ino),
+            Number::Unknown if wanted == ListFor::Lookups => 1,
+            Number::Unknown => self.number_of(&open.node, &dir, name),
         };
         match &mut *listing {
             Listing::New | Listing::Gone => {}
@@ -155,15 +160,18 @@ impl Overlay {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         if let Some(base) = dir.base().filter(|_| !node.in_storage()) {
-            self.accessed(node, &sys::stat_fd(base)?);
+            self.accessed(node, &sys::stat_fd(base.top()?)?);
         }
         let ticket = Ticket::other();
         match (dir.base(), dir.storage()) {
             (None, None) => Ok(Listing::Gone),
-            (Some(base), None) => {
-                let fd = sys::open_untraced(Spot::at(base.as_fd(), b"."), flags)?;
-                Ok(Listing::Single { fd, in_storage: false, _ticket: ticket? })
-            }
+            (Some(base), None) => match base.only_plain(&self.stack) {
+                Some(part) => {
+                    let fd = sys::open_untraced(Spot::at(part.as_fd(), b"."), flags)?;
+                    Ok(Listing::Single { fd, in_storage: false, _ticket: ticket? })
+                }
+                None => Ok(Listing::Merged(self.merged(node, &dir)?.0)),
+            },
             // A redirect may show a directory whose skeleton a crash prevented.
             (None, Some(storage)) if dir.meta.read().redirects().next().is_none() => {
                 // Reading it moves the time of access, as it should.
@@ -183,13 +191,14 @@ impl Overlay {
             if self.access_is_due(node.id) {
                 // As if it had been listed anew.
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                read_entries(sys::open(Spot::at(dir.writable()?, b"."), flags)?.as_fd(), |_| {
-                    false
-                })?;
+                if let Some(storage) = dir.storage() {
+                    let listed = sys::open(Spot::At(storage, b"."), flags)?;
+                    read_entries(listed.as_fd(), |_| false)?;
+                }
             }
             return Ok(shared);
         }
-        let entries = Arc::new(self.merge(node, dir, dir.base(), dir.writable()?)?);
+        let entries = Arc::new(self.merge(node, dir, dir.base().map(|base| &**base))?);
         let held =
             self.listings.keep(&entries, version.filter(|_| dir.mutate.version() == version));
         *last = Arc::downgrade(&held);
@@ -204,14 +213,15 @@ impl Overlay {
         offset: u64,
         mut take: impl FnMut(&RawEntry<'_>, Number) -> bool,
     ) -> Result<()> {
-        let realm = dir.base().map_or(Realm::default(), BaseDir::realm);
-        let hidden = if in_storage { None } else { self.hidden_in(fd)? };
+        let part = dir.base().and_then(|base| base.only_plain(&self.stack));
+        let realm = part.map_or(Realm::default(), Part::realm);
+        let hidden = if in_storage { Vec::new() } else { self.stack.hidden_on(fd)? };
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
         read_entries(fd.as_fd(), |entry| {
             let name = entry.name;
             let shown = is_dot(name)
                 || !is_reserved(name)
-                    && (in_storage || !dir.hides(name) && hidden != Some(entry.ino));
+                    && (in_storage || !dir.hides(name) && !hidden.contains(&entry.ino));
             if !shown {
                 return true;
             }
@@ -235,11 +245,9 @@ impl Overlay {
         let recorded = meta.identity(name, ino);
         drop(meta);
         if let Some(path) = redirect
-            && let Ok(Some(fd)) = self.open_base_path(&path)
-            && let Ok(stat) = sys::stat_fd(&fd)
-            && let Ok(number) = self.realms.number(&stat, Spot::Fd(fd.as_fd()))
+            && let Ok(Some(below)) = self.look_path(&path)
         {
-            return number;
+            return below.number;
         }
         let own = || {
             let stat = dir.storage().map(|dir| sys::stat(Spot::at(dir, name)));
@@ -249,11 +257,11 @@ impl Overlay {
         recorded.unwrap_or_else(own)
     }
 
-    /// The number of the storage, if it lies on the file system of this base
-    /// directory: its entry there is not shown.
-    fn hidden_in(&self, base: impl AsFd) -> Result<Option<u64>> {
-        let Some((hidden, ino)) = self.hidden else { return Ok(None) };
-        Ok((device(&sys::stat_fd(base)?) == hidden).then_some(ino))
+    /// The number of an entry of the layers below the storage that another look tells.
+    fn number_of(&self, node: &Node, dir: &Dir, name: &[u8]) -> u64 {
+        let found = || self.resolve(dir, name).ok().flatten().map(|found| found.ino);
+        // One that goes away meanwhile has none; 0 would end the listing.
+        self.table.number(node.id, name).or_else(found).unwrap_or(1)
     }
 
     /// Hands a directory and its META to the device.

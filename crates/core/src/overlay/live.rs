@@ -21,11 +21,11 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use super::file::{OpenFile, Opened};
-use super::find::{Found, kind};
-use super::numbers::device;
+use super::find::Found;
 use super::refs::NodeRef;
-use crate::dirs::{BaseDir, Dir};
+use crate::dirs::Dir;
 use crate::identity::Realm;
+use crate::layers::{Hold, LowerDir, Part};
 use crate::node::{BaseRef, Held, Link, Node};
 use crate::sys::{self, Result, Spot, StoredDir};
 use crate::types::{NodeId, Timestamp};
@@ -66,8 +66,9 @@ impl Live {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    fn trusts(&self, base: &BaseDir) -> bool {
-        let age = self.now().saturating_sub(base.checked.load(Ordering::Relaxed));
+    fn trusts(&self, base: &LowerDir) -> bool {
+        let checked = base.top().map_or(0, |part| part.checked.load(Ordering::Relaxed));
+        let age = self.now().saturating_sub(checked);
         u128::from(age) < self.trust.as_millis()
     }
 
@@ -101,7 +102,7 @@ fn gone<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 fn identity(stat: &Statx) -> (u64, u64) {
-    (device(stat), stat.stx_ino)
+    (sys::device(stat), stat.stx_ino)
 }
 
 impl Overlay {
@@ -153,7 +154,7 @@ impl Overlay {
         let (link, in_storage) = (link.clone(), node.in_storage());
         // No newer than what it was found by: else every level would add its
         // own time.
-        let checked = parent.any_base().map_or(0, |base| base.checked.load(Ordering::Relaxed));
+        let checked = checked_at(parent);
         let checked = if parent.node == NodeId::ROOT { live.now() } else { checked.max(1) };
         let found = self.base_dir_now(parent, link.name(), &place.base)?;
         let shows_base = place.base != BaseRef::None;
@@ -168,7 +169,7 @@ impl Overlay {
         }
         if let Some(dir) = self.dirs.get(node.id) {
             if let Some(known) = dir.any_base() {
-                refresh(known, found.as_ref(), checked)?;
+                refresh(known.top()?, found.as_ref(), checked)?;
             }
             return Ok(Some(dir));
         }
@@ -177,14 +178,15 @@ impl Overlay {
             _ => None,
         };
         let base = match found {
-            Some(now) => Some(BaseDir::new(now.fd, now.realm)),
+            Some(now) => Some(Part::live(now.fd, now.realm)),
             // It may come (back).
-            None if shows_base => Some(BaseDir::absent(&self.base)?),
+            None if shows_base => Some(Part::absent(self.stack.top()?)?),
             None => None,
         };
         if let Some(base) = &base {
             base.checked.store(checked, Ordering::Relaxed);
         }
+        let base = base.map(LowerDir::one);
         let dir = Dir::new(node.id, base, storage, &self.durability)?;
         Ok(self.dirs.insert(dir, since))
     }
@@ -194,14 +196,18 @@ impl Overlay {
         let opened = match base {
             BaseRef::None => None,
             BaseRef::SameName => match parent.base() {
-                Some(base) => gone(self.open_base_dir(base.as_fd(), name))?,
+                Some(base) => gone(self.stack.open_below(base, name))?.flatten(),
                 None => None,
             },
-            BaseRef::Path(path) => self.open_base_path(path)?,
+            BaseRef::Path(path) => self.stack.open_path(0, path)?,
+        };
+        let opened = match opened {
+            Some(dir) => Some(rustix::io::fcntl_dupfd_cloexec(dir.top()?, 0)?),
+            None => None,
         };
         let Some(fd) = opened else { return Ok(None) };
         let stat = sys::stat_fd(&fd)?;
-        let realm = self.realms.of(&stat, Spot::Fd(fd.as_fd()))?;
+        let realm = self.stack.realms.of(&stat, Spot::Fd(fd.as_fd()))?;
         Ok(Some(Now { fd, stat, realm }))
     }
 
@@ -210,12 +216,17 @@ impl Overlay {
     pub(super) fn live_object(&self, node: &Node, spot: Spot<'_>) -> Result<OwnedFd> {
         let Some(fd) = gone(sys::hold(spot))? else { return Err(Errno::STALE) };
         let stat = sys::stat_fd(&fd)?;
-        let id = self.realms.id(&stat, Spot::Fd(fd.as_fd()))?;
-        let same = match node.shared {
-            true => self.known_as(&stat, id).0 == self.shared.base_id(node),
+        let id = self.stack.realms.id(&stat, Spot::Fd(fd.as_fd()))?;
+        let same = match node.is_shared() {
+            true => {
+                let number = id.number();
+                let known = (id, number);
+                self.shared.known_as(&self.stack.realms, &stat, known).0
+                    == self.shared.base_id(node)
+            }
             false => id.number() == node.ino,
         };
-        if same && kind(&stat) == node.kind() { Ok(fd) } else { Err(Errno::STALE) }
+        if same && sys::kind(&stat) == node.kind() { Ok(fd) } else { Err(Errno::STALE) }
     }
 
     /// Another way to the object of a node whose name `link` does not lead
@@ -252,20 +263,20 @@ impl Overlay {
         node: NodeRef<'a>,
     ) -> Result<Option<(NodeRef<'a>, Statx)>> {
         if node.in_storage() && !node.is_indexed() {
-            let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+            let stat = self.stat(&node)?;
             return Ok(Some((node, stat)));
         }
         let found = self.resolve(dir, name)?;
         let same = |found: &Found| {
             let shared =
-                found.shared.is_none_or(|id| !node.shared || id == self.shared.base_id(&node));
-            shared && found.ino == node.ino && kind(&found.stat) == node.kind()
+                found.shared.is_none_or(|id| !node.is_shared() || id == self.shared.base_id(&node));
+            shared && found.ino == node.ino && sys::kind(&found.stat) == node.kind()
         };
         match found.filter(same) {
             Some(found) if found.in_storage == node.in_storage() => Ok(Some((node, found.stat))),
             // Copied up meanwhile; or the storage's object counts.
             Some(_) => {
-                let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+                let stat = self.stat(&node)?;
                 Ok(Some((node, stat)))
             }
             None => {
@@ -276,7 +287,7 @@ impl Overlay {
                 if let Some(link) = link
                     && !self.lose_name(&node, &link)
                 {
-                    let stat = self.at(&node, |spot, _| sys::stat(spot))?;
+                    let stat = self.stat(&node)?;
                     return Ok(Some((node, stat)));
                 }
                 Ok(None)
@@ -290,7 +301,7 @@ impl Overlay {
             return live.opened(node);
         }
         let dir = self.dirs.get(node.id).filter(|_| !node.in_storage())?;
-        rustix::io::fcntl_dupfd_cloexec(dir.base()?.as_fd(), 0).ok()
+        rustix::io::fcntl_dupfd_cloexec(dir.base()?.top().ok()?, 0).ok()
     }
 
     /// Takes a name from a node, as an unlink by others. `false`: it lies in
@@ -309,7 +320,7 @@ impl Overlay {
                 && !node.is_indexed()
                 && let Some(object) = object
             {
-                place.hold(Held::new(object));
+                place.hold(Held::new(Hold::plain(object)));
             }
             self.dirs.remove(node.id);
         }
@@ -317,8 +328,14 @@ impl Overlay {
     }
 }
 
+/// When the base directory of a directory was seen to be the right one.
+fn checked_at(dir: &Dir) -> u64 {
+    let top = dir.any_base().and_then(|base| base.top().ok());
+    top.map_or(0, |part| part.checked.load(Ordering::Relaxed))
+}
+
 /// Makes the cached base directory of a node the one that is there now.
-fn refresh(known: &BaseDir, now: Option<&Now>, checked: u64) -> Result<()> {
+fn refresh(known: &Part, now: Option<&Now>, checked: u64) -> Result<()> {
     let was = match known.is_absent() {
         true => None,
         false => Some(identity(&sys::stat_fd(known)?)),

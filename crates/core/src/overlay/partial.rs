@@ -8,11 +8,7 @@
 
 #[cfg(test)]
 mod ending;
-mod evidence;
-mod file;
 mod kept;
-mod map;
-mod mark;
 mod present;
 mod whole;
 
@@ -25,29 +21,24 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, StatFs, Statx};
 use rustix::io::Errno;
 
+use super::Overlay;
 use super::file::OpenFile;
 use super::refs::Parked;
-use super::{Overlay, copy_up};
 use crate::check::{self, FEATURE_PARTIAL};
 use crate::descriptors::Shares;
+use crate::durability::WriteOut;
+use crate::layers::Object;
 use crate::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::meta::{Index, Record};
 use crate::node::{Contents, Node};
 use crate::options::OpenOptions;
 use crate::own::{Own, OwnAttributes};
+use crate::partial::{BLOCK_MIN, MARK_MAX, Mark, PartialFile, read_mark};
 use crate::sys::{self, Result, Spot, Within};
 use crate::types::{Attr, NodeId};
 
-pub(crate) use evidence::{Evidence, Verdict};
-pub(super) use file::PartialFile;
-pub(crate) use mark::Mark;
-pub(crate) use present::is_bare;
-
 /// The capabilities that a file gives to who executes it.
 pub(super) const CAPABILITY: &[u8] = b"security.capability";
-
-/// Longest mark in bytes. ext4 has room for one block of attributes.
-const MARK_MAX: usize = 3500;
 
 /// Size in bytes from which a file that is opened for writing is copied block
 /// by block, unless the user says otherwise. Below, copying it at once costs
@@ -104,9 +95,7 @@ pub(super) struct Partials {
     blocks_from: u64,
     /// How data reaches the device before what tells that the base's does not count
     /// any more. Also in a volatile mount: there it would be zeros that count.
-    order: copy_up::Ordering,
-    /// What tells base files apart.
-    evidence: Evidence,
+    order: WriteOut,
     /// There may be some. What is made first is this feature in META.
     exist: AtomicBool,
     /// Those that are open.
@@ -134,14 +123,14 @@ struct Closed {
 impl Partials {
     /// As the user wants it in a storage whose root META is `root`.
     pub fn new(
-        (base, storage): (&OwnedFd, &OwnedFd),
+        storage: &OwnedFd,
         own: OwnAttributes,
         root: &Index,
         options: &OpenOptions,
     ) -> Partials {
         let stat = rustix::fs::fstatfs(storage);
         // A larger block may be there without all that the map says of it.
-        let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= map::BLOCK_MIN;
+        let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= BLOCK_MIN;
         let kind = stat.map(|stat| if small(&stat) { stat.f_type } else { 0 });
         // A power cut may have taken any of these, so each counts.
         let exist = root.features().any(|word| word == FEATURE_PARTIAL)
@@ -155,8 +144,7 @@ impl Partials {
             needed_mode: if rustix::process::geteuid().is_root() { 0 } else { 0o600 },
             clones: matches!(kind, Ok(XFS | BTRFS)),
             blocks_from: options.blocks_from.unwrap_or(BLOCKS_FROM),
-            order: copy_up::Ordering::of(storage, false),
-            evidence: Evidence::of(base, options.accept_other_base),
+            order: WriteOut::of(storage, false),
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
@@ -205,11 +193,11 @@ impl Overlay {
         if !leave || !self.partials.allowed || node.kind() != libc::S_IFREG || self.live.is_some() {
             return Ok(Plan::Copy);
         }
-        if self.submounts && self.at(node, |spot, _| Ok(is_made_up(spot)))? {
+        if self.submounts && self.at(node, |object| Ok(self.is_made_up(object)))? {
             return Ok(Plan::Copy);
         }
         // As the set-ID bits.
-        if self.at(node, |spot, _| Ok(sys::get_xattr(spot, CAPABILITY, &mut []).is_ok()))? {
+        if self.at(node, |o| Ok(o.get_xattr(&self.stack, CAPABILITY, &mut []).is_ok()))? {
             return Ok(Plan::Copy);
         }
         let Some(path) = self.base_path(node) else { return Ok(Plan::Copy) };
@@ -218,7 +206,7 @@ impl Overlay {
             size: stat.stx_size,
             mtime: stat.stx_mtime.into(),
             blocks: stat.stx_blocks,
-            file: self.partials.evidence.file(stat),
+            file: self.stack.evidence.file(stat),
             unfinished: None,
             path,
         };
@@ -232,6 +220,12 @@ impl Overlay {
                 Ok(Plan::Copy)
             }
         }
+    }
+
+    /// The content of a file is made up when it is read (proc, sysfs).
+    fn is_made_up(&self, object: Object<'_>) -> bool {
+        let opened = object.open_data(&self.stack, OFlags::empty());
+        opened.is_ok_and(|data| data.file().is_some_and(sys::is_generated))
     }
 
     /// The data of a file of this size is worth having in the storage at once.
@@ -251,7 +245,7 @@ impl Overlay {
         let _lock = self.root_dir.mutate.lock();
         let mark = |dir: Within<'_>| self.own.set(Spot::Fd(dir.fd()), Own::Storage, b"1");
         self.root_dir.unseen(mark, |()| Vec::new())?;
-        if self.ordering == copy_up::Ordering::Sync {
+        if self.ordering == WriteOut::Sync {
             // META must not be there without it: the storage would be refused.
             rustix::fs::fsync(sys::open_dir(self.storage.as_fd(), b".")?)?;
         }
@@ -282,7 +276,7 @@ impl Overlay {
             Contents::Partial => Ok(true),
             Contents::Stale if self.is_read_only() => Ok(true),
             Contents::Unknown | Contents::Stale => {
-                let mark = self.at(node, |spot, _| match read_mark(self.own, spot) {
+                let mark = self.change_at(node, |spot| match read_mark(self.own, spot) {
                     Err(Errno::ACCESS) if self.is_closed(spot) => Ok(None),
                     mark => mark,
                 })?;
@@ -312,7 +306,7 @@ impl Overlay {
     /// cannot be told, its attributes count all the same.
     pub(super) fn show_partial(&self, node: &Arc<Node>, attr: &mut Attr) {
         if self.is_partial(node) == Ok(true)
-            && let Ok(Some(mark)) = self.at(node, |spot, _| read_mark(self.own, spot))
+            && let Ok(Some(mark)) = self.change_at(node, |spot| read_mark(self.own, spot))
         {
             let new = if node.contents() == Contents::Stale { self.new_mark(&mark) } else { None };
             if let Some(new) = &new {
@@ -366,7 +360,7 @@ impl Overlay {
         let new = if node.contents() == Contents::Stale { self.new_mark(&mark) } else { None };
         let end = new.as_ref().map(|new| new.size);
         let mark = new.unwrap_or(mark);
-        let (base, map) = (self.open_marked(&mark)?, self.open_map(&mark)?);
+        let (base, map) = (self.stack.open_marked(0, &mark)?, self.open_map(&mark)?);
         let fresh =
             Arc::new(PartialFile::new(mark, base, storage, (map, end), self.partials.order)?);
         let mut open = self.partials.open.lock();
@@ -374,26 +368,6 @@ impl Overlay {
         open.insert(node.id, Arc::downgrade(&fresh));
         Ok(Some(fresh))
     }
-}
-
-/// The mark of a storage file. EIO: it cannot be read.
-pub(crate) fn read_mark(names: OwnAttributes, spot: Spot<'_>) -> Result<Option<Mark>> {
-    let mut value = [0; MARK_MAX];
-    let len = match names.get(spot, Own::Partial, &mut value) {
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
-        other => other?,
-    };
-    let mark = Mark::parse(value.get(..len).unwrap_or_default());
-    if mark.is_none() {
-        tracing::error!("a file in the storage has a damaged mark of its data");
-    }
-    mark.map(Some).ok_or(Errno::IO)
-}
-
-/// The content of a file is made up when it is read (proc, sysfs).
-fn is_made_up(spot: Spot<'_>) -> bool {
-    let opened = sys::open_untraced(spot, OFlags::RDONLY | OFlags::NONBLOCK);
-    opened.is_ok_and(sys::is_generated)
 }
 
 /// A number that nobody else has.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::OFlags;
+use rustix::fd::AsFd;
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::Overlay;
-use crate::dirs::{BaseDir, Dir};
+use crate::dirs::Dir;
+use crate::layers::{Hold, LowerDir, Object};
 use crate::node::{BaseRef, Node};
-use crate::sys::{self, Result, Spot, StoredDir};
+use crate::sys::{Result, Spot, StoredDir};
 use crate::types::NodeId;
 
 impl Overlay {
@@ -92,21 +93,7 @@ impl Overlay {
             Some(dir) if node.in_storage() => Some(StoredDir::open(dir, link.name())?),
             _ => None,
         };
-        let base = match &place.base {
-            BaseRef::None => None,
-            BaseRef::SameName => match parent.base() {
-                Some(base) => submount_as_empty(self.open_base_dir(base.as_fd(), link.name()))?,
-                None => None,
-            },
-            BaseRef::Path(path) => self.open_base_path(path)?,
-        };
-        let base = match base {
-            Some(fd) => {
-                let realm = self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
-                Some(BaseDir::new(fd, realm))
-            }
-            None => None,
-        };
+        let base = self.stack_dir(parent, link.name(), &place.base)?;
         let dir = Dir::new(node.id, base, storage, &self.durability)?;
         #[cfg(test)]
         super::evicted::loaded(self);
@@ -118,26 +105,21 @@ impl Overlay {
         Ok(dir)
     }
 
-    /// Opens a base directory by the path of a redirect, name by name.
-    /// `None`: it is not there (any more).
-    pub(super) fn open_base_path(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
-        let mut at = rustix::io::fcntl_dupfd_cloexec(&self.base, 0)?;
-        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            at = match submount_as_empty(self.open_base_dir(at.as_fd(), name)) {
-                Ok(Some(next)) => next,
-                Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-                Err(errno) => return Err(errno),
-            };
+    /// What an entry of a directory shows of the layers below the storage.
+    fn stack_dir(
+        &self,
+        parent: &Dir,
+        name: &[u8],
+        base: &BaseRef,
+    ) -> Result<Option<Arc<LowerDir>>> {
+        match base {
+            BaseRef::None => Ok(None),
+            BaseRef::SameName => match parent.base() {
+                Some(base) => self.stack.open_below(base, name),
+                None => Ok(None),
+            },
+            BaseRef::Path(path) => self.stack.open_path(0, path),
         }
-        Ok(Some(at))
-    }
-
-    pub(super) fn open_base_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
-        if self.submounts {
-            let flags = OFlags::PATH | OFlags::DIRECTORY;
-            return sys::open(Spot::Across(dir, name), flags);
-        }
-        sys::open_dir(dir, name)
     }
 
     /// Path in the base of what a directory shows, without a leading slash.
@@ -164,18 +146,13 @@ impl Overlay {
         Some(names.join(&b'/'))
     }
 
-    /// Runs `f` where the object of a node is; the second argument tells
-    /// whether that is the storage.
+    /// Runs `f` with the object of a node.
     ///
     /// The node's `place` is held meanwhile: nobody renames it away. ESTALE: the
     /// table does not know the node any more, so nothing is known of its names.
-    pub(super) fn at<T>(
-        &self,
-        node: &Arc<Node>,
-        f: impl Fn(Spot<'_>, bool) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn at<T>(&self, node: &Arc<Node>, f: impl Fn(Object<'_>) -> Result<T>) -> Result<T> {
         if node.is_root() {
-            return f(Spot::Fd(self.storage.as_fd()), true);
+            return f(self.root_object()?);
         }
         loop {
             if node.is_forgotten() {
@@ -192,8 +169,7 @@ impl Overlay {
                 (place.names.first().cloned(), place.held().cloned())
             };
             let Some(link) = link else {
-                let held = held.ok_or(Errno::STALE)?;
-                return f(Spot::Fd(held.fd.as_fd()), node.in_storage());
+                return f(held.ok_or(Errno::STALE)?.object.object());
             };
             let dir = match self.try_dir(link.parent()) {
                 Ok(Some(dir)) => dir,
@@ -202,7 +178,7 @@ impl Overlay {
                     continue;
                 }
                 Err(errno) => match self.live_elsewhere(node, &link, errno)? {
-                    Some(fd) => return f(Spot::Fd(fd.as_fd()), false),
+                    Some(fd) => return f(Object::plain(Spot::Fd(fd.as_fd()))),
                     None => continue,
                 },
             };
@@ -211,23 +187,25 @@ impl Overlay {
                 continue;
             }
             if node.in_storage() {
-                return f(Spot::at(dir.writable()?, link.name()), true);
+                return f(Object::stored(Spot::At(dir.writable()?, link.name())));
             }
             if let BaseRef::Path(path) = &place.base {
                 // Only after a crash: a redirect whose skeleton is missing.
-                let fd = self.open_base_path(path)?.ok_or(Errno::NOENT)?;
-                return f(Spot::Fd(fd.as_fd()), false);
+                let below = self.stack.open_path(0, path)?.ok_or(Errno::NOENT)?;
+                return f(Object::plain(Spot::Fd(below.top()?.as_fd())));
             }
             let base = dir.base().ok_or(Errno::STALE);
             if self.live.is_none() {
-                return f(base?.spot(link.name()), false);
+                return self.stack.at(base?, node.below(), link.name(), &f);
             }
-            match base.and_then(|base| self.live_object(node, base.spot(link.name()))) {
-                Ok(fd) => return f(Spot::Fd(fd.as_fd()), false),
+            let object =
+                base.and_then(|base| self.live_object(node, base.top()?.spot(link.name())));
+            match object {
+                Ok(fd) => return f(Object::plain(Spot::Fd(fd.as_fd()))),
                 Err(errno) => {
                     drop(place);
                     if let Some(fd) = self.live_elsewhere(node, &link, errno)? {
-                        return f(Spot::Fd(fd.as_fd()), false);
+                        return f(Object::plain(Spot::Fd(fd.as_fd())));
                     }
                 }
             }
@@ -238,24 +216,42 @@ impl Overlay {
     pub(super) fn at_index<T>(
         &self,
         node: &Arc<Node>,
-        f: &impl Fn(Spot<'_>, bool) -> Result<T>,
+        f: &impl Fn(Object<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
         let dir = self.shared.dir()?;
         let (index, name) = (dir.writable()?, self.shared.base_id(node).index_name());
         let _place = node.place.read();
         if node.is_indexed() {
-            f(Spot::at(index, name.as_bytes()), true).map(Some)
+            f(Object::stored(Spot::At(index, name.as_bytes()))).map(Some)
         } else {
             Ok(None)
         }
     }
-}
 
-/// A mount point in the base shows as an empty directory.
-fn submount_as_empty(opened: Result<OwnedFd>) -> Result<Option<OwnedFd>> {
-    match opened {
-        Ok(fd) => Ok(Some(fd)),
-        Err(Errno::XDEV) => Ok(None),
-        Err(errno) => Err(errno),
+    /// As [`Overlay::at`], to change the object. ESTALE: it does not lie in the
+    /// storage.
+    pub(super) fn change_at<T>(
+        &self,
+        node: &Arc<Node>,
+        f: impl Fn(Spot<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.at(node, |object| f(object.stored_at()?))
+    }
+
+    /// Attributes of the object of a node; of one in the storage as that has them.
+    pub(super) fn stat(&self, node: &Arc<Node>) -> Result<Statx> {
+        self.at(node, |object| object.stat(&self.stack))
+    }
+
+    /// Keeps the object of a node, whatever becomes of its names.
+    pub(super) fn hold(&self, node: &Arc<Node>) -> Result<Hold> {
+        self.at(node, |object| object.hold())
+    }
+
+    fn root_object(&self) -> Result<Object<'_>> {
+        if self.bare {
+            return self.stack.root_object();
+        }
+        Ok(Object::stored(Spot::Fd(self.storage.as_fd())))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
@@ -10,12 +10,12 @@ use super::Overlay;
 use super::flags::check_unprotected;
 use super::link::identity;
 use super::listing::is_dot;
-use super::numbers::storage_ino;
 use crate::dirs::{ANY, Dir, Mutating, Step, together, with_access};
 use crate::magic::NFS;
 use crate::meta::Record;
 use crate::name::{Name, is_reserved, temp_name};
 use crate::node::{BaseRef, Held, Names, Node, Place};
+use crate::numbers::storage_ino;
 use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::types::{NodeId, SetTime};
 
@@ -39,21 +39,21 @@ impl Overlay {
         if let Some(stat) = stat.as_ref().filter(|_| !node.in_storage()) {
             check_unprotected(stat)?;
         }
-        if node.shared {
+        if node.is_shared() {
             self.prepare_index()?;
         }
         let _lock = dir.mutate.lock();
         let storage = dir.writable()?;
         // Open files and others that hold the node reach the object by this.
-        let held = Held::bounded(|| self.at(&node, |spot, _| sys::hold(spot)))?;
+        let held = Held::bounded(|| self.hold(&node))?;
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
-        let stored = match node.shared {
+        let stored = match node.is_shared() {
             false => node.in_storage(),
             // Else the base alone has the name, the object lies in the index.
             true => sys::absent(sys::stat(Spot::at(storage, name)))?.is_some(),
         };
-        let plain = !node.shared && !node.in_storage() && place.base == BaseRef::SameName;
+        let plain = !node.is_shared() && !node.in_storage() && place.base == BaseRef::SameName;
         let whiteout = if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
             // The base was seen to have it.
             Some(Record::Hide { name: name.into() })
@@ -69,7 +69,8 @@ impl Overlay {
             // What changes in META alone the storage does not judge.
             check_unprotected(&sys::stat_fd(storage.fd())?)?;
             let base = stat.as_ref().filter(|_| !node.in_storage());
-            let losing = if node.shared { self.losing(&node, base, &dir, name)? } else { None };
+            let losing =
+                if node.is_shared() { self.losing(&node, base, &dir, name)? } else { None };
             dir.append(whiteout.as_slice())?;
             if let Some(losing) = losing {
                 losing.happened(&dir);
@@ -84,7 +85,7 @@ impl Overlay {
             self.freed.note(node.ino);
             self.note_leaving(&node);
         }
-        if node.shared {
+        if node.is_shared() {
             self.shared_name_removed(&node, &mut place, stored);
         }
         Ok(())
@@ -111,11 +112,11 @@ impl Overlay {
         let (_lock, _own_lock) = lock_down(&dir, &own);
         // Of a directory that only the storage has, the storage tells.
         let simple = node.in_storage() && own.shows_storage_only();
-        let simple = simple && self.base_stat(&dir, name)?.is_none();
+        let simple = simple && self.below(&dir, name)?.is_none();
         if !simple {
             self.check_empty(&own)?;
         }
-        let held = Held::bounded(|| self.at(&node, |spot, _| sys::hold(spot)))?;
+        let held = Held::bounded(|| self.hold(&node))?;
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         if node.in_storage() && own.storage().is_some() {
@@ -226,7 +227,7 @@ impl Overlay {
 
     /// The record that hides a base entry; `None` where none shows.
     pub(super) fn whiteout(&self, dir: &Dir, name: &[u8]) -> Result<Option<Record>> {
-        let shows = self.base_stat(dir, name)?.is_some();
+        let shows = self.shows_below(dir, name)?;
         Ok(shows.then(|| Record::Hide { name: name.into() }))
     }
 
@@ -251,8 +252,8 @@ impl Overlay {
         // A redirect without its skeleton shows, too.
         empty = empty && dir.meta.read().redirects().next().is_none();
         if let Some(base) = dir.base().filter(|_| empty) {
-            each_entry(base.as_fd(), |entry| {
-                empty = is_dot(entry.name) || is_reserved(entry.name) || dir.hides(entry.name);
+            self.stack.list(base, &mut |entry| {
+                empty = dir.hides(entry.name);
                 empty
             })?;
         }

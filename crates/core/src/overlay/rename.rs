@@ -13,13 +13,13 @@ use super::Overlay;
 use super::create::new_name;
 use super::flags::check_unprotected;
 use super::link::identity;
-use super::numbers::storage_ino;
 use super::partial::Need;
 use super::remove::{Doomed, leaving, no_identity, still_there};
 use crate::dirs::{ANY, Dir, Mutating, Step, together};
 use crate::meta::Record;
 use crate::name::{Name, temp_name};
 use crate::node::{BaseRef, Held, Link, Node, Place};
+use crate::numbers::storage_ino;
 use crate::sys::{self, Result, Spot};
 use crate::types::{Caller, NodeId, RenameMode};
 
@@ -65,7 +65,7 @@ impl Overlay {
             }
             None => None,
         };
-        if [Some(&source), target.as_ref()].into_iter().flatten().any(|node| node.shared) {
+        if [Some(&source), target.as_ref()].into_iter().flatten().any(|node| node.is_shared()) {
             self.prepare_index()?;
         }
         match (mode, &target) {
@@ -213,7 +213,7 @@ impl Overlay {
             self.check_empty(dir)?;
         }
         let held = match target {
-            Some(target) => Some(Held::bounded(|| self.at(target, |spot, _| sys::hold(spot)))?),
+            Some(target) => Some(Held::bounded(|| self.hold(target))?),
             None => None,
         };
         let base = if source.is_dir() { self.base_path(source) } else { None };
@@ -265,11 +265,11 @@ impl Overlay {
         to: &End<'_>,
         target: Option<&Arc<Node>>,
     ) -> Result<Option<(bool, Statx)>> {
-        let Some(target) = target.filter(|target| target.shared) else {
+        let Some(target) = target.filter(|target| target.is_shared()) else {
             return Ok(None);
         };
         let stored = sys::absent(sys::stat(Spot::at(to.dir.writable()?, to.name)))?.is_some();
-        Ok(Some((stored, self.at(target, |spot, _| sys::stat(spot))?)))
+        Ok(Some((stored, self.stat(target)?)))
     }
 
     /// The move itself.

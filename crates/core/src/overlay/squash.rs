@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rustix::fs::Statx;
 
+use super::Overlay;
 use super::partial::CAPABILITY;
-use super::{Overlay, find};
 use crate::meta::Record;
 use crate::node::Node;
 use crate::sys::{self, Result, Spot};
@@ -56,7 +56,7 @@ impl Squash {
 impl Overlay {
     /// Attributes of a copy, from those of the base object.
     pub(super) fn settle_copy(&self, stat: &mut Statx) {
-        if !self.squash.is_any() || find::kind(stat) != libc::S_IFREG {
+        if !self.squash.is_any() || sys::kind(stat) != libc::S_IFREG {
             return;
         }
         let (mode, uid, gid) = self.squash.settle(owned(stat));
@@ -67,8 +67,8 @@ impl Overlay {
     /// A finished copy of a regular file loses the capabilities that it gave to
     /// who executes it, if it can be changed by others than its owner.
     /// Returns whether that is so.
-    pub(super) fn settle_capabilities(&self, base: Spot<'_>, to: Spot<'_>) -> Result<bool> {
-        let loses = self.squash.is_any() && self.squash.concerns(owned(&sys::stat(base)?));
+    pub(super) fn settle_capabilities(&self, base: &Statx, to: Spot<'_>) -> Result<bool> {
+        let loses = self.squash.is_any() && self.squash.concerns(owned(base));
         if loses {
             // As a rule there are none.
             let _ = sys::remove_xattr(to, CAPABILITY);
@@ -106,7 +106,7 @@ impl Overlay {
         if kept && (mode, uid, gid) != was {
             return self.keep(node, |name| Record::Owner { mode, uid, gid, name });
         }
-        self.at(node, |spot, _| {
+        self.change_at(node, |spot| {
             let _ = sys::remove_xattr(spot, CAPABILITY);
             if (mode, uid, gid) == was {
                 return Ok(());

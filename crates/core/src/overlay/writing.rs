@@ -17,10 +17,9 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use crate::check::{self, Found, Layers, Paths, Untouched};
-use crate::dirs::{BaseDir, Dir};
+use crate::dirs::Dir;
 use crate::durability::{Durability, Terms};
 use crate::error::{OpenError, Warning};
-use crate::identity::Realm;
 use crate::meta::{Firm, Session};
 use crate::options::OpenOptions;
 use crate::sys::{self, Result, StoredDir};
@@ -104,7 +103,7 @@ impl Refusal {
 impl Later {
     /// `None`: it writes at once, or never will.
     pub fn of(layers: &Layers, options: &OpenOptions) -> Option<Later> {
-        if !options.read_only || options.stays_read_only {
+        if !options.read_only || options.stays_read_only || layers.bare {
             return None;
         }
         let options = OpenOptions { read_only: false, ..options.clone() };
@@ -240,12 +239,10 @@ impl Overlay {
     fn verify(&self, later: &Later, options: &OpenOptions) -> std::result::Result<Layers, Refusal> {
         let dup = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0);
         let found = Found {
-            base: dup(&self.base)?,
-            base_mount: None,
+            stack: Arc::clone(&self.stack),
             storage: dup(&self.lock)?,
             reached: dup(&self.storage)?,
             own: self.own,
-            hidden: self.hidden,
             paths: later.paths.clone(),
         };
         check::storage_is_ours(&options.storage, &self.lock)?;
@@ -297,7 +294,7 @@ impl Overlay {
         options: &OpenOptions,
     ) -> Result<Vec<Warning>> {
         if start.fresh {
-            self.adopt_root(&sys::stat_fd(&self.base)?)?;
+            self.adopt_root(&self.stack.root_stat()?)?;
         }
         if start.unclean && options.write_despite_damage {
             self.take_as_clean()?;
@@ -323,11 +320,15 @@ pub(super) fn open_root(
     let durability = Arc::new(Durability::new(terms));
     let open = |terms| -> Result<_> {
         durability.set_terms(terms);
-        let base =
-            BaseDir::new(rustix::io::fcntl_dupfd_cloexec(&layers.base, 0)?, Realm::default());
-        let storage = rustix::io::fcntl_dupfd_cloexec(&layers.storage, 0)?;
-        let storage = StoredDir::new(storage, layers.written);
-        Ok(Arc::new(Dir::new(NodeId::ROOT, Some(base), Some(storage), &durability)?))
+        let base = layers.stack.root()?;
+        let storage = match layers.bare {
+            true => None,
+            false => {
+                let storage = rustix::io::fcntl_dupfd_cloexec(&layers.storage, 0)?;
+                Some(StoredDir::new(storage, layers.written))
+            }
+        };
+        Ok(Arc::new(Dir::new(NodeId::ROOT, Some(base), storage, &durability)?))
     };
     let root = if layers.read_only { open(terms)? } else { begin_session(layers, options, open)? };
     Ok((durability, root))

@@ -32,7 +32,7 @@ impl Overlay {
             return give(value, buf);
         }
         let buf = std::cell::RefCell::new(buf);
-        match self.at(&node, |spot, _| sys::get_xattr(spot, name, *buf.borrow_mut())) {
+        match self.at(&node, |object| object.get_xattr(&self.stack, name, *buf.borrow_mut())) {
             // A layer without ACLs has none; "not supported" would make the
             // kernel refuse what the mode allows.
             Err(Errno::OPNOTSUPP) if name.starts_with(b"system.posix_acl_") => Err(Errno::NODATA),
@@ -54,40 +54,17 @@ impl Overlay {
     ) -> Result<usize> {
         let node = self.node(node)?;
         let kept = self.kept(&node)?.xattrs;
-        let size = match self.at(&node, |spot, _| sys::list_xattrs(spot, &mut [])) {
-            Err(Errno::OPNOTSUPP) => 0,
-            other => other?,
-        };
-        if size == 0 && kept.is_empty() {
-            return Ok(0);
-        }
-        let mut names = self.list_with(&node, kept.keys())?;
-        drop_names(&mut names, is_reserved_xattr, || true);
-        drop_names(&mut names, |name| name.starts_with(b"trusted."), || !trusted());
-        give(&names, buf)
-    }
-
-    /// Names that the storage has, and others.
-    fn list_with<'a>(
-        &self,
-        node: &Arc<Node>,
-        kept: impl Iterator<Item = &'a Box<[u8]>>,
-    ) -> Result<Vec<u8>> {
-        let mut names = self.at(node, |spot, _| {
-            // More cannot be listed (xattr(7), XATTR_LIST_MAX).
-            let mut all = vec![0; 64 * 1024];
-            let len = match sys::list_xattrs(spot, &mut all) {
-                Err(Errno::OPNOTSUPP) => 0,
-                other => other?,
-            };
-            all.truncate(len);
-            Ok(all)
-        })?;
-        for name in kept {
+        let mut names = self.at(&node, |object| object.list_xattrs(&self.stack))?;
+        for name in kept.keys() {
             names.extend_from_slice(name);
             names.push(0);
         }
-        Ok(names)
+        if names.is_empty() {
+            return Ok(0);
+        }
+        drop_names(&mut names, is_reserved_xattr, || true);
+        drop_names(&mut names, |name| name.starts_with(b"trusted."), || !trusted());
+        give(&names, buf)
     }
 
     /// Sets an attribute; a base object is copied up first. `flags`:
@@ -116,7 +93,7 @@ impl Overlay {
         self.copy_up(&node, if whole { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
             let dir = self.own_dir(&node).filter(|_| name == acl::ACCESS);
-            let set = self.at(&node, |spot, _| {
+            let set = self.change_at(&node, |spot| {
                 let _held = dir.as_ref().map(|dir| dir.hold_attributes());
                 sys::taking_space(|| sys::set_xattr(spot, name, value, flags))
             });
@@ -161,7 +138,7 @@ impl Overlay {
     fn remove_attribute(&self, node: &Arc<Node>, name: &[u8]) -> Result<()> {
         if !node.in_storage() {
             // What is not there need not be copied up to stay away.
-            none_kept(name, self.at(node, |spot, _| sys::get_xattr(spot, name, &mut [])))?;
+            none_kept(name, self.at(node, |object| object.get_xattr(&self.stack, name, &mut [])))?;
         }
         self.copy_up(node, Need::Attributes)?;
         if self.kept(node)?.xattrs.contains_key(name) {
@@ -171,7 +148,7 @@ impl Overlay {
                 Record::Xattr { attribute, value: None, name }
             });
         }
-        none_kept(name, self.at(node, |spot, _| sys::remove_xattr(spot, name)))
+        none_kept(name, self.change_at(node, |spot| sys::remove_xattr(spot, name)))
     }
 }
 

@@ -171,7 +171,8 @@ pub(crate) fn remove_xattr(spot: Spot<'_>, name: &[u8]) -> Result<()> {
     either(spot, new, |path| rustix::fs::removexattr(path, &*name))
 }
 
-/// Copies every attribute that the reader may read and the target can hold.
+/// Copies every attribute that the reader may read and the target can hold. `names`: all
+/// that there are, each ended by NUL; `get` reads one, as [`get_xattr`].
 ///
 /// An access list that is there and cannot be read counts as refused, with an
 /// empty value: without it nobody may gain.
@@ -180,21 +181,15 @@ pub(crate) fn remove_xattr(spot: Spot<'_>, name: &[u8]) -> Result<()> {
 /// (EPERM, EOPNOTSUPP, a label of a security module) is left out and handed to
 /// `refused`, with its value.
 pub(crate) fn copy_xattrs(
-    from: Spot<'_>,
+    names: &[u8],
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize>,
     to: Spot<'_>,
     skip: impl Fn(&[u8]) -> bool,
     mut refused: impl FnMut(&[u8], &[u8]),
 ) -> Result<()> {
-    let len = match list_xattrs(from, &mut []) {
-        Ok(0) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => return Ok(()),
-        other => other?,
-    };
-    let mut names = vec![0; len];
-    let len = list_xattrs(from, &mut names)?;
-    names.truncate(len);
     let mut value = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !skip(name)) {
-        match get_xattr(from, name, &mut []) {
+        match get(name, &mut []) {
             Ok(size) => value.resize(size, 0),
             Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) if name == acl::ACCESS => {
                 refused(name, &[]);
@@ -203,7 +198,7 @@ pub(crate) fn copy_xattrs(
             Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => continue,
             Err(errno) => return Err(errno),
         }
-        let size = if value.is_empty() { 0 } else { get_xattr(from, name, &mut value)? };
+        let size = if value.is_empty() { 0 } else { get(name, &mut value)? };
         value.truncate(size);
         match set_xattr(to, name, &value, 0) {
             Ok(()) => {}

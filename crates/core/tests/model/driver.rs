@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mini_fo_core::{Caller, Entry, NodeId, OpenOptions, Overlay, Warning};
+use mini_fo_core::{Caller, Entry, LayerOptions, NodeId, OpenOptions, Overlay, Warning};
 use rustix::io::Errno;
 
 use super::naive::{Id, Naive, ROOT};
@@ -30,6 +30,8 @@ pub type Check = Result<(), String>;
 struct Own {
     base: PathBuf,
     storage: PathBuf,
+    /// Storages that are layers by now, the last one first.
+    frozen: Vec<PathBuf>,
     base_before: Vec<String>,
 }
 
@@ -59,17 +61,17 @@ impl Driver {
             std::fs::create_dir(&storage).unwrap();
             if seed % 3 == 1 {
                 // As on a file system that does not take every name.
-                drop(mount(&base, &storage));
+                drop(mount(&base, &storage, &[]));
                 let meta = storage.join("META_dAfFgHE39ktF3HD2sr");
                 let mut lines = std::fs::read(&meta).unwrap();
                 lines.extend(b"f escaped\n");
                 std::fs::write(&meta, lines).unwrap();
             }
         }
-        let overlay = mount(&base, &storage);
+        let overlay = mount(&base, &storage, &[]);
         let base_before = snapshot(&base);
         let mut driver = Driver::below(overlay, NodeId::ROOT, model);
-        driver.own = Some(Own { base, storage, base_before });
+        driver.own = Some(Own { base, storage, frozen: Vec::new(), base_before });
         driver
     }
 
@@ -104,6 +106,10 @@ impl Driver {
         self.apply(&Op::Remount)?;
         let Some(own) = &self.own else { return Ok(()) };
         same_lines("the base", &own.base_before, &snapshot(&own.base))?;
+        // The reader knows one storage.
+        if !own.frozen.is_empty() {
+            return Ok(());
+        }
         self.verify_format(&reader::read(&own.base, &own.storage))
     }
 
@@ -242,11 +248,13 @@ impl Driver {
                 same("lookup of a long name", &Err(Errno::NAMETOOLONG), &got)
             }),
             Op::Verify => self.verify(),
-            Op::Remount => self.remount(),
+            Op::Remount => self.remount(false),
+            Op::Freeze => self.remount(true),
         }
     }
 
-    fn remount(&mut self) -> Check {
+    /// `freeze`: the storage becomes a layer, and an empty one comes on top.
+    fn remount(&mut self, freeze: bool) -> Check {
         self.verify()?;
         while !self.held.is_empty() {
             self.release(0);
@@ -254,22 +262,41 @@ impl Driver {
         while !self.listers.is_empty() {
             self.end_list(0);
         }
-        let Some(own) = &self.own else { return Ok(()) };
+        if self.own.is_none() {
+            return Ok(());
+        }
         same("known nodes", &1, &self.overlay().known_nodes())?;
-        self.overlay = None;
-        self.overlay = Some(mount(&own.base, &own.storage));
+        let freeze = freeze && !self.may_be_full;
+        if let Some(overlay) = self.overlay.take().filter(|_| freeze) {
+            overlay.finish();
+        }
+        let Some(own) = &mut self.own else { return Ok(()) };
+        if freeze && own.frozen.len() < MOST_FROZEN {
+            // It is not moved: that would be a change of its root.
+            let next = own.storage.with_extension(format!("{}", own.frozen.len()));
+            own.frozen.insert(0, std::mem::replace(&mut own.storage, next));
+            std::fs::create_dir(&own.storage).unwrap();
+        }
+        self.overlay = Some(mount(&own.base, &own.storage, &own.frozen));
         self.verify().map_err(|what| format!("after a remount: {what}"))
     }
 }
 
-pub fn mount(base: &FsPath, storage: &FsPath) -> Arc<Overlay> {
+/// Storages under the one that is written.
+const MOST_FROZEN: usize = 5;
+
+/// `frozen`: layers above the base, the uppermost first.
+pub fn mount(base: &FsPath, storage: &FsPath, frozen: &[PathBuf]) -> Arc<Overlay> {
     static MOUNTS: AtomicU32 = AtomicU32::new(0);
     // A base that could change, and does not, shows the same.
     let count = MOUNTS.fetch_add(1, Ordering::Relaxed);
-    let live = count % 4 == 1;
+    let live = count % 4 == 1 && frozen.is_empty();
+    let layer = |path: &FsPath| LayerOptions { path: path.to_owned(), dialect: None };
+    let mut layers = frozen.iter().map(|path| layer(path)).chain([layer(base)]);
     let options = OpenOptions {
         live_base: live.then_some(Duration::ZERO),
-        base: base.to_owned(),
+        base: layers.next().unwrap_or_default().path,
+        under: layers.collect(),
         storage: storage.to_owned(),
         volatile: true,
         // How much of a file is copied must not show.

@@ -80,6 +80,8 @@ pub enum Op {
     TooLong(Path),
     Verify,
     Remount,
+    /// The storage becomes a layer under an empty one.
+    Freeze,
 }
 
 fn path() -> impl Strategy<Value = Path> {
@@ -123,6 +125,7 @@ fn on_names() -> impl Strategy<Value = Op> {
         1 => path().prop_map(Op::TooLong),
         1 => Just(Op::Verify),
         1 => Just(Op::Remount),
+        1 => Just(Op::Freeze),
     ]
 }
 

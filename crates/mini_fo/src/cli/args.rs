@@ -75,15 +75,23 @@ pub enum Command {
 /// `mini_fo mount`.
 #[derive(Debug, Args)]
 pub struct MountArgs {
-    /// The tree that is only read
+    /// The tree that is only read; of several, A:B:C, the first is the uppermost
+    ///
+    /// A colon in a path is written \:
     #[arg(value_name = "BASE", value_hint = ValueHint::DirPath)]
     pub base: PathBuf,
+
+    /// A tree below BASE, and below those that --under has named before
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub under: Vec<PathBuf>,
 
     /// Where the writable tree appears; an existing directory
     #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
     pub mountpoint: PathBuf,
 
     /// The directory that receives every change; existing, at first empty
+    ///
+    /// Without one the tree is shown read-only (-r).
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub storage: Option<PathBuf>,
 
@@ -153,9 +161,17 @@ pub struct ListArgs {
 /// `mini_fo check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The tree that is only read
+    /// The tree that is only read; of several, A:B:C, the first is the uppermost
     #[arg(value_name = "BASE", value_hint = ValueHint::DirPath)]
     pub base: PathBuf,
+
+    /// A tree below BASE, and below those that --under has named before
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub under: Vec<PathBuf>,
+
+    /// How each of these trees is to be read (see the option dialect of mount)
+    #[arg(long, value_name = "NAME[:NAME...]")]
+    pub dialect: Option<OsString>,
 
     /// The directory that received the changes
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]

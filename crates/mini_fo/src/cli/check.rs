@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use mini_fo_core::OpenOptions;
 
 use crate::cli::args::CheckArgs;
 use crate::exit::{Failure, code, shown};
 use crate::serve;
+use crate::stack::{self, Layers};
 
 /// Prints what is wrong with a storage, a line each.
 ///
@@ -15,11 +17,11 @@ use crate::serve;
 /// Something was found; or base or storage cannot be read, or a live mount
 /// writes to the storage.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let options = OpenOptions {
-        base: args.base.clone(),
-        storage: args.storage.clone(),
-        ..OpenOptions::default()
-    };
+    let mut paths = stack::split(args.base.as_os_str());
+    paths.extend(args.under.iter().cloned());
+    let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
+    let layers = Layers::new(paths, &dialects, Path::to_path_buf).unwrap_or_default();
+    let options = OpenOptions { storage: args.storage.clone(), ..layers.options() };
     let found = mini_fo_core::examine(&options).map_err(serve::refusal)?;
     let text = found.iter().fold(String::new(), |mut text, finding| {
         let line = shown(&finding.to_string());

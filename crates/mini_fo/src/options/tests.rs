@@ -44,7 +44,7 @@ fn mistakes_are_named() {
     assert_eq!(error("bse=/b"), "unknown option 'bse' (did you mean 'base'?)");
     assert_eq!(error("nosiud"), "unknown option 'nosiud' (did you mean 'nosuid'?)");
     assert_eq!(error("zzz"), "unknown option 'zzz'");
-    assert_eq!(error("base"), "option 'base' needs a value: base=DIR");
+    assert_eq!(error("base"), "option 'base' needs a value: base=DIR[:DIR...]");
     assert_eq!(error("sto="), "option 'sto' needs a value: sto=DIR");
     assert_eq!(error("ro=1"), "option 'ro' takes no value");
     let told = "option 'damaged' does not know the value 'perhaps'; it is one of ro, rw";

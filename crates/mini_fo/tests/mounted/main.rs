@@ -46,6 +46,7 @@ mod rebuilt;
 mod recipes;
 mod rights;
 mod rights_space;
+mod stack;
 mod strangers;
 mod submounts;
 mod turned;

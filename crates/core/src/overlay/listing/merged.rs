@@ -8,11 +8,12 @@ use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 
 use super::{Number, is_dot, parent_ino};
-use crate::dirs::{BaseDir, Dir};
+use crate::dirs::Dir;
+use crate::layers::{LowerDir, LowerNumber};
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::overlay::Overlay;
-use crate::sys::{self, Result, Spot, Within, each_entry, read_entries};
+use crate::sys::{self, Result, Spot, Within, read_entries};
 
 /// All entries, in the order of the hashes of their names.
 ///
@@ -55,6 +56,7 @@ impl Packed {
         let (ino, shown) = match number {
             Number::Shown(ino) => (ino, 1),
             Number::Stored(ino) => (ino, 0),
+            Number::Unknown => (0, 2),
         };
         self.order.push((place(name), self.bytes.len()));
         // Names have at most 255 bytes.
@@ -101,7 +103,11 @@ fn entry(bytes: &[u8], at: usize) -> Option<Listed<'_>> {
     let ([shown, length], rest) = rest.split_first_chunk::<2>()?;
     let name = rest.get(..usize::from(*length))?;
     let ino = u64::from_ne_bytes(*ino);
-    let number = if *shown == 1 { Number::Shown(ino) } else { Number::Stored(ino) };
+    let number = match *shown {
+        0 => Number::Stored(ino),
+        1 => Number::Shown(ino),
+        _ => Number::Unknown,
+    };
     Some(Listed { name, number, kind: u32::from_ne_bytes(*kind), next: 0 })
 }
 
@@ -114,8 +120,7 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         dir: &Dir,
-        base: Option<&BaseDir>,
-        storage: Within<'_>,
+        base: Option<&LowerDir>,
     ) -> Result<Packed> {
         let mut entries = Packed { order: Vec::new(), bytes: Vec::new() };
         entries.push(b".", Number::Shown(node.ino), libc::S_IFDIR);
@@ -123,14 +128,16 @@ impl Overlay {
         let mut stored = Stored::new();
         // Reading the storage's part moves the time of access, as it should.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let listed = sys::open(Spot::at(storage, b"."), flags)?;
-        read_entries(Within::new(listed.as_fd(), storage.written()), |entry| {
-            if !is_dot(entry.name) && !is_reserved(entry.name) {
-                let kind = dir.shown_kind(entry.name, entry.kind);
-                stored.insert(entry.name.into(), (entry.ino, kind));
-            }
-            true
-        })?;
+        if let Some(storage) = dir.storage() {
+            let listed = sys::open(Spot::At(storage, b"."), flags)?;
+            read_entries(Within::new(listed.as_fd(), storage.written()), |entry| {
+                if !is_dot(entry.name) && !is_reserved(entry.name) {
+                    let kind = dir.shown_kind(entry.name, entry.kind);
+                    stored.insert(entry.name.into(), (entry.ino, kind));
+                }
+                true
+            })?;
+        }
         let redirected = self.add_redirects(dir, &stored, &mut entries)?;
         if let Some(base) = base {
             self.add_base(dir, base, &redirected, &mut stored, &mut entries)?;
@@ -147,15 +154,14 @@ impl Overlay {
     fn add_base(
         &self,
         dir: &Dir,
-        base: &BaseDir,
+        base: &LowerDir,
         listed: &[Box<[u8]>],
         stored: &mut Stored,
         entries: &mut Packed,
     ) -> Result<()> {
-        let hidden = self.hidden_in(base)?;
-        each_entry(base.as_fd(), |entry| {
+        self.stack.list(base, &mut |entry| {
             let name = entry.name;
-            if is_dot(name) || is_reserved(name) || dir.hides(name) || hidden == Some(entry.ino) {
+            if dir.hides(name) {
                 return true;
             }
             match stored.get(name) {
@@ -171,7 +177,11 @@ impl Overlay {
                 }
                 Some(_) => return true,
             }
-            entries.push(name, Number::Shown(base.realm().number(entry.ino)), entry.kind);
+            let number = match entry.number {
+                LowerNumber::Shown(number) => Number::Shown(number),
+                LowerNumber::Unknown => Number::Unknown,
+            };
+            entries.push(name, number, entry.kind);
             true
         })
     }
@@ -193,9 +203,8 @@ impl Overlay {
             .collect();
         let mut listed = Vec::new();
         for [name, path] in missing {
-            if let Some(fd) = self.open_base_path(&path)? {
-                let ino = self.realms.number(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
-                entries.push(&name, Number::Shown(ino), libc::S_IFDIR);
+            if let Some(below) = self.look_path(&path)? {
+                entries.push(&name, Number::Shown(below.number), libc::S_IFDIR);
                 listed.push(name);
             }
         }

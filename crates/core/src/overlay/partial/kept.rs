@@ -4,10 +4,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-use super::mark::Mark;
-use super::{PartialFile, read_mark};
 use crate::node::{Contents, Node};
 use crate::overlay::Overlay;
+use crate::partial::{Mark, PartialFile, map_name, read_mark};
 use crate::sys::{self, Result, Spot};
 use crate::trust;
 
@@ -62,9 +61,4 @@ impl Overlay {
             self.drop_map(mark.map);
         }
     }
-}
-
-/// Name of a map in the index.
-pub(super) fn map_name(map: u64) -> Vec<u8> {
-    format!("p{map:016x}").into_bytes()
 }

@@ -8,13 +8,15 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{Need, PartialFile, SMALL_REST, WORTH_FETCHING, read_mark};
+use super::{Need, SMALL_REST, WORTH_FETCHING};
+use crate::durability::WriteOut;
 use crate::meta::Record;
 use crate::node::{Contents, Node};
+use crate::overlay::Overlay;
 use crate::overlay::file::OpenFile;
 use crate::overlay::refs::NodeRef;
-use crate::overlay::{Overlay, copy_up};
 use crate::own::Own;
+use crate::partial::{PartialFile, read_mark};
 use crate::sys::{self, Result, Spot};
 use crate::types::SetTime;
 
@@ -76,7 +78,7 @@ impl Overlay {
                 let _ = self.unseen_in_file(node, target, || partial.drop_unrecorded(target));
             })?;
         }
-        if sys::stat_fd(partial.base())?.stx_size != partial.mark.size {
+        if partial.base().size()? != partial.mark.size {
             return Err(Errno::IO);
         }
         self.partials.order.write_out(|| Ok(target))?;
@@ -112,7 +114,7 @@ impl Overlay {
     /// Removes the map of a file whose mark was taken away. It must not be gone
     /// as long as a power cut could bring the mark back.
     fn drop_unneeded_map(&self, file: &OwnedFd, map: u64) {
-        let ordered = self.partials.order != copy_up::Ordering::Sync;
+        let ordered = self.partials.order != WriteOut::Sync;
         if ordered || rustix::fs::fsync(file).is_ok() {
             self.drop_map(map);
         }
@@ -120,7 +122,7 @@ impl Overlay {
 
     /// The storage file of a node, to bring data into it. Nothing is read.
     fn open_target(&self, node: &Arc<Node>) -> Result<OwnedFd> {
-        self.at(node, |spot, _| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))
+        self.change_at(node, |spot| sys::open(spot, OFlags::WRONLY | OFlags::NONBLOCK))
     }
 
     /// Cuts or extends a partial file.
@@ -158,7 +160,7 @@ impl Overlay {
 
     fn sync_now(&self, file: &OwnedFd) -> Result<()> {
         match self.ordering {
-            copy_up::Ordering::None => Ok(()),
+            WriteOut::None => Ok(()),
             _ => rustix::fs::fdatasync(file),
         }
     }

@@ -7,11 +7,11 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
+use super::Data;
 use super::map::Map;
 use super::mark::Mark;
 use crate::descriptors::Ticket;
-use crate::overlay::copy_data::{copy_buffered, copy_extents, next_data};
-use crate::overlay::copy_up;
+use crate::durability::WriteOut;
 use crate::sys::{self, Result};
 
 /// Bytes that are copied under one lock.
@@ -21,10 +21,10 @@ const PIECE: u64 = 1 << 20;
 ///
 /// Locks: `writing` comes after `copy_up` of the node and before every
 /// `mutate`; `map` is a leaf.
-pub(in crate::overlay) struct PartialFile {
+pub(crate) struct PartialFile {
     pub mark: Mark,
-    /// The base file, opened for reading.
-    base: OwnedFd,
+    /// The data of the base file.
+    base: Data,
     /// Which blocks are in the storage. No data is read or written under it.
     map: RwLock<Map>,
     /// Held by whoever brings blocks into the storage.
@@ -38,7 +38,7 @@ pub(in crate::overlay) struct PartialFile {
     /// Where the file ends, if not where the storage file does; else `u64::MAX`.
     end: AtomicU64,
     /// How data is made to reach the device.
-    order: copy_up::Ordering,
+    order: WriteOut,
     /// Of base file and map.
     _ticket: Ticket,
 }
@@ -51,10 +51,10 @@ impl PartialFile {
     /// EIO: the map is damaged.
     pub fn new(
         mark: Mark,
-        base: OwnedFd,
+        base: Data,
         storage: &OwnedFd,
         (map_file, end): (Option<OwnedFd>, Option<u64>),
-        order: copy_up::Ordering,
+        order: WriteOut,
     ) -> Result<PartialFile> {
         let map_shut = AtomicBool::new(map_file.as_ref().is_some_and(is_for_reading));
         let mut map = match map_file {
@@ -114,8 +114,8 @@ impl PartialFile {
         !self.is_whole() && map.limit() == self.mark.size && !map.is_recorded()
     }
 
-    /// The base file.
-    pub fn base(&self) -> &OwnedFd {
+    /// The data of the base file.
+    pub fn base(&self) -> &Data {
         &self.base
     }
 
@@ -198,7 +198,8 @@ impl PartialFile {
                 sys::read_at(storage, part, at)
             } else {
                 touch(storage, at);
-                sys::read_at(&self.base, part, at)
+                self.base
+                    .read_at(part, at)
                     .and_then(|got| if got < part.len() { Err(Errno::IO) } else { Ok(got) })
             };
             match got {
@@ -262,7 +263,7 @@ impl PartialFile {
     fn fetch_extents(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
         let (block, limit) = (self.map.read().block(), self.limit());
         let mut at = start;
-        while let Some((data, hole)) = next_data(&self.base, at, end.min(limit))? {
+        while let Some((data, hole)) = self.base.next_data(at, end.min(limit))? {
             let to = hole.div_ceil(block) * block;
             self.fetch(target, (data / block * block).max(start), to)?;
             at = to;
@@ -279,12 +280,12 @@ impl PartialFile {
         while at < end {
             let (stored, to) = self.map.read().run(at, end);
             if !stored {
-                copy_buffered(&self.base, target, at, to)?;
-                if sys::stat_fd(&self.base)?.stx_size < to {
+                self.base.copy_buffered(target, at, to)?;
+                if self.base.size()? < to {
                     return Err(Errno::IO);
                 }
                 let tail = to == self.limit() && self.shares_tail(target)?;
-                if tail && self.order != copy_up::Ordering::None {
+                if tail && self.order != WriteOut::None {
                     rustix::fs::fdatasync(target)?;
                 }
                 self.written(at, to, to)?;
@@ -314,9 +315,9 @@ impl PartialFile {
             while at < end {
                 let (stored, to) = self.map.read().run(at, end);
                 if !stored && clear(target, at, to)? {
-                    copy_extents(&self.base, target, at, to)?;
+                    self.base.copy_extents(target, at, to)?;
                 } else if !stored {
-                    copy_buffered(&self.base, target, at, to)?;
+                    self.base.copy_buffered(target, at, to)?;
                 }
                 at = to;
             }
@@ -364,7 +365,7 @@ impl PartialFile {
         };
         let Some(file) = file else { return Ok(()) };
         // Also of a volatile mount fsync(2) says that it is safe.
-        if sync || order != copy_up::Ordering::None {
+        if sync || order != WriteOut::None {
             // The record may overtake the journal, so its order is not enough.
             rustix::fs::fdatasync(storage)?;
         }

@@ -12,14 +12,14 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
-use super::numbers::{INO_BITS, STORAGE_BIT, device, spread, with_upper};
 use crate::identity::{BaseId, Realm, mix};
 use crate::meta::RealmRecord;
 use crate::name::{file_name, parent};
+use crate::numbers::{INO_BITS, STORAGE_BIT, spread, with_upper};
 use crate::sys::{self, Result, Spot};
 
 /// The file systems of the base.
-pub(super) struct Realms {
+pub(crate) struct Realms {
     /// Device of the base's root.
     root: u64,
     base: OwnedFd,
@@ -78,12 +78,12 @@ impl Realms {
     pub fn new(base: OwnedFd, stat: &Statx, submounts: bool, recorded: Vec<RealmRecord>) -> Realms {
         let recorded = recorded.into_iter().map(|record| (record.realm, record)).collect();
         let table = RwLock::new(Table { recorded, ..Table::default() });
-        Realms { root: device(stat), base, submounts, table }
+        Realms { root: sys::device(stat), base, submounts, table }
     }
 
     /// That of a base object; `spot`: where it is.
     pub fn of(&self, stat: &Statx, spot: Spot<'_>) -> Result<Realm> {
-        let device = device(stat);
+        let device = sys::device(stat);
         if device == self.root {
             return Ok(Realm::ROOT);
         }
@@ -93,14 +93,14 @@ impl Realms {
         self.meet(device, stat.stx_ino, spot)
     }
 
+    /// An object is on the file system of the base's root.
+    pub fn is_root_device(&self, object: &OwnedFd) -> Result<bool> {
+        Ok(sys::device(&sys::stat_fd(object)?) == self.root)
+    }
+
     /// What a base object is; `spot`: where it is.
     pub fn id(&self, stat: &Statx, spot: Spot<'_>) -> Result<BaseId> {
         Ok(BaseId { realm: self.of(stat, spot)?, ino: stat.stx_ino })
-    }
-
-    /// The number of a base object; `spot`: where it is.
-    pub fn number(&self, stat: &Statx, spot: Spot<'_>) -> Result<u64> {
-        Ok(self.id(stat, spot)?.number())
     }
 
     /// The base has objects on other file systems than its root's, as far as
@@ -112,7 +112,7 @@ impl Realms {
     /// The number that an object showed before there were realms, if that was
     /// another one.
     pub fn old_number(&self, stat: &Statx) -> Option<u64> {
-        let (device, ino) = (device(stat), stat.stx_ino);
+        let (device, ino) = (sys::device(stat), stat.stx_ino);
         if device == self.root {
             return (ino >= STORAGE_BIT).then_some((ino ^ (ino >> 62)) & (STORAGE_BIT - 1));
         }
@@ -204,7 +204,7 @@ impl Realms {
         let held = sys::hold(last).ok()?;
         let stat = sys::stat_fd(&held).ok()?;
         let fsid = sys::fsid(&held).ok()?;
-        Some(There { device: device(&stat), fsid, ino: stat.stx_ino })
+        Some(There { device: sys::device(&stat), fsid, ino: stat.stx_ino })
     }
 
     fn open_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {

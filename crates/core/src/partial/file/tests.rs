@@ -19,8 +19,8 @@ fn partial(base: OwnedFd) -> (PartialFile, OwnedFd, OwnedFd) {
     let mtime = Timestamp { sec: 1, nsec: 0 };
     let mark =
         Mark { map: 1, size, mtime, blocks: 0, file: None, unfinished: None, path: b"x".to_vec() };
-    let order = copy_up::Ordering::Sync;
-    let partial = PartialFile::new(mark, base, &storage, (None, None), order).unwrap();
+    let order = WriteOut::Sync;
+    let partial = PartialFile::new(mark, Data::File(base), &storage, (None, None), order).unwrap();
     let map = file(b"");
     partial.record_in(rustix::io::dup(&map).unwrap()).unwrap();
     (partial, storage, map)
@@ -28,9 +28,9 @@ fn partial(base: OwnedFd) -> (PartialFile, OwnedFd, OwnedFd) {
 
 /// The same after the daemon was killed.
 fn again(partial: &PartialFile, storage: &OwnedFd, map: OwnedFd) -> PartialFile {
-    let base = rustix::io::dup(partial.base()).unwrap();
+    let base = rustix::io::dup(partial.base().file().unwrap()).unwrap();
     let mark = partial.mark.clone();
-    PartialFile::new(mark, base, storage, (Some(map), None), copy_up::Ordering::Sync).unwrap()
+    PartialFile::new(mark, Data::File(base), storage, (Some(map), None), WriteOut::Sync).unwrap()
 }
 
 fn contents(partial: &PartialFile, storage: &OwnedFd) -> Vec<u8> {
@@ -108,7 +108,7 @@ fn nothing_is_fetched_once_the_file_is_whole() {
 #[test]
 fn a_base_that_became_shorter_is_an_error_also_for_writes() {
     let (partial, storage, _map) = partial(file(&[b'b'; 2 * BLOCK]));
-    rustix::fs::ftruncate(partial.base(), 100).unwrap();
+    rustix::fs::ftruncate(partial.base().file().unwrap(), 100).unwrap();
     assert_eq!(partial.before_write(&storage, 10, 20), Err(Errno::IO));
     assert_eq!(partial.missing(), 2 * BLOCK as u64);
 }

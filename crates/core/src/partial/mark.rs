@@ -46,6 +46,16 @@ impl BaseFile {
 }
 
 impl Mark {
+    /// The time of modification that the file shows once `new` is its mark, of
+    /// which the storage has `stored`: that of the base file, unless a user has
+    /// set another one.
+    pub fn shown(&self, new: &Mark, stored: Timestamp) -> Timestamp {
+        let now = self.unfinished.unwrap_or(stored);
+        // Some file systems keep seconds only.
+        let same = now == self.mtime || now.nsec == 0 && now.sec == self.mtime.sec;
+        if same { new.mtime } else { now }
+    }
+
     /// The value of the attribute.
     pub fn encode(&self) -> Vec<u8> {
         let Mark { map, size, mtime, blocks, file, unfinished, path } = self;

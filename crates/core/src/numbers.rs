@@ -11,27 +11,27 @@ use rustix::fs::{Statx, StatxFlags};
 use crate::types::NodeId;
 
 /// Marks the numbers of objects that exist in the storage only.
-pub(super) const STORAGE_BIT: u64 = 1 << 62;
+pub(crate) const STORAGE_BIT: u64 = 1 << 62;
 
 /// Bits of a number that are kept where 22 more have to tell something else.
-pub(super) const INO_BITS: u32 = 40;
+pub(crate) const INO_BITS: u32 = 40;
 
 /// 2^64 divided by the golden ratio: near values become far ones.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// 22 bits made of a value.
-pub(super) fn spread(value: u64) -> u64 {
+pub(crate) fn spread(value: u64) -> u64 {
     value.wrapping_mul(SPREAD) >> (64 - (62 - INO_BITS))
 }
 
-pub(super) fn with_upper(ino: u64, upper: u64) -> u64 {
+pub(crate) fn with_upper(ino: u64, upper: u64) -> u64 {
     upper << INO_BITS | ino & ((1 << INO_BITS) - 1)
 }
 
 /// The number shown for an object that only the storage has: its own, and
 /// bits of its time of birth, because storage file systems give the numbers of
 /// deleted files away again.
-pub(super) fn storage_ino(stat: &Statx) -> u64 {
+pub(crate) fn storage_ino(stat: &Statx) -> u64 {
     let mut born = stat.stx_ino >> INO_BITS;
     if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
         let (sec, nsec) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
@@ -41,7 +41,7 @@ pub(super) fn storage_ino(stat: &Statx) -> u64 {
 }
 
 /// The node id of an object with this number.
-pub(super) fn node_id(number: u64) -> NodeId {
+pub(crate) fn node_id(number: u64) -> NodeId {
     // 0 is none and 1 the root, whatever numbers the base gives.
     if number <= NodeId::ROOT.0 { NodeId(number | 1 << 61) } else { NodeId(number) }
 }
@@ -53,7 +53,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Numbers of storage objects that were removed a moment ago.
 #[derive(Default)]
-pub(super) struct Freed(Mutex<Recent>);
+pub(crate) struct Freed(Mutex<Recent>);
 
 #[derive(Default)]
 struct Recent {
@@ -86,9 +86,4 @@ impl Freed {
         let others = (1..1 << (62 - INO_BITS)).map(|other| own ^ other << INO_BITS);
         std::iter::once(own).chain(others).find(|n| !recent.numbers.contains(n)).unwrap_or(own)
     }
-}
-
-/// `st_dev`.
-pub(super) fn device(stat: &Statx) -> u64 {
-    rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
 }

@@ -11,7 +11,7 @@ use crate::sys::{self, Result};
 const HEADER: usize = 4096;
 
 /// Smallest block, in bytes: the one of most file systems and of a page.
-pub(super) const BLOCK_MIN: u64 = 4096;
+pub(crate) const BLOCK_MIN: u64 = 4096;
 
 /// Most blocks of a file; larger files have larger blocks. A map is a quarter
 /// of this many bytes in memory.
@@ -25,7 +25,7 @@ const TENTATIVE: u8 = 0b10;
 const ANY: u8 = FIRM | TENTATIVE;
 
 /// The state of each block of one file.
-pub(super) struct Map {
+pub(crate) struct Map {
     /// Bytes of a block, a power of two.
     block: u64,
     /// From this byte on everything is in the storage.

@@ -15,7 +15,7 @@ const BUFFER: usize = 1 << 20;
 const BLOCK: usize = 4096;
 
 /// Copies what is data of `start..end` and leaves holes as they are.
-pub(super) fn copy_extents(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
+pub(crate) fn copy_extents(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
     let mut at = start;
     while let Some((data, hole)) = next_data(from, at, end)? {
         copy_range(from, to, data, hole)?;
@@ -26,7 +26,7 @@ pub(super) fn copy_extents(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -
 
 /// The first stretch of data in `at..end`, from where to where (or to where it
 /// was looked: more may follow); `None`: nothing but holes.
-pub(super) fn next_data(from: &OwnedFd, at: u64, end: u64) -> Result<Option<(u64, u64)>> {
+pub(crate) fn next_data(from: &OwnedFd, at: u64, end: u64) -> Result<Option<(u64, u64)>> {
     use rustix::fs::{SeekFrom, seek};
     if at >= end {
         return Ok(None);
@@ -97,7 +97,7 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> 
 }
 
 /// From `at` to `end`, or to the end of the source.
-pub(super) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
+pub(crate) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
     let len = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
     let mut buf = vec![0; len];
     while at < end {

@@ -1,0 +1,205 @@
+//! Opening the trees that are only read, and putting them together.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::marks::{self, Marks};
+use super::{
+    FEATURE_PARTIAL, FEATURE_REALMS, KNOWN_FEATURES, Result, found, io, notes, storage, written,
+};
+use crate::error::{OpenError, Warning};
+use crate::layers::{Dialect, Frozen, Layer, Namespace, Stack, recognise};
+use crate::meta::{self, RealmRecord, Record};
+use crate::name::INDEX_NAME;
+use crate::options::{DialectName, LayerOptions, OpenOptions};
+use crate::own::{Own, OwnAttributes};
+use crate::realms::Realms;
+use crate::sys::{self, Spot};
+
+/// A layer before it is known what it is.
+pub(super) struct Opened {
+    /// As the user named it.
+    pub given: PathBuf,
+    /// Full path.
+    pub path: PathBuf,
+    /// `O_PATH` descriptor of its root.
+    pub mount: OwnedFd,
+    /// The same by a private clone of its mount, where the process may make one.
+    sealed: Option<OwnedFd>,
+    dialect: DialectName,
+}
+
+impl Opened {
+    /// What is mounted on it is not seen.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Its root, as it will be read.
+    pub fn root(&self) -> &OwnedFd {
+        self.sealed.as_ref().unwrap_or(&self.mount)
+    }
+}
+
+/// Opens all layers, the uppermost first. A storage of mini_fo that is the only one
+/// stands on the base that it was made for. `submounts`: what is mounted in them is a
+/// part of them.
+pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>> {
+    let first = LayerOptions { path: options.base.clone(), dialect: options.dialect };
+    let all = || std::iter::once(&first).chain(&options.under);
+    let count = all().count();
+    if count > Stack::MOST {
+        return Err(OpenError::TooManyLayers { count, most: Stack::MOST });
+    }
+    let mut opened = Vec::with_capacity(count);
+    for layer in all() {
+        opened.push(open_one(layer, count == 1, submounts)?);
+    }
+    if let [only] = &*opened
+        && only.dialect == DialectName::MiniFo
+    {
+        let base = base_of(only)?;
+        opened.push(open_one(&LayerOptions { path: base, dialect: None }, true, submounts)?);
+    }
+    Ok(opened)
+}
+
+fn open_one(layer: &LayerOptions, alone: bool, submounts: bool) -> Result<Opened> {
+    let given = &layer.path;
+    let mount = found::open_base(given)?;
+    let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let path = given.canonicalize().map_err(|error| found::unreadable(given, errno(error)))?;
+    let dialect = match layer.dialect {
+        Some(dialect) => dialect,
+        None => recognise(&mount, is_privileged(&mount), alone)
+            .map_err(|errno| io(given, "cannot be looked through", errno))?,
+    };
+    let sealed = sys::seal_tree(mount.as_fd(), submounts).ok();
+    Ok(Opened { given: given.clone(), path, mount, sealed, dialect })
+}
+
+/// The process may use `trusted.` attributes.
+fn is_privileged(root: &OwnedFd) -> bool {
+    OwnAttributes::of_process(root) == OwnAttributes::Trusted
+}
+
+/// The base that a storage was made for.
+fn base_of(layer: &Opened) -> Result<PathBuf> {
+    let session = meta::session(layer.root().as_fd());
+    let root = storage::load_meta(&layer.path, layer.root(), session)?;
+    match root.index.origin() {
+        Some(Record::Origin { path, .. }) => Ok(PathBuf::from(OsStr::from_bytes(path))),
+        _ => Err(OpenError::LayerWithoutBase { path: layer.given.clone() }),
+    }
+}
+
+/// Puts opened layers together. `recorded`: the file systems of the base as the storage
+/// on top knows them; `hidden`: that storage, where it lies in a layer.
+pub(super) fn stack(
+    opened: Vec<Opened>,
+    options: &OpenOptions,
+    submounts: bool,
+    (mut recorded, hidden): (Vec<RealmRecord>, Option<(u64, u64)>),
+    warnings: &mut Vec<Warning>,
+) -> Result<Stack> {
+    let examine = |errno| io(&options.base, "cannot be examined", errno);
+    let held = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(examine);
+    let several = opened.len() > 1;
+    let plain = opened.iter().all(|layer| layer.dialect == DialectName::Plain);
+    if options.live_base.is_some() && (several || !plain) {
+        return Err(OpenError::LiveLayers);
+    }
+    let lowest = opened.last().ok_or_else(|| examine(Errno::NOENT))?;
+    let bottom = held(lowest.root())?;
+    let bottom_stat = sys::stat_fd(&bottom).map_err(examine)?;
+    let mut hidden: Vec<(u64, u64)> = hidden.into_iter().collect();
+    let mut layers = Vec::with_capacity(opened.len());
+    for layer in opened {
+        let dialect = match layer.dialect {
+            DialectName::Plain => Dialect::Plain,
+            DialectName::Overlay => Dialect::overlay(Namespace::Trusted),
+            DialectName::OverlayUser => Dialect::overlay(Namespace::User),
+            DialectName::Oci => Dialect::oci(layer.root().as_fd(), is_privileged(&layer.mount)),
+            DialectName::MiniFo => {
+                let realms = |recorded| -> Result<Realms> {
+                    Ok(Realms::new(held(&bottom)?, &bottom_stat, submounts, recorded))
+                };
+                let frozen = frozen(&layer, realms, warnings)?;
+                let known = |new: &RealmRecord| {
+                    recorded.iter().any(|old: &RealmRecord| old.realm == new.realm)
+                };
+                let more: Vec<_> = frozen.recorded().into_iter().filter(|r| !known(r)).collect();
+                recorded.extend(more);
+                let stat = sys::stat_fd(&layer.mount).map_err(examine)?;
+                hidden.push((sys::device(&stat), stat.stx_ino));
+                Dialect::MiniFo(Box::new(frozen))
+            }
+        };
+        if several {
+            let (path, name) = (layer.given.display(), dialect.name());
+            tracing::info!("layer {path}: read as {name}");
+        }
+        let (root, mount) = match layer.sealed {
+            Some(sealed) => (sealed, Some(layer.mount)),
+            None => (layer.mount, None),
+        };
+        layers.push(Layer { path: layer.given, root, _mount: mount, dialect });
+    }
+    let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
+    Stack::new(layers, realms, submounts, hidden, options.accept_other_base).map_err(examine)
+}
+
+/// Opens a layer that is a storage. It is locked as by a mount for reading: nobody writes
+/// it as long as it shows here.
+fn frozen(
+    layer: &Opened,
+    realms: impl Fn(Vec<RealmRecord>) -> Result<Realms>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Frozen> {
+    let (path, root) = (&layer.given, layer.root());
+    let failed = |errno| io(path, "cannot be read as a storage", errno);
+    storage::check_owner(path, &layer.mount)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let lock = sys::open(Spot::at(&layer.mount, b"."), flags).map_err(failed)?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return Err(OpenError::StorageInUse { path: path.clone(), by: None });
+        }
+        Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
+    }
+    let session = meta::session(root.as_fd());
+    let loaded = storage::load_meta(path, root, session)?;
+    storage::check_index(path, root, session)?;
+    if let Some(word) = loaded.index.features().find(|word| !KNOWN_FEATURES.contains(word)) {
+        let word = String::from_utf8_lossy(word).into_owned();
+        return Err(OpenError::LayerFeature { path: path.clone(), word });
+    }
+    let own = OwnAttributes::of_process(&lock);
+    let found = Marks::of(&lock, own, &loaded.index);
+    marks::check(path, found, storage::mode(path, &layer.mount)?, false)?;
+    let has = |feature: &[u8]| loaded.index.features().any(|word| word == feature);
+    let marked = |own_| notes::is_marked(&lock, own, own_);
+    let partial = has(FEATURE_PARTIAL) || marked(Own::Storage) || marked(Own::Unclean);
+    let features = (has(FEATURE_REALMS), partial);
+    let written = written(&lock, &loaded.index);
+    let recorded = recorded_realms(root, session);
+    Frozen::open((lock, root), features, (own, written), realms(recorded)?).map_err(failed)
+}
+
+/// The file systems that the index of a storage knows.
+pub(super) fn recorded_realms(storage: &OwnedFd, session: meta::Session) -> Vec<RealmRecord> {
+    let index = sys::open_dir(storage.as_fd(), INDEX_NAME.as_bytes());
+    let loaded = index.and_then(|index| meta::load(index.as_fd(), session));
+    loaded.map(|loaded| loaded.index.realms().cloned().collect()).unwrap_or_default()
+}
+
+/// The first of these paths, for messages about all of them.
+pub(super) fn first(opened: &[Opened]) -> Result<&Opened> {
+    opened.first().ok_or_else(|| io(Path::new(""), "there is no base", Errno::NOENT))
+}

@@ -1,0 +1,248 @@
+//! What a name stands for in the layers below the storage.
+
+use std::borrow::Cow;
+
+use rustix::fd::AsFd;
+use rustix::fs::Statx;
+
+use super::dir::View;
+use super::{Below, Dialect, InStack, LowerDir, Part, Stack};
+use crate::identity::BaseId;
+use crate::name::{file_name, is_reserved, parent};
+use crate::sys::{self, Result, Spot};
+
+/// What one layer has under a name.
+pub(super) enum Entry {
+    /// Nothing, and nothing is said of it.
+    Absent,
+    /// Nothing, and what the layers below have is hidden.
+    Hidden,
+    /// The directory at this path below (a frozen storage that a crash kept from
+    /// making a directory of its own).
+    Path(Box<[u8]>),
+    There(Box<There>),
+}
+
+/// An object of a layer.
+pub(super) struct There {
+    /// Its attributes; of a frozen storage not yet as they are shown, but for the type.
+    pub stat: Statx,
+    /// The number that META says it shows.
+    pub told: Option<u64>,
+}
+
+/// What goes on below an object of a layer.
+pub(super) enum Rest {
+    /// Nothing of the layers below shows.
+    Nothing,
+    /// What they have under the same name: of a directory it shows in it.
+    Same,
+    /// The same under another name in the same directory.
+    Name(Vec<u8>),
+    /// What the view below has at this path.
+    Path(Box<[u8]>),
+}
+
+/// What a layer adds to what is shown.
+struct Step<'a> {
+    part: &'a Part,
+    name: Cow<'a, [u8]>,
+    there: Box<There>,
+}
+
+impl Stack {
+    /// What a name stands for. `None`: nothing.
+    pub fn look(&self, dir: &LowerDir, name: &[u8]) -> Result<Option<Below>> {
+        if let Some(part) = dir.only_plain(self) {
+            let spot = part.spot(name);
+            let Some(stat) = sys::absent(sys::stat(spot))? else { return Ok(None) };
+            let id = self.realms.id(&stat, spot)?;
+            let (number, place) = (id.number(), InStack::at(part.layer));
+            let found = (!self.is_hidden(&stat)).then_some(Below { stat, id, number, place });
+            return self.through_indexes(dir.view().first, part.layer, found);
+        }
+        self.look_in(dir.view(), name)
+    }
+
+    pub(super) fn look_in(&self, view: View<'_>, name: &[u8]) -> Result<Option<Below>> {
+        let View { parts, first } = view;
+        let mut name = Cow::Borrowed(name);
+        let (mut steps, mut below, mut in_dir) = (Vec::new(), None, false);
+        for (at, part) in parts.iter().enumerate() {
+            let there = match self.entry(part, &name)? {
+                Entry::Absent => continue,
+                Entry::Hidden => break,
+                Entry::Path(path) => {
+                    below = self.look_path(usize::from(part.layer) + 1, &path)?.map(detour);
+                    break;
+                }
+                Entry::There(there) => there,
+            };
+            let is_dir = sys::kind(&there.stat) == libc::S_IFDIR;
+            if !is_dir && in_dir {
+                break;
+            }
+            in_dir |= is_dir;
+            let last = at + 1 == parts.len() && !self.may_lead_away(part)?;
+            let rest = if last { Rest::Nothing } else { self.rest(part, &name, &there)? };
+            steps.push(Step { part, name: name.clone(), there });
+            match rest {
+                Rest::Nothing => break,
+                Rest::Same => {}
+                Rest::Name(other) => name = Cow::Owned(other),
+                Rest::Path(path) => {
+                    below = self.look_path(usize::from(part.layer) + 1, &path)?;
+                    break;
+                }
+            }
+        }
+        // Upwards: whatever lies below a frozen storage may have been copied up into its
+        // index, which has no name there.
+        let mut above = below.as_ref().map_or(0, |below| below.place.layer());
+        for step in steps.into_iter().rev() {
+            let layer = step.part.layer;
+            below = self.through_indexes(layer + 1, above, below)?;
+            below = self.join(step, below)?;
+            above = layer;
+        }
+        self.through_indexes(first, above, below)
+    }
+
+    /// What the indexes of the frozen storages from `first` up to `end`, which is not
+    /// among them, make of an object that lies below them.
+    fn through_indexes(
+        &self,
+        first: u16,
+        end: u16,
+        mut below: Option<Below>,
+    ) -> Result<Option<Below>> {
+        for layer in self.indexed.iter().rev().filter(|layer| (first..end).contains(layer)) {
+            if let Dialect::MiniFo(frozen) = &self.layer(*layer)?.dialect {
+                below = self.through_index(frozen, *layer, below)?;
+            }
+        }
+        Ok(below)
+    }
+
+    /// What the view below `from` layers has at a path.
+    pub fn look_path(&self, from: usize, path: &[u8]) -> Result<Option<Below>> {
+        match self.open_path(from, parent(path))? {
+            Some(dir) => self.look(&dir, file_name(path)),
+            None => Ok(None),
+        }
+    }
+
+    /// What one layer has under a name.
+    pub(super) fn entry(&self, part: &Part, name: &[u8]) -> Result<Entry> {
+        let layer = self.layer(part.layer)?;
+        if let Dialect::Oci(marks) = &layer.dialect
+            && marks.is_mark(name)
+        {
+            return Ok(Entry::Absent);
+        }
+        let spot = part.spot(name);
+        let found = sys::absent(sys::stat(spot))?.filter(|stat| !self.is_hidden(stat));
+        let Some(mut stat) = found else {
+            return Ok(match &layer.dialect {
+                Dialect::Oci(marks) if marks.hides(part.as_fd(), name)? => Entry::Hidden,
+                Dialect::MiniFo(_) => part.meta().map_or(Entry::Absent, |meta| {
+                    match (meta.redirect(name), meta.hides(name)) {
+                        (Some(path), _) => Entry::Path(path.into()),
+                        (None, true) => Entry::Hidden,
+                        (None, false) => Entry::Absent,
+                    }
+                }),
+                _ => Entry::Absent,
+            });
+        };
+        let mut told = None;
+        match &layer.dialect {
+            Dialect::Plain => {}
+            Dialect::Overlay(marks) => {
+                if marks.is_whiteout(part, spot, &stat)? {
+                    return Ok(Entry::Hidden);
+                }
+                self.show_metacopy(part, name, &mut stat)?;
+            }
+            Dialect::Oci(marks) => {
+                if super::overlay::is_device_whiteout(&stat) {
+                    return Ok(Entry::Hidden);
+                }
+                marks.show(spot, &mut stat)?;
+            }
+            Dialect::MiniFo(_) => {
+                if is_reserved(name) {
+                    return Ok(Entry::Absent);
+                }
+                if let Some(meta) = part.meta() {
+                    told = meta.identity(name, stat.stx_ino);
+                    if let Some((kind, _)) = meta.kept(name).and_then(|kept| kept.device) {
+                        stat.stx_mode = stat.stx_mode & 0o7777 | kind as u16;
+                    }
+                }
+            }
+        }
+        Ok(Entry::There(Box::new(There { stat, told })))
+    }
+
+    /// Objects of a layer may show what is below under another name or path: then it
+    /// counts also in a directory that no layer below has.
+    pub(super) fn may_lead_away(&self, part: &Part) -> Result<bool> {
+        Ok(match &self.layer(part.layer)?.dialect {
+            Dialect::MiniFo(_) => part.meta().is_some_and(|meta| meta.redirects().next().is_some()),
+            Dialect::Overlay(_) => true,
+            Dialect::Plain | Dialect::Oci(_) => false,
+        })
+    }
+
+    /// What goes on below an object. Of others than directories only where a frozen
+    /// storage shows the number of what is below.
+    pub(super) fn rest(&self, part: &Part, name: &[u8], there: &There) -> Result<Rest> {
+        let is_dir = sys::kind(&there.stat) == libc::S_IFDIR;
+        match &self.layer(part.layer)?.dialect {
+            Dialect::MiniFo(_) => {
+                let Some(meta) = part.meta() else { return Ok(Rest::Nothing) };
+                Ok(match meta.redirect(name).filter(|_| is_dir) {
+                    Some(path) => Rest::Path(path.into()),
+                    None if meta.hides(name) || there.told.is_some() && !is_dir => Rest::Nothing,
+                    None => Rest::Same,
+                })
+            }
+            _ if !is_dir => Ok(Rest::Nothing),
+            Dialect::Plain => Ok(Rest::Same),
+            Dialect::Overlay(marks) => marks.rest(part.spot(name)),
+            Dialect::Oci(marks) => marks.rest(part.as_fd(), name),
+        }
+    }
+
+    /// What is shown once a layer is put on what is below.
+    fn join(&self, step: Step<'_>, below: Option<Below>) -> Result<Option<Below>> {
+        let Step { part, name, there } = step;
+        if let Dialect::MiniFo(frozen) = &self.layer(part.layer)?.dialect {
+            return self.join_frozen(frozen, (part, &name), *there, below).map(Some);
+        }
+        let There { stat, .. } = *there;
+        let own = self.own_id(part, &stat, &name)?;
+        let is_dir = |stat: &Statx| sys::kind(stat) == libc::S_IFDIR;
+        let (id, number) = match below.filter(|below| is_dir(&stat) && is_dir(&below.stat)) {
+            Some(below) => (below.id, below.number),
+            None => (own, own.number()),
+        };
+        Ok(Some(Below { stat, id, number, place: InStack::at(part.layer) }))
+    }
+
+    /// Which object an entry of a layer is.
+    pub(super) fn own_id(&self, part: &Part, stat: &Statx, name: &[u8]) -> Result<BaseId> {
+        self.realms.id(stat, part.spot(name))
+    }
+
+    /// As [`Stack::own_id`], of an object of a layer that has no name.
+    pub(super) fn id_in(&self, layer: u16, stat: &Statx) -> Result<BaseId> {
+        self.realms.id(stat, Spot::Fd(self.layer(layer)?.root.as_fd()))
+    }
+}
+
+/// It does not lie where its name is.
+fn detour(below: Below) -> Below {
+    Below { place: InStack::by_detour(below.place.layer()), ..below }
+}
