@@ -241,7 +241,11 @@ on_other_storage() {
     mke2fs -qF -t ext4 -N 400000 -O ^has_journal "$work/base.ext4" >/dev/null || exit 1
     truncate -s 1G "$work/on"
     case $kind in
-        vfat) mkfs.vfat "$work/on" >/dev/null || exit 1 ;;
+        vfat)
+            # A hole of 2 GiB is written there.
+            truncate -s 3G "$work/on"
+            mkfs.vfat "$work/on" >/dev/null || exit 1
+            ;;
         *) mke2fs -qF -t ext4 -N 200000 "$work/on" >/dev/null || exit 1 ;;
     esac
     root=$tools_root next=/sbin/init memory=1024 limit=3000 cpus=2

@@ -62,7 +62,8 @@ impl Overlay {
         if names.is_empty() {
             return Ok(0);
         }
-        drop_names(&mut names, is_reserved_xattr, || true);
+        // What is foreign cannot be set here, so nobody shall copy it.
+        drop_names(&mut names, |name| is_reserved_xattr(name) || is_foreign(name), || true);
         drop_names(&mut names, |name| name.starts_with(b"trusted."), || !trusted());
         give(&names, buf)
     }
