@@ -18,7 +18,7 @@ use crate::layers::Part;
 use crate::name::is_reserved;
 use crate::node::Node;
 use crate::numbers::storage_ino;
-use crate::sys::{self, RawEntry, Result, Spot, read_entries};
+use crate::sys::{self, RawEntry, Result, Spot, Within, Written, read_entries};
 use crate::types::{DirEntry, NodeId};
 use held::HeldListing;
 use merged::{Listed, Packed};
@@ -216,8 +216,9 @@ impl Overlay {
         let part = dir.base().and_then(|base| base.only_plain(&self.stack));
         let realm = part.map_or(Realm::default(), Part::realm);
         let hidden = if in_storage { Vec::new() } else { self.stack.hidden_on(fd)? };
+        let written = dir.storage().filter(|_| in_storage).map_or(Written::Plain, Within::written);
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
-        read_entries(fd.as_fd(), |entry| {
+        read_entries(Within::new(fd.as_fd(), written), |entry| {
             let name = entry.name;
             let shown = is_dot(name)
                 || !is_reserved(name)
