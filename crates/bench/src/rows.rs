@@ -4,6 +4,7 @@
 mod changes;
 mod data;
 mod names;
+mod requests;
 
 use std::ffi::CString;
 use std::io;
@@ -30,6 +31,13 @@ pub static GROUPS: [Group; 9] = [
     Group { rows: &changes::BASE, run: changes::base },
     Group { rows: &data::BASE, run: data::base },
     Group { rows: &data::STORAGE, run: data::storage },
+];
+
+/// The rows of single requests that are asked for again and again.
+pub static REQUESTS: [Group; 3] = [
+    Group { rows: &requests::ALONE, run: requests::alone },
+    Group { rows: &requests::BESIDE, run: requests::beside },
+    Group { rows: &requests::CROWD, run: requests::crowd },
 ];
 
 /// How large everything is.

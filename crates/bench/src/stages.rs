@@ -43,7 +43,7 @@ pub struct Stage {
 const CLIENTS: usize = 4;
 
 /// All stages.
-pub static STAGES: [Stage; 5] = [
+pub static STAGES: [Stage; 6] = [
     Stage {
         name: "one client",
         unit: Unit::Micros,
@@ -75,6 +75,15 @@ pub static STAGES: [Stage; 5] = [
         make: |base, size, _| programs::make(base, size),
         clients: 1,
         groups: &programs::GROUPS,
+    },
+    Stage {
+        name: "requests",
+        unit: Unit::Micros,
+        base: "rows",
+        make: |base, size, _| crate::tree::make(base, size),
+        // As many as each group says.
+        clients: 1,
+        groups: &rows::REQUESTS,
     },
     Stage {
         name: "fio",

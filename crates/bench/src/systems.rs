@@ -85,7 +85,7 @@ impl PartialEq for System {
 }
 
 /// All, in the order of the report.
-pub static SYSTEMS: [System; 13] = {
+pub static SYSTEMS: [System; 14] = {
     use Family::{FuseOverlayfs, MiniFo, Native, Overlayfs, UnionfsFuse};
     [
         System::new("native", "native", Native, false, ""),
@@ -106,6 +106,13 @@ pub static SYSTEMS: [System; 13] = {
             MiniFo,
             false,
             "transport=uring,nopassthrough",
+        ),
+        System::new(
+            "mini_fo-uring-ordinary",
+            "uring-o",
+            MiniFo,
+            false,
+            "transport=uring,nosched_idle",
         ),
         System::new("mini_fo-classic", "classic", MiniFo, false, "transport=classic"),
         System::new(
@@ -242,8 +249,8 @@ mod tests {
     fn a_family_is_asked_for_by_its_name() {
         let of = |text: &str| SYSTEMS.iter().filter(|system| is_meant(system, text)).count();
         assert_eq!(of("overlayfs"), 2);
-        assert_eq!(of("mini_fo"), 7);
-        assert_eq!(of("mini_fo-uring"), 2);
+        assert_eq!(of("mini_fo"), 8);
+        assert_eq!(of("mini_fo-uring"), 3);
         assert_eq!(of("mini"), 0);
         assert_eq!(of("=mini_fo"), 0);
         assert!(QUICK.iter().all(|name| of(name) == 1));

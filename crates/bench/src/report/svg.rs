@@ -41,7 +41,7 @@ const fn mark(system: &'static str, colour: &'static str, shape: Shape) -> Mark 
 }
 
 /// Peers have shapes of their own; modes of one program share a colour.
-static MARKS: [Mark; 13] = [
+static MARKS: [Mark; 14] = [
     mark("native", "#6e7781", Shape::Cross),
     mark("overlayfs", "#1a7f37", Shape::Square),
     mark("overlayfs-fast", "#57ab5a", Shape::Square),
@@ -52,6 +52,7 @@ static MARKS: [Mark; 13] = [
     mark("mini_fo-user-uring", "#bf3989", Shape::Cross),
     mark("mini_fo-classic-cached", "#54aeff", Shape::Ring),
     mark("mini_fo-uring-cached", "#bf3989", Shape::Ring),
+    mark("mini_fo-uring-ordinary", "#ff8182", Shape::Dot),
     mark("mini_fo-volatile", "#d4a72c", Shape::Dot),
     mark("mini_fo-classic", "#0969da", Shape::Dot),
     mark("mini_fo-uring", "#cf222e", Shape::Dot),

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fd::OwnedFd;
 use rustix::fs::Statx;
 
 use super::{OpenFile, Overlay};
 use crate::meta::{AccessTable, MOST_ACCESSES, Record};
 use crate::node::Node;
 use crate::options::AccessTimes;
-use crate::sys::Result;
+use crate::sys::{self, Result};
 use crate::types::{NodeId, Timestamp};
 
 /// Seconds after which relatime moves a time of access in any case (mount(8)).
@@ -23,6 +24,9 @@ const DAY: i64 = 24 * 60 * 60;
 
 /// New times of access that are collected before they are written.
 const BATCH: usize = 1024;
+
+/// Places for objects whose time of access need not be looked at again.
+const RESTING: usize = 512;
 
 /// Times of access of base objects.
 pub(super) struct Accesses {
@@ -33,6 +37,10 @@ pub(super) struct Accesses {
     times: Arc<AccessTable>,
     /// Those that are not written yet.
     unsaved: Mutex<Vec<u64>>,
+    /// Numbers of objects that were opened lately, each with the second before
+    /// which its time of access does not move: files that are opened again and
+    /// again are not looked at each time.
+    resting: Mutex<Box<[(u64, i64)]>>,
 }
 
 impl Accesses {
@@ -41,7 +49,23 @@ impl Accesses {
     /// [`SharedIndex`]: super::shared::SharedIndex
     pub fn new(policy: AccessTimes, times: Arc<AccessTable>) -> Accesses {
         let any = AtomicBool::new(!times.read().is_empty());
-        Accesses { policy, any, times, unsaved: Mutex::default() }
+        let resting = Mutex::new(vec![(0, i64::MIN); RESTING].into());
+        Accesses { policy, any, times, unsaved: Mutex::default(), resting }
+    }
+
+    /// It is known that reading an object moves nothing.
+    fn rests(&self, number: u64) -> bool {
+        let resting = self.resting.lock();
+        let known = resting.get(number as usize % RESTING);
+        known.is_some_and(|&(of, until)| of == number && Timestamp::now().sec < until)
+    }
+
+    /// A base object's attributes stay as they are, so that time alone makes an
+    /// access due.
+    fn let_rest(&self, number: u64, atime: Timestamp) {
+        if let Some(place) = self.resting.lock().get_mut(number as usize % RESTING) {
+            *place = (number, atime.sec.saturating_add(DAY));
+        }
     }
 
     /// The time of access that a base object shows.
@@ -86,7 +110,7 @@ impl Overlay {
     /// Whether reading a node now would move its time of access: what a server
     /// has cached of its content must not be used then without asking.
     pub fn access_is_due(&self, node: NodeId) -> bool {
-        if self.is_read_only() || self.accesses.policy == AccessTimes::Never {
+        if !self.keeps_accesses() {
             return false;
         }
         let Ok(node) = self.node(node) else { return false };
@@ -106,6 +130,28 @@ impl Overlay {
         let real = stat.stx_atime.into();
         let atime = if node.in_storage() { real } else { self.accesses.shown(node.ino, real) };
         !self.is_read_only() && self.accesses.is_due(atime, stat, node.is_dir())
+    }
+
+    /// Whether the first read from a base file that was opened moves its time.
+    pub(super) fn reading_moves(&self, node: &Node, fd: &OwnedFd) -> bool {
+        // Of what others change, and of what the kernel makes up, nothing is known for long.
+        let lasting = self.live.is_none() && !self.submounts;
+        if !self.keeps_accesses() || lasting && self.accesses.rests(node.ino) {
+            return false;
+        }
+        let Ok(stat) = sys::stat_fd(fd) else { return false };
+        // Whether the mount is read-only may change, so that does not count here.
+        let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
+        let moves = self.accesses.is_due(atime, &stat, node.is_dir());
+        if lasting && !moves {
+            self.accesses.let_rest(node.ino, atime);
+        }
+        moves
+    }
+
+    /// Whether there is any access that moves a time.
+    fn keeps_accesses(&self) -> bool {
+        !self.is_read_only() && self.accesses.policy != AccessTimes::Never
     }
 
     /// A base object is read: moves its time of access if that is due.
@@ -154,5 +200,25 @@ impl Overlay {
             file.access_due.store(again, Ordering::Relaxed);
             self.note_access(file.node());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_ends_after_a_day_and_is_one_object_s() {
+        let accesses = Accesses::new(AccessTimes::Relative, Arc::default());
+        let ago = |seconds| Timestamp { sec: Timestamp::now().sec - seconds, ..Timestamp::now() };
+        assert!(!accesses.rests(7));
+        accesses.let_rest(7, ago(DAY - 60));
+        assert!(accesses.rests(7));
+        assert!(!accesses.rests(7 + RESTING as u64));
+        accesses.let_rest(7, ago(DAY));
+        assert!(!accesses.rests(7));
+        accesses.let_rest(7, ago(0));
+        accesses.let_rest(7 + RESTING as u64, ago(0));
+        assert!(!accesses.rests(7) && accesses.rests(7 + RESTING as u64));
     }
 }

@@ -188,7 +188,7 @@ impl Overlay {
         let due = !mode.no_access_time
             && !mode.write
             && !opened.in_storage
-            && sys::stat_fd(&opened.fd).is_ok_and(|stat| self.access_moves(&node, &stat));
+            && self.reading_moves(&node, &opened.fd);
         let (number, opened) = (self.next_handle(), RwLock::new(Arc::new(opened)));
         let access_due = AtomicBool::new(due);
         let file = OpenFile { node, mode, number, opened, access_due, _ticket };
