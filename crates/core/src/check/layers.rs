@@ -74,12 +74,13 @@ fn open_one(layer: &LayerOptions, alone: bool, submounts: bool) -> Result<Opened
     let mount = found::open_base(given)?;
     let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let path = given.canonicalize().map_err(|error| found::unreadable(given, errno(error)))?;
+    let sealed = sys::seal_tree(mount.as_fd(), submounts).ok();
     let dialect = match layer.dialect {
         Some(dialect) => dialect,
-        None => recognise(&mount, is_privileged(&mount), alone)
+        // By the clone, no look moves a time of access.
+        None => recognise(sealed.as_ref().unwrap_or(&mount), is_privileged(&mount), alone)
             .map_err(|errno| io(given, "cannot be looked through", errno))?,
     };
-    let sealed = sys::seal_tree(mount.as_fd(), submounts).ok();
     Ok(Opened { given: given.clone(), path, mount, sealed, dialect })
 }
 

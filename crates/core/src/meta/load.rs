@@ -77,7 +77,12 @@ pub fn load(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Errno> {
 /// As [`load`].
 pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
+    // It may be a file of a base, and no META: not even its time of access is to move.
+    let opened = match rustix::fs::openat(dir, META_NAME, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, META_NAME, flags, Mode::empty()),
+        other => other,
+    };
+    let fd = match opened {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
         Err(Errno::LOOP | Errno::NXIO) => {
             let stat = sys::stat(Spot::at(dir, META_NAME.as_bytes()))?;
