@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, Result, Spot};
 
+pub(crate) use copy::copy_dense;
 pub(crate) use data::Data;
 pub(crate) use evidence::{Evidence, Verdict};
 pub(crate) use file::PartialFile;

@@ -16,7 +16,7 @@ use crate::meta::{Firm, Journal, Kept, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::own::Own;
-use crate::partial::Data;
+use crate::partial::{Data, copy_dense};
 use crate::sys::{self, Result, Spot, StoredDir, Within};
 use crate::types::{SetTime, Timestamp};
 
@@ -51,7 +51,7 @@ impl Overlay {
             return self.copy_up_append_only(node);
         }
         flags::check_unprotected(&stat)?;
-        self.copy_up_chain(node, need)?;
+        self.copy_up_chain(node, need, Some(stat))?;
         // Another thread may have needed less, and come first.
         if need == Need::Data { self.fill(node, need) } else { Ok(()) }
     }
@@ -65,7 +65,7 @@ impl Overlay {
         let trial = sys::create_private_unnamed(self.anywhere())?;
         sys::set_flags(&trial, append).map_err(|_| Errno::PERM)?;
         // Written at any place, as partial files are, it could not be.
-        self.copy_up_chain(node, Need::Data)?;
+        self.copy_up_chain(node, Need::Data, None)?;
         let copy = self.change_at(node, |spot| sys::open_untraced(spot, OFlags::RDONLY))?;
         sys::set_flags(&copy, sys::get_flags(&copy)? | append)
     }
@@ -73,11 +73,14 @@ impl Overlay {
     /// As [`Overlay::copy_up`], of an object whose flags protect it from
     /// changes, to change these.
     pub(super) fn copy_up_protected(&self, node: &Arc<Node>) -> Result<()> {
-        let copy = || self.copy_up_chain(node, Need::Attributes);
+        let copy = || self.copy_up_chain(node, Need::Attributes, None);
         if node.in_storage() { Ok(()) } else { self.past_leases(copy) }
     }
 
-    fn copy_up_chain(&self, node: &Arc<Node>, need: Need) -> Result<()> {
+    /// `stat`: attributes of the object as they were seen just now.
+    fn copy_up_chain(&self, node: &Arc<Node>, need: Need, stat: Option<Statx>) -> Result<()> {
+        // Others may change it.
+        let stat = stat.filter(|_| self.live.is_none());
         // From the top down; a loop, because trees may be thousands deep.
         let mut chain = vec![Arc::clone(node)];
         while let Some(parent) = chain.last().and_then(|node| node.parent()) {
@@ -93,7 +96,8 @@ impl Overlay {
             let _lock = self.lock_slow(&node.copy_up);
             if !node.in_storage() {
                 self.durability.copied_up();
-                self.copy_up_one(&node, need, unseen)?;
+                let stat = stat.filter(|_| chain.is_empty());
+                self.copy_up_one(&node, (need, stat), unseen)?;
                 self.durability.copied_up();
             }
         }
@@ -101,7 +105,12 @@ impl Overlay {
     }
 
     /// `unseen`: the ctime shown stays that of the base object.
-    fn copy_up_one(&self, node: &Arc<Node>, need: Need, unseen: bool) -> Result<()> {
+    fn copy_up_one(
+        &self,
+        node: &Arc<Node>,
+        (need, stat): (Need, Option<Statx>),
+        unseen: bool,
+    ) -> Result<()> {
         self.check_writable()?;
         let link = node.place.read().names.first().cloned();
         if node.is_shared() && (link.is_some() || self.has_base_names(node)) {
@@ -114,7 +123,10 @@ impl Overlay {
         let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
         let source = self.hold(node)?;
         let from = source.object();
-        let stat = self.stat_for_copy(node, from)?;
+        let stat = match stat {
+            Some(stat) => self.for_copy(node, stat),
+            None => self.stat_for_copy(node, from)?,
+        };
         let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
         let dir = parent.writable()?;
         // Data is copied before any lock is taken.
@@ -165,11 +177,14 @@ impl Overlay {
 
     /// Attributes that the copy of a base object gets.
     pub(super) fn stat_for_copy(&self, node: &Node, from: Object<'_>) -> Result<Statx> {
-        let mut stat = from.stat(&self.stack)?;
+        Ok(self.for_copy(node, from.stat(&self.stack)?))
+    }
+
+    fn for_copy(&self, node: &Node, mut stat: Statx) -> Statx {
         let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
         (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
         self.settle_copy(&mut stat);
-        Ok(stat)
+        stat
     }
 
     /// A finished copy of a regular file, without a name. `None`: the storage
@@ -179,9 +194,14 @@ impl Overlay {
         source: &Source<'_>,
         dir: Within<'_>,
     ) -> Result<Option<(OwnedFd, Kept)>> {
-        let made = match sys::create_private_unnamed(dir.fd()) {
+        // Nobody reaches it before it has its mode; only a user could not use it with less.
+        let create = match self.partials.may_have(0) {
+            true => |dir| sys::create_unnamed(dir, 0o600),
+            false => sys::create_private_unnamed,
+        };
+        let made = match create(dir.fd()) {
             // Closed by its owner, or immutable: only its name has to go there.
-            Err(Errno::ACCESS | Errno::PERM) => sys::create_private_unnamed(self.anywhere()),
+            Err(Errno::ACCESS | Errno::PERM) => create(self.anywhere()),
             other => other,
         };
         let fd = match made {
@@ -215,7 +235,7 @@ impl Overlay {
         source.node.set_contents(contents);
         let from = (&*self.stack, source.at);
         let mut kept = copy_attributes(from, to, source.stat, self.holds().modes)?;
-        if self.settle_capabilities(&source.at.stat(&self.stack)?, to)? {
+        if self.settle_capabilities(|| source.at.stat(&self.stack), to)? {
             kept.xattrs.remove(CAPABILITY);
         }
         if matches!(source.plan, Plan::Empty) {
@@ -281,8 +301,13 @@ impl Overlay {
             return Ok(());
         }
         let _slow = self.slow_if(stat.stx_size);
-        rustix::fs::ftruncate(to, stat.stx_size)?;
-        source.copy_extents(to, 0, stat.stx_size)?;
+        match source.file().filter(|_| stat.stx_blocks >= stat.stx_size.div_ceil(512)) {
+            Some(dense) => copy_dense(dense, to, stat.stx_size)?,
+            None => {
+                rustix::fs::ftruncate(to, stat.stx_size)?;
+                source.copy_extents(to, 0, stat.stx_size)?;
+            }
+        }
         // The name must not reach the disk before the data does.
         self.ordering.write_out(|| Ok(to))
     }

@@ -66,9 +66,13 @@ impl Overlay {
 
     /// A finished copy of a regular file loses the capabilities that it gave to
     /// who executes it, if it can be changed by others than its owner.
-    /// Returns whether that is so.
-    pub(super) fn settle_capabilities(&self, base: &Statx, to: Spot<'_>) -> Result<bool> {
-        let loses = self.squash.is_any() && self.squash.concerns(owned(base));
+    /// Returns whether that is so. `base`: looks at what was copied.
+    pub(super) fn settle_capabilities(
+        &self,
+        base: impl FnOnce() -> Result<Statx>,
+        to: Spot<'_>,
+    ) -> Result<bool> {
+        let loses = self.squash.is_any() && self.squash.concerns(owned(&base()?));
         if loses {
             // As a rule there are none.
             let _ = sys::remove_xattr(to, CAPABILITY);

@@ -77,7 +77,23 @@ fn next_nonzero(from: &OwnedFd, mut at: u64, end: u64) -> Result<Option<(u64, u6
     Ok(None)
 }
 
-fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
+/// Copies a file of this size that has no holes to an empty one.
+pub(crate) fn copy_dense(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
+    match copy_range(from, to, 0, size)? {
+        // It may have come to an end before.
+        By::Reading => rustix::fs::ftruncate(to, size),
+        By::TheKernel => Ok(()),
+    }
+}
+
+/// Who copied.
+#[derive(PartialEq, Eq)]
+enum By {
+    TheKernel,
+    Reading,
+}
+
+fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<By> {
     let (mut source, mut target) = (start, start);
     while source < end {
         let want = usize::try_from((end - source).min(PIECE)).unwrap_or(usize::MAX);
@@ -88,12 +104,12 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> 
             Ok(1..) | Err(Errno::INTR) => {}
             // At the end, or so says a file system that cannot do it.
             Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                return copy_buffered(from, to, source, end);
+                return copy_buffered(from, to, source, end).map(|()| By::Reading);
             }
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    Ok(By::TheKernel)
 }
 
 /// From `at` to `end`, or to the end of the source.
