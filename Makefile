@@ -4,7 +4,7 @@
 #   sudo make install         to PREFIX (/usr/local); builds nothing
 #   make install DESTDIR=/tmp/package PREFIX=/usr
 #   make uninstall
-#   make test | demo | lint
+#   make test | demo | lint | deny
 #   sudo make counts          requests and system calls of each operation
 #   make realwork             real programs in the mount, for some ten minutes
 #   sudo make torture         the daemon killed and failed at each storage call, and cuts
@@ -46,7 +46,7 @@ FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 # A directory that is there, or can be made, and written in.
 outside = { $(INSTALL) -d $(DESTDIR)$(1) && test -w $(DESTDIR)$(1); } 2>/dev/null
 
-.PHONY: all install uninstall test test-boot realwork torture cuts demo bench scale counts conformance lint clean
+.PHONY: all install uninstall test test-boot realwork torture cuts demo bench scale counts conformance lint deny clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -146,6 +146,14 @@ conformance: $(PROGRAM)
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --workspace --no-deps \
+		--document-private-items
+	scripts/msrv.sh
+
+deny:
+	@command -v cargo-deny >/dev/null || { \
+		echo 'cargo install --locked cargo-deny' first. >&2; exit 1; }
+	$(CARGO) deny check
 
 clean:
 	$(CARGO) clean

@@ -46,7 +46,7 @@ impl<'a> ReplyBuf<'a> {
     }
 
     /// Makes this an error without body. What no program may see becomes
-    /// something that it may ([`tellable`]).
+    /// something that it may (see `tellable`).
     pub fn fail(&mut self, errno: Errno) {
         self.len = 0;
         self.entry = None;

@@ -46,7 +46,7 @@ pub(super) struct Accesses {
 impl Accesses {
     /// `times`: those that META of the index says; see [`SharedIndex`].
     ///
-    /// [`SharedIndex`]: super::shared::SharedIndex
+    /// [`SharedIndex`]: crate::shared_index::SharedIndex
     pub fn new(policy: AccessTimes, times: Arc<AccessTable>) -> Accesses {
         let any = AtomicBool::new(!times.read().is_empty());
         let resting = Mutex::new(vec![(0, i64::MIN); RESTING].into());
