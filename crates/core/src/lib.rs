@@ -34,6 +34,6 @@ pub use error::{ErrorClass, OpenError, Warning};
 pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
 pub use options::{AccessTimes, DialectName, LayerOptions, OpenOptions};
 pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Opened, Overlay, SlowHook, Version};
-pub use sys::{Rights, as_them, with_rights};
+pub use sys::{Rights, SystemFailure, as_them, is_trouble, take_failure, with_rights};
 pub use trust::Foreign;
 pub use types::*;

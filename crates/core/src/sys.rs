@@ -5,6 +5,7 @@
 //! directory, or an object whose name is gone.
 
 mod data;
+mod failure;
 mod fsid;
 mod list;
 mod names;
@@ -24,6 +25,8 @@ use crate::procfs;
 use crate::types::{Attr, SetTime, Timestamp};
 
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
+pub(crate) use failure::noted_fd;
+pub use failure::{SystemFailure, is_trouble, take_failure};
 pub(crate) use fsid::{fsid, lasting};
 pub(crate) use list::{RawEntry, each_entry, read_entries};
 pub(crate) use names::{StoredDir, Within, Written, mkdir, mknod, rename, symlink, unlink};
@@ -96,14 +99,16 @@ pub(crate) fn open_at<'a>(
 ) -> Result<OwnedFd> {
     let (dir, flags) = (dir.into(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW);
     let name = dir.existing(name)?;
-    retry_open(flags, || fs::openat2(dir.fd(), &*name, flags, Mode::empty(), RESOLVE))
+    let opened = retry_open(flags, || fs::openat2(dir.fd(), &*name, flags, Mode::empty(), RESOLVE));
+    failure::noted("open", Spot::At(dir, &name), opened)
 }
 
 /// As [`open_at`], into whatever is mounted there.
 fn open_across(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = RESOLVE.difference(ResolveFlags::NO_XDEV);
-    retry_open(flags, || fs::openat2(dir, name, flags, Mode::empty(), resolve))
+    let opened = retry_open(flags, || fs::openat2(dir, name, flags, Mode::empty(), resolve));
+    failure::noted("open", Spot::Across(dir, name), opened)
 }
 
 /// Opens a directory by single name for use as a directory descriptor.
@@ -118,7 +123,8 @@ pub(crate) fn open(spot: Spot<'_>, flags: OFlags) -> Result<OwnedFd> {
         Spot::Across(dir, name) => open_across(dir, name, flags),
         Spot::Fd(fd) => {
             let (fds, number) = magic_link(fd)?;
-            fs::openat(fds, number, flags | OFlags::CLOEXEC, Mode::empty())
+            let opened = fs::openat(fds, number, flags | OFlags::CLOEXEC, Mode::empty());
+            failure::noted("open", spot, opened)
         }
     }
 }
@@ -151,7 +157,8 @@ pub(crate) fn create<'a>(
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let dir = dir.into();
     let name = dir.written().stored(name)?;
-    fs::openat(dir.fd(), &*name, flags, Mode::from_raw_mode(mode & 0o7777))
+    let made = fs::openat(dir.fd(), &*name, flags, Mode::from_raw_mode(mode & 0o7777));
+    failure::noted("create", Spot::At(dir, &name), made)
 }
 
 /// Creates an unnamed file in a directory. EOPNOTSUPP, EISDIR, EINVAL: the
@@ -205,7 +212,8 @@ pub(crate) fn link_fd<'a>(
 pub(crate) fn stat(spot: Spot<'_>) -> Result<Statx> {
     let (dir, name, flags) = spot.parts()?;
     let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
-    fs::statx(dir, &*name, flags | AtFlags::NO_AUTOMOUNT, mask)
+    let stat = fs::statx(dir, &*name, flags | AtFlags::NO_AUTOMOUNT, mask);
+    failure::noted("statx", spot, stat)
 }
 
 /// Type bits of a `st_mode`.
@@ -309,7 +317,8 @@ pub(crate) fn copy_times(from: &Statx, to: Spot<'_>) -> Result<()> {
 /// Target of a symlink, at most 4,095 bytes.
 pub(crate) fn read_link(spot: Spot<'_>) -> Result<Vec<u8>> {
     let (dir, name, _) = spot.parts()?;
-    fs::readlinkat(dir, &*name, Vec::new()).map(|target| target.into_bytes())
+    let target = fs::readlinkat(dir, &*name, Vec::new());
+    failure::noted("readlink", spot, target).map(|target| target.into_bytes())
 }
 
 /// Runs a call again as long as it is interrupted or must be tried again

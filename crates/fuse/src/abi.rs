@@ -77,6 +77,64 @@ pub mod opcode {
     pub const TMPFILE: u32 = 51;
     pub const STATX: u32 = 52;
     pub const COPY_FILE_RANGE_64: u32 = 53;
+
+    /// What an operation is called.
+    pub fn name(code: u32) -> &'static str {
+        match code {
+            LOOKUP => "lookup",
+            FORGET => "forget",
+            GETATTR => "getattr",
+            SETATTR => "setattr",
+            READLINK => "readlink",
+            SYMLINK => "symlink",
+            MKNOD => "mknod",
+            MKDIR => "mkdir",
+            UNLINK => "unlink",
+            RMDIR => "rmdir",
+            RENAME => "rename",
+            LINK => "link",
+            OPEN => "open",
+            READ => "read",
+            WRITE => "write",
+            STATFS => "statfs",
+            RELEASE => "release",
+            FSYNC => "fsync",
+            SETXATTR => "setxattr",
+            GETXATTR => "getxattr",
+            LISTXATTR => "listxattr",
+            REMOVEXATTR => "removexattr",
+            FLUSH => "flush",
+            INIT => "init",
+            OPENDIR => "opendir",
+            READDIR => "readdir",
+            RELEASEDIR => "releasedir",
+            FSYNCDIR => "fsyncdir",
+            GETLK => "getlk",
+            SETLK => "setlk",
+            SETLKW => "setlkw",
+            ACCESS => "access",
+            CREATE => "create",
+            INTERRUPT => "interrupt",
+            BMAP => "bmap",
+            DESTROY => "destroy",
+            IOCTL => "ioctl",
+            POLL => "poll",
+            NOTIFY_REPLY => "notify_reply",
+            BATCH_FORGET => "batch_forget",
+            FALLOCATE => "fallocate",
+            READDIRPLUS => "readdirplus",
+            RENAME2 => "rename2",
+            LSEEK => "lseek",
+            COPY_FILE_RANGE => "copy_file_range",
+            SETUPMAPPING => "setupmapping",
+            REMOVEMAPPING => "removemapping",
+            SYNCFS => "syncfs",
+            TMPFILE => "tmpfile",
+            STATX => "statx",
+            COPY_FILE_RANGE_64 => "copy_file_range_64",
+            _ => "an unknown operation",
+        }
+    }
 }
 
 /// Notification codes (`enum fuse_notify_code`).

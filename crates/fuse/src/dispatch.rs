@@ -61,7 +61,13 @@ impl<F: FileSystem> Dispatcher<F> {
         let served = catch_unwind(AssertUnwindSafe(|| self.serve(raw, reply)));
         match served {
             Ok(Ok(())) => {}
-            Ok(Err(Failure::Errno(errno))) => reply.fail(errno),
+            Ok(Err(Failure::Errno(errno))) => {
+                let told = || self.fs.failed(&raw.request(), opcode::name(code), errno);
+                if catch_unwind(AssertUnwindSafe(told)).is_err() {
+                    tracing::error!(opcode = code, "a handler panicked");
+                }
+                reply.fail(errno);
+            }
             Ok(Err(Failure::Malformed(what))) => {
                 tracing::error!(opcode = code, node = raw.header.nodeid, what, "malformed request");
                 reply.fail(Errno::IO);

@@ -50,6 +50,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// returned and after all threads but the calling one have ended.
     fn destroy(&self) {}
 
+    /// A request gets this error: for a log that says why. `operation`: as the kernel
+    /// calls it. The thread is the one that served it.
+    fn failed(&self, req: &Request, operation: &'static str, errno: Errno) {}
+
     /// Looks up a name in directory `req.node`.
     ///
     /// Errors: ENOENT (or [`Entry::negative`]), ENAMETOOLONG.

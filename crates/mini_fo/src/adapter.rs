@@ -8,6 +8,7 @@ mod bound;
 mod caller;
 mod convert;
 mod data;
+mod failures;
 pub mod flags;
 mod judge;
 mod live;
@@ -33,6 +34,7 @@ use begin::Beginning;
 use caller::Capability;
 use convert::LONG;
 use data::{Files, How};
+use failures::Failures;
 use judge::Judge;
 
 /// The file system that a session serves.
@@ -48,6 +50,7 @@ pub struct Adapter {
     /// Of the protocol, once it is agreed on.
     minor: AtomicU32,
     written: Beginning,
+    failures: Failures,
 }
 
 impl Adapter {
@@ -58,7 +61,19 @@ impl Adapter {
         let (files, dirs) = (Files::new(Arc::clone(&judge)), Handles::new());
         let (minor, written) = (AtomicU32::new(0), Beginning::default());
         let most_nodes = bound::MOST;
-        Adapter { overlay, files, dirs, ids, judge, most_nodes, birth_times, minor, written }
+        let failures = Failures::default();
+        Adapter {
+            overlay,
+            files,
+            dirs,
+            ids,
+            judge,
+            most_nodes,
+            birth_times,
+            minor,
+            written,
+            failures,
+        }
     }
 
     /// What is served.
@@ -158,6 +173,10 @@ impl Adapter {
 }
 
 impl FileSystem for Adapter {
+    fn failed(&self, req: &Request, operation: &'static str, errno: Errno) {
+        self.failures.tell(&self.overlay, req, operation, errno);
+    }
+
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
         caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);

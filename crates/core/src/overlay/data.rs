@@ -108,7 +108,11 @@ impl Overlay {
         if let Some(partial) = opened.partial() {
             partial.make_firm(opened.fd(), true)?;
         }
-        if datasync { rustix::fs::fdatasync(opened.fd()) } else { rustix::fs::fsync(opened.fd()) }
+        let synced = match datasync {
+            true => rustix::fs::fdatasync(opened.fd()),
+            false => rustix::fs::fsync(opened.fd()),
+        };
+        sys::noted_fd("fsync", opened.fd().as_fd(), synced)
     }
 
     /// Allocates or frees space of a file. `mode`: `FALLOC_FL_*`.
@@ -214,7 +218,7 @@ impl Overlay {
 
 /// Writes by the descriptor of a handle.
 fn put(file: &OpenFile, opened: &Opened, data: &[u8], offset: u64) -> Result<usize> {
-    sys::taking_space(|| {
+    let written = sys::taking_space(|| {
         sys::write_with(data, |rest, done| {
             if file.mode().append {
                 let rest = [std::io::IoSlice::new(rest)];
@@ -223,7 +227,8 @@ fn put(file: &OpenFile, opened: &Opened, data: &[u8], offset: u64) -> Result<usi
                 rustix::io::pwrite(opened.fd(), rest, offset + done)
             }
         })
-    })
+    });
+    sys::noted_fd("write", opened.fd().as_fd(), written)
 }
 
 /// A descriptor of the same storage file that takes any bytes anywhere.

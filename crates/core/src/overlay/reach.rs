@@ -122,6 +122,26 @@ impl Overlay {
         }
     }
 
+    /// Path of a node from the root of the mount, by the first of its names; for
+    /// messages.
+    pub fn shown_path(&self, id: NodeId) -> Vec<u8> {
+        let Ok(mut node) = self.node(id) else { return format!("node {}", id.0).into_bytes() };
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        while !node.is_root() {
+            let link = node.place.read().names.first().cloned();
+            let Some(link) = link else {
+                names.push(Box::from(&b"(removed)"[..]));
+                break;
+            };
+            names.push(link.name().into());
+            node = Arc::clone(link.parent());
+        }
+        names.reverse();
+        let mut path = b"/".to_vec();
+        path.extend(names.join(&b'/'));
+        path
+    }
+
     /// Path in the base of what a directory shows, without a leading slash.
     /// `None`: it shows nothing of the base.
     pub(super) fn base_path(&self, node: &Arc<Node>) -> Option<Vec<u8>> {

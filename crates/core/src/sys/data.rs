@@ -3,7 +3,7 @@
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::{Result, taking_space};
+use super::{Result, noted_fd, taking_space};
 
 /// Runs a call again as long as a signal interrupts it.
 pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
@@ -23,7 +23,7 @@ pub(crate) fn read_at(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usiz
         match retry_interrupted(|| rustix::io::pread(&fd, &mut *rest, offset + done as u64)) {
             Ok(0) => break,
             Ok(got) => done += got,
-            Err(errno) if done == 0 => return Err(errno),
+            Err(errno) if done == 0 => return noted_fd("read", fd.as_fd(), Err(errno)),
             Err(_) => break,
         }
     }
@@ -50,5 +50,8 @@ pub(crate) fn write_with(
 
 /// Writes at an offset, as [`write_with`].
 pub(crate) fn write_at(fd: impl AsFd, data: &[u8], offset: u64) -> Result<usize> {
-    taking_space(|| write_with(data, |rest, done| rustix::io::pwrite(&fd, rest, offset + done)))
+    let written = taking_space(|| {
+        write_with(data, |rest, done| rustix::io::pwrite(&fd, rest, offset + done))
+    });
+    noted_fd("write", fd.as_fd(), written)
 }

@@ -4,6 +4,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{FileType, OFlags, RawDir};
 use rustix::io::Errno;
 
+use super::noted_fd;
 use super::{Result, Spot, Within, open_untraced};
 
 /// Bytes of entries that one system call reads.
@@ -44,7 +45,7 @@ pub(crate) fn read_entries<'a>(
             Err(Errno::INTR) => continue,
             // A removed directory.
             Err(Errno::NOENT) => return Ok(()),
-            other => other?,
+            other => noted_fd("getdents", dir.fd(), other)?,
         };
         // What nobody has written so is no entry of ours.
         let Some(name) = dir.written().shown(entry.file_name().to_bytes()) else { continue };

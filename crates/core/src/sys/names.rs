@@ -12,7 +12,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
-use super::Result;
+use super::failure::noted;
+use super::{Result, Spot};
 use crate::name::{META_NAME, NAME_MAX, is_reserved};
 
 /// How names are written in a storage.
@@ -206,20 +207,21 @@ fn unescape(stored: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 /// Runs a call with a name as it is written in a directory.
 fn named<T>(
-    dir: Within<'_>,
-    name: &[u8],
+    what: &'static str,
+    (dir, name): (Within<'_>, &[u8]),
     call: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T>,
 ) -> Result<T> {
-    call(dir.fd, &dir.written.stored(name)?)
+    let stored = dir.written.stored(name)?;
+    noted(what, Spot::At(dir, &stored), call(dir.fd, &stored))
 }
 
 /// unlinkat(2); with `AtFlags::REMOVEDIR` rmdir.
 pub(crate) fn unlink<'a>(dir: impl Into<Within<'a>>, name: &[u8], flags: AtFlags) -> Result<()> {
-    named(dir.into(), name, |dir, name| fs::unlinkat(dir, name, flags))
+    named("unlink", (dir.into(), name), |dir, name| fs::unlinkat(dir, name, flags))
 }
 
 pub(crate) fn mkdir<'a>(dir: impl Into<Within<'a>>, name: &[u8], mode: Mode) -> Result<()> {
-    named(dir.into(), name, |dir, name| fs::mkdirat(dir, name, mode))
+    named("mkdir", (dir.into(), name), |dir, name| fs::mkdirat(dir, name, mode))
 }
 
 pub(crate) fn mknod<'a>(
@@ -229,11 +231,11 @@ pub(crate) fn mknod<'a>(
     mode: Mode,
     device: u64,
 ) -> Result<()> {
-    named(dir.into(), name, |dir, name| fs::mknodat(dir, name, kind, mode, device))
+    named("mknod", (dir.into(), name), |dir, name| fs::mknodat(dir, name, kind, mode, device))
 }
 
 pub(crate) fn symlink<'a>(target: &[u8], dir: impl Into<Within<'a>>, name: &[u8]) -> Result<()> {
-    named(dir.into(), name, |dir, name| fs::symlinkat(target, dir, name))
+    named("symlink", (dir.into(), name), |dir, name| fs::symlinkat(target, dir, name))
 }
 
 /// A directory and a name in it.
@@ -241,8 +243,8 @@ type End<'a> = (Within<'a>, &'a [u8]);
 
 /// renameat2(2); without flags renameat, which all file systems know.
 pub(crate) fn rename(from: End<'_>, to: End<'_>, flags: RenameFlags) -> Result<()> {
-    named(from.0, from.1, |old, name| {
-        named(to.0, to.1, |new, new_name| match flags.is_empty() {
+    named("rename", from, |old, name| {
+        named("rename", to, |new, new_name| match flags.is_empty() {
             true => fs::renameat(old, name, new, new_name),
             false => fs::renameat_with(old, name, new, new_name, flags),
         })

@@ -286,3 +286,24 @@ fn another_base_file_of_the_same_size_and_time_is_noticed() {
         u.umount();
     }
 }
+
+#[test]
+fn the_log_says_in_a_line_what_failed() {
+    let Some(s) = Updated::new() else { return };
+    s.fill("large file", b'a', 200_000);
+    s.mount("");
+    sh(&s.mnt, "chmod 600 'large file'");
+    s.umount();
+    fs::remove_file(s.base.join("large file")).expect("rm");
+    let log = s.base.with_file_name("log");
+    s.mount(&format!("log={}", log.display()));
+    for _ in 0..50 {
+        let error = fs::read(s.mnt.join("large file")).expect_err("there is no data");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    }
+    s.umount();
+    let log = fs::read_to_string(&log).expect("the log");
+    let told = log.lines().filter(|told| told.contains(" at /large file for process ")).count();
+    assert!(told > 0 && told <= 20, "{log}");
+    assert!(log.contains(": Input/output error"), "{log}");
+}
