@@ -47,10 +47,16 @@ pub enum OpenError {
     /// A base that changes, and more than one layer.
     #[error("live_base: it works with one plain base, not with several layers")]
     LiveLayers,
-    /// A storage as the only layer, which does not say what it stands on.
+    /// A storage as the lowest layer, which does not say what it stands on.
     #[error("layer {}: it is a storage of mini_fo that does not say what it was made for; name that with --under", path.display())]
     LayerWithoutBase {
         /// The layer as given.
+        path: PathBuf,
+    },
+    /// Storages that were made for each other.
+    #[error("layer {}: it is a storage of mini_fo that stands on itself, by what those below it say; name what it was made for with --under", path.display())]
+    LayersInCircle {
+        /// The layer that came again.
         path: PathBuf,
     },
     /// A layer that this version cannot read.

@@ -46,8 +46,8 @@ impl Opened {
     }
 }
 
-/// Opens all layers, the uppermost first. A storage of mini_fo that is the only one
-/// stands on the base that it was made for. `submounts`: what is mounted in them is a
+/// Opens all layers, the uppermost first. Below a storage of mini_fo that is the lowest
+/// comes what it was made for. `submounts`: what is mounted in them is a
 /// part of them.
 pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>> {
     let first = LayerOptions { path: options.base.clone(), dialect: options.dialect };
@@ -60,11 +60,17 @@ pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>
     for layer in all() {
         opened.push(open_one(layer, count == 1, submounts)?);
     }
-    if let [only] = &*opened
-        && only.dialect == DialectName::MiniFo
-    {
-        let base = base_of(only)?;
-        opened.push(open_one(&LayerOptions { path: base, dialect: None }, true, submounts)?);
+    // What is below that may be a storage in its turn.
+    while let Some(last) = opened.last().filter(|layer| layer.dialect == DialectName::MiniFo) {
+        let base =
+            open_one(&LayerOptions { path: base_of(last)?, dialect: None }, true, submounts)?;
+        if opened.iter().any(|above| above.path == base.path) {
+            return Err(OpenError::LayersInCircle { path: base.path });
+        }
+        opened.push(base);
+        if opened.len() > Stack::MOST {
+            return Err(OpenError::TooManyLayers { count: opened.len(), most: Stack::MOST });
+        }
     }
     Ok(opened)
 }

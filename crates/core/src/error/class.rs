@@ -30,6 +30,7 @@ impl OpenError {
             | OpenError::TooManyLayers { .. }
             | OpenError::LiveLayers
             | OpenError::LayerWithoutBase { .. }
+            | OpenError::LayersInCircle { .. }
             | OpenError::LayerFeature { .. }
             | OpenError::BaseUnreachable { .. } => ErrorClass::Base,
             OpenError::StorageMissing { .. }

@@ -1,6 +1,8 @@
 //! What a name stands for in the layers below the storage.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 use rustix::fd::AsFd;
 use rustix::fs::Statx;
@@ -43,6 +45,33 @@ pub(super) enum Rest {
     Path(Box<[u8]>),
 }
 
+/// What the layers below others have at the paths that marks name, as far as it was met on
+/// the way of one look. Where many storages have a file without its data each of them
+/// asks all that is below it; without this the work would double with each storage.
+#[derive(Default)]
+pub(super) struct Met(RefCell<HashMap<Place, Result<Statx>>>);
+
+/// Below so many layers at this path.
+type Place = (usize, Box<[u8]>);
+
+impl Met {
+    /// What the view below `from` layers has at a path; `look` tells it once.
+    pub fn stat(
+        &self,
+        from: usize,
+        path: &[u8],
+        look: impl FnOnce() -> Result<Statx>,
+    ) -> Result<Statx> {
+        let key = (from, path.into());
+        let known = self.0.borrow().get(&key).copied();
+        known.unwrap_or_else(|| {
+            let stat = look();
+            self.0.borrow_mut().insert(key, stat);
+            stat
+        })
+    }
+}
+
 /// What a layer adds to what is shown.
 struct Step<'a> {
     part: &'a Part,
@@ -53,18 +82,22 @@ struct Step<'a> {
 impl Stack {
     /// What a name stands for. `None`: nothing.
     pub fn look(&self, dir: &LowerDir, name: &[u8]) -> Result<Option<Below>> {
+        self.look_with(&Met::default(), dir, name)
+    }
+
+    fn look_with(&self, met: &Met, dir: &LowerDir, name: &[u8]) -> Result<Option<Below>> {
         if let Some(part) = dir.only_plain(self) {
             let spot = part.spot(name);
             let Some(stat) = sys::absent(sys::stat(spot))? else { return Ok(None) };
             let id = self.realms.id(&stat, spot)?;
             let (number, place) = (id.number(), InStack::at(part.layer));
             let found = (!self.is_hidden(&stat)).then_some(Below { stat, id, number, place });
-            return self.through_indexes(dir.view().first, part.layer, found);
+            return self.through_indexes(met, (dir.view().first, part.layer), found);
         }
-        self.look_in(dir.view(), name)
+        self.look_in(met, dir.view(), name)
     }
 
-    pub(super) fn look_in(&self, view: View<'_>, name: &[u8]) -> Result<Option<Below>> {
+    pub(super) fn look_in(&self, met: &Met, view: View<'_>, name: &[u8]) -> Result<Option<Below>> {
         let View { parts, first } = view;
         let mut name = Cow::Borrowed(name);
         let (mut steps, mut below, mut in_dir) = (Vec::new(), None, false);
@@ -73,7 +106,8 @@ impl Stack {
                 Entry::Absent => continue,
                 Entry::Hidden => break,
                 Entry::Path(path) => {
-                    below = self.look_path(usize::from(part.layer) + 1, &path)?.map(detour);
+                    below =
+                        self.look_path_with(met, usize::from(part.layer) + 1, &path)?.map(detour);
                     break;
                 }
                 Entry::There(there) => there,
@@ -91,7 +125,7 @@ impl Stack {
                 Rest::Same => {}
                 Rest::Name(other) => name = Cow::Owned(other),
                 Rest::Path(path) => {
-                    below = self.look_path(usize::from(part.layer) + 1, &path)?;
+                    below = self.look_path_with(met, usize::from(part.layer) + 1, &path)?;
                     break;
                 }
             }
@@ -101,24 +135,24 @@ impl Stack {
         let mut above = below.as_ref().map_or(0, |below| below.place.layer());
         for step in steps.into_iter().rev() {
             let layer = step.part.layer;
-            below = self.through_indexes(layer + 1, above, below)?;
-            below = self.join(step, below)?;
+            below = self.through_indexes(met, (layer + 1, above), below)?;
+            below = self.join(met, step, below)?;
             above = layer;
         }
-        self.through_indexes(first, above, below)
+        self.through_indexes(met, (first, above), below)
     }
 
     /// What the indexes of the frozen storages from `first` up to `end`, which is not
     /// among them, make of an object that lies below them.
     fn through_indexes(
         &self,
-        first: u16,
-        end: u16,
+        met: &Met,
+        (first, end): (u16, u16),
         mut below: Option<Below>,
     ) -> Result<Option<Below>> {
         for layer in self.indexed.iter().rev().filter(|layer| (first..end).contains(layer)) {
             if let Dialect::MiniFo(frozen) = &self.layer(*layer)?.dialect {
-                below = self.through_index(frozen, *layer, below)?;
+                below = self.through_index(met, (frozen, *layer), below)?;
             }
         }
         Ok(below)
@@ -126,8 +160,17 @@ impl Stack {
 
     /// What the view below `from` layers has at a path.
     pub fn look_path(&self, from: usize, path: &[u8]) -> Result<Option<Below>> {
+        self.look_path_with(&Met::default(), from, path)
+    }
+
+    pub(super) fn look_path_with(
+        &self,
+        met: &Met,
+        from: usize,
+        path: &[u8],
+    ) -> Result<Option<Below>> {
         match self.open_path(from, parent(path))? {
-            Some(dir) => self.look(&dir, file_name(path)),
+            Some(dir) => self.look_with(met, &dir, file_name(path)),
             None => Ok(None),
         }
     }
@@ -216,10 +259,10 @@ impl Stack {
     }
 
     /// What is shown once a layer is put on what is below.
-    fn join(&self, step: Step<'_>, below: Option<Below>) -> Result<Option<Below>> {
+    fn join(&self, met: &Met, step: Step<'_>, below: Option<Below>) -> Result<Option<Below>> {
         let Step { part, name, there } = step;
         if let Dialect::MiniFo(frozen) = &self.layer(part.layer)?.dialect {
-            return self.join_frozen(frozen, (part, &name), *there, below).map(Some);
+            return self.join_frozen(met, (frozen, part, &name), *there, below).map(Some);
         }
         let There { stat, .. } = *there;
         let own = self.own_id(part, &stat, &name)?;

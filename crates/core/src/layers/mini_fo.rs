@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 
-use super::look::There;
+use super::look::{Met, There};
 use super::{Below, InStack, Part, Stack};
 use crate::dirs::{Dir, decide};
 use crate::durability::{Durability, Terms};
@@ -122,8 +122,8 @@ impl Stack {
     /// same name, or at its redirect.
     pub(super) fn join_frozen(
         &self,
-        frozen: &Frozen,
-        (part, name): (&Part, &[u8]),
+        met: &Met,
+        (frozen, part, name): (&Frozen, &Part, &[u8]),
         there: There,
         below: Option<Below>,
     ) -> Result<Below> {
@@ -161,7 +161,7 @@ impl Stack {
             {
                 (indexed, number) = (Some(known), shown);
             }
-            self.show_frozen(frozen, part, name, indexed, &mut stat)?;
+            self.show_frozen(met, (frozen, part, name), indexed, &mut stat)?;
         }
         let number = told.unwrap_or(number);
         let place = match indexed {
@@ -183,8 +183,8 @@ impl Stack {
     /// which has other names.
     pub(super) fn through_index(
         &self,
-        frozen: &Frozen,
-        layer: u16,
+        met: &Met,
+        (frozen, layer): (&Frozen, u16),
         below: Option<Below>,
     ) -> Result<Option<Below>> {
         let Some(mut below) = below else { return Ok(None) };
@@ -196,7 +196,7 @@ impl Stack {
             Indexed::As(stat) => {
                 let mut stat = *stat;
                 let id = self.id_in(layer, &stat)?;
-                self.show_indexed(frozen, layer, known, &mut stat)?;
+                self.show_indexed(met, (frozen, layer), known, &mut stat)?;
                 Ok(Some(Below { stat, id, number, place: InStack::by_detour(layer) }))
             }
             // Some of its names may be hidden.
@@ -219,14 +219,13 @@ impl Stack {
     /// the index calls it.
     pub(super) fn show_frozen(
         &self,
-        frozen: &Frozen,
-        part: &Part,
-        name: &[u8],
+        met: &Met,
+        (frozen, part, name): (&Frozen, &Part, &[u8]),
         indexed: Option<BaseId>,
         stat: &mut Statx,
     ) -> Result<()> {
         if let Some(id) = indexed {
-            return self.show_indexed(frozen, part.layer, id, stat);
+            return self.show_indexed(met, (frozen, part.layer), id, stat);
         }
         if let Some(meta) = part.meta() {
             show_ctime(stat, meta, name);
@@ -234,14 +233,14 @@ impl Stack {
                 show_kept(stat, kept);
             }
         }
-        self.show_missing(frozen, part.layer, part.spot(name), stat)
+        self.show_missing(met, (frozen, part.layer), part.spot(name), stat)
     }
 
     /// The same of an object of the index.
     fn show_indexed(
         &self,
-        frozen: &Frozen,
-        layer: u16,
+        met: &Met,
+        (frozen, layer): (&Frozen, u16),
         id: BaseId,
         stat: &mut Statx,
     ) -> Result<()> {
@@ -256,7 +255,7 @@ impl Stack {
                 show_kept(stat, kept);
             }
         }
-        self.show_missing(frozen, layer, Spot::At(dir.writable()?, name.as_bytes()), stat)
+        self.show_missing(met, (frozen, layer), Spot::At(dir.writable()?, name.as_bytes()), stat)
     }
 
     fn show_frozen_dir(
@@ -283,8 +282,8 @@ impl Stack {
     /// what the layers below have of it.
     fn show_missing(
         &self,
-        frozen: &Frozen,
-        layer: u16,
+        met: &Met,
+        (frozen, layer): (&Frozen, u16),
         spot: Spot<'_>,
         stat: &mut Statx,
     ) -> Result<()> {
@@ -293,7 +292,7 @@ impl Stack {
             return Ok(());
         }
         let Some(mut mark) = frozen.mark(spot)? else { return Ok(()) };
-        if let Ok(now) = self.marked_stat(usize::from(layer) + 1, &mark)
+        if let Ok(now) = self.marked_stat_with(met, usize::from(layer) + 1, &mark)
             && (mark.unfinished.is_some() || self.evidence.compare(&mark, &now) != Verdict::Same)
             && is_bare(
                 frozen.index().as_ref().and_then(|dir| dir.storage()).map(Within::fd),

@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::dir::View;
-use super::look::Entry;
+use super::look::{Entry, Met};
 use super::{Dialect, InStack, Layer, LowerDir, Part, Stack};
 use crate::meta::Kept;
 use crate::partial::Data;
@@ -196,14 +196,18 @@ impl<'a> Object<'a> {
 
     /// Opens the data of a file that lies in a layer, with `flags` more than reading.
     pub fn open_data(&self, stack: &Stack, flags: OFlags) -> Result<Data> {
+        self.open_data_with(&Met::default(), stack, flags)
+    }
+
+    pub(super) fn open_data_with(&self, met: &Met, stack: &Stack, flags: OFlags) -> Result<Data> {
         match self.shown {
             Shown::Stored | Shown::AsItIs | Shown::Root(_) => {
                 super::source::open_plain(self.spot, flags).map(Data::File)
             }
-            Shown::By { dir, at, name } => stack.open_in(dir.from(at), name, flags),
+            Shown::By { dir, at, name } => stack.open_in(met, dir.from(at), name, flags),
             Shown::Found(elsewhere) => match &stack.layer(elsewhere.layer)?.dialect {
                 Dialect::MiniFo(frozen) => {
-                    stack.open_frozen(frozen, elsewhere.layer, self.spot, flags)
+                    stack.open_frozen(met, (frozen, elsewhere.layer), self.spot, flags)
                 }
                 _ => super::source::open_plain(self.spot, flags).map(Data::File),
             },
@@ -273,7 +277,7 @@ impl Stack {
         f: impl FnOnce(Object<'_>) -> Result<T>,
     ) -> Result<T> {
         if place.is_detour() {
-            return f(self.object_by_detour(dir.view(), name)?.object());
+            return f(self.object_by_detour(&Met::default(), dir.view(), name)?.object());
         }
         if let Some(part) = dir.only_plain(self) {
             return f(Object::plain(part.spot(name)));
@@ -295,8 +299,8 @@ impl Stack {
     }
 
     /// An object that is not where its name is: it is looked for again.
-    pub(super) fn object_by_detour(&self, view: View<'_>, name: &[u8]) -> Result<Hold> {
-        let found = self.look_in(view, name)?.ok_or(Errno::STALE)?;
+    pub(super) fn object_by_detour(&self, met: &Met, view: View<'_>, name: &[u8]) -> Result<Hold> {
+        let found = self.look_in(met, view, name)?.ok_or(Errno::STALE)?;
         let layer = found.place.layer();
         let (fd, kept) = self.find_elsewhere(view.parts, name, &found.stat, layer)?;
         let elsewhere = Elsewhere { layer, stat: found.stat, kept };
@@ -356,9 +360,11 @@ impl Stack {
             Dialect::Oci(marks) => marks.show(spot, &mut stat)?,
             // What is below counts, too.
             Dialect::MiniFo(_) if sys::kind(&stat) == libc::S_IFDIR => {
-                stat = self.look_in(view, name)?.ok_or(Errno::STALE)?.stat;
+                stat = self.look_in(&Met::default(), view, name)?.ok_or(Errno::STALE)?.stat;
             }
-            Dialect::MiniFo(frozen) => self.show_frozen(frozen, part, name, None, &mut stat)?,
+            Dialect::MiniFo(frozen) => {
+                self.show_frozen(&Met::default(), (frozen, part, name), None, &mut stat)?
+            }
         }
         Ok(stat)
     }

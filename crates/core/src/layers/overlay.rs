@@ -64,13 +64,15 @@ impl Marks {
         }
     }
 
-    /// An attribute of this dialect. `None`: there is none.
+    /// An attribute of this dialect. `None`: there is none. One that is too long for any
+    /// meaning is none of the known ones.
     fn get(&self, spot: Spot<'_>, mark: &[u8]) -> Result<Option<Vec<u8>>> {
         let name = [self.prefix(), mark].concat();
         let mut value = [0; PATH_MAX];
         match sys::get_xattr(spot, &name, &mut value) {
             Ok(len) => Ok(Some(value.get(..len).unwrap_or_default().to_vec())),
             Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+            Err(Errno::RANGE) => Ok(Some(Vec::new())),
             Err(errno) => Err(errno),
         }
     }

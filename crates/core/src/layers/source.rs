@@ -7,7 +7,7 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::dir::View;
-use super::look::Rest;
+use super::look::{Met, Rest};
 use super::{Dialect, Frozen, Part, Stack};
 use crate::durability::WriteOut;
 use crate::name::{file_name, parent};
@@ -25,7 +25,13 @@ impl Stack {
     /// # Errors
     /// EAGAIN: somebody has a lease on it; EIO: the layers below do not have the data (any
     /// more).
-    pub(super) fn open_in(&self, view: View<'_>, name: &[u8], flags: OFlags) -> Result<Data> {
+    pub(super) fn open_in(
+        &self,
+        met: &Met,
+        view: View<'_>,
+        name: &[u8],
+        flags: OFlags,
+    ) -> Result<Data> {
         let (part, rest) = view.parts.split_first().ok_or(Errno::STALE)?;
         let rest = View { parts: rest, first: part.layer + 1 };
         let spot = part.spot(name);
@@ -33,14 +39,16 @@ impl Stack {
             Dialect::Overlay(marks) => match marks.data(spot)? {
                 None => {}
                 Some(Rest::Path(path)) => {
-                    let found = self.open_marked_path(usize::from(part.layer) + 1, &path);
+                    let found = self.open_marked_path(met, usize::from(part.layer) + 1, &path);
                     return found?.ok_or(Errno::IO);
                 }
-                Some(Rest::Name(other)) => return self.open_first(rest, &other)?.ok_or(Errno::IO),
-                Some(_) => return self.open_first(rest, name)?.ok_or(Errno::IO),
+                Some(Rest::Name(other)) => {
+                    return self.open_first(met, rest, &other)?.ok_or(Errno::IO);
+                }
+                Some(_) => return self.open_first(met, rest, name)?.ok_or(Errno::IO),
             },
             Dialect::MiniFo(frozen) => {
-                return self.open_frozen(frozen, part.layer, spot, flags);
+                return self.open_frozen(met, (frozen, part.layer), spot, flags);
             }
             Dialect::Plain | Dialect::Oci(_) => {}
         }
@@ -50,8 +58,8 @@ impl Stack {
     /// Opens a file of a frozen storage, with what the layers below have of it.
     pub(super) fn open_frozen(
         &self,
-        frozen: &Frozen,
-        layer: u16,
+        met: &Met,
+        (frozen, layer): (&Frozen, u16),
         spot: Spot<'_>,
         flags: OFlags,
     ) -> Result<Data> {
@@ -60,7 +68,7 @@ impl Stack {
             return Ok(Data::File(stored));
         };
         let from = usize::from(layer) + 1;
-        let now = self.marked_stat(from, &mark);
+        let now = self.marked_stat_with(met, from, &mark);
         let index = frozen.index();
         let maps = index.as_ref().and_then(|dir| dir.storage());
         let bare = is_bare(maps.map(Within::fd), &mark, &sys::stat_fd(&stored)?);
@@ -69,7 +77,7 @@ impl Stack {
             Ok(now) if bare => self.renewed(&mark, now),
             _ => mark,
         };
-        let base = self.open_marked(from, &mark)?;
+        let base = self.open_marked_with(met, from, &mark)?;
         let map = match maps {
             Some(maps) => {
                 let map = sys::absent(sys::open(Spot::At(maps, &map_name(mark.map)), READING))?;
@@ -84,24 +92,24 @@ impl Stack {
     }
 
     /// The file that the uppermost of these parts shows under a name.
-    fn open_first(&self, view: View<'_>, name: &[u8]) -> Result<Option<Data>> {
-        let Some(found) = self.look_in(view, name)? else { return Ok(None) };
+    fn open_first(&self, met: &Met, view: View<'_>, name: &[u8]) -> Result<Option<Data>> {
+        let Some(found) = self.look_in(met, view, name)? else { return Ok(None) };
         if sys::kind(&found.stat) != libc::S_IFREG {
             return Ok(None);
         }
         if found.place.is_detour() {
-            let hold = self.object_by_detour(view, name)?;
-            return hold.object().open_data(self, OFlags::empty()).map(Some);
+            let hold = self.object_by_detour(met, view, name)?;
+            return hold.object().open_data_with(met, self, OFlags::empty()).map(Some);
         }
         let layer = found.place.layer();
         let at = view.parts.iter().position(|part| part.layer == layer);
         let Some(parts) = at.and_then(|at| view.parts.get(at..)) else { return Ok(None) };
-        self.open_in(View { parts, first: layer }, name, OFlags::empty()).map(Some)
+        self.open_in(met, View { parts, first: layer }, name, OFlags::empty()).map(Some)
     }
 
-    fn open_marked_path(&self, from: usize, path: &[u8]) -> Result<Option<Data>> {
+    fn open_marked_path(&self, met: &Met, from: usize, path: &[u8]) -> Result<Option<Data>> {
         match self.open_path(from, parent(path))? {
-            Some(dir) => self.open_first(dir.view(), file_name(path)),
+            Some(dir) => self.open_first(met, dir.view(), file_name(path)),
             None => Ok(None),
         }
     }
@@ -109,8 +117,16 @@ impl Stack {
     /// Attributes of the file that a mark names in the view below `from` layers. ESTALE:
     /// it is no file; ENOENT.
     pub(crate) fn marked_stat(&self, from: usize, mark: &Mark) -> Result<Statx> {
-        let dir = self.open_path(from, parent(&mark.path))?.ok_or(Errno::NOENT)?;
-        let found = self.look_in(dir.view(), file_name(&mark.path))?.ok_or(Errno::NOENT)?;
+        self.marked_stat_with(&Met::default(), from, mark)
+    }
+
+    pub(super) fn marked_stat_with(&self, met: &Met, from: usize, mark: &Mark) -> Result<Statx> {
+        met.stat(from, &mark.path, || self.file_at(met, from, &mark.path))
+    }
+
+    fn file_at(&self, met: &Met, from: usize, path: &[u8]) -> Result<Statx> {
+        let dir = self.open_path(from, parent(path))?.ok_or(Errno::NOENT)?;
+        let found = self.look_in(met, dir.view(), file_name(path))?.ok_or(Errno::NOENT)?;
         let is_file = sys::kind(&found.stat) == libc::S_IFREG;
         if is_file { Ok(found.stat) } else { Err(Errno::STALE) }
     }
@@ -118,10 +134,14 @@ impl Stack {
     /// Opens the data that a mark speaks of. EIO: it is not there (any more), which the
     /// log tells.
     pub(crate) fn open_marked(&self, from: usize, mark: &Mark) -> Result<Data> {
-        let opened = self.marked_stat(from, mark).and_then(|stat| {
+        self.open_marked_with(&Met::default(), from, mark)
+    }
+
+    fn open_marked_with(&self, met: &Met, from: usize, mark: &Mark) -> Result<Data> {
+        let opened = self.marked_stat_with(met, from, mark).and_then(|stat| {
             match self.evidence.compare(mark, &stat) {
                 Verdict::Same | Verdict::Taken => {
-                    self.open_marked_path(from, &mark.path)?.ok_or(Errno::NOENT)
+                    self.open_marked_path(met, from, &mark.path)?.ok_or(Errno::NOENT)
                 }
                 Verdict::Another => Err(Errno::STALE),
             }

@@ -47,6 +47,7 @@ mod recipes;
 mod rights;
 mod rights_space;
 mod stack;
+mod stack_kernel;
 mod strangers;
 mod submounts;
 mod turned;

@@ -10,13 +10,13 @@ use crate::common::{
 };
 
 /// A work directory with a mount point; what is mounted goes with it.
-struct Place {
+pub struct Place {
     mnt: PathBuf,
     work: WorkDir,
 }
 
 impl Place {
-    fn new() -> Option<Place> {
+    pub fn new() -> Option<Place> {
         if !engine_is_product() || cannot_mount() {
             return None;
         }
@@ -24,12 +24,12 @@ impl Place {
         Some(Place { mnt: work.dir("mnt"), work })
     }
 
-    fn dir(&self, name: &str) -> PathBuf {
+    pub fn dir(&self, name: &str) -> PathBuf {
         self.work.dir(name)
     }
 
     /// Layers from the top down, mounted while `f` runs; they must stay as they are.
-    fn shown<T>(&self, layers: &[&Path], more: &[&str], f: impl FnOnce(&Path) -> T) -> T {
+    pub fn shown<T>(&self, layers: &[&Path], more: &[&str], f: impl FnOnce(&Path) -> T) -> T {
         let before: Vec<Tree> = layers.iter().map(|layer| facts(layer)).collect();
         let (first, under) = layers.split_first().unwrap();
         let mut args = vec!["mount".into(), first.into(), self.mnt.clone()];
@@ -53,7 +53,7 @@ fn facts(layer: &Path) -> Tree {
 }
 
 /// A copy with everything but numbers.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     run("cp", &[Path::new("-a"), Path::new("-T"), from, to]).ok();
 }
 
@@ -174,6 +174,26 @@ fn one_alone_stands_on_its_base() {
             "the root is closed"
         );
     });
+}
+
+#[test]
+fn below_the_lowest_storage_comes_what_it_was_made_for() {
+    let Some(place) = Place::new() else { return };
+    let [base, first, second, third] = ["base", "1", "2", "3"].map(|name| place.dir(name));
+    standard_base(&base);
+    let mut below = &base;
+    for storage in [&first, &second] {
+        let more = ["--storage", storage.to_str().unwrap()];
+        let work = "if [ -e new ]; then rm d/two; touch more; else rm d/one; touch new; fi";
+        place.shown(&[below], &more, |mnt| drop(sh(mnt, work)));
+        below = storage;
+    }
+    let names = |mnt: &Path| sh(mnt, "find . | sort");
+    let expected = place.shown(&[&second, &first, &base], &["-r"], names);
+    assert_eq!(place.shown(&[&second], &["-r"], names), expected);
+    assert_eq!(place.shown(&[&second, &first], &["-r"], names), expected);
+    let more = ["--storage", third.to_str().unwrap()];
+    assert_eq!(place.shown(&[&second], &more, names), expected);
 }
 
 #[test]
