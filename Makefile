@@ -9,6 +9,7 @@
 #   make realwork             real programs in the mount, for some ten minutes
 #   sudo make torture         the daemon killed and failed at each storage call, and cuts
 #   sudo make cuts            the power cut below the storage
+#   make test-podman          podman and buildah on mini_fo, and on fuse-overlayfs
 #   make test-boot            whole systems in QEMU, on kernels that are fetched
 #   make scale                big directories; as root also big trees
 #   sudo make bench           everybody compared, for some twenty minutes
@@ -18,6 +19,7 @@
 
 PREFIX  ?= /usr/local
 BINDIR  ?= $(PREFIX)/bin
+LIBEXEC ?= $(PREFIX)/libexec/mini_fo
 SBINDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/sbin,/sbin)
 MANDIR  ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share
@@ -46,7 +48,7 @@ FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 # A directory that is there, or can be made, and written in.
 outside = { $(INSTALL) -d $(DESTDIR)$(1) && test -w $(DESTDIR)$(1); } 2>/dev/null
 
-.PHONY: all install uninstall test test-boot realwork torture cuts demo bench scale counts conformance lint deny clean
+.PHONY: all install uninstall test test-boot test-podman realwork torture cuts demo bench scale counts conformance lint deny clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -68,6 +70,8 @@ install:
 		echo 'No right to write in $(DESTDIR)$(BINDIR): sudo make install, or' \
 			'make install PREFIX=~/.local' >&2; exit 1; }
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/mini_fo
+	$(INSTALL) -d $(DESTDIR)$(LIBEXEC)
+	ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(LIBEXEC)/fuse-overlayfs
 	@if $(call outside,$(SBINDIR)) && $(call outside,$(dir $(HOOK))); then \
 		for name in $(HELPERS); do \
 			ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(SBINDIR)/$$name || exit 1; \
@@ -89,7 +93,8 @@ install:
 	$(INSTALL) -m 644 $(DOCS)/completions/mini_fo.fish $(DESTDIR)$(FISH_DIR)/mini_fo.fish
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/mini_fo
+	rm -f $(DESTDIR)$(BINDIR)/mini_fo $(DESTDIR)$(LIBEXEC)/fuse-overlayfs
+	-rmdir $(DESTDIR)$(LIBEXEC) 2>/dev/null
 	-rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS)) $(DESTDIR)$(HOOK)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(MAN1))
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(MAN8))
@@ -102,6 +107,9 @@ test:
 # JOBS="git rsync" runs these alone; MINI_FO=... another build.
 realwork: $(PROGRAM)
 	MINI_FO=$(or $(MINI_FO),$(abspath $(PROGRAM))) scripts/realwork.sh $(JOBS)
+
+test-podman: $(PROGRAM)
+	MINI_FO=$(or $(MINI_FO),$(abspath $(PROGRAM))) scripts/podman.sh
 
 # BOOT="load persists" boots these alone; scripts/boot.sh --list.
 test-boot: $(PROGRAM)

@@ -36,6 +36,9 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// The kernel checks permissions by owner, mode and ACL.
     pub default_permissions: bool,
+    /// The label of all objects, where the kernel has labels (SELinux). Not by
+    /// `fusermount3`.
+    pub context: Option<OsString>,
     /// Upper bound of READ in bytes.
     pub max_read: Option<u32>,
     /// Falls back to `fusermount3` where mount(2) is not permitted.
@@ -52,6 +55,7 @@ impl Default for MountOptions {
             flags: MountFlags::empty(),
             allow_other: false,
             default_permissions: true,
+            context: None,
             max_read: None,
             helper: true,
             proc: None,
@@ -228,7 +232,14 @@ fn kernel_options(device: &Device, options: &MountOptions) -> CString {
     if let Some(max) = options.max_read {
         data.push_str(&format!(",max_read={max}"));
     }
-    // Digits and letters only: there is no NUL to make this fail.
+    let mut data = data.into_bytes();
+    if let Some(context) = &options.context {
+        // A label may have commas.
+        data.extend_from_slice(b",context=\"");
+        data.extend(context.as_bytes().iter().filter(|byte| !matches!(byte, 0 | b'"')));
+        data.push(b'"');
+    }
+    // There is no NUL to make this fail.
     CString::new(data).unwrap_or_default()
 }
 

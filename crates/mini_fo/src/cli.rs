@@ -76,6 +76,7 @@ fn typed(args: MountArgs) -> Result<Typed, Failure> {
         source: None,
         base: Some(args.base),
         under: args.under,
+        dialects: Vec::new(),
         storage: args.storage,
         mountpoint: args.mountpoint,
         items,

@@ -242,6 +242,16 @@ storage files is read and written by the kernel itself (Linux 6.9).
 The daemon of a mount by root is spared when memory is short (oom_score_adj
 \-1000), and by systemd at shutdown (its command line begins with @).
 .PP
+Container engines: called as \fBfuse\-overlayfs\fR, or as \fBmini_fo \-o
+lowerdir=\fIA\fR[\fB:\fIB\fR...][\fB,upperdir=\fIDIR\fB,workdir=\fIDIR\fR][\fB,\fIOPTIONS\fR]
+\fIMOUNTPOINT\fR, the program takes the command line of fuse\-overlayfs(1) (\fB\-f\fR,
+\fB\-\-debug\fR, \fBuidmapping\fR, \fBgidmapping\fR, \fBsquash_to_*\fR, \fBvolatile\fR,
+\fBnoacl\fR, \fBcontext\fR); \fBxattr_permissions\fR, \fBredirect_dir\fR, \fBtimeout\fR,
+\fBthreaded\fR, \fBfast_ino\fR, \fBwriteback\fR and \fBstatic_nlink\fR are accepted and
+need nothing. The upper directory is the uppermost layer, and has the storage in it;
+the options above work as well, and
+unknown ones are passed over with a warning. The exit code of any failure is 1.
+.PP
 SIGTERM, SIGINT and SIGHUP make the daemon unmount, cleanly, and end. A mount that
 is the root of its mount namespace stays, and is synced.
 ";

@@ -1,14 +1,15 @@
 //! mini_fo makes any read-only tree writable.
 //!
 //! One program under several names: `mini_fo COMMAND`, `mount.mini_fo`, which
-//! mount(8) calls, `mini_fo-init` and `mini_fo.shutdown` for a system's first and
-//! last step.
+//! mount(8) calls, `fuse-overlayfs` for container engines, `mini_fo-init` and
+//! `mini_fo.shutdown` for a system's first and last step.
 #![deny(unsafe_code)]
 
 mod adapter;
 mod cli;
 mod daemon;
 mod exit;
+mod fuse_overlayfs;
 mod handles;
 mod ids;
 mod init;
@@ -30,26 +31,35 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cli::args::ShutdownArgs;
+use exit::Failure;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let called = args.first().and_then(|arg| Path::new(arg).file_name());
     let helper = mount_helper::NAMES.iter().find(|name| called == Some(name.as_ref()));
-    let words = || args.iter().skip(1).cloned().collect();
+    let words: Vec<OsString> = args.iter().skip(1).cloned().collect();
+    let (name, codes): (_, fn(&Failure) -> u8) = match helper {
+        Some(helper) => (*helper, Failure::helper_code),
+        None if fuse_overlayfs::is_called(called) => {
+            (fuse_overlayfs::NAME, |_| fuse_overlayfs::FAILED)
+        }
+        None => ("mini_fo", |failure| failure.code),
+    };
     let result = match helper {
-        Some(_) => mount_helper::run(words()),
+        Some(_) => mount_helper::run(words),
+        None if fuse_overlayfs::is_called(called) => fuse_overlayfs::run(words),
         None if called == Some(init::shutdown::NAME.as_ref()) => {
             init::shutdown::run(&ShutdownArgs::default())
         }
-        None if called == Some(init::NAME.as_ref()) => init::boot(words()),
+        None if called == Some(init::NAME.as_ref()) => init::boot(words),
         // init=/usr/bin/mini_fo: an error in words that are not even meant for it
         // would be the end of the system.
-        None if init::is_first() && !cli::knows(args.get(1)) => init::boot(words()),
+        None if init::is_first() && !cli::knows(args.get(1)) => init::boot(words),
+        None if fuse_overlayfs::is_meant(&words) => fuse_overlayfs::run(words),
         None => cli::run(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    let name = helper.unwrap_or(&"mini_fo");
     // Without a standard error only the exit code can tell.
     let _ = writeln!(std::io::stderr(), "{name}: {failure}");
-    ExitCode::from(if helper.is_some() { failure.helper_code() } else { failure.code })
+    ExitCode::from(codes(&failure))
 }

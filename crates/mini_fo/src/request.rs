@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fuse_server::TransportChoice;
-use mini_fo_core::OpenError;
+use mini_fo_core::{DialectName, OpenError};
 use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
@@ -26,6 +26,8 @@ pub struct Typed {
     pub base: Option<PathBuf>,
     /// `--under`: trees below the base.
     pub under: Vec<PathBuf>,
+    /// How the trees are to be read, where no option says it.
+    pub dialects: Vec<Option<DialectName>>,
     /// The storage, where it is an argument.
     pub storage: Option<PathBuf>,
     /// The mount point.
@@ -78,6 +80,13 @@ pub struct MountRequest {
     pub allow_other: Option<bool>,
     /// The kernel checks permissions.
     pub default_permissions: bool,
+    /// Access control lists count.
+    pub acl: bool,
+    /// The label of all objects, for SELinux.
+    pub context: Option<OsString>,
+    /// Nothing is written to the storage before something is to be changed; until then it
+    /// is shared with others who read it.
+    pub writes_late: bool,
     /// Write although META is damaged.
     pub damaged_rw: bool,
     /// Take a storage of another base.
@@ -176,6 +185,9 @@ impl Typed {
             stays_ro: self.stays_ro,
             allow_other: None,
             default_permissions: true,
+            acl: true,
+            context: None,
+            writes_late: false,
             damaged_rw: false,
             accept_base: self.accept_base,
             accept_storage: self.accept_storage,
@@ -198,7 +210,7 @@ impl Typed {
             verbose: self.verbose,
         };
         let mut ids = IdOptions::default();
-        let mut dialects = Vec::new();
+        let mut dialects = self.dialects;
         for item in &self.items {
             request.flags = apply(request.flags, item);
             match item.opt {
@@ -236,7 +248,10 @@ impl Typed {
             request.flags |= MountFlags::RDONLY;
         }
         let missing = |what: &str| Failure::new(code::USAGE, what);
-        let base = base.ok_or_else(|| missing("no base is given: add the option base=DIR"))?;
+        let mut paths = base.as_deref().map(stack::split).unwrap_or_default();
+        paths.extend(self.under);
+        request.layers = Layers::new(paths, &dialects, absolute)
+            .ok_or_else(|| missing("no base is given: add the option base=DIR"))?;
         if storage.is_none() && !request.flags.contains(MountFlags::RDONLY) {
             return Err(Failure::new(code::USAGE, OpenError::StorageNeeded));
         }
@@ -246,10 +261,6 @@ impl Typed {
                  the daemon's rights",
             ));
         }
-        let mut paths = stack::split(&base);
-        paths.extend(self.under);
-        request.layers = Layers::new(paths, &dialects, absolute)
-            .ok_or_else(|| missing("no base is given: add the option base=DIR"))?;
         request.storage = storage.map(|path| absolute(Path::new(&path))).unwrap_or_default();
         request.log = log.map(|log| absolute(Path::new(&log)));
         request.source = source.unwrap_or_else(|| request.base().clone().into());

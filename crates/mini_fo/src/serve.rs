@@ -146,7 +146,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
         storage: request.storage.clone(),
         mountpoint: Some(request.mountpoint.clone()),
-        read_only: request.flags.contains(MountFlags::RDONLY),
+        read_only: request.flags.contains(MountFlags::RDONLY) || request.writes_late,
         stays_read_only: request.stays_ro,
         accept_other_base: request.accept_base,
         accept_storage: request.accept_storage,
@@ -233,7 +233,8 @@ fn connect(
             match request.default_permissions {
                 // ACLs imply that the kernel checks permissions; without that
                 // it refuses to allow idmapped mounts.
-                true => InitFlags::POSIX_ACL.with(InitFlags::ALLOW_IDMAP),
+                true if request.acl => InitFlags::POSIX_ACL.with(InitFlags::ALLOW_IDMAP),
+                true => InitFlags::empty(),
                 false => InitFlags::empty(),
             },
         ),
@@ -244,13 +245,16 @@ fn connect(
         ..Config::default()
     };
     let mut flags = request.flags;
-    flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) || opened.is_read_only());
+    if opened.is_read_only() && !request.writes_late {
+        flags |= MountFlags::RDONLY;
+    }
     let options = MountOptions {
         source: request.source.clone(),
         subtype: Some("mini_fo".to_owned()),
         flags,
         allow_other: request.lets_others_in(root),
         default_permissions: request.default_permissions,
+        context: request.context.clone(),
         proc: proc.map(|proc| Arc::clone(proc.dir())),
         ..MountOptions::default()
     };

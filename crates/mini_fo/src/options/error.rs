@@ -52,7 +52,7 @@ const FOREIGN: [(&[&str], &str); 6] = [
         &["umask", "fmask", "dmask"],
         "modes are those of base and storage, and chmod in the mount changes them",
     ),
-    (&["lowerdir"], "the base is given as base=DIR, and there is one"),
+    (&["lowerdir"], "the layers are given as base=A:B:C, the uppermost first"),
     (&["upperdir"], "the storage is given as sto=DIR"),
     (&["workdir"], "none is needed: the storage, sto=DIR, is all"),
     (&["loop"], "mount the image first (mount -o loop,ro IMAGE DIR) and give DIR as base"),

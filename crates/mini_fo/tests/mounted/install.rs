@@ -80,6 +80,7 @@ fn files_land_where_they_belong() {
         let names_of_it = ["mini_fo-init", "mount.fuse.mini_fo", "mount.mini_fo"];
         let mut links: Vec<_> = names_of_it.iter().map(|name| format!("{sbin}/{name}")).collect();
         links.push(hook.to_owned());
+        links.push(format!("{inside}/libexec/mini_fo/fuse-overlayfs"));
         links.sort();
         assert_eq!(names(&stage, "l"), links);
         for link in &links {

@@ -14,6 +14,7 @@ mod defects;
 mod descriptors;
 mod dirs;
 mod documents;
+mod engines;
 mod failed_mounts;
 mod failing;
 mod forgotten;

@@ -131,6 +131,7 @@ const OTHERS: &[(&str, usize, &str)] = &[
     ("The first program of 2005", 0, "a shell that stays: recipes::overlay_init_overlays_the_root"),
     ("As an ordinary user", 0, "fusermount3 as it is installed: user::through_fusermount3"),
     ("As an ordinary user", 3, "fusermount3: ids::a_user_changes_a_foreign_tree"),
+    ("Containers", 0, "lines of storage.conf: scripts/podman.sh"),
 ];
 
 /// Another system is booted there.
