@@ -10,19 +10,19 @@ mod lost;
 mod marks;
 mod nesting;
 mod notes;
+mod origin;
 mod scan;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod unfinished;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use begin::Task;
 use marks::Marks;
+use origin::{is_replaced, origin, same_base};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
@@ -120,16 +120,23 @@ pub(crate) fn verify(
     let root = storage::load_meta(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;
     let top = stack.top().map_err(|errno| io(&options.base, "cannot be examined", errno))?;
-    let origin = origin(top, &paths.base)?;
-    let same = same_base(&root.index, &origin);
+    let now = origin(top, &paths.base)?;
+    let same = same_base(&root.index, &now);
     if let Err(recorded) = &same
         && !options.accept_other_base
     {
         let path = options.storage.clone();
         return Err(OpenError::OtherBase { path, recorded: recorded.clone() });
     }
-    if is_replaced(&root.index, &origin) {
+    if is_replaced(&root.index, &now) {
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
+    }
+    let under = origin::under(&stack)?;
+    let same_layers = origin::check_under(&options.storage, &root.index, &under);
+    if let Err(error) = same_layers
+        && !options.accept_other_base
+    {
+        return Err(error);
     }
     let unclean = notes::is_unclean(&options.storage, &storage, names, &mut warnings);
     let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
@@ -178,7 +185,8 @@ pub(crate) fn verify(
         .written(before, fresh)
         .ok_or_else(|| OpenError::StorageNames { path: options.storage.clone() })?;
     let decided = if read_only { std::mem::take(&mut scanned.decided) } else { Vec::new() };
-    let mut missing: Vec<Record> = (same != Ok(true)).then_some(origin).into_iter().collect();
+    let mut missing: Vec<Record> = (same != Ok(true)).then_some(now).into_iter().collect();
+    missing.extend(origin::missing(&root.index, under));
     missing.extend((root.index.storage() != Some(&itself)).then_some(itself));
     let new = (written != before).then_some(FEATURE_ESCAPED);
     missing.extend(notes::lost_features(&storage, names, &root.index, new));
@@ -251,15 +259,15 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     let session = meta::session(storage.as_fd());
     let root = storage::load_meta(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;
-    let origin = origin(layers::first(&opened)?.root(), &paths.base)?;
+    let now = origin(layers::first(&opened)?.root(), &paths.base)?;
     let known = (layers::recorded_realms(&storage, session), hidden);
     let stack = layers::stack(opened, options, false, known, &mut warnings)?;
-    match same_base(&root.index, &origin) {
+    match same_base(&root.index, &now) {
         Err(recorded) => {
             let path = options.storage.clone();
             warnings.push(Warning::OtherBase { path, recorded });
         }
-        Ok(false) if is_replaced(&root.index, &origin) => {
+        Ok(false) if is_replaced(&root.index, &now) => {
             warnings.push(Warning::BaseReplaced { path: options.base.clone() });
         }
         Ok(_) => {}
@@ -312,46 +320,6 @@ fn reserved_names(stack: &Stack, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// What tells the base from others.
-fn origin(base: &OwnedFd, path: &Path) -> Result<Record> {
-    let examine = |errno| io(path, "cannot be examined", errno);
-    let stat = sys::stat_fd(base).map_err(examine)?;
-    let fsid = sys::fsid(base).map_err(examine)?;
-    let path = path.as_os_str().as_bytes().into();
-    Ok(Record::Origin { fsid, ino: stat.stx_ino, path })
-}
-
-/// Whether the storage was made for this base: `Ok(true)`, exactly; `Ok(false)`,
-/// as far as can be told; else the path of the other one.
-fn same_base(index: &meta::Index, now: &Record) -> std::result::Result<bool, PathBuf> {
-    let Some(recorded) = index.origin() else {
-        return Ok(false);
-    };
-    if recorded == now {
-        return Ok(true);
-    }
-    match (recorded, now) {
-        (
-            Record::Origin { fsid, ino, path },
-            Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
-        ) if path != now_path && !is_one((*fsid, *ino), (*now_fsid, *now_ino), false) => {
-            Err(PathBuf::from(OsStr::from_bytes(path)))
-        }
-        _ => Ok(false),
-    }
-}
-
-/// Another directory is where the recorded one was.
-fn is_replaced(index: &meta::Index, now: &Record) -> bool {
-    match (index.origin(), now) {
-        (
-            Some(Record::Origin { fsid, ino, path }),
-            Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
-        ) => path == now_path && !is_one((*fsid, *ino), (*now_fsid, *now_ino), true),
-        _ => false,
-    }
-}
-
 fn record(
     storage: &OwnedFd,
     session: Session,
@@ -362,12 +330,4 @@ fn record(
     // What comes later relies on it: the storage must be known again.
     let mut meta = Journal::open(storage.as_fd(), torn_at, Firm::Sync, session)?;
     meta.append(missing)
-}
-
-/// Whether `f_fsid` and `st_ino` are those of one directory; `unknown`: what
-/// counts for file systems that have no `f_fsid` which lasts.
-fn is_one((fsid, ino): (u64, u64), (now_fsid, now_ino): (u64, u64), unknown: bool) -> bool {
-    let [fsid, now_fsid] = [fsid, now_fsid].map(sys::lasting);
-    let known = fsid != 0 && now_fsid != 0;
-    ino == now_ino && if known { fsid == now_fsid } else { unknown }
 }

@@ -31,6 +31,14 @@ pub enum OpenError {
         /// The storage.
         path: PathBuf,
     },
+    /// A storage over other layers.
+    #[error("storage {}: below its base it was made for {recorded}; name the same layers with --under, in their order, or take these with --accept-base", path.display())]
+    OtherLayers {
+        /// The storage as given.
+        path: PathBuf,
+        /// Those that it was made for.
+        recorded: String,
+    },
     /// More layers than there can be.
     #[error("{count} layers: at most {most} can be put together")]
     TooManyLayers {

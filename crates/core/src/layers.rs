@@ -75,6 +75,8 @@ pub(crate) use overlay::Namespace;
 pub(crate) struct Layer {
     /// As the user named it, for messages.
     pub path: PathBuf,
+    /// Its full path.
+    pub full: PathBuf,
     /// `O_PATH` descriptor of its root: by a private clone of its mount where the
     /// process may make one.
     pub root: OwnedFd,

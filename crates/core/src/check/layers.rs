@@ -155,7 +155,8 @@ pub(super) fn stack(
             Some(sealed) => (sealed, Some(layer.mount)),
             None => (layer.mount, None),
         };
-        layers.push(Layer { path: layer.given, root, _mount: mount, dialect });
+        let (path, full) = (layer.given, layer.path);
+        layers.push(Layer { path, full, root, _mount: mount, dialect });
     }
     let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
     Stack::new(layers, realms, submounts, hidden, options.accept_other_base).map_err(examine)

@@ -53,7 +53,7 @@ impl OpenError {
             | OpenError::OldMarks { .. }
             | OpenError::AttributesLost { .. } => ErrorClass::Storage,
             OpenError::StorageInUse { .. } => ErrorClass::InUse,
-            OpenError::OtherBase { .. } => ErrorClass::OtherBase,
+            OpenError::OtherBase { .. } | OpenError::OtherLayers { .. } => ErrorClass::OtherBase,
             OpenError::SameDirectory { .. }
             | OpenError::BaseInsideStorage { .. }
             | OpenError::MountpointInsideStorage { .. }

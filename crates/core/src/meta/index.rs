@@ -55,6 +55,7 @@ pub struct Index {
     /// take the first one that they find.
     stale_redirect: bool,
     origin: Option<Record>,
+    under: Option<Record>,
     storage: Option<Record>,
     features: Vec<Box<[u8]>>,
     lines: usize,
@@ -197,6 +198,12 @@ impl Index {
         self.origin.as_ref()
     }
 
+    /// The layers below the base's uppermost ([`Record::Under`]).
+    #[must_use]
+    pub fn under(&self) -> Option<&Record> {
+        self.under.as_ref()
+    }
+
     /// Words of the features that a writer must know.
     pub fn features(&self) -> impl Iterator<Item = &[u8]> {
         self.features.iter().map(|word| &**word)
@@ -270,6 +277,7 @@ impl Index {
                 }
             }
             origin @ Record::Origin { .. } => self.origin = Some(origin),
+            under @ Record::Under { .. } => self.under = Some(under),
             storage @ Record::Storage { .. } => self.storage = Some(storage),
             Record::Features { words } => self.features = words,
         }
@@ -359,6 +367,7 @@ impl Index {
             + self.realms.len()
             + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
+            + usize::from(self.under.is_some())
             + usize::from(self.storage.is_some())
             + usize::from(!self.features.is_empty())
     }
@@ -413,6 +422,9 @@ impl Index {
         }
         if let Some(origin) = &self.origin {
             each(origin);
+        }
+        if let Some(under) = &self.under {
+            each(under);
         }
         if let Some(storage) = &self.storage {
             each(storage);

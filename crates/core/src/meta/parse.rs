@@ -33,7 +33,7 @@ pub fn parse_line(line: &[u8]) -> Line {
         b'R' => redirect_2005(rest),
         b'w' => when(rest),
         b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k' | b'q'
-        | b'l' | b'm' | b'a' | b'b' | b't' | b'f' => extension(kind, rest),
+        | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -163,6 +163,15 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
             ino: number(field()?, 10)?,
             path: unescape(field()?)?.into(),
         },
+        b'g' => {
+            let mut layers = Vec::new();
+            while let Some(fsid) = fields.next().filter(|field| *field != b"-") {
+                let mut field = || fields.next().ok_or("a field is missing");
+                let (fsid, ino) = (number(fsid, 16)?, number(field()?, 10)?);
+                layers.push((fsid, ino, unescape(field()?)?.into()));
+            }
+            return Ok(Record::Under { layers });
+        }
         b't' => Record::Storage { ino: number(field()?, 10)?, born: timestamp(field()?)? },
         _ => {
             let words = fields.map(|word| Ok(unescape(word)?.into())).collect::<Parsed<_>>()?;

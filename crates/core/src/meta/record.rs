@@ -164,6 +164,11 @@ pub enum Record {
         /// Its path.
         path: Box<[u8]>,
     },
+    /// `g`: the layers below the base's uppermost, from the top down; each as a base.
+    Under {
+        /// `f_fsid`, `st_ino` of the root, and path.
+        layers: Vec<(u64, u64, Box<[u8]>)>,
+    },
     /// `t`: the directory that this storage is, which a copy of it is not.
     Storage {
         /// `st_ino` of its root.
@@ -198,6 +203,7 @@ impl Record {
             | Record::Realm(_)
             | Record::Access { .. }
             | Record::Origin { .. }
+            | Record::Under { .. }
             | Record::Storage { .. }
             | Record::Features { .. } => None,
         }
@@ -290,6 +296,16 @@ impl Record {
             }
             Record::Origin { fsid, ino, path } => {
                 line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
+            }
+            Record::Under { layers } if layers.is_empty() => line(out, "g -", &[]),
+            Record::Under { layers } => {
+                let text = |(fsid, ino, path): &(u64, u64, Box<[u8]>)| {
+                    let numbers = format!("{fsid:016x} {ino} ").into_bytes();
+                    [numbers, escape(path)].concat()
+                };
+                let layers: Vec<Vec<u8>> = layers.iter().map(text).collect();
+                let fields: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+                line(out, "g", &fields);
             }
             Record::Storage { ino, born } => {
                 line(out, &format!("t {ino} {}", time_text(*born)), &[]);

@@ -111,6 +111,12 @@ fn any_record() -> impl Strategy<Value = Record> {
             ino,
             path: [b"/", &*path].concat().into()
         }),
+        prop::collection::vec((any::<u64>(), any::<u64>(), path()), 0..3).prop_map(|layers| {
+            let full = |(fsid, ino, path): (u64, u64, Vec<u8>)| {
+                (fsid, ino, [b"/", &*path].concat().into())
+            };
+            Record::Under { layers: layers.into_iter().map(full).collect() }
+        }),
         (any::<u64>(), any_time()).prop_map(|(ino, born)| Record::Storage { ino, born }),
         prop::collection::vec(any_name(), 1..4).prop_map(|words| Record::Features {
             words: words.into_iter().map(Into::into).collect()

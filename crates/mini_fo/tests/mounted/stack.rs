@@ -215,6 +215,35 @@ fn layers_of_images() {
 }
 
 #[test]
+fn a_storage_is_refused_over_other_layers() {
+    let Some(place) = Place::new() else { return };
+    let [a, b, c, storage] = ["a", "b", "c", "storage"].map(|name| place.dir(name));
+    let more = ["--storage", storage.to_str().unwrap()];
+    place.shown(&[&a, &b, &c], &more, |mnt| drop(sh(mnt, "echo x > new")));
+    place.shown(&[&a, &b, &c], &more, |mnt| drop(sh(mnt, "test -e new")));
+    let refused = |layers: &[&Path], more: &[&str]| {
+        let (first, under) = layers.split_first().unwrap();
+        let mut args = vec![PathBuf::from("mount"), first.into(), place.mnt.clone()];
+        args.extend(under.iter().flat_map(|dir| ["--under".into(), PathBuf::from(dir)]));
+        args.extend(["--storage".into(), storage.clone()]);
+        args.extend(more.iter().map(PathBuf::from));
+        mini_fo(&args)
+    };
+    for layers in [&[&*a, &*c, &*b][..], &[&a, &b], &[&a]] {
+        let outcome = refused(layers, &[]);
+        let named = format!("{}, {}", b.display(), c.display());
+        assert!(outcome.code == 6 && outcome.stderr.contains(&named), "{outcome:?}");
+    }
+    // The same directory at another path is the same.
+    let moved = place.work.0.join("moved");
+    fs::rename(&c, &moved).unwrap();
+    place.shown(&[&a, &b, &moved], &more, |mnt| drop(sh(mnt, "test -e new")));
+    refused(&[&a, &b], &["--accept-base"]).ok();
+    mini_fo(&["umount".into(), place.mnt.clone()]).ok();
+    place.shown(&[&a, &b], &more, |mnt| drop(sh(mnt, "test -e new")));
+}
+
+#[test]
 fn what_cannot_be_a_stack_is_refused() {
     let Some(place) = Place::new() else { return };
     let [a, b] = ["a", "b"].map(|name| place.dir(name));

@@ -122,6 +122,10 @@ fn lines_as_specified() {
             Record::Origin { fsid: 0xab, ino: 2, path: name(b"/my base") },
             b"b 00000000000000ab 2 /my\\x20base\n",
         ),
+        (
+            Record::Under { layers: vec![(0xab, 2, name(b"/a b")), (0, 3, name(b"/c"))] },
+            b"g 00000000000000ab 2 /a\\x20b 0000000000000000 3 /c\n",
+        ),
         (Record::Storage { ino: 12, born: time(3, 4) }, b"t 12 3.000000004\n"),
         (Record::Features { words: vec![name(b"one"), name(b"two")] }, b"f one two\n"),
     ];
