@@ -10,6 +10,7 @@
 mod dir;
 mod list;
 mod look;
+mod met;
 mod mini_fo;
 mod object;
 mod oci;
@@ -18,6 +19,7 @@ mod recognise;
 mod source;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
@@ -139,6 +141,8 @@ pub(crate) struct Stack {
     layers: Vec<Layer>,
     /// The file systems of the layers.
     pub realms: Realms,
+    /// Their roots, and whether nothing of the layers below shows in them.
+    roots: Vec<(Arc<Part>, bool)>,
     /// What is mounted in the layers is a part of them.
     submounts: bool,
     /// Directories that are not shown where they lie in a layer: the storage, and
@@ -173,7 +177,10 @@ impl Stack {
         };
         let indexed = layers.iter().zip(0..).filter(|(layer, _)| has_index(layer));
         let indexed = indexed.map(|(_, number)| number).collect();
-        Ok(Stack { layers, realms, submounts, hidden, indexed, evidence })
+        let roots = Vec::new();
+        let mut stack = Stack { layers, roots, realms, submounts, hidden, indexed, evidence };
+        stack.roots = stack.open_roots()?;
+        Ok(stack)
     }
 
     /// The layers, from the top down.
@@ -247,7 +254,7 @@ impl Stack {
     /// A name of a directory is that of a hidden object.
     pub fn hides_at(&self, dir: &LowerDir, name: &[u8]) -> bool {
         let hidden =
-            |part: &Part| sys::stat(part.spot(name)).is_ok_and(|stat| self.is_hidden(&stat));
+            |part: &Arc<Part>| sys::stat(part.spot(name)).is_ok_and(|stat| self.is_hidden(&stat));
         !self.hidden.is_empty() && dir.parts().iter().any(hidden)
     }
 

@@ -8,6 +8,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::look::{Entry, Rest};
+use super::met::Met;
 use super::{Dialect, Layer, Stack};
 use crate::identity::Realm;
 use crate::meta::Index;
@@ -16,7 +17,7 @@ use crate::sys::{self, Result, Spot, Within, Written};
 /// The directories of the layers that are shown as one, from the top down. At least
 /// one.
 pub(crate) struct LowerDir {
-    parts: Vec<Part>,
+    parts: Vec<Arc<Part>>,
     /// The first layer of the view that it belongs to.
     first: u16,
 }
@@ -24,7 +25,7 @@ pub(crate) struct LowerDir {
 /// A directory in the view of some layer and those below it.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    pub parts: &'a [Part],
+    pub parts: &'a [Arc<Part>],
     /// That layer. It need not have the directory.
     pub first: u16,
 }
@@ -136,23 +137,23 @@ impl AsFd for Part {
 
 impl LowerDir {
     /// `first`: see there. `None`: no layer has it.
-    fn of(parts: Vec<Part>, first: u16) -> Option<Arc<LowerDir>> {
+    fn of(parts: Vec<Arc<Part>>, first: u16) -> Option<Arc<LowerDir>> {
         (!parts.is_empty()).then(|| Arc::new(LowerDir { parts, first }))
     }
 
     /// A directory of the only layer there is.
     pub fn one(part: Part) -> Arc<LowerDir> {
-        Arc::new(LowerDir { parts: vec![part], first: 0 })
+        Arc::new(LowerDir { parts: vec![Arc::new(part)], first: 0 })
     }
 
     /// The directories of the layers, from the top down.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[Arc<Part>] {
         &self.parts
     }
 
     /// One of them, from the top down. ESTALE: there are not so many.
     pub(super) fn part(&self, at: usize) -> Result<&Part> {
-        self.parts.get(at).ok_or(Errno::STALE)
+        self.parts.get(at).map(|part| &**part).ok_or(Errno::STALE)
     }
 
     /// All of it.
@@ -168,20 +169,23 @@ impl LowerDir {
 
     /// The uppermost; ESTALE cannot be: there is one.
     pub fn top(&self) -> Result<&Part> {
-        self.parts.first().ok_or(Errno::STALE)
+        self.parts.first().map(|part| &**part).ok_or(Errno::STALE)
     }
 
     /// The only one, if it hides nothing and shows nothing else than it has.
     pub fn only_plain(&self, stack: &Stack) -> Option<&Part> {
         match &*self.parts {
-            [part] => stack.layer(part.layer).ok().filter(|layer| layer.is_plain()).map(|_| part),
+            [part] => {
+                let layer = stack.layer(part.layer).ok()?;
+                layer.is_plain().then_some(&**part)
+            }
             _ => None,
         }
     }
 
     /// It is not there at present; only where the base may change.
     pub fn is_absent(&self) -> bool {
-        self.parts.iter().all(Part::is_absent)
+        self.parts.iter().all(|part| part.is_absent())
     }
 
     /// It is not there from now on.
@@ -196,7 +200,7 @@ impl LowerDir {
 
     /// Bytes that what the layers say of it takes, about.
     pub fn weight(&self) -> usize {
-        self.parts.iter().filter_map(Part::meta).map(Index::weight).sum()
+        self.parts.iter().filter_map(|part| part.meta()).map(Index::weight).sum()
     }
 }
 
@@ -216,17 +220,23 @@ impl Stack {
     /// The root of the view below `from` layers.
     pub fn root_below(&self, from: usize) -> Result<Option<Arc<LowerDir>>> {
         let mut parts = Vec::new();
-        for number in from..self.layers.len() {
-            let number = u16::try_from(number).map_err(|_| Errno::INVAL)?;
-            let fd = rustix::io::fcntl_dupfd_cloexec(&self.layer(number)?.root, 0)?;
-            let part = self.part(number, fd)?;
-            let ends = number as usize + 1 < self.layers.len() && self.is_opaque(&part)?;
-            parts.push(part);
-            if ends {
+        for (part, opaque) in self.roots.iter().skip(from) {
+            parts.push(Arc::clone(part));
+            if *opaque {
                 break;
             }
         }
         Ok(LowerDir::of(parts, u16::try_from(from).map_err(|_| Errno::INVAL)?))
+    }
+
+    /// The roots of the layers, and whether nothing of those below shows in them.
+    pub(super) fn open_roots(&self) -> Result<Vec<(Arc<Part>, bool)>> {
+        let open = |(layer, number): (&Layer, u16)| {
+            let part = self.part(number, rustix::io::fcntl_dupfd_cloexec(&layer.root, 0)?)?;
+            let opaque = usize::from(number) + 1 < self.layers.len() && self.is_opaque(&part)?;
+            Ok((Arc::new(part), opaque))
+        };
+        self.layers.iter().zip(0..).map(open).collect()
     }
 
     /// The root of all layers together.
@@ -277,9 +287,21 @@ impl Stack {
     /// # Errors
     /// ENOENT, ENOTDIR, ELOOP: there is no such directory.
     pub fn open_below(&self, dir: &LowerDir, name: &[u8]) -> Result<Option<Arc<LowerDir>>> {
+        self.open_below_with(&Met::default(), dir, name)
+    }
+
+    fn open_below_with(
+        &self,
+        met: &Met,
+        dir: &LowerDir,
+        name: &[u8],
+    ) -> Result<Option<Arc<LowerDir>>> {
         if let Some(part) = dir.only_plain(self) {
             return match self.open_dir_at(part, name) {
-                Ok(fd) => self.part(part.layer, fd).map(|part| LowerDir::of(vec![part], dir.first)),
+                Ok(fd) => {
+                    let part = Arc::new(self.part(part.layer, fd)?);
+                    Ok(LowerDir::of(vec![part], dir.first))
+                }
                 Err(Errno::XDEV) => Ok(None),
                 Err(errno) => Err(errno),
             };
@@ -289,13 +311,12 @@ impl Stack {
         for one in found {
             match one {
                 Found::Here(part, name) => match self.open_dir_at(part, &name) {
-                    Ok(fd) => parts.push(self.part(part.layer, fd)?),
+                    Ok(fd) => parts.push(Arc::new(self.part(part.layer, fd)?)),
                     Err(Errno::XDEV) => {}
                     Err(errno) => return Err(errno),
                 },
-                Found::Path(from, path) => match self.open_path(from, &path)? {
-                    Some(more) => parts
-                        .extend(Arc::into_inner(more).map(|dir| dir.parts).into_iter().flatten()),
+                Found::Path(from, path) => match self.open_path_with(met, from, &path)? {
+                    Some(more) => parts.extend(more.parts.iter().cloned()),
                     None => there &= !parts.is_empty(),
                 },
             }
@@ -304,7 +325,7 @@ impl Stack {
     }
 
     /// Where the layers have the directory of a name, from the top down.
-    fn collect<'p>(&self, parts: &'p [Part], name: &[u8]) -> Result<Vec<Found<'p>>> {
+    fn collect<'p>(&self, parts: &'p [Arc<Part>], name: &[u8]) -> Result<Vec<Found<'p>>> {
         let mut name = name.to_vec();
         let mut found = Vec::new();
         for (at, part) in parts.iter().enumerate() {
@@ -339,9 +360,22 @@ impl Stack {
     /// Opens a directory by its path in the view below `from` layers, name by name.
     /// `None`: it is not there (any more).
     pub fn open_path(&self, from: usize, path: &[u8]) -> Result<Option<Arc<LowerDir>>> {
+        self.open_path_with(&Met::default(), from, path)
+    }
+
+    pub(super) fn open_path_with(
+        &self,
+        met: &Met,
+        from: usize,
+        path: &[u8],
+    ) -> Result<Option<Arc<LowerDir>>> {
+        met.dir(from, path, || self.walk(met, from, path))
+    }
+
+    fn walk(&self, met: &Met, from: usize, path: &[u8]) -> Result<Option<Arc<LowerDir>>> {
         let Some(mut at) = self.root_below(from)? else { return Ok(None) };
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            at = match self.open_below(&at, name) {
+            at = match self.open_below_with(met, &at, name) {
                 Ok(Some(next)) => next,
                 Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
                 Err(errno) => return Err(errno),

@@ -1,13 +1,12 @@
 //! What a name stands for in the layers below the storage.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::HashMap;
 
 use rustix::fd::AsFd;
 use rustix::fs::Statx;
 
 use super::dir::View;
+use super::met::Met;
 use super::{Below, Dialect, InStack, LowerDir, Part, Stack};
 use crate::identity::BaseId;
 use crate::name::{file_name, is_reserved, parent};
@@ -43,33 +42,6 @@ pub(super) enum Rest {
     Name(Vec<u8>),
     /// What the view below has at this path.
     Path(Box<[u8]>),
-}
-
-/// What the layers below others have at the paths that marks name, as far as it was met on
-/// the way of one look. Where many storages have a file without its data each of them
-/// asks all that is below it; without this the work would double with each storage.
-#[derive(Default)]
-pub(super) struct Met(RefCell<HashMap<Place, Result<Statx>>>);
-
-/// Below so many layers at this path.
-type Place = (usize, Box<[u8]>);
-
-impl Met {
-    /// What the view below `from` layers has at a path; `look` tells it once.
-    pub fn stat(
-        &self,
-        from: usize,
-        path: &[u8],
-        look: impl FnOnce() -> Result<Statx>,
-    ) -> Result<Statx> {
-        let key = (from, path.into());
-        let known = self.0.borrow().get(&key).copied();
-        known.unwrap_or_else(|| {
-            let stat = look();
-            self.0.borrow_mut().insert(key, stat);
-            stat
-        })
-    }
 }
 
 /// What a layer adds to what is shown.
@@ -169,10 +141,10 @@ impl Stack {
         from: usize,
         path: &[u8],
     ) -> Result<Option<Below>> {
-        match self.open_path(from, parent(path))? {
+        met.deeper(|| match self.open_path_with(met, from, parent(path))? {
             Some(dir) => self.look_with(met, &dir, file_name(path)),
             None => Ok(None),
-        }
+        })
     }
 
     /// What one layer has under a name.

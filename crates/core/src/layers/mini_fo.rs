@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 
-use super::look::{Met, There};
+use super::look::There;
+use super::met::Met;
 use super::{Below, InStack, Part, Stack};
 use crate::dirs::{Dir, decide};
 use crate::durability::{Durability, Terms};

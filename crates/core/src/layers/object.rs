@@ -11,7 +11,8 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::dir::View;
-use super::look::{Entry, Met};
+use super::look::Entry;
+use super::met::Met;
 use super::{Dialect, InStack, Layer, LowerDir, Part, Stack};
 use crate::meta::Kept;
 use crate::partial::Data;
@@ -310,7 +311,7 @@ impl Stack {
     /// The descriptor of an object by what it is, and what META keeps of it.
     fn find_elsewhere(
         &self,
-        parts: &[Part],
+        parts: &[Arc<Part>],
         name: &[u8],
         stat: &Statx,
         layer: u16,

@@ -68,13 +68,21 @@ impl Marks {
     /// meaning is none of the known ones.
     fn get(&self, spot: Spot<'_>, mark: &[u8]) -> Result<Option<Vec<u8>>> {
         let name = [self.prefix(), mark].concat();
-        let mut value = [0; PATH_MAX];
-        match sys::get_xattr(spot, &name, &mut value) {
-            Ok(len) => Ok(Some(value.get(..len).unwrap_or_default().to_vec())),
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
-            Err(Errno::RANGE) => Ok(Some(Vec::new())),
-            Err(errno) => Err(errno),
+        // Not on the stack: looks go as deep as there are layers.
+        let mut value = Vec::new();
+        for most in [64, PATH_MAX] {
+            value.resize(most, 0);
+            match sys::get_xattr(spot, &name, &mut value) {
+                Ok(len) => {
+                    value.truncate(len);
+                    return Ok(Some(value));
+                }
+                Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+                Err(Errno::RANGE) => {}
+                Err(errno) => return Err(errno),
+            }
         }
+        Ok(Some(Vec::new()))
     }
 
     /// Files of the directory may be whiteouts by an attribute.

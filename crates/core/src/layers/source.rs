@@ -7,7 +7,8 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::dir::View;
-use super::look::{Met, Rest};
+use super::look::Rest;
+use super::met::Met;
 use super::{Dialect, Frozen, Part, Stack};
 use crate::durability::WriteOut;
 use crate::name::{file_name, parent};
@@ -108,10 +109,10 @@ impl Stack {
     }
 
     fn open_marked_path(&self, met: &Met, from: usize, path: &[u8]) -> Result<Option<Data>> {
-        match self.open_path(from, parent(path))? {
+        met.deeper(|| match self.open_path_with(met, from, parent(path))? {
             Some(dir) => self.open_first(met, dir.view(), file_name(path)),
             None => Ok(None),
-        }
+        })
     }
 
     /// Attributes of the file that a mark names in the view below `from` layers. ESTALE:
@@ -125,7 +126,7 @@ impl Stack {
     }
 
     fn file_at(&self, met: &Met, from: usize, path: &[u8]) -> Result<Statx> {
-        let dir = self.open_path(from, parent(path))?.ok_or(Errno::NOENT)?;
+        let dir = self.open_path_with(met, from, parent(path))?.ok_or(Errno::NOENT)?;
         let found = self.look_in(met, dir.view(), file_name(path))?.ok_or(Errno::NOENT)?;
         let is_file = sys::kind(&found.stat) == libc::S_IFREG;
         if is_file { Ok(found.stat) } else { Err(Errno::STALE) }
