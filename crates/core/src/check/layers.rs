@@ -64,7 +64,7 @@ pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>
     while let Some(last) = opened.last().filter(|layer| layer.dialect == DialectName::MiniFo) {
         let base =
             open_one(&LayerOptions { path: base_of(last)?, dialect: None }, true, submounts)?;
-        if opened.iter().any(|above| above.path == base.path) {
+        if opened.iter().skip(count - 1).any(|above| above.path == base.path) {
             return Err(OpenError::LayersInCircle { path: base.path });
         }
         opened.push(base);

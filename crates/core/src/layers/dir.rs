@@ -233,7 +233,13 @@ impl Stack {
     pub(super) fn open_roots(&self) -> Result<Vec<(Arc<Part>, bool)>> {
         let open = |(layer, number): (&Layer, u16)| {
             let part = self.part(number, rustix::io::fcntl_dupfd_cloexec(&layer.root, 0)?)?;
-            let opaque = usize::from(number) + 1 < self.layers.len() && self.is_opaque(&part)?;
+            // A root of the kernel's is not, whatever it says of itself.
+            let opaque = match layer.dialect {
+                Dialect::Oci(_) if usize::from(number) + 1 < self.layers.len() => {
+                    self.is_opaque(&part)?
+                }
+                _ => false,
+            };
             Ok((Arc::new(part), opaque))
         };
         self.layers.iter().zip(0..).map(open).collect()

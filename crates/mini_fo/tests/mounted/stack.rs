@@ -194,6 +194,9 @@ fn below_the_lowest_storage_comes_what_it_was_made_for() {
     assert_eq!(place.shown(&[&second, &first], &["-r"], names), expected);
     let more = ["--storage", third.to_str().unwrap()];
     assert_eq!(place.shown(&[&second], &more, names), expected);
+    // Nothing that was named counts as what comes below.
+    let all = place.shown(&[&base, &second], &["-r"], names);
+    assert!(all.contains("./d/one\n") && all.contains("./more\n"), "{all}");
 }
 
 #[test]

@@ -223,6 +223,12 @@ fn random(options: &str, marks: &[&str]) {
             for name in ATTRIBUTES {
                 let _ = Change::Attribute("e".into(), name).apply(&over);
             }
+            if seed % 2 == 0 {
+                // The kernel gives it to no root, and does not ask there.
+                let mark = if options.contains("userxattr") { "user" } else { "trusted" };
+                let mark = format!("{mark}.overlay.opaque");
+                common::sys::set_xattr(&upper, &mark, b"y").unwrap();
+            }
             for _ in 0..30 {
                 // What fails must do so for the reason that it is impossible.
                 let _ = Change::draw(&mut dice, &ATTRIBUTES).apply(&over);
