@@ -113,13 +113,28 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<By> 
 }
 
 /// From `at` to `end`, or to the end of the source.
-pub(crate) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
+pub(crate) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, at: u64, end: u64) -> Result<()> {
+    copy_by(
+        |buf, at| sys::retry_interrupted(|| rustix::io::pread(from, &mut *buf, at)),
+        to,
+        at,
+        end,
+    )
+}
+
+/// The same of what `read` gives, which reads at an offset.
+pub(super) fn copy_by(
+    read: impl Fn(&mut [u8], u64) -> Result<usize>,
+    to: &OwnedFd,
+    mut at: u64,
+    end: u64,
+) -> Result<()> {
     let len = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
     let mut buf = vec![0; len];
     while at < end {
         let want = usize::try_from(end - at).unwrap_or(len).min(len);
         let part = buf.get_mut(..want).ok_or(Errno::IO)?;
-        let got = sys::retry_interrupted(|| rustix::io::pread(from, &mut *part, at))?;
+        let got = read(part, at)?;
         if got == 0 {
             return Ok(());
         }

@@ -8,11 +8,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::PartialFile;
-use super::copy::{copy_buffered, copy_extents, next_data};
+use super::copy::{copy_buffered, copy_by, copy_extents, next_data};
 use crate::sys::{self, Result};
-
-/// Bytes that are copied at once.
-const PIECE: usize = 1 << 20;
 
 /// Where the data of a file is.
 pub(crate) enum Data {
@@ -78,24 +75,10 @@ impl Data {
     }
 
     /// Copies all from `at` to `end`, or to the end of the data.
-    pub fn copy_buffered(&self, to: &OwnedFd, mut at: u64, end: u64) -> Result<()> {
-        if let Data::File(file) = self {
-            return copy_buffered(file, to, at, end);
+    pub fn copy_buffered(&self, to: &OwnedFd, at: u64, end: u64) -> Result<()> {
+        match self {
+            Data::File(file) => copy_buffered(file, to, at, end),
+            Data::Mixed(..) => copy_by(|buf, at| self.read_at(buf, at), to, at, end),
         }
-        let mut buf = vec![0; PIECE];
-        while at < end {
-            let want = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-            let part = buf.get_mut(..want).ok_or(Errno::IO)?;
-            let got = self.read_at(part, at)?;
-            if got == 0 {
-                return Ok(());
-            }
-            let data = part.get(..got).unwrap_or_default();
-            if sys::write_at(to, data, at)? < got {
-                return Err(Errno::NOSPC);
-            }
-            at += got as u64;
-        }
-        Ok(())
     }
 }
