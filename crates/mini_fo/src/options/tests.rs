@@ -50,7 +50,7 @@ fn mistakes_are_named() {
     let told = "option 'damaged' does not know the value 'perhaps'; it is one of ro, rw";
     assert_eq!(error("damaged=perhaps"), told);
     assert!(error("uid=1000").ends_with("show every object with an owner of your choice"));
-    assert!(error("lowerdir=/a").starts_with("unknown option 'lowerdir': the base is given as"));
+    assert!(error("lowerdir=/a").starts_with("unknown option 'lowerdir': the layers are given as"));
     assert!(parse(OsStr::new("zzz,ro"), true).unwrap().len() == 1);
     assert!(parse(OsStr::new("base,ro"), true).is_err());
 }
