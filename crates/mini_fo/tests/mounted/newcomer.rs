@@ -155,7 +155,7 @@ fn advice_that_helps() {
         let said = with(owner).fails(2, &["squash_to_uid=UID"]);
         assert!(!said.stderr.contains("did you mean"), "{}", said.stderr);
     }
-    with("lowerdir=/a").fails(2, &["base=DIR"]);
+    with("lowerdir=/a").fails(2, &["base=A:B:C"]);
     with("upperdir=/a").fails(2, &["sto=DIR"]);
     with("live_base=0").fails(2, &["'live_base' does not know the value '0'; it takes seconds"]);
     with("damaged=no").fails(2, &["it is one of ro, rw"]);
