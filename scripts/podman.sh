@@ -1,7 +1,7 @@
 #!/bin/bash
 # Container engines on mini_fo: podman and buildah, with mini_fo as mount_program, do the
 # same work as with fuse-overlayfs, as root and (rootless) as an ordinary user, and what
-# they show is compared. MINI_FO=... is the program; -v shows what they did.
+# they show is compared, for some ten minutes. MINI_FO=... is the program; -v shows what they did.
 #
 # What the machine lacks is told, and the test is left out (exit code 0). As root nothing
 # of it stays: users and mounts are those of a mount namespace of the test's own.
@@ -24,6 +24,11 @@ ldd "$(command -v busybox)" >/dev/null 2>&1 && skip "busybox is not a static one
 # Mounts of its own: whatever happens, none stays.
 if [ "$(id -u)" = 0 ] && [ -z "${PODMAN_APART:-}" ]; then
     PODMAN_APART=yes exec unshare --mount --propagation private "$here/scripts/podman.sh" "$@"
+fi
+
+# crun starts nothing where cgroups of both versions are in use. None is needed.
+if [ "$(id -u)" = 0 ] && [ -d /sys/fs/cgroup/unified ]; then
+    umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
 fi
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/mini_fo-podman-XXXXXX")
@@ -89,7 +94,7 @@ engine() {
     (cd "$dir" && "$@" env -i PATH="$PATH" HOME="$dir/home" XDG_RUNTIME_DIR="$dir/run" \
         TMPDIR="$dir/tmp" CONTAINERS_STORAGE_CONF="$dir/storage.conf" \
         CONTAINERS_CONF="$dir/containers.conf" \
-        bash "$here/scripts/podman/work.sh") >"$dir/out" 2>"$dir/log"
+        PROGRAM="$other" bash "$here/scripts/podman/work.sh") >"$dir/out" 2>"$dir/log"
 }
 
 # Usage: compare WHO [PREFIX...]
