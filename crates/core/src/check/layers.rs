@@ -62,12 +62,15 @@ pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>
     }
     // What is below that may be a storage in its turn.
     while let Some(last) = opened.last().filter(|layer| layer.dialect == DialectName::MiniFo) {
-        let base =
-            open_one(&LayerOptions { path: base_of(last)?, dialect: None }, true, submounts)?;
-        if opened.iter().skip(count - 1).any(|above| above.path == base.path) {
-            return Err(OpenError::LayersInCircle { path: base.path });
+        let below = made_for(last)?;
+        let alone = below.len() == 1;
+        for path in below {
+            let base = open_one(&LayerOptions { path, dialect: None }, alone, submounts)?;
+            if alone && opened.iter().skip(count - 1).any(|above| above.path == base.path) {
+                return Err(OpenError::LayersInCircle { path: base.path });
+            }
+            opened.push(base);
         }
-        opened.push(base);
         if opened.len() > Stack::MOST {
             return Err(OpenError::TooManyLayers { count: opened.len(), most: Stack::MOST });
         }
@@ -95,14 +98,19 @@ fn is_privileged(root: &OwnedFd) -> bool {
     OwnAttributes::of_process(root) == OwnAttributes::Trusted
 }
 
-/// The base that a storage was made for.
-fn base_of(layer: &Opened) -> Result<PathBuf> {
+/// The layers that a storage was made for, from the top down, as far as it tells them.
+fn made_for(layer: &Opened) -> Result<Vec<PathBuf>> {
     let session = meta::session(layer.root().as_fd());
     let root = storage::load_meta(&layer.path, layer.root(), session)?;
-    match root.index.origin() {
-        Some(Record::Origin { path, .. }) => Ok(PathBuf::from(OsStr::from_bytes(path))),
-        _ => Err(OpenError::LayerWithoutBase { path: layer.given.clone() }),
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let Some(Record::Origin { path: first, .. }) = root.index.origin() else {
+        return Err(OpenError::LayerWithoutBase { path: layer.given.clone() });
+    };
+    let mut below = vec![path(first)];
+    if let Some(Record::Under { layers }) = root.index.under() {
+        below.extend(layers.iter().map(|(_, _, bytes)| path(bytes)));
     }
+    Ok(below)
 }
 
 /// Puts opened layers together. `recorded`: the file systems of the base as the storage

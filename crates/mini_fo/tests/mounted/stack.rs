@@ -194,6 +194,15 @@ fn below_the_lowest_storage_comes_what_it_was_made_for() {
     assert_eq!(place.shown(&[&second, &first], &["-r"], names), expected);
     let more = ["--storage", third.to_str().unwrap()];
     assert_eq!(place.shown(&[&second], &more, names), expected);
+    // A storage over several layers tells them all.
+    let [upper, fourth] = ["upper", "4"].map(|name| place.dir(name));
+    fs::write(upper.join("above"), "").unwrap();
+    let more = ["--storage", fourth.to_str().unwrap()];
+    let expected = place.shown(&[&upper, &base], &more, |mnt| {
+        sh(mnt, "rm f; mv d moved; touch new");
+        names(mnt)
+    });
+    assert_eq!(place.shown(&[&fourth], &["-r"], names), expected);
     // Nothing that was named counts as what comes below.
     let all = place.shown(&[&base, &second], &["-r"], names);
     assert!(all.contains("./d/one\n") && all.contains("./more\n"), "{all}");
