@@ -30,6 +30,11 @@ fi
 if [ "$(id -u)" = 0 ] && [ -d /sys/fs/cgroup/unified ]; then
     umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
 fi
+# Engines of root keep a cache there, wherever their storage is.
+if [ "$(id -u)" = 0 ]; then
+    [ -d /var/lib/containers ] || { mkdir /var/lib/containers; made=yes; }
+    mount -t tmpfs none /var/lib/containers
+fi
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/mini_fo-podman-XXXXXX")
 pauses=()
@@ -42,7 +47,9 @@ cleanup() {
     done
     if [ "$(id -u)" = 0 ]; then
         grep -o "$work[^ ]*" /proc/self/mounts | sort -r | xargs -r -n 1 umount -l || true
-        rm -rf --one-file-system "$work" || status=1
+        rm -rf --one-file-system "$work" "/tmp/podman-run-${user:-none}" || status=1
+        umount /var/lib/containers
+        [ -z "${made:-}" ] || rmdir /var/lib/containers
     else
         podman unshare rm -rf --one-file-system "$work" || status=1
     fi
