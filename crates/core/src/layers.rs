@@ -241,14 +241,9 @@ impl Stack {
         Ok(Realm::ROOT.number(sys::stat_fd(&lowest.root)?.stx_ino))
     }
 
-    /// There is one layer, and it is plain: what a name stands for is what is there.
-    pub fn is_one_plain(&self) -> bool {
-        matches!(&*self.layers, [Layer { dialect: Dialect::Plain, .. }])
-    }
-
     /// The object is a storage inside a layer: it is not shown.
     pub fn is_hidden(&self, stat: &Statx) -> bool {
-        !self.hidden.is_empty() && self.hidden.contains(&(sys::device(stat), stat.stx_ino))
+        !self.hidden.is_empty() && self.hidden.contains(&sys::identity(stat))
     }
 
     /// A name of a directory is that of a hidden object.

@@ -59,6 +59,11 @@ pub fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(META_NAME.as_bytes())
 }
 
+/// The entry of a listing is the directory itself, or the one above.
+pub(crate) fn is_dot(name: &[u8]) -> bool {
+    name == b"." || name == b".."
+}
+
 /// The directory of a path without a leading slash; empty for the root.
 pub(crate) fn parent(path: &[u8]) -> &[u8] {
     let slash = path.iter().rposition(|byte| *byte == b'/');

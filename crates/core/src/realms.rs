@@ -93,11 +93,6 @@ impl Realms {
         self.meet(device, stat.stx_ino, spot)
     }
 
-    /// An object is on the file system of the base's root.
-    pub fn is_root_device(&self, object: &OwnedFd) -> Result<bool> {
-        Ok(sys::device(&sys::stat_fd(object)?) == self.root)
-    }
-
     /// What a base object is; `spot`: where it is.
     pub fn id(&self, stat: &Statx, spot: Spot<'_>) -> Result<BaseId> {
         Ok(BaseId { realm: self.of(stat, spot)?, ino: stat.stx_ino })

@@ -226,6 +226,11 @@ pub(crate) fn device(stat: &Statx) -> u64 {
     fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
 }
 
+/// `st_dev` and `st_ino`: which object it is, among those that exist now.
+pub(crate) fn identity(stat: &Statx) -> (u64, u64) {
+    (device(stat), stat.stx_ino)
+}
+
 /// Attributes of an open descriptor.
 pub(crate) fn stat_fd(fd: impl AsFd) -> Result<Statx> {
     stat(Spot::Fd(fd.as_fd()))

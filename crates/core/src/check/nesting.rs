@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{Result, io};
 use crate::error::OpenError;
@@ -33,10 +33,10 @@ pub(super) fn check(base: At<'_>, storage: At<'_>, submounts: bool) -> Result<Op
     let ((base, base_fd), (storage, storage_fd)) = (base, storage);
     let examine =
         |(path, fd)| sys::stat_fd(fd).map_err(|errno| io(path, "cannot be examined", errno));
-    let object =
-        |stat: &Statx| (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino);
-    let [of_base, of_storage] =
-        [object(&examine((base, base_fd))?), object(&examine((storage, storage_fd))?)];
+    let [of_base, of_storage] = [
+        sys::identity(&examine((base, base_fd))?),
+        sys::identity(&examine((storage, storage_fd))?),
+    ];
     let origins = origin(base, base_fd).zip(origin(storage, storage_fd));
     let origins = origins.filter(|(base, storage)| base.device == storage.device);
     let inside = |inner: &Path, outer: &Path, inner_origin: &Path, outer_origin: &Path| {

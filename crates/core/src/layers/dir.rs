@@ -234,9 +234,9 @@ impl Stack {
         let open = |(layer, number): (&Layer, u16)| {
             let part = self.part(number, rustix::io::fcntl_dupfd_cloexec(&layer.root, 0)?)?;
             // A root of the kernel's is not, whatever it says of itself.
-            let opaque = match layer.dialect {
-                Dialect::Oci(_) if usize::from(number) + 1 < self.layers.len() => {
-                    self.is_opaque(&part)?
+            let opaque = match &layer.dialect {
+                Dialect::Oci(marks) if usize::from(number) + 1 < self.layers.len() => {
+                    marks.is_opaque(part.as_fd())?
                 }
                 _ => false,
             };
@@ -252,31 +252,19 @@ impl Stack {
 
     /// A directory of a layer, with what the layer says of it.
     fn part(&self, number: u16, fd: OwnedFd) -> Result<Part> {
-        let realm = match self.is_one_plain() && !self.submounts {
-            // The commonest case: nothing else can be met without crossing a mount.
-            true if self.realms.is_root_device(&fd)? => Realm::ROOT,
-            _ => self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?,
+        let realm = self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
+        let (knows, written) = match &self.layer(number)?.dialect {
+            Dialect::MiniFo(frozen) => {
+                (Knows::Meta(Box::new(frozen.load(fd.as_fd())?)), frozen.written)
+            }
+            Dialect::Overlay(marks) if marks.may_hold_whiteouts(fd.as_fd())? => {
+                (Knows::Whiteouts, Written::Plain)
+            }
+            Dialect::Plain | Dialect::Overlay(_) | Dialect::Oci(_) => {
+                (Knows::Nothing, Written::Plain)
+            }
         };
-        let knows = match &self.layer(number)?.dialect {
-            Dialect::Plain | Dialect::Oci(_) => Knows::Nothing,
-            Dialect::MiniFo(frozen) => Knows::Meta(Box::new(frozen.load(fd.as_fd())?)),
-            Dialect::Overlay(marks) if marks.may_hold_whiteouts(fd.as_fd())? => Knows::Whiteouts,
-            Dialect::Overlay(_) => Knows::Nothing,
-        };
-        let mut part = Part::new(number, fd, realm, knows);
-        if let Dialect::MiniFo(frozen) = &self.layer(number)?.dialect {
-            part.written = frozen.written;
-        }
-        Ok(part)
-    }
-
-    /// Nothing of the layers below shows in the directory.
-    fn is_opaque(&self, part: &Part) -> Result<bool> {
-        match &self.layer(part.layer)?.dialect {
-            Dialect::Plain | Dialect::MiniFo(_) => Ok(false),
-            Dialect::Overlay(marks) => marks.is_opaque(Spot::Fd(part.as_fd())),
-            Dialect::Oci(marks) => marks.is_opaque(part.as_fd()),
-        }
+        Ok(Part { written, ..Part::new(number, fd, realm, knows) })
     }
 
     fn open_dir_at(&self, part: &Part, name: &[u8]) -> Result<OwnedFd> {

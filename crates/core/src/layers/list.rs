@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Dialect, LowerDir, Part, Stack};
-use crate::name::is_reserved;
+use crate::name::{is_dot, is_reserved};
 use crate::sys::{self, RawEntry, Result};
 
 /// The number of a listed entry.
@@ -155,8 +155,4 @@ impl Stack {
         }
         Ok(Some(Listed { name, number, kind }))
     }
-}
-
-fn is_dot(name: &[u8]) -> bool {
-    name == b"." || name == b".."
 }

@@ -100,14 +100,12 @@ impl Frozen {
 
 /// Shows what META keeps of an object.
 fn show_kept(stat: &mut Statx, kept: &Kept) {
-    if let Some((kind, device)) = kept.device {
-        let mode = if kind == libc::S_IFLNK { 0o777 } else { u32::from(stat.stx_mode) & 0o7777 };
-        stat.stx_mode = (kind | mode) as u16;
+    stat.stx_mode = kept.mode(stat.stx_mode.into()) as u16;
+    if let Some((_, device)) = kept.device {
         (stat.stx_rdev_major, stat.stx_rdev_minor) =
             (rustix::fs::major(device), rustix::fs::minor(device));
     }
-    if let Some((mode, uid, gid)) = kept.owner {
-        stat.stx_mode = stat.stx_mode & libc::S_IFMT as u16 | mode as u16;
+    if let Some((_, uid, gid)) = kept.owner {
         (stat.stx_uid, stat.stx_gid) = (uid, gid);
     }
 }

@@ -317,9 +317,7 @@ impl Stack {
         layer: u16,
     ) -> Result<(OwnedFd, Kept)> {
         let same = |fd: &OwnedFd| {
-            sys::stat_fd(fd).is_ok_and(|now| {
-                (sys::device(&now), now.stx_ino) == (sys::device(stat), stat.stx_ino)
-            })
+            sys::stat_fd(fd).is_ok_and(|now| sys::identity(&now) == sys::identity(stat))
         };
         if let Dialect::MiniFo(frozen) = &self.layer(layer)?.dialect
             && let Some((id, _)) = frozen.shared.indexed_object(stat)?

@@ -25,6 +25,16 @@ impl Kept {
         usize::from(self.owner.is_some()) + usize::from(self.device.is_some()) + self.xattrs.len()
     }
 
+    /// `st_mode` of the entry; `mode`: that of its storage entry.
+    pub fn mode(&self, mode: u32) -> u32 {
+        let mode = match self.device {
+            Some((libc::S_IFLNK, _)) => libc::S_IFLNK | 0o777,
+            Some((kind, _)) => kind | mode & 0o7777,
+            None => mode,
+        };
+        self.owner.map_or(mode, |(bits, ..)| mode & libc::S_IFMT | bits)
+    }
+
     /// The records that say it of an entry.
     pub fn records(&self, name: &[u8]) -> Vec<Record> {
         let mut records = Vec::with_capacity(self.records_len());

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use rustix::fs::Statx;
-
 use super::Overlay;
 use super::find::Found;
 use super::refs::NodeRef;
@@ -73,7 +71,7 @@ impl Overlay {
     /// As [`Overlay::adopt`], of a storage object with several names: whatever
     /// number a name shows, it leads to one node.
     fn adopt_linked(&self, link: Link, found: &Found) -> NodeRef<'_> {
-        let object = (sys::device(&found.stat), found.stat.stx_ino);
+        let object = sys::identity(&found.stat);
         let mut node = new_node(&link, found);
         let mut id = self.linked.claim(object, node.id);
         let mut others = std::iter::once(found.second_id());
@@ -123,8 +121,8 @@ impl Overlay {
         }
         let same = self.at(&node, |known| {
             let stat = known.stat(&self.stack)?;
-            let object = |stat: &Statx| (sys::device(stat), stat.stx_ino);
-            Ok(known.is_stored() == found.in_storage && object(&stat) == object(&found.stat))
+            let same = sys::identity(&stat) == sys::identity(&found.stat);
+            Ok(known.is_stored() == found.in_storage && same)
         });
         (same == Ok(true)).then_some(node)
     }

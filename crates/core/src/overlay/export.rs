@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::listing::{ListFor, is_dot};
+use super::listing::ListFor;
 use super::refs::NodeRef;
+use crate::name::is_dot;
 use crate::node::Node;
 use crate::numbers::node_id;
 use crate::sys::Result;

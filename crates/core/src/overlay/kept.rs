@@ -33,12 +33,11 @@ pub(super) fn can_be_kept(name: &[u8]) -> bool {
 
 /// Makes attributes show what is kept of an entry.
 pub(super) fn show(attr: &mut Attr, kept: &Kept) {
-    if let Some((kind, device)) = kept.device {
-        attr.mode = kind | if kind == libc::S_IFLNK { 0o777 } else { attr.mode & 0o7777 };
+    attr.mode = kept.mode(attr.mode);
+    if let Some((_, device)) = kept.device {
         attr.rdev = device;
     }
-    if let Some((mode, uid, gid)) = kept.owner {
-        attr.mode = attr.mode & libc::S_IFMT | mode;
+    if let Some((_, uid, gid)) = kept.owner {
         (attr.uid, attr.gid) = (uid, gid);
     }
 }

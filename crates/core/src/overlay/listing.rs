@@ -15,7 +15,7 @@ use crate::descriptors::Ticket;
 use crate::dirs::{Dir, with_access};
 use crate::identity::Realm;
 use crate::layers::Part;
-use crate::name::is_reserved;
+use crate::name::{is_dot, is_reserved};
 use crate::node::Node;
 use crate::numbers::storage_ino;
 use crate::sys::{self, RawEntry, Result, Spot, Within, Written, read_entries};
@@ -285,10 +285,6 @@ impl Overlay {
         let open = || sys::open(Spot::at(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY);
         rustix::fs::fsync(with_access(storage.fd(), open)?)
     }
-}
-
-pub(super) fn is_dot(name: &[u8]) -> bool {
-    name == b"." || name == b".."
 }
 
 fn parent_ino(node: &Arc<Node>) -> u64 {

@@ -101,10 +101,6 @@ fn gone<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn identity(stat: &Statx) -> (u64, u64) {
-    (sys::device(stat), stat.stx_ino)
-}
-
 impl Overlay {
     /// For how long a node's attributes and a name that leads to it may be
     /// believed; `None`: as long as nobody changes them through the mount.
@@ -338,9 +334,9 @@ fn checked_at(dir: &Dir) -> u64 {
 fn refresh(known: &Part, now: Option<&Now>, checked: u64) -> Result<()> {
     let was = match known.is_absent() {
         true => None,
-        false => Some(identity(&sys::stat_fd(known)?)),
+        false => Some(sys::identity(&sys::stat_fd(known)?)),
     };
-    if was != now.map(|now| identity(&now.stat)) {
+    if was != now.map(|now| sys::identity(&now.stat)) {
         known.replace(now.map(|now| (&now.fd, now.realm)))?;
     }
     known.checked.store(checked, Ordering::Relaxed);

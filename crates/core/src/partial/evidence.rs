@@ -51,7 +51,7 @@ impl Evidence {
         let (keeps_ctimes, is_image) = (KEEPING.contains(&kind), IMAGES.contains(&kind));
         let stat = sys::stat_fd(base).ok();
         let built = stat.as_ref().map_or_else(Timestamp::default, |stat| stat.stx_mtime.into());
-        let device = stat.filter(|_| keeps_ctimes || is_image).map(|stat| device(&stat));
+        let device = stat.filter(|_| keeps_ctimes || is_image).map(|stat| sys::device(&stat));
         let fsid = sys::fsid(base.as_fd()).unwrap_or(0);
         Evidence { device, keeps_ctimes, fsid, built, accepted }
     }
@@ -60,7 +60,7 @@ impl Evidence {
     pub fn file(&self, stat: &Statx) -> Option<BaseFile> {
         let ctime = if self.keeps_ctimes { stat.stx_ctime.into() } else { Timestamp::default() };
         let file = BaseFile { ino: stat.stx_ino, ctime, fsid: self.fsid };
-        (self.device == Some(device(stat))).then_some(file)
+        (self.device == Some(sys::device(stat))).then_some(file)
     }
 
     /// Compares what a mark is of with the base file that is there.
@@ -85,10 +85,6 @@ impl Evidence {
     fn is_telling(&self, time: Timestamp) -> bool {
         time.sec > 1 && time.sec != self.built.sec
     }
-}
-
-fn device(stat: &Statx) -> u64 {
-    rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor)
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 
-use super::{Number, is_dot, parent_ino};
+use super::{Number, parent_ino};
 use crate::dirs::Dir;
 use crate::layers::{LowerDir, LowerNumber};
-use crate::name::is_reserved;
+use crate::name::{is_dot, is_reserved};
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::sys::{self, Result, Spot, Within, read_entries};
