@@ -8,7 +8,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Index, Record, Session, tail};
+use super::tail::{self, Said};
+use super::{Index, Record, Session};
 use crate::name::{META_NAME, temp_name};
 use crate::trust;
 
@@ -117,26 +118,25 @@ impl Journal {
 
     /// Takes up what the attribute says of the end of the file.
     fn complete(&mut self) -> Result<(), Errno> {
-        let missing = tail::missing(&self.file, self.size, self.session)?;
-        let from = match &missing {
-            Some(missing) => {
+        let said = tail::said(&self.file, self.size, self.session)?;
+        let completed = matches!(said, Said::Missing(_));
+        let from = match said {
+            Said::Missing(missing) => {
                 write_at(&self.file, &missing.bytes, missing.from)?;
                 self.covered = missing.end();
                 self.size = self.size.max(self.covered);
                 missing.from
             }
+            Said::There(from, end) => {
+                self.covered = end;
+                from
+            }
             // Without the attribute nobody knows what the device has.
-            None => match tail::read(&self.file, self.session)? {
-                Some(tail) if tail.from <= self.size => {
-                    self.covered = tail.end();
-                    tail.from
-                }
-                _ => 0,
-            },
+            Said::Nothing => 0,
         };
         let length = usize::try_from(self.size - from).unwrap_or(usize::MAX);
         if !self.firm.has_attribute() {
-            return if missing.is_some() { self.sync() } else { Ok(()) };
+            return if completed { self.sync() } else { Ok(()) };
         }
         if length > tail::LIMIT {
             return self.sync();
@@ -210,7 +210,12 @@ impl Journal {
                 }
             }
         }
-        self.sync()
+        self.sync()?;
+        if self.firm.has_attribute() && self.covered < self.size && self.cover().is_ok() {
+            // Facts are never behind what the attribute says.
+            self.covered = self.size;
+        }
+        Ok(())
     }
 
     /// Puts what the device may not have into the attribute.
@@ -254,7 +259,8 @@ impl Journal {
         let keep = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX);
         self.tail.truncate(keep);
         // Before the file, which would get its old end again.
-        if size < self.covered {
+        let covered = size < self.covered;
+        if covered {
             if self.tail.is_empty() {
                 tail::remove(self.file.as_fd())?;
             } else if self.cover().is_err() {
@@ -270,6 +276,11 @@ impl Journal {
         rustix::fs::ftruncate(&self.file, size)?;
         self.size = size;
         self.synced = self.synced.min(size);
+        if covered && self.firm.has_attribute() {
+            // Else the device may have sectors of what is gone among those of what
+            // comes next, and nothing would tell them apart.
+            self.sync()?;
+        }
         Ok(())
     }
 

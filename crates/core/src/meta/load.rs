@@ -10,7 +10,8 @@ use rustix::fs::{Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::journal::LINE_MAX;
-use super::{Index, Line, Session, parse_line, tail};
+use super::tail::{self, Said};
+use super::{Index, Line, Session, parse_line};
 use crate::name::META_NAME;
 use crate::sys::{self, Spot};
 use crate::trust::{self, Unusable};
@@ -52,6 +53,19 @@ pub struct Loaded {
     ///
     /// [`Journal::open`]: super::Journal::open
     pub completed: bool,
+    /// The first line that was never written whole, it seems.
+    hole: Option<Hole>,
+}
+
+/// A damaged line, or one with NUL bytes, which no record has.
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    /// Where it begins.
+    at: u64,
+    /// It has NUL bytes.
+    of_zeros: bool,
+    /// Records follow on which others may rely.
+    facts_behind: bool,
 }
 
 /// Reads META of a storage directory. No file means no records. `session`: the
@@ -96,16 +110,37 @@ pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     }
     trust::check(&stat, true).map_err(Unusable::Foreign)?;
     let file = File::from(fd);
-    let Some(missing) = tail::missing(&file, stat.stx_size, session)? else {
-        return Ok(read_lines(BufReader::with_capacity(64 * 1024, file))?);
+    let said = tail::said(&file, stat.stx_size, session)?;
+    let end = match &said {
+        Said::Nothing => None,
+        Said::There(_, end) => Some(*end),
+        Said::Missing(tail) => Some(tail.end()),
     };
-    // What the device has not, read as if it had.
-    let (from, to) = (missing.from, missing.from + missing.bytes.len() as u64);
-    let before = ReadFrom { file: &file, at: 0 }.take(from);
-    let whole = before.chain(Cursor::new(missing.bytes)).chain(ReadFrom { file: &file, at: to });
-    let mut loaded = read_lines(BufReader::with_capacity(64 * 1024, whole))?;
-    loaded.completed = true;
+    let unended = session.0.is_some();
+    let mut loaded = read_lines(with_tail(&file, &said))?;
+    // Of what was not synced the device may have later sectors without earlier ones.
+    // What has to count stands before `end`, and without an attribute before what
+    // is about times alone.
+    if let Some(hole) = loaded.hole.filter(|hole| match end {
+        Some(end) => hole.at >= end,
+        None => unended && hole.of_zeros && !hole.facts_behind,
+    }) {
+        loaded = read_lines(with_tail(&file, &said).take(hole.at))?;
+        loaded.torn_at = Some(hole.at);
+    }
+    loaded.completed = matches!(said, Said::Missing(_));
     Ok(loaded)
+}
+
+/// META from its beginning; what the device has not reads as if it had.
+fn with_tail<'a>(file: &'a File, said: &'a Said) -> impl BufRead + use<'a> {
+    let (from, bytes, to) = match said {
+        Said::Missing(tail) => (tail.from, &*tail.bytes, tail.end()),
+        Said::Nothing | Said::There(..) => (0, &[][..], 0),
+    };
+    let before = ReadFrom { file, at: 0 }.take(from);
+    let whole = before.chain(Cursor::new(bytes)).chain(ReadFrom { file, at: to });
+    BufReader::with_capacity(64 * 1024, whole)
 }
 
 /// Damage, if it is at least of this user's making.
@@ -140,17 +175,12 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
             return Ok(loaded);
         }
         number += 1;
-        let mut damaged = |reason| {
-            loaded.damages += 1;
-            if loaded.damage.len() < DAMAGE_LISTED {
-                loaded.damage.push(Damage { line: number, reason });
-            }
-        };
+        let start = at;
         let Some(text) = line.strip_suffix(b"\n") else {
             if line.len() == LINE_MAX
                 && let Some(skipped) = skip_line(&mut reader)?
             {
-                damaged("it is longer than any record");
+                loaded.skip(number, "it is longer than any record");
                 at += line.len() as u64 + skipped;
                 continue;
             }
@@ -158,10 +188,29 @@ fn read_lines(mut reader: impl BufRead) -> Result<Loaded, Errno> {
             return Ok(loaded);
         };
         at += line.len() as u64;
-        match parse_line(text) {
-            Line::Record(record) => loaded.index.take(record),
-            Line::Damaged(reason) => damaged(reason),
+        let parsed = parse_line(text);
+        let of_zeros = text.contains(&0);
+        if of_zeros || matches!(parsed, Line::Damaged(_)) {
+            loaded.hole.get_or_insert(Hole { at: start, of_zeros, facts_behind: false });
+        }
+        match parsed {
+            Line::Record(record) => {
+                if let Some(hole) = loaded.hole.as_mut().filter(|_| !record.is_cosmetic()) {
+                    hole.facts_behind = true;
+                }
+                loaded.index.take(record);
+            }
+            Line::Damaged(reason) => loaded.skip(number, reason),
             Line::Unknown | Line::Empty => {}
+        }
+    }
+}
+
+impl Loaded {
+    fn skip(&mut self, line: u64, reason: &'static str) {
+        self.damages += 1;
+        if self.damage.len() < DAMAGE_LISTED {
+            self.damage.push(Damage { line, reason });
         }
     }
 }

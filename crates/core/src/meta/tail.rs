@@ -148,13 +148,22 @@ fn parse(value: &[u8], session: u64) -> Option<Tail> {
     whole.then(|| Tail { from, bytes: bytes.to_vec() })
 }
 
-/// What META lacks of its attribute. `None`: nothing, or the file is another
-/// one than the attribute speaks of (somebody has edited it).
-pub(super) fn missing(meta: &File, size: u64, session: Session) -> Result<Option<Tail>, Errno> {
-    let Some(tail) =
-        read(meta, session)?.filter(|tail| tail.from <= size && !tail.bytes.is_empty())
-    else {
-        return Ok(None);
+/// What the attribute says of META.
+pub(super) enum Said {
+    /// Nothing: there is none, or the file is another one than it speaks of
+    /// (somebody has edited it).
+    Nothing,
+    /// What is there already, from one byte to before another.
+    There(u64, u64),
+    /// What META lacks.
+    Missing(Tail),
+}
+
+/// Compares META with its attribute. Sectors of the file that the device has not
+/// are NUL, if need be with later ones behind them.
+pub(super) fn said(meta: &File, size: u64, session: Session) -> Result<Said, Errno> {
+    let Some(tail) = read(meta, session)?.filter(|tail| tail.from <= size) else {
+        return Ok(Said::Nothing);
     };
     let mut there = vec![0; tail.bytes.len()];
     let mut length = 0;
@@ -167,8 +176,9 @@ pub(super) fn missing(meta: &File, size: u64, session: Session) -> Result<Option
         }
     }
     there.truncate(length);
-    let same = tail.bytes.iter().zip(&there).take_while(|(a, b)| a == b).count();
-    // A file system may give space to a file and not come to write it.
-    let lost = there.iter().skip(same).all(|byte| *byte == 0);
-    Ok((same < tail.bytes.len() && lost).then_some(tail))
+    if there == tail.bytes {
+        return Ok(Said::There(tail.from, tail.end()));
+    }
+    let lost = tail.bytes.iter().zip(&there).all(|(said, found)| said == found || *found == 0);
+    Ok(if lost { Said::Missing(tail) } else { Said::Nothing })
 }

@@ -5,6 +5,7 @@ mod index;
 mod journal;
 mod record;
 mod tail;
+mod torn;
 
 use proptest::prelude::*;
 

@@ -373,7 +373,7 @@ fn view(setting: &Setting<'_>, image: &Path) -> io::Result<Found> {
     let probe = live.root().join("probe");
     fs::write(&probe, "probe")
         .and_then(|()| fs::remove_file(&probe))
-        .map_err(|error| io::Error::other(format!("cannot go on writing: {error}")))?;
+        .map_err(|error| io::Error::other(cannot_write(setting, &error)))?;
     drop(live);
     if setting.system == System::Plain {
         return Ok(Found { view, called_unclean: false });
@@ -385,6 +385,12 @@ fn view(setting: &Setting<'_>, image: &Path) -> io::Result<Found> {
     }
     drop(live);
     Ok(Found { view, called_unclean: first && says_unclean(setting) })
+}
+
+/// With what the log says: it may be that the storage was found damaged.
+fn cannot_write(setting: &Setting<'_>, error: &io::Error) -> String {
+    let log = fs::read_to_string(&setting.places.log).unwrap_or_default();
+    format!("cannot go on writing: {error}; the log: {}", log.trim())
 }
 
 /// Mounts what a cut has left: what a volatile mount has left without that option.

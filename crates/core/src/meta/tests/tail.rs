@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
@@ -13,16 +13,16 @@ use super::super::{Firm, Journal, Loaded, Record, Session, load};
 use super::{hide, lines};
 use crate::name::META_NAME;
 
-const SESSION: Session = Session(Some(7));
+pub(super) const SESSION: Session = Session(Some(7));
 
-struct Scene {
+pub(super) struct Scene {
     dir: TempDir,
     fd: OwnedFd,
 }
 
 impl Scene {
     /// `None`: no attributes where temporary files are.
-    fn new() -> Option<Scene> {
+    pub fn new() -> Option<Scene> {
         let dir = TempDir::new().unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
@@ -35,19 +35,23 @@ impl Scene {
         Some(scene)
     }
 
-    fn journal(&self) -> Journal {
+    pub fn journal(&self) -> Journal {
         Journal::open(self.fd.as_fd(), self.load().torn_at, Firm::Attribute, SESSION).unwrap()
     }
 
-    fn load(&self) -> Loaded {
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn load(&self) -> Loaded {
         load(self.fd.as_fd(), SESSION).unwrap()
     }
 
-    fn meta(&self) -> std::path::PathBuf {
+    pub fn meta(&self) -> std::path::PathBuf {
         self.dir.path().join(META_NAME)
     }
 
-    fn file(&self) -> File {
+    pub fn file(&self) -> File {
         OpenOptions::new().read(true).write(true).open(self.meta()).unwrap()
     }
 }
