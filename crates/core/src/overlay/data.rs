@@ -92,10 +92,14 @@ impl Overlay {
     /// EIO, ENOSPC as `fsync(2)`.
     pub fn fsync(&self, file: &OpenFile, datasync: bool) -> Result<()> {
         let opened = self.current(file)?;
-        if !opened.in_storage() {
+        if !opened.in_storage() && !file.node().is_shared() {
             return Ok(());
         }
         let _slow = self.slow_section();
+        if !opened.in_storage() {
+            // Nothing of it can have changed but how many names it has.
+            return sys::absent(self.shared.dir())?.map_or(Ok(()), |index| index.sync_meta());
+        }
         let parent = file.node().parent();
         if let Some(parent) = parent
             && let Some(dir) = sys::absent(self.dir(&parent))?

@@ -24,6 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "copied-up-without-fsync", steps: copied_up_without_fsync, options: "" },
     Scenario { name: "replaced", steps: replaced, options: "" },
     Scenario { name: "hard-links", steps: hard_links, options: "" },
+    Scenario { name: "base-link-lost", steps: base_link_lost, options: "" },
     Scenario { name: "dirs-exchanged", steps: dirs_exchanged, options: "" },
     Scenario { name: "dir-moved", steps: dir_moved, options: "" },
     Scenario { name: "partial", steps: partial, options: "blocks_from=64K" },
@@ -121,6 +122,15 @@ fn hard_links(load: &mut Load) {
     load.does(Op::Rename("k/m2".into(), "m4".into()));
     load.fsync("m4");
     load.does(Op::Unlink("m1".into()));
+}
+
+/// The name that is synced is the base's alone: that there is one less is what changed.
+fn base_link_lost(load: &mut Load) {
+    load.create("x/n");
+    load.does(Op::Unlink("l1".into()));
+    load.fsync("d/l2");
+    load.does(Op::Unlink("m1".into()));
+    load.fsync("k/m2");
 }
 
 fn dirs_exchanged(load: &mut Load) {
