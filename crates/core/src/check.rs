@@ -139,7 +139,8 @@ pub(crate) fn verify(
         return Err(error);
     }
     let unclean = notes::is_unclean(&options.storage, &storage, names, &mut warnings);
-    let mut read_only = unknown_features(&root.index, &mut warnings) || options.read_only;
+    let mut read_only =
+        unknown_features(&options.storage, &root.index, &mut warnings) || options.read_only;
     let marks = Marks::of(&storage, names, &root.index);
     if marks != Marks::Lost || !options.write_despite_damage {
         let mode = storage::mode(&options.storage, &storage)?;
@@ -163,7 +164,7 @@ pub(crate) fn verify(
         return Err(OpenError::StorageCopied { path: options.storage.clone() });
     }
     if scanned.damaged && !read_only && !options.write_despite_damage {
-        warnings.push(Warning::ReadOnlyByDamage);
+        warnings.push(Warning::ReadOnlyByDamage { path: options.storage.clone() });
         read_only = true;
     }
     // Storages of 2005 have whiteouts of what was never in the base.
@@ -223,11 +224,11 @@ fn written(storage: &OwnedFd, index: &meta::Index) -> Written {
 }
 
 /// Reports what this version does not know; whether there is any.
-fn unknown_features(index: &meta::Index, warnings: &mut Vec<Warning>) -> bool {
+fn unknown_features(path: &Path, index: &meta::Index, warnings: &mut Vec<Warning>) -> bool {
     let before = warnings.len();
     for word in index.features().filter(|word| !KNOWN_FEATURES.contains(word)) {
         let word = String::from_utf8_lossy(word).into_owned();
-        warnings.push(Warning::UnknownFeature { word });
+        warnings.push(Warning::UnknownFeature { path: path.to_path_buf(), word });
     }
     warnings.len() > before
 }
@@ -272,6 +273,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         }
         Ok(_) => {}
     }
+    origin::tell_under(&options.storage, &root.index, &origin::under(&stack)?, &mut warnings);
     let (path, mode) = (options.storage.clone(), storage::mode(&options.storage, &storage)?);
     let mut names = OwnAttributes::of_process(&storage);
     match Marks::of(&storage, names, &root.index) {

@@ -318,8 +318,10 @@ pub enum Warning {
         foreign: Foreign,
     },
     /// More of them than are worth listing.
-    #[error("{count} more META files that do not count")]
+    #[error("storage {}: {count} more META files that do not count", path.display())]
     MoreForeign {
+        /// The storage.
+        path: PathBuf,
         /// How many.
         count: u64,
     },
@@ -346,21 +348,24 @@ pub enum Warning {
         path: PathBuf,
     },
     /// More damage than is worth listing.
-    #[error("{count} more damaged lines")]
+    #[error("storage {}: {count} more damaged lines", path.display())]
     MoreDamage {
+        /// The storage.
+        path: PathBuf,
         /// How much.
         count: u64,
     },
     /// The consequence of damage.
-    #[error(
-        "mounted read-only because META is damaged; -o damaged=rw mounts it writable without the damaged lines"
-    )]
-    ReadOnlyByDamage,
+    #[error("storage {}: mounted read-only because META is damaged; -o damaged=rw mounts it writable without the damaged lines", path.display())]
+    ReadOnlyByDamage {
+        /// The storage.
+        path: PathBuf,
+    },
     /// The storage uses something this version does not know.
-    #[error(
-        "mounted read-only: the storage uses the feature '{word}', which this version does not know"
-    )]
+    #[error("storage {}: mounted read-only, because it uses the feature '{word}', which this version does not know", path.display())]
     UnknownFeature {
+        /// The storage.
+        path: PathBuf,
         /// The feature's word.
         word: String,
     },
@@ -381,6 +386,21 @@ pub enum Warning {
         path: PathBuf,
         /// The base it was made for.
         recorded: PathBuf,
+    },
+    /// The storage was made for other layers below the base; only where this is no
+    /// reason to refuse.
+    #[error("storage {}: below its base it was made for {recorded}", path.display())]
+    OtherLayers {
+        /// The storage.
+        path: PathBuf,
+        /// Those that it was made for.
+        recorded: String,
+    },
+    /// A layer is a storage that nobody has put in order after a crash.
+    #[error("layer {}: it is a storage that came to no orderly end; it shows what counts, and a mount of it for writing puts it in order", path.display())]
+    LayerUnended {
+        /// The layer as given.
+        path: PathBuf,
     },
     /// Entries that the base has not (any more), counted as far as was looked.
     #[error(
@@ -422,8 +442,10 @@ pub enum Warning {
         target: PathBuf,
     },
     /// Unfinished work of a crash was removed.
-    #[error("removed {count} unfinished files that a crash had left in the storage")]
+    #[error("storage {}: removed {count} unfinished files that a crash had left there", path.display())]
     Leftovers {
+        /// The storage.
+        path: PathBuf,
         /// How many.
         count: u64,
     },

@@ -18,7 +18,7 @@ mod overlay;
 mod recognise;
 mod source;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,13 +51,13 @@ pub(crate) enum Dialect {
 
 impl Dialect {
     /// The kernel's, with attributes named so.
-    pub fn overlay(namespace: overlay::Namespace) -> Dialect {
-        Dialect::Overlay(overlay::Marks::new(namespace))
+    pub fn overlay(layer: &Path, namespace: overlay::Namespace) -> Dialect {
+        Dialect::Overlay(overlay::Marks::new(layer, namespace))
     }
 
     /// That of container images.
-    pub fn oci(root: BorrowedFd<'_>, privileged: bool) -> Dialect {
-        Dialect::Oci(oci::Marks::of(root, privileged))
+    pub fn oci(layer: &Path, root: BorrowedFd<'_>, privileged: bool) -> Dialect {
+        Dialect::Oci(oci::Marks::of(layer, root, privileged))
     }
 
     /// As the user calls it.

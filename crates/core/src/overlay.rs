@@ -208,7 +208,8 @@ impl Overlay {
         let ino = stack.root_number()?;
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, !layers.bare, place));
         let named = root_dir.meta.read().features().any(|word| word == check::FEATURE_REALMS);
-        let shared = SharedIndex::open(storage.as_fd(), named, &durability)?;
+        let path = &*layers.paths.storage;
+        let shared = SharedIndex::open(path, storage.as_fd(), named, &durability)?;
         shared.take(&layers.decided);
         let partials = {
             let meta = root_dir.meta.read();

@@ -2,6 +2,7 @@
 //! says. Which objects get there, `overlay/shared.rs` decides.
 #![forbid(unsafe_code)]
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -25,6 +26,8 @@ use crate::types::NodeId;
 ///
 /// Its `mutate` comes after every `place` in the order of locks.
 pub(crate) struct SharedIndex {
+    /// The storage, for messages.
+    path: PathBuf,
     dir: Mutex<Option<Arc<Dir>>>,
     /// Times of access, whether there is an index already or not.
     accesses: Arc<AccessTable>,
@@ -76,6 +79,7 @@ impl SharedIndex {
     /// Opens the index, if there is one. `named`: the storage has the feature
     /// `realms`.
     pub fn open(
+        path: &Path,
         storage: BorrowedFd<'_>,
         named: bool,
         durability: &Arc<Durability>,
@@ -87,7 +91,8 @@ impl SharedIndex {
         let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
         let old = dir.is_some() && !named;
         let (told, stored) = (RwLock::default(), RwLock::default());
-        Ok(SharedIndex { dir: Mutex::new(dir), accesses, old, told, stored })
+        let path = path.to_path_buf();
+        Ok(SharedIndex { path, dir: Mutex::new(dir), accesses, old, told, stored })
     }
 
     /// Takes in what META of the index does not say yet.
@@ -200,7 +205,11 @@ impl SharedIndex {
         };
         if !is_of(&record, base) {
             let number = id.number();
-            tracing::warn!(number, "the base has another object where one was copied up");
+            let storage = self.path.display();
+            tracing::warn!(
+                number,
+                "storage {storage}: the base has another object where one was copied up"
+            );
             return Ok(Indexed::Another);
         }
         Ok(self.index_stat(id)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))

@@ -58,7 +58,7 @@ fn a_deep_storage_is_examined_with_few_descriptors() {
                 damaged += 1;
                 longest = longest.max(path.as_os_str().as_bytes().len());
             }
-            Warning::ReadOnlyByDamage => {}
+            Warning::ReadOnlyByDamage { .. } => {}
             other => panic!("{other}"),
         }
     }

@@ -270,7 +270,10 @@ fn damage_makes_it_read_only_unless_asked_otherwise() {
     assert!(overlay.is_read_only());
     let reason = "it does not begin with a letter and a space";
     let damaged = Warning::DamagedMeta { path: path.clone(), line: 2, reason };
-    assert_eq!(overlay.warnings(), [damaged.clone(), Warning::ReadOnlyByDamage]);
+    assert_eq!(
+        overlay.warnings(),
+        [damaged.clone(), Warning::ReadOnlyByDamage { path: scene.storage().into() }]
+    );
     drop(overlay);
     assert!(!scene.meta().exists(), "nothing is written");
     scene.options.write_despite_damage = true;
@@ -286,7 +289,10 @@ fn an_unknown_feature_makes_it_read_only() {
     fs::write(scene.meta(), b"f teleport\n").unwrap();
     let overlay = scene.open();
     assert!(overlay.is_read_only());
-    assert_eq!(overlay.warnings(), [Warning::UnknownFeature { word: "teleport".into() }]);
+    assert_eq!(
+        overlay.warnings(),
+        [Warning::UnknownFeature { path: scene.storage().into(), word: "teleport".into() }]
+    );
 }
 
 #[test]
@@ -312,6 +318,9 @@ fn leftovers_are_removed_when_writing() {
     assert_eq!(scene.open().warnings(), []);
     assert!(file.exists() && dir.exists());
     scene.options.read_only = false;
-    assert_eq!(scene.open().warnings(), [Warning::Leftovers { count: 2 }]);
+    assert_eq!(
+        scene.open().warnings(),
+        [Warning::Leftovers { path: scene.storage().into(), count: 2 }]
+    );
     assert!(!file.exists() && !dir.exists());
 }

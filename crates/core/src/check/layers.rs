@@ -137,9 +137,12 @@ pub(super) fn stack(
     for layer in opened {
         let dialect = match layer.dialect {
             DialectName::Plain => Dialect::Plain,
-            DialectName::Overlay => Dialect::overlay(Namespace::Trusted),
-            DialectName::OverlayUser => Dialect::overlay(Namespace::User),
-            DialectName::Oci => Dialect::oci(layer.root().as_fd(), is_privileged(&layer.mount)),
+            DialectName::Overlay => Dialect::overlay(&layer.given, Namespace::Trusted),
+            DialectName::OverlayUser => Dialect::overlay(&layer.given, Namespace::User),
+            DialectName::Oci => {
+                let privileged = is_privileged(&layer.mount);
+                Dialect::oci(&layer.given, layer.root().as_fd(), privileged)
+            }
             DialectName::MiniFo => {
                 let realms = |recorded| -> Result<Realms> {
                     Ok(Realms::new(held(&bottom)?, &bottom_stat, submounts, recorded))
@@ -205,7 +208,12 @@ fn frozen(
     let features = (has(FEATURE_REALMS), partial);
     let written = written(&lock, &loaded.index);
     let recorded = recorded_realms(root, session);
-    Frozen::open((lock, root), features, (own, written), realms(recorded)?).map_err(failed)
+    let frozen = Frozen::open(path, (lock, root), features, (own, written), realms(recorded)?);
+    let frozen = frozen.map_err(failed)?;
+    if frozen.is_unended() {
+        warnings.push(Warning::LayerUnended { path: path.clone() });
+    }
+    Ok(frozen)
 }
 
 /// The file systems that the index of a storage knows.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fd::OwnedFd;
 
 use super::{Result, io};
-use crate::error::OpenError;
+use crate::error::{OpenError, Warning};
 use crate::layers::Stack;
 use crate::meta::{self, Record};
 use crate::sys;
@@ -82,6 +82,18 @@ pub(super) fn check_under(storage: &Path, index: &meta::Index, now: &Record) -> 
     let paths: Vec<String> = known.iter().map(|(_, _, path)| text(path)).collect();
     let recorded = if paths.is_empty() { "nothing".to_owned() } else { paths.join(", ") };
     Err(OpenError::OtherLayers { path: storage.to_path_buf(), recorded })
+}
+
+/// Tells of other layers than the storage was made for.
+pub(super) fn tell_under(
+    storage: &Path,
+    index: &meta::Index,
+    now: &Record,
+    warnings: &mut Vec<Warning>,
+) {
+    if let Err(OpenError::OtherLayers { path, recorded }) = check_under(storage, index, now) {
+        warnings.push(Warning::OtherLayers { path, recorded });
+    }
 }
 
 /// The record of the layers, unless META says it, or there is none to tell of.

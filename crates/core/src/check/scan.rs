@@ -173,10 +173,10 @@ impl Walk<'_> {
         let Lost { data_lost, dependent, skipped, .. } = scan.lost;
         let leftovers = leftovers + (decided.len() + orphans.len()) as u64;
         if damages > LISTED {
-            warnings.push(Warning::MoreDamage { count: damages - LISTED });
+            warnings.push(Warning::MoreDamage { path: self.path.into(), count: damages - LISTED });
         }
         if foreign > LISTED {
-            warnings.push(Warning::MoreForeign { count: foreign - LISTED });
+            warnings.push(Warning::MoreForeign { path: self.path.into(), count: foreign - LISTED });
         }
         Scanned {
             damaged: damages > 0,
@@ -211,7 +211,7 @@ impl Walk<'_> {
         }
         let (count, unread) = (scan.leftovers, scan.unread);
         if count > 0 {
-            warnings.push(Warning::Leftovers { count });
+            warnings.push(Warning::Leftovers { path: self.path.into(), count });
         }
         // What cannot be read has been reported by the first walk.
         told.retain(|warning| matches!(warning, Warning::Unended { .. }));

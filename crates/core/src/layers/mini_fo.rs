@@ -1,10 +1,12 @@
 //! The dialect of mini_fo itself: a storage that nobody writes any more (*frozen*) shows
 //! exactly what it showed as the storage of a mount (docs/FORMAT.md).
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
+use rustix::io::Errno;
 
 use super::look::There;
 use super::met::Met;
@@ -19,9 +21,12 @@ use crate::partial::{Mark, Verdict, is_bare, read_mark};
 use crate::realms::Realms;
 use crate::shared_index::{Indexed, SharedIndex, is_shared};
 use crate::sys::{self, Result, Spot, Within, Written};
+use crate::trust::Unusable;
 
 /// What is known of a frozen storage as a whole.
 pub(crate) struct Frozen {
+    /// As the user named it, for messages.
+    path: PathBuf,
     pub(super) shared: SharedIndex,
     /// The file systems below it, as it counts them.
     pub(super) realms: Realms,
@@ -38,9 +43,10 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
-    /// `lock`: holds the lock on the storage; `root`: of it; `realms`: of what is below
+    /// `path`: as the user named it; `lock`: holds the lock on the storage; `root`: of it; `realms`: of what is below
     /// it. EIO: META of it does not count.
     pub fn open(
+        path: &Path,
         (_lock, root): (OwnedFd, &OwnedFd),
         (named, partial): (bool, bool),
         (own, written): (OwnAttributes, Written),
@@ -49,11 +55,14 @@ impl Frozen {
         let session = meta::session(root.as_fd());
         let durability =
             Arc::new(Durability::new(Terms { firm: Firm::No, session, goes_on: false }));
-        let shared = SharedIndex::open(root.as_fd(), named, &durability)?;
-        if session != Session::default() {
-            tracing::warn!("a layer is a storage that came to no orderly end: mount it once");
-        }
-        Ok(Frozen { shared, realms, own, written, session, partial, _lock })
+        let shared = SharedIndex::open(path, root.as_fd(), named, &durability)?;
+        let path = path.to_path_buf();
+        Ok(Frozen { path, shared, realms, own, written, session, partial, _lock })
+    }
+
+    /// A mount of it did not end in order, and nobody has mounted it since.
+    pub fn is_unended(&self) -> bool {
+        self.session != Session::default()
     }
 
     /// The file systems below it, as its index knows them.
@@ -63,7 +72,14 @@ impl Frozen {
 
     /// What META says of one of its directories.
     pub(super) fn load(&self, dir: BorrowedFd<'_>) -> Result<Index> {
-        let mut loaded = meta::load(dir, self.session)?;
+        let mut loaded = meta::look(dir, self.session).map_err(|unusable| match unusable {
+            Unusable::Failed(errno) => errno,
+            Unusable::Foreign(foreign) => {
+                let layer = self.path.display();
+                tracing::error!("layer {layer}: META of a directory does not count: {foreign}");
+                Errno::IO
+            }
+        })?;
         decide(Within::new(dir, self.written), &mut loaded.index)?;
         Ok(loaded.index)
     }
@@ -94,7 +110,12 @@ impl Frozen {
 
     /// The mark of a file of which data is missing. EIO: it cannot be read.
     pub(super) fn mark(&self, spot: Spot<'_>) -> Result<Option<Mark>> {
-        if self.partial { read_mark(self.own, spot) } else { Ok(None) }
+        if !self.partial {
+            return Ok(None);
+        }
+        read_mark(self.own, spot).inspect_err(|errno| {
+            tracing::error!("layer {}: a mark cannot be read: {errno}", self.path.display());
+        })
     }
 }
 

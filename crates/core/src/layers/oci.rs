@@ -8,6 +8,8 @@
 //!   for another one. Whoever owns a file may give it that attribute, so it counts only
 //!   where all is the user's own: not for a process that may use `trusted.` attributes.
 
+use std::path::{Path, PathBuf};
+
 use rustix::fd::BorrowedFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
@@ -39,6 +41,8 @@ const ATTRIBUTES: [&[u8]; 4] =
 
 /// What is said in this dialect.
 pub(crate) struct Marks {
+    /// The layer, for messages.
+    layer: PathBuf,
     /// The attribute that tells owners and modes, if the layer has it.
     overrides: Option<&'static [u8]>,
 }
@@ -46,10 +50,11 @@ pub(crate) struct Marks {
 impl Marks {
     /// Those of a layer with this root. `privileged`: the process may use `trusted.`
     /// attributes.
-    pub fn of(root: BorrowedFd<'_>, privileged: bool) -> Marks {
+    pub fn of(layer: &Path, root: BorrowedFd<'_>, privileged: bool) -> Marks {
         let believed = |name: &[u8]| name.starts_with(b"security.") || !privileged;
         let has = |name: &&&[u8]| sys::get_xattr(Spot::Fd(root), name, &mut []).is_ok();
-        Marks { overrides: OVERRIDES.iter().filter(|name| believed(name)).find(has).copied() }
+        let overrides = OVERRIDES.iter().filter(|name| believed(name)).find(has).copied();
+        Marks { layer: layer.to_path_buf(), overrides }
     }
 
     /// The name is a mark, and no object.
@@ -119,7 +124,10 @@ impl Marks {
         let told = std::str::from_utf8(value.get(..len).unwrap_or_default()).ok();
         match told.and_then(Override::parse) {
             Some(told) => told.show(stat),
-            None => tracing::warn!("a layer has an attribute of owners that cannot be read"),
+            None => {
+                let layer = self.layer.display();
+                tracing::warn!("layer {layer}: an attribute of owners cannot be read");
+            }
         }
         Ok(())
     }

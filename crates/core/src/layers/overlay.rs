@@ -12,6 +12,7 @@
 //!   names of its attributes.
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use rustix::fd::BorrowedFd;
 use rustix::fs::Statx;
@@ -33,6 +34,8 @@ pub(crate) enum Namespace {
 
 /// What is said in this dialect.
 pub(crate) struct Marks {
+    /// The layer, for messages.
+    layer: PathBuf,
     namespace: Namespace,
 }
 
@@ -45,8 +48,8 @@ pub(super) fn is_device_whiteout(stat: &Statx) -> bool {
 }
 
 impl Marks {
-    pub fn new(namespace: Namespace) -> Marks {
-        Marks { namespace }
+    pub fn new(layer: &Path, namespace: Namespace) -> Marks {
+        Marks { layer: layer.to_path_buf(), namespace }
     }
 
     /// As the user calls the dialect.
@@ -121,7 +124,8 @@ impl Marks {
             }
             None if is_name(&value) => Ok(Some(Rest::Name(value))),
             _ => {
-                tracing::error!("a layer has a redirect that leads nowhere");
+                let layer = self.layer.display();
+                tracing::error!("layer {layer}: a redirect leads nowhere");
                 Err(Errno::IO)
             }
         }

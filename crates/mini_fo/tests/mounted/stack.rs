@@ -246,6 +246,19 @@ fn a_storage_is_refused_over_other_layers() {
         let named = format!("{}, {}", b.display(), c.display());
         assert!(outcome.code == 6 && outcome.stderr.contains(&named), "{outcome:?}");
     }
+    // The check says so, too, and names the storage.
+    let checked = |under: &[&Path]| {
+        let mut args = vec![PathBuf::from("check"), a.clone(), "--storage".into(), storage.clone()];
+        args.extend(under.iter().flat_map(|dir| ["--under".into(), PathBuf::from(dir)]));
+        mini_fo(&args)
+    };
+    checked(&[&b, &c]).ok();
+    for under in [&[&*c, &*b][..], &[&b], &[]] {
+        let outcome = checked(under).fails(11, &["1 problem"]);
+        let (at, from) = (storage.display(), format!("{}, {}", b.display(), c.display()));
+        let said = format!("storage {at}: below its base it was made for {from}");
+        assert!(outcome.stdout.contains(&said), "{outcome:?}");
+    }
     // The same directory at another path is the same.
     let moved = place.work.0.join("moved");
     fs::rename(&c, &moved).unwrap();
