@@ -48,9 +48,12 @@ pub(crate) const FEATURE_PARTIAL: &[u8] = b"partial";
 /// Feature: names in the storage are escaped.
 pub(crate) const FEATURE_ESCAPED: &[u8] = b"escaped";
 
+/// META of the root says what is hidden in directories that the storage does not have.
+pub(crate) const FEATURE_FAR: &[u8] = b"far";
+
 /// Features that this version knows.
-const KNOWN_FEATURES: [&[u8]; 4] =
-    [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL, FEATURE_ESCAPED];
+const KNOWN_FEATURES: [&[u8]; 5] =
+    [FEATURE_INDEX, FEATURE_REALMS, FEATURE_PARTIAL, FEATURE_ESCAPED, FEATURE_FAR];
 
 pub(crate) use begin::Untouched;
 pub(crate) use found::{Found, Paths, check_writable};

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::durability::Durability;
 use crate::layers::LowerDir;
-use crate::meta::{self, Index};
+use crate::meta::{self, Index, Record};
 use crate::overlay::LastListing;
 use crate::sys::{self, Result, Spot, StoredDir, Within, Written};
 use crate::types::{NodeId, Timestamp};
@@ -44,6 +44,8 @@ pub(crate) struct Dir {
     /// The file of META. A leaf in the order of locks.
     journal: Mutex<JournalState>,
     durability: Arc<Durability>,
+    /// What META of the storage's root says is hidden in it, besides its own.
+    far: Mutex<Vec<Box<[u8]>>>,
     /// A recorded change time that the directory has left behind.
     left_behind: Mutex<Option<Timestamp>>,
     /// Held where times, mode or flags of the storage directory are set, and while
@@ -54,11 +56,13 @@ pub(crate) struct Dir {
 }
 
 impl Dir {
-    /// Opens META, if the storage has the directory.
+    /// Opens META, if the storage has the directory. `far`: what META of the storage's
+    /// root says is hidden in it.
     pub fn new(
         node: NodeId,
         base: Option<Arc<LowerDir>>,
         storage: Option<StoredDir>,
+        far: Vec<Box<[u8]>>,
         durability: &Arc<Durability>,
     ) -> Result<Dir> {
         let mut loaded = match &storage {
@@ -77,7 +81,9 @@ impl Dir {
             tracing::debug!(node = node.0, "damaged META: {damage}");
         }
         let state = JournalState::loaded(loaded.torn_at, owed);
-        Ok(Dir::with(node, base, storage, loaded.index, state, durability))
+        let dir = Dir::with(node, base, storage, loaded.index, state, durability);
+        far.iter().for_each(|name| dir.hide_far(name));
+        Ok(dir)
     }
 
     /// Reads META again: what is in it, or how it counts, was changed otherwise than
@@ -93,8 +99,22 @@ impl Dir {
         drop(state);
         let mut meta = self.meta.write();
         loaded.index.go_on_with_accesses(&meta);
+        for name in self.far.lock().iter() {
+            loaded.index.apply(&Record::Hide { name: name.clone() });
+        }
         *meta = loaded.index;
         Ok(())
+    }
+
+    /// META of the storage's root says from now on that a name is hidden here.
+    pub fn hide_far(&self, name: &[u8]) {
+        self.meta.write().apply(&Record::Hide { name: name.into() });
+        self.far.lock().push(name.into());
+    }
+
+    /// Such names.
+    pub fn far_hidden(&self) -> Vec<Box<[u8]>> {
+        self.far.lock().clone()
     }
 
     /// A storage directory that was made a moment ago, below no base. It has
@@ -121,6 +141,7 @@ impl Dir {
             listed: LastListing::default(),
             journal: Mutex::new(state),
             durability: Arc::clone(durability),
+            far: Mutex::default(),
             left_behind: Mutex::new(None),
             attributes: ReentrantMutex::new(()),
         }

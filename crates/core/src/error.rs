@@ -67,6 +67,12 @@ pub enum OpenError {
         /// The layer that came again.
         path: PathBuf,
     },
+    /// A storage as a layer that tells of deletions for which it had no room.
+    #[error("layer {}: files were deleted in it while it was full, and what tells of them counts in a mount of its own only; mount it once for writing, with room for it to grow, and unmount it", path.display())]
+    LayerFar {
+        /// The layer as given.
+        path: PathBuf,
+    },
     /// A layer that this version cannot read.
     #[error("layer {}: it uses the feature {word}, which this version does not know; a newer one is needed", path.display())]
     LayerFeature {

@@ -3,6 +3,7 @@
 //! `docs/FORMAT.md`, section 2, specifies every byte.
 #![forbid(unsafe_code)]
 
+mod far;
 mod index;
 mod journal;
 mod kept;

@@ -99,4 +99,6 @@ pub struct OpenOptions {
     pub squash: Squash,
     /// Copied data is not handed to the device before it gets its name.
     pub volatile: bool,
+    /// Deletions take no copies of directories, as on a full storage: to test that.
+    pub far_first: bool,
 }

@@ -14,6 +14,7 @@ mod data;
 mod evicted;
 mod exchange;
 mod export;
+mod far;
 mod file;
 mod find;
 mod flags;
@@ -182,6 +183,8 @@ pub struct Overlay {
     volatile: AtomicBool,
     /// The storage gives changes that follow each other different ctimes.
     fine_clock: AtomicBool,
+    /// Deletions take no copies of directories, as if there were no room for them.
+    far_first: bool,
     squash: Squash,
     warnings: Vec<Warning>,
     slow: OnceLock<SlowHook>,
@@ -249,6 +252,7 @@ impl Overlay {
             durability,
             volatile: AtomicBool::new(false),
             fine_clock: AtomicBool::new(fine_clock),
+            far_first: options.far_first,
             squash: options.squash,
             warnings: layers.warnings,
             slow: OnceLock::new(),

@@ -258,5 +258,5 @@ pub(crate) fn index_dir(fd: OwnedFd, durability: &Arc<Durability>) -> Result<Arc
     trust::check_opened(&fd, INDEX_NAME, false)?;
     // Its names are numbers.
     let dir = StoredDir::new(fd, Written::Plain);
-    Ok(Arc::new(Dir::new(NodeId(0), None, Some(dir), durability)?))
+    Ok(Arc::new(Dir::new(NodeId(0), None, Some(dir), Vec::new(), durability)?))
 }

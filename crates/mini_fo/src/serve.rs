@@ -153,6 +153,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         accept_poor_storage: request.poor_storage,
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
+        far_first: false,
         whole_copies: request.whole_copies,
         blocks_from: request.blocks_from,
         submounts: request.submounts,

@@ -199,6 +199,9 @@ fn frozen(
         let word = String::from_utf8_lossy(word).into_owned();
         return Err(OpenError::LayerFeature { path: path.clone(), word });
     }
+    if !loaded.index.far().is_empty() {
+        return Err(OpenError::LayerFar { path: path.clone() });
+    }
     let own = OwnAttributes::of_process(&lock);
     let found = Marks::of(&lock, own, &loaded.index);
     marks::check(path, found, storage::mode(path, &layer.mount)?, false)?;

@@ -273,6 +273,16 @@ impl Dir {
         }
     }
 
+    /// Writes META anew where most of it is dead, for the room. `mutate` is held.
+    pub fn squeeze(&self) -> bool {
+        self.meta.read().is_mostly_dead() && self.rewrite_unseen().is_ok()
+    }
+
+    /// Writes META anew as the index has it, in any case. `mutate` is held.
+    pub fn write_anew(&self) -> Result<()> {
+        self.rewrite_unseen()
+    }
+
     /// Takes a redirect that does not count any more out of the file: readers
     /// of 2005 take the first one they find. `mutate` is held.
     pub fn tidy(&self) {

@@ -32,6 +32,7 @@ impl OpenError {
             | OpenError::LayerWithoutBase { .. }
             | OpenError::LayersInCircle { .. }
             | OpenError::LayerFeature { .. }
+            | OpenError::LayerFar { .. }
             | OpenError::BaseUnreachable { .. } => ErrorClass::Base,
             OpenError::StorageMissing { .. }
             | OpenError::StorageNeeded

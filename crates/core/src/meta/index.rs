@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
+use super::far::Far;
 use super::{Kept, Loss, RealmRecord, Record, SharedRecord};
 use crate::identity::{BaseId, Realm};
 use crate::types::Timestamp;
@@ -38,6 +39,7 @@ pub struct Index {
     redirects: HashMap<Box<[u8]>, Box<[u8]>>,
     identities: HashMap<Box<[u8]>, (u64, u64)>,
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
+    far: Far,
     kept: HashMap<Box<[u8]>, Kept>,
     shared: HashMap<BaseId, SharedRecord>,
     /// Those of `shared` whose number is not their own, by number.
@@ -73,6 +75,17 @@ impl Index {
     /// Names whose base entries are hidden.
     pub fn hidden(&self) -> impl Iterator<Item = &[u8]> {
         self.hidden.iter().map(|name| &**name)
+    }
+
+    /// What is hidden in other directories.
+    #[must_use]
+    pub fn far(&self) -> &Far {
+        &self.far
+    }
+
+    /// The same, to take something out of it.
+    pub fn far_mut(&mut self) -> &mut Far {
+        &mut self.far
     }
 
     /// The base path, without a leading slash, that a directory shows.
@@ -181,7 +194,7 @@ impl Index {
     pub fn weight(&self) -> usize {
         let names = self.hidden.len() + self.identities.len() + self.ctimes.len();
         let wide = self.identities.len() + self.ctimes.len() + self.shared.len();
-        let rich = self.redirects.len() + self.kept_records;
+        let rich = self.redirects.len() + self.kept_records + self.far.len();
         NAME_BYTES * (names + wide) + 3 * NAME_BYTES * rich
     }
 
@@ -226,6 +239,7 @@ impl Index {
             Record::Hide { name } => {
                 self.hidden.insert(name);
             }
+            Record::HideFar { at, path, name } => self.far.hide(at, path, name),
             Record::Redirect { path, name } => {
                 let old = self.redirects.insert(name, path);
                 self.stale_redirect |= old.is_some();
@@ -360,6 +374,7 @@ impl Index {
             + self.redirects.len()
             + self.identities.len()
             + self.ctimes.len()
+            + self.far.len()
             + self.kept_records
             + self.shared.len()
             + self.pending.len()
@@ -384,6 +399,12 @@ impl Index {
         self.lines > WASTE_FLOOR && self.lines > 2 * self.live()
     }
 
+    /// More than half of the file is dead.
+    #[must_use]
+    pub fn is_mostly_dead(&self) -> bool {
+        self.lines > 2 * self.live()
+    }
+
     /// The file was written anew and holds nothing dead.
     pub fn rewritten(&mut self) {
         self.lines = self.live();
@@ -398,6 +419,7 @@ impl Index {
         for (name, path) in &self.redirects {
             each(&Record::Redirect { path: path.clone(), name: name.clone() });
         }
+        self.far.each_record(&mut each);
         for (name, (ino, storage_ino)) in &self.identities {
             each(&Record::Identity { ino: *ino, storage_ino: *storage_ino, name: name.clone() });
         }

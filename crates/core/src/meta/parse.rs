@@ -32,8 +32,8 @@ pub fn parse_line(line: &[u8]) -> Line {
         b'D' => entry_name(rest).map(|name| Record::Hide { name }),
         b'R' => redirect_2005(rest),
         b'w' => when(rest),
-        b'd' | b'r' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k' | b'q'
-        | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => extension(kind, rest),
+        b'd' | b'r' | b'h' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k'
+        | b'q' | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => extension(kind, rest),
         _ => return Line::Unknown,
     };
     match parsed {
@@ -86,6 +86,11 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
     let record = match kind {
         b'd' => Record::Hide { name: entry_name(&unescape(field()?)?)? },
         b'r' => Record::Redirect {
+            path: base_path(&unescape(field()?)?)?,
+            name: entry_name(&unescape(field()?)?)?,
+        },
+        b'h' => Record::HideFar {
+            at: timestamp(field()?)?,
             path: base_path(&unescape(field()?)?)?,
             name: entry_name(&unescape(field()?)?)?,
         },

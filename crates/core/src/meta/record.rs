@@ -58,6 +58,16 @@ pub enum Record {
         /// The name.
         name: Box<[u8]>,
     },
+    /// `h`: the base entry of this name is hidden in another directory, which the
+    /// storage does not have.
+    HideFar {
+        /// When that was: the directory shows it as time of its modification and change.
+        at: Timestamp,
+        /// The directory: path from the root of the base, without a leading slash.
+        path: Box<[u8]>,
+        /// The name.
+        name: Box<[u8]>,
+    },
     /// `R`, `r`: the directory shows another base directory.
     Redirect {
         /// Path from the root of the base, without a leading slash.
@@ -198,7 +208,8 @@ impl Record {
             | Record::Unredirect { name }
             | Record::Settled { name } => Some(name),
             Record::When { record, .. } => record.name(),
-            Record::Loss(_)
+            Record::HideFar { .. }
+            | Record::Loss(_)
             | Record::Shared { .. }
             | Record::Realm(_)
             | Record::Access { .. }
@@ -238,6 +249,13 @@ impl Record {
                 } else {
                     line(out, "r", &[&escape(&rooted), &escape(name)]);
                 }
+            }
+            Record::HideFar { at, path, name } => {
+                line(
+                    out,
+                    &format!("h {}", time_text(*at)),
+                    &[&escape(&[b"/", &**path].concat()), &escape(name)],
+                );
             }
             Record::Identity { ino, storage_ino, name } => {
                 line(out, &format!("i {ino} {storage_ino}"), &[&escape(name)]);

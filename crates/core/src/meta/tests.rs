@@ -62,6 +62,11 @@ fn any_record() -> impl Strategy<Value = Record> {
     prop_oneof![
         any_name().prop_map(|name| hide(&name)),
         (path(), any_name()).prop_map(|(path, name)| redirect(&path, &name)),
+        (any_time(), path(), any_name()).prop_map(|(at, path, name)| Record::HideFar {
+            at,
+            path: path.into(),
+            name: name.into()
+        }),
         (any::<u64>(), any::<u64>(), any_name())
             .prop_map(|(ino, own, name)| identity(ino, own, &name)),
         (name_or_self(), any_time(), any_time()).prop_map(|(name, shown, real)| Record::Ctime {

@@ -163,6 +163,9 @@ impl Overlay {
         own.set_storage(StoredDir::new(made, dir.written()));
         node.set_in_storage();
         drop((lock, place));
+        if let Err(errno) = self.take_over_hidden(&own) {
+            tracing::debug!("META of the storage's root goes on to say what is hidden: {errno}");
+        }
         if unseen {
             let _own_lock = own.mutate.lock();
             // The skeleton is there, whatever time it shows.
@@ -176,13 +179,17 @@ impl Overlay {
     }
 
     /// Attributes that the copy of a base object gets.
-    pub(super) fn stat_for_copy(&self, node: &Node, from: Object<'_>) -> Result<Statx> {
+    pub(super) fn stat_for_copy(&self, node: &Arc<Node>, from: Object<'_>) -> Result<Statx> {
         Ok(self.for_copy(node, from.stat(&self.stack)?))
     }
 
-    fn for_copy(&self, node: &Node, mut stat: Statx) -> Statx {
+    fn for_copy(&self, node: &Arc<Node>, mut stat: Statx) -> Statx {
         let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
         (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
+        if let Some(at) = self.far_changed(node) {
+            (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) = (at.sec, at.nsec);
+            (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec) = (at.sec, at.nsec);
+        }
         self.settle_copy(&mut stat);
         stat
     }

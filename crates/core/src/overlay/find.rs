@@ -276,6 +276,9 @@ impl Overlay {
             if node.is_shared() {
                 attr.ctime = self.shared_ctime(node, attr.ctime);
             }
+            if let Some(at) = self.far_changed(node) {
+                (attr.mtime, attr.ctime, attr.nlink) = (at, at, 1);
+            }
             return Ok(attr);
         }
         if node.is_indexed() {

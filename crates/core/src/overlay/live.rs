@@ -143,6 +143,7 @@ impl Overlay {
         node: &Arc<Node>,
     ) -> Result<Option<Arc<Dir>>> {
         let since = self.dirs.since(Some(node.id));
+        let far = self.far_hidden(node);
         let place = node.place.read();
         let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
@@ -183,7 +184,7 @@ impl Overlay {
             base.checked.store(checked, Ordering::Relaxed);
         }
         let base = base.map(LowerDir::one);
-        let dir = Dir::new(node.id, base, storage, &self.durability)?;
+        let dir = Dir::new(node.id, base, storage, far, &self.durability)?;
         Ok(self.dirs.insert(dir, since))
     }
 

@@ -85,6 +85,7 @@ impl Overlay {
             return self.live_dir_below(live, parent, node);
         }
         let since = self.dirs.since(Some(node.id));
+        let far = self.far_hidden(node);
         let place = node.place.read();
         let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
@@ -94,7 +95,7 @@ impl Overlay {
             _ => None,
         };
         let base = self.stack_dir(parent, link.name(), &place.base)?;
-        let dir = Dir::new(node.id, base, storage, &self.durability)?;
+        let dir = Dir::new(node.id, base, storage, far, &self.durability)?;
         #[cfg(test)]
         super::evicted::loaded(self);
         let dir = self.dirs.insert(dir, since);

@@ -24,7 +24,7 @@ impl Overlay {
     /// # Errors
     /// ENOENT; EISDIR; EROFS; as `unlink(2)`.
     pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        self.deleting(|| self.unlink_once(parent, name))?;
+        self.deleting(|| self.unlink_once(parent, name), || self.remove_far(parent, name, false))?;
         self.refill_reserve();
         Ok(())
     }
@@ -77,17 +77,28 @@ impl Overlay {
             changed_now(storage.fd());
         }
         dir.seen();
+        self.name_gone((&parent, name), &node, &mut place, held);
+        if node.is_shared() {
+            self.shared_name_removed(&node, &mut place, stored);
+        }
+        Ok(())
+    }
+
+    /// An object that is no directory has a name less.
+    pub(super) fn name_gone(
+        &self,
+        (parent, name): (&Node, &[u8]),
+        node: &Arc<Node>,
+        place: &mut Place,
+        held: Arc<Held>,
+    ) {
         place.names.remove(parent.id, name);
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
             place.hold(held);
             self.freed.note(node.ino);
-            self.note_leaving(&node);
+            self.note_leaving(node);
         }
-        if node.is_shared() {
-            self.shared_name_removed(&node, &mut place, stored);
-        }
-        Ok(())
     }
 
     /// Removes an empty directory.
@@ -95,7 +106,7 @@ impl Overlay {
     /// # Errors
     /// ENOENT; ENOTDIR; ENOTEMPTY; EROFS; as `rmdir(2)`.
     pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        self.deleting(|| self.rmdir_once(parent, name))
+        self.deleting(|| self.rmdir_once(parent, name), || self.remove_far(parent, name, true))
     }
 
     fn rmdir_once(&self, parent: NodeId, name: &[u8]) -> Result<()> {
@@ -108,7 +119,7 @@ impl Overlay {
             check_unprotected(stat)?;
         }
         let own = self.dir(&node)?;
-        let (_lock, _own_lock) = lock_down(&dir, &own);
+        let _locks = lock_down(&[&dir, &own]);
         // Of a directory that only the storage has, the storage tells.
         let simple = node.in_storage() && own.shows_storage_only();
         let simple = simple && self.below(&dir, name)?.is_none();
@@ -285,7 +296,7 @@ pub(super) fn leaving<'a>(
 
 /// A storage directory shows that a base entry in it was hidden. The deletion
 /// stands, whether its times can be set or not.
-fn changed_now(storage: BorrowedFd<'_>) {
+pub(super) fn changed_now(storage: BorrowedFd<'_>) {
     if let Err(errno) = sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now)) {
         tracing::warn!("a deletion does not show in the times of its directory: {errno}");
     }
@@ -313,17 +324,27 @@ pub(super) fn remove_reserved(dir: Within<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Locks a directory and one below it. A rename between the two may lock them
-/// in the other order, so the second one is only tried.
-fn lock_down<'a>(dir: &'a Dir, below: &'a Dir) -> (Mutating<'a>, Mutating<'a>) {
+/// Locks directories, each below the one before it. A rename may lock two of them in
+/// the other order, so all but the first are only tried.
+pub(super) fn lock_down<'a>(dirs: &[&'a Dir]) -> Vec<Mutating<'a>> {
     loop {
-        let guard = dir.mutate.lock();
-        if let Some(inner) = below.mutate.try_lock() {
-            return (guard, inner);
+        let mut held = Vec::with_capacity(dirs.len());
+        let mut busy = None;
+        for dir in dirs {
+            let lock =
+                if held.is_empty() { Some(dir.mutate.lock()) } else { dir.mutate.try_lock() };
+            match lock {
+                Some(lock) => held.push(lock),
+                None => {
+                    busy = Some(*dir);
+                    break;
+                }
+            }
         }
-        drop(guard);
-        // Wait for whoever has it, then take both in order.
-        drop(below.mutate.lock());
+        let Some(busy) = busy else { return held };
+        drop(held);
+        // Wait for whoever has it, then take all in order.
+        drop(busy.mutate.lock());
     }
 }
 

@@ -82,9 +82,11 @@ impl Overlay {
         self.commit_before(moves_dir)?;
         let _topology = moves_dir.then(|| self.rename_lock.lock());
         self.check_not_below(&source, &to.parent)?;
+        self.settle_before_move(&source)?;
         if mode == RenameMode::Exchange {
             let target = target.as_ref().ok_or(Errno::NOENT)?;
             self.check_not_below(target, &from.parent)?;
+            self.settle_before_move(target)?;
             return self.exchange(&from, &to, &source, target);
         }
         if let RenameMode::Whiteout { by } = mode {

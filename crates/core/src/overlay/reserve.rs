@@ -71,6 +71,9 @@ impl Overlay {
         if let Err(errno) = self.open_reserve(most.unwrap_or(MOST)) {
             tracing::warn!("no space is kept back for deletions: {errno}");
         }
+        if !self.reserve.short.load(Ordering::Relaxed) {
+            self.settle_far();
+        }
     }
 
     fn open_reserve(&self, most: u64) -> Result<()> {
@@ -83,12 +86,17 @@ impl Overlay {
         pieces.wanted = wanted;
         pieces.size = size.checked_div(wanted).unwrap_or(0) / PAGE * PAGE;
         pieces.names = rustix::fs::fstatfs(&self.storage)?.f_type == BTRFS;
-        if wanted == 0 {
-            pieces.remove_from(0);
-            return Ok(());
-        }
-        pieces.count();
-        let short = pieces.fill();
+        let short = match wanted {
+            0 => {
+                pieces.remove_from(0);
+                false
+            }
+            _ => {
+                pieces.count();
+                pieces.fill()
+            }
+        };
+        drop(pieces);
         self.reserve.short.store(short, Ordering::Relaxed);
         Ok(())
     }
@@ -111,15 +119,30 @@ impl Overlay {
         Ok(Some(dir))
     }
 
-    /// Runs a deletion, with what is kept back if it finds no room.
-    pub(super) fn deleting(&self, delete: impl Fn() -> Result<()>) -> Result<()> {
+    /// Runs a deletion, with what is kept back if it finds no room. `far`: one that
+    /// takes least of it, where it can be done so.
+    pub(super) fn deleting(
+        &self,
+        delete: impl Fn() -> Result<()>,
+        far: impl Fn() -> Result<Option<()>>,
+    ) -> Result<()> {
+        // Else each would take of what the others need, only to find that it is too little.
+        let mut full = self.far_first || self.reserve.short.load(Ordering::Relaxed);
         loop {
-            match delete() {
+            let far_done = if full && self.is_low() { far().transpose() } else { None };
+            match far_done.unwrap_or_else(&delete) {
+                Err(Errno::NOSPC) if !full => full = true,
                 // That is no help to a user over his quota.
                 Err(Errno::NOSPC) if self.give_up_some() => {}
                 other => return other,
             }
         }
+    }
+
+    /// Half of the reserve is used up.
+    fn is_low(&self) -> bool {
+        let pieces = self.reserve.pieces.lock();
+        self.far_first || pieces.there <= pieces.wanted / 2
     }
 
     /// Gives up a part of the reserve. `false`: nothing is left.

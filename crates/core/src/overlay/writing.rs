@@ -328,7 +328,7 @@ pub(super) fn open_root(
                 Some(StoredDir::new(storage, layers.written))
             }
         };
-        Ok(Arc::new(Dir::new(NodeId::ROOT, Some(base), storage, &durability)?))
+        Ok(Arc::new(Dir::new(NodeId::ROOT, Some(base), storage, Vec::new(), &durability)?))
     };
     let root = if layers.read_only { open(terms)? } else { begin_session(layers, options, open)? };
     Ok((durability, root))

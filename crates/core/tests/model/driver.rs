@@ -268,6 +268,8 @@ impl Driver {
         same("known nodes", &1, &self.overlay().known_nodes())?;
         let freeze = freeze && !self.may_be_full;
         if let Some(overlay) = self.overlay.take().filter(|_| freeze) {
+            // A layer must not have deletions that the root tells of.
+            overlay.keep_reserve(Some(0));
             overlay.finish();
         }
         let Some(own) = &mut self.own else { return Ok(()) };
@@ -301,6 +303,8 @@ pub fn mount(base: &FsPath, storage: &FsPath, frozen: &[PathBuf]) -> Arc<Overlay
         volatile: true,
         // How much of a file is copied must not show.
         whole_copies: count % 4 == 2,
+        // Nor what tells of a deletion.
+        far_first: count % 5 < 2,
         blocks_from: (count % 4 == 3).then_some(0),
         ..OpenOptions::default()
     };

@@ -34,10 +34,18 @@ pub struct Object {
 #[derive(Default)]
 struct Meta {
     hidden: BTreeSet<Vec<u8>>,
+    far: BTreeMap<Vec<u8>, Far>,
     redirects: BTreeMap<Vec<u8>, PathBuf>,
     numbers: BTreeMap<Vec<u8>, (u64, u64)>,
     /// Lines that hold under a condition: sign, number, line.
     pending: Vec<(bool, u64, Vec<u8>)>,
+}
+
+/// What the root says of a directory.
+#[derive(Default)]
+struct Far {
+    hidden: BTreeSet<Vec<u8>>,
+    mtime: (i64, u32),
 }
 
 /// The tree shown: paths below the root, joined by slashes.
@@ -50,6 +58,8 @@ pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
         base: Some(base.to_owned()),
         storage: Some(storage.to_owned()),
         escaped: is_escaped(storage),
+        far: &read_meta(storage).far,
+        own_place: Some(Vec::new()),
     };
     read_dir(&roots, b"", &mut found);
     found
@@ -64,6 +74,10 @@ struct Dirs<'a> {
     storage: Option<PathBuf>,
     /// Names in the storage are escaped.
     escaped: bool,
+    /// What the root tells of directories that the storage may lack.
+    far: &'a BTreeMap<Vec<u8>, Far>,
+    /// The path of the base directory, if it shows at its own place.
+    own_place: Option<Vec<u8>>,
 }
 
 fn is_escaped(storage: &Path) -> bool {
@@ -113,7 +127,9 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
             path.symlink_metadata().ok().map(|stat| (path, stat))
         };
         let stored = stored.get(name).and_then(|stored| at(&dirs.storage, stored));
-        let own = at(&dirs.base, name).filter(|_| !meta.hidden.contains(name));
+        let far = dirs.own_place.as_ref().and_then(|place| dirs.far.get(place));
+        let hidden = meta.hidden.contains(name) || far.is_some_and(|far| far.hidden.contains(name));
+        let own = at(&dirs.base, name).filter(|_| !hidden);
         let redirected = meta.redirects.get(name).and_then(|target| {
             let path = dirs.top.join(target);
             path.symlink_metadata().ok().filter(|stat| stat.is_dir()).map(|stat| (path, stat))
@@ -129,13 +145,18 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
         let mut full = path.to_vec();
         full.extend_from_slice(name);
         let mut object = object(place, stat, dirs);
+        let moved = meta.redirects.contains_key(name) || dirs.own_place.is_none();
+        if let Some(far) = dirs.far.get(&full).filter(|_| !moved && stored.is_none()) {
+            object.mtime = far.mtime;
+        }
         object.ino = number(&meta, name, stored.as_ref(), below.as_ref());
         found.insert(full.clone(), object);
         if stat.is_dir() {
             full.push(b'/');
+            let own_place = (!moved).then(|| full[..full.len() - 1].to_vec());
             let merged = below.filter(|(_, stat)| stat.is_dir()).map(|(path, _)| path);
             let storage = stored.map(|(path, _)| path);
-            read_dir(&Dirs { base: merged, storage, ..*dirs }, &full, found);
+            read_dir(&Dirs { base: merged, storage, own_place, ..*dirs }, &full, found);
         }
     }
 }
@@ -285,6 +306,13 @@ fn take_line(meta: &mut Meta, dir: &Path, line: &[u8]) {
             redirect(meta, &rest[..space], rest[space + 1..].to_vec());
         }
         (b'r', [path, name]) => redirect(meta, &unescape(path), unescape(name)),
+        (b'h', [time, path, name]) => {
+            let path = unescape(path).strip_prefix(b"/").unwrap().to_vec();
+            let far = meta.far.entry(path).or_default();
+            far.hidden.insert(unescape(name));
+            let (sec, nsec) = std::str::from_utf8(time).unwrap().split_once('.').unwrap();
+            far.mtime = far.mtime.max((sec.parse().unwrap(), nsec.parse().unwrap()));
+        }
         (b'v', [name]) => drop(meta.redirects.remove(&unescape(name))),
         (b'i', [shown, own, name]) => {
             meta.numbers.insert(unescape(name), (decimal(shown), decimal(own)));
