@@ -8,6 +8,7 @@ mod holds;
 mod layers;
 mod lost;
 mod marks;
+mod meta_name;
 mod nesting;
 mod notes;
 mod origin;
@@ -30,10 +31,10 @@ use crate::error::{OpenError, Warning};
 use crate::layers::Stack;
 use crate::magic::NFS;
 use crate::meta::{self, Firm, Journal, Record, Session};
-use crate::name::is_reserved;
+use crate::name::MetaName;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
-use crate::sys::{self, Written};
+use crate::sys::Written;
 
 /// Feature: there is an index of objects by number.
 pub(crate) const FEATURE_INDEX: &[u8] = b"index";
@@ -119,8 +120,8 @@ pub(crate) fn verify(
 ) -> Result<Layers> {
     let Found { stack, storage, reached, own: names, paths } = found;
     let storage_path = &*paths.storage;
-    let session = meta::session(storage.as_fd());
-    let root = storage::load_meta(storage_path, &storage, session)?;
+    let session = meta::session(storage.as_fd(), options.meta_name);
+    let root = storage::load_root(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;
     let top = stack.top().map_err(|errno| io(&options.base, "cannot be examined", errno))?;
     let now = origin(top, &paths.base)?;
@@ -154,7 +155,7 @@ pub(crate) fn verify(
         stack: &stack,
         path: storage_path,
         names,
-        written: written(&storage, &root.index),
+        written: written(options.meta_name, &storage, &root.index),
         session,
     };
     let mut scanned = walk.look(false, &mut warnings);
@@ -176,7 +177,8 @@ pub(crate) fn verify(
         warnings.push(Warning::LostEntries { path, count });
     }
     notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
-    reserved_names(&stack, &mut warnings);
+    meta_name::check(options, (&stack, &storage), &root.index)?;
+    meta_name::tell_of_others(options, &stack, &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     storage::check_use(options, &storage, &scanned)?;
     if options.read_only {
@@ -184,10 +186,11 @@ pub(crate) fn verify(
     }
     let holds =
         if read_only { Holds::ALL } else { holds::check(options, &storage, &mut warnings)? };
-    let before = written(&storage, &root.index);
+    let before = written(options.meta_name, &storage, &root.index);
     let written = holds
-        .written(before, fresh)
+        .written(before, options.meta_name, fresh)
         .ok_or_else(|| OpenError::StorageNames { path: options.storage.clone() })?;
+    meta_name::check_written(&options.storage, written)?;
     let decided = if read_only { std::mem::take(&mut scanned.decided) } else { Vec::new() };
     let mut missing: Vec<Record> = (same != Ok(true)).then_some(now).into_iter().collect();
     missing.extend(origin::missing(&root.index, under));
@@ -218,9 +221,9 @@ pub(crate) fn verify(
 }
 
 /// How names are written in a storage whose root has this META.
-fn written(storage: &OwnedFd, index: &meta::Index) -> Written {
+fn written(meta: MetaName, storage: &OwnedFd, index: &meta::Index) -> Written {
     if index.features().any(|word| word == FEATURE_ESCAPED) {
-        return Written::Escaped;
+        return Written::Escaped(meta);
     }
     let on_nfs = rustix::fs::fstatfs(storage).is_ok_and(|stat| stat.f_type == NFS);
     if on_nfs { Written::OnNfs } else { Written::Plain }
@@ -260,8 +263,8 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     let mut warnings = Vec::new();
     found::lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     storage::check_owner(&options.storage, &storage)?;
-    let session = meta::session(storage.as_fd());
-    let root = storage::load_meta(storage_path, &storage, session)?;
+    let session = meta::session(storage.as_fd(), options.meta_name);
+    let root = storage::load_root(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;
     let now = origin(layers::first(&opened)?.root(), &paths.base)?;
     let known = (layers::recorded_realms(&storage, session), hidden);
@@ -291,7 +294,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         stack: &stack,
         path: storage_path,
         names,
-        written: written(&storage, &root.index),
+        written: written(options.meta_name, &storage, &root.index),
         session,
     };
     notes::is_unclean(&options.storage, &storage, names, &mut warnings);
@@ -306,23 +309,6 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
 
 fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {
     OpenError::Io { path: path.to_path_buf(), what, errno }
-}
-
-/// Tells of names in the base's root that are not shown: such a base is most
-/// likely a storage, given by mistake or on purpose.
-fn reserved_names(stack: &Stack, warnings: &mut Vec<Warning>) {
-    for layer in stack.layers().iter().filter(|layer| !layer.is_storage()) {
-        let mut count = 0;
-        let read = sys::each_entry(layer.root.as_fd(), |entry| {
-            count += u64::from(is_reserved(entry.name));
-            true
-        });
-        // An unreadable base has been refused before; anything else shows when
-        // the root is listed.
-        if read.is_ok() && count > 0 {
-            warnings.push(Warning::ReservedNames { path: layer.path.clone(), count });
-        }
-    }
 }
 
 fn record(

@@ -39,6 +39,34 @@ pub enum OpenError {
         /// Those that it was made for.
         recorded: String,
     },
+    /// META of a storage is called otherwise.
+    #[error("storage {}: its META is called '{found}', and not '{name}': mount it with -o meta_name={found} (as a layer of others with -o dialect=mini_fo={found})", path.display())]
+    OtherMetaName {
+        /// The storage.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: String,
+        /// The name that it has.
+        found: String,
+    },
+    /// By the name of META something else would be hidden.
+    #[error("meta_name={name}: {} has '{entry}', and what begins with that name would be hidden; choose another name", path.display())]
+    MetaNameTaken {
+        /// The layer or storage.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: String,
+        /// What is there.
+        entry: String,
+    },
+    /// The storage's file system may not take that name.
+    #[error("meta_name={name}: storage {}: its file system does not take every name; choose one of letters, digits and _", path.display())]
+    MetaNameUnfit {
+        /// The storage.
+        path: PathBuf,
+        /// The name that was asked for.
+        name: String,
+    },
     /// More layers than there can be.
     #[error("{count} layers: at most {most} can be put together")]
     TooManyLayers {

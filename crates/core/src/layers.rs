@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 use crate::acl;
 use crate::identity::{BaseId, Realm};
+use crate::name::MetaName;
 use crate::partial::Evidence;
 use crate::realms::Realms;
 use crate::sys::{self, Result, Spot};
@@ -35,7 +36,7 @@ pub(crate) use dir::{LowerDir, Part};
 pub(crate) use list::LowerNumber;
 pub(crate) use mini_fo::Frozen;
 pub(crate) use object::{Hold, Object};
-pub(crate) use recognise::recognise;
+pub(crate) use recognise::{name_of_storage, other_name, recognise};
 
 /// How a layer says what it hides of the layers below it.
 pub(crate) enum Dialect {
@@ -85,6 +86,24 @@ pub(crate) struct Layer {
     /// Keeps the layer's own mount in use, if `root` is a clone.
     pub _mount: Option<OwnedFd>,
     pub dialect: Dialect,
+    /// What META of the storages is called that are above it, or that it is itself: names
+    /// that begin so are not shown.
+    pub reserved: Vec<MetaName>,
+}
+
+impl Layer {
+    /// The name belongs to a storage above, or to the layer as a storage.
+    fn reserves(&self, name: &[u8]) -> bool {
+        self.reserved.iter().any(|meta| meta.reserves(name))
+    }
+
+    /// What its META is called, if it is a storage.
+    pub fn meta_name(&self) -> Option<MetaName> {
+        match &self.dialect {
+            Dialect::MiniFo(frozen) => Some(frozen.meta_name()),
+            _ => None,
+        }
+    }
 }
 
 /// Where an object lies in the stack. What is known of it for each node.
@@ -261,6 +280,11 @@ impl Stack {
         let device = sys::device(&sys::stat_fd(dir)?);
         let here = self.hidden.iter().filter(|(on, _)| *on == device);
         Ok(here.map(|(_, ino)| *ino).collect())
+    }
+
+    /// A name that does not show in the directory of a layer.
+    pub fn reserves(&self, part: &Part, name: &[u8]) -> bool {
+        self.layer(part.layer).is_ok_and(|layer| layer.reserves(name))
     }
 
     fn layer(&self, number: u16) -> Result<&Layer> {

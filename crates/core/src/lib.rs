@@ -31,7 +31,7 @@ mod types;
 
 pub use check::examine;
 pub use error::{ErrorClass, OpenError, Warning};
-pub use name::{META_NAME, NAME_MAX, Name, is_reserved};
+pub use name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
 pub use options::{AccessTimes, DialectName, LayerOptions, OpenOptions};
 pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Opened, Overlay, SlowHook, Version};
 pub use sys::{Rights, SystemFailure, as_them, is_trouble, take_failure, with_rights};

@@ -17,7 +17,7 @@ mod tests;
 pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
 pub use journal::{Firm, Journal, rewrite, sync};
 pub use kept::Kept;
-pub use load::{Loaded, load, look};
+pub use load::{Loaded, load, look, says_storage};
 pub use parse::{Line, parse_line, parse_time};
 pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};
 pub use tail::{Session, session};

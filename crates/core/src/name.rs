@@ -1,21 +1,11 @@
-//! Names: one validated component of a path.
+//! Names: one validated component of a path, and those that belong to mini_fo.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+mod meta_name;
 
 use rustix::io::Errno;
 
-/// Name of the META file of a storage directory. Every name that begins with
-/// it is reserved.
-pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
-
-/// Name of the directory in a storage that holds copied-up base objects with
-/// several names.
-pub const INDEX_NAME: &str = "META_dAfFgHE39ktF3HD2sr_index";
-
-/// Name of the directory in a storage that holds space back for deletions.
-pub const RESERVE_NAME: &str = "META_dAfFgHE39ktF3HD2sr_reserve";
+pub use meta_name::{BadMetaName, META_NAME, MetaName};
 
 /// Longest name in bytes (`NAME_MAX`).
 pub const NAME_MAX: usize = 255;
@@ -40,23 +30,11 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The name belongs to mini_fo and is never shown.
-    #[must_use]
-    pub fn is_reserved(&self) -> bool {
-        is_reserved(self.0)
-    }
-
     /// The bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
-}
-
-/// The name belongs to mini_fo: META itself and unfinished work.
-#[must_use]
-pub fn is_reserved(name: &[u8]) -> bool {
-    name.starts_with(META_NAME.as_bytes())
 }
 
 /// The entry of a listing is the directory itself, or the one above.
@@ -73,15 +51,6 @@ pub(crate) fn parent(path: &[u8]) -> &[u8] {
 /// The last component of a path.
 pub(crate) fn file_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
-/// A reserved name that nothing else uses: process, time and a counter.
-#[must_use]
-pub fn temp_name() -> Vec<u8> {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-    format!("{META_NAME}.{:x}-{nanos:x}-{count:x}", std::process::id()).into_bytes()
 }
 
 #[cfg(test)]
@@ -107,27 +76,6 @@ mod tests {
         ];
         for (name, errno) in bad {
             assert_eq!(Name::new(name), Err(errno), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn reserved_is_what_begins_with_the_name_of_meta() {
-        assert!(is_reserved(META_NAME.as_bytes()));
-        assert!(is_reserved(format!("{META_NAME}.x").as_bytes()));
-        assert!(is_reserved(format!("{META_NAME}x").as_bytes()));
-        let shorter = META_NAME.get(..META_NAME.len() - 1).unwrap();
-        assert!(!is_reserved(shorter.as_bytes()));
-        assert!(!is_reserved(format!("x{META_NAME}").as_bytes()));
-        assert!(!is_reserved(META_NAME.to_lowercase().as_bytes()));
-    }
-
-    #[test]
-    fn temporary_names_are_reserved_valid_and_differ() {
-        let names: std::collections::HashSet<_> = (0..1000).map(|_| temp_name()).collect();
-        assert_eq!(names.len(), 1000);
-        for name in &names {
-            assert!(Name::new(name).unwrap().is_reserved());
-            assert_ne!(name, META_NAME.as_bytes());
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::name::MetaName;
 use crate::types::Squash;
 
 /// Which accesses move the time of access (mount(8)).
@@ -25,8 +26,8 @@ pub enum AccessTimes {
 pub enum DialectName {
     /// It hides nothing but by what it has itself.
     Plain,
-    /// It is a storage of mini_fo.
-    MiniFo,
+    /// It is a storage of mini_fo, whose META is called so; `None`: as is recognised.
+    MiniFo(Option<MetaName>),
     /// The kernel's overlayfs has written it; attributes are `trusted.overlay.*`.
     Overlay,
     /// The same with `user.overlay.*` (its option `userxattr`).
@@ -39,7 +40,7 @@ impl DialectName {
     /// All of them, as users call them.
     pub const ALL: [(&'static str, DialectName); 5] = [
         ("plain", DialectName::Plain),
-        ("mini_fo", DialectName::MiniFo),
+        ("mini_fo", DialectName::MiniFo(None)),
         ("overlay", DialectName::Overlay),
         ("overlay-user", DialectName::OverlayUser),
         ("oci", DialectName::Oci),
@@ -67,6 +68,8 @@ pub struct OpenOptions {
     /// The directory that receives every change. Empty: there is none, and nothing can
     /// be changed.
     pub storage: PathBuf,
+    /// What META is called in the storage.
+    pub meta_name: MetaName,
     /// Where the merged tree will be mounted, if it will.
     pub mountpoint: Option<PathBuf>,
     /// Nothing is to be changed; the storage is shared with other readers.

@@ -61,8 +61,7 @@ use crate::durability::{Durability, WriteOut};
 use crate::error::{OpenError, Warning};
 use crate::layers::Stack;
 use crate::magic::{EXT4, F2FS, UBIFS};
-use crate::meta::Session;
-use crate::name::NAME_MAX;
+use crate::name::{MetaName, NAME_MAX};
 use crate::node::{BaseRef, Names, Node, Place};
 use crate::numbers::Freed;
 use crate::options::OpenOptions;
@@ -151,6 +150,8 @@ pub struct Overlay {
     lock: OwnedFd,
     /// How mini_fo's own attributes in the storage are named.
     own: OwnAttributes,
+    /// What META is called.
+    meta: MetaName,
     /// What its file system can hold; found out before anything is written.
     holds: OnceLock<Holds>,
     table: Table,
@@ -227,6 +228,7 @@ impl Overlay {
             storage,
             lock: layers.lock,
             own: layers.own,
+            meta: layers.session.meta,
             holds: if layers.read_only { OnceLock::new() } else { layers.holds.into() },
             table: Table::new(Arc::clone(&root)),
             dirs: DirCache::new(Shares::by_limit().dirs),
@@ -422,7 +424,7 @@ impl Overlay {
     /// where an earlier mount has left what could not be put in order.
     fn end_session(&self) {
         let terms = self.durability.terms();
-        if self.is_read_only() || terms.session == Session::default() {
+        if self.is_read_only() || !terms.session.is_open() {
             return;
         }
         let ended = self.storage_opened().and_then(|storage| {

@@ -15,7 +15,6 @@ use crate::dirs::Dir;
 use crate::durability::Durability;
 use crate::identity::{BaseId, Realm};
 use crate::meta::{AccessTable, RealmRecord, Record, SharedRecord};
-use crate::name::INDEX_NAME;
 use crate::node::Node;
 use crate::realms::Realms;
 use crate::sys::{self, Result, Spot, StoredDir, Within, Written};
@@ -84,7 +83,8 @@ impl SharedIndex {
         named: bool,
         durability: &Arc<Durability>,
     ) -> Result<SharedIndex> {
-        let dir = match sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? {
+        let name = durability.terms().session.meta.index();
+        let dir = match sys::absent(sys::open_dir(storage, name.as_bytes()))? {
             Some(fd) => Some(index_dir(fd, durability)?),
             None => None,
         };
@@ -255,7 +255,7 @@ fn ids_in(index: Within<'_>) -> Result<HashMap<u64, BaseId>> {
 
 /// The index, opened. EIO: others may have changed what is in it.
 pub(crate) fn index_dir(fd: OwnedFd, durability: &Arc<Durability>) -> Result<Arc<Dir>> {
-    trust::check_opened(&fd, INDEX_NAME, false)?;
+    trust::check_opened(&fd, durability.terms().session.meta.index(), false)?;
     // Its names are numbers.
     let dir = StoredDir::new(fd, Written::Plain);
     Ok(Arc::new(Dir::new(NodeId(0), None, Some(dir), Vec::new(), durability)?))

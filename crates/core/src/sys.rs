@@ -29,7 +29,9 @@ pub(crate) use failure::noted_fd;
 pub use failure::{SystemFailure, is_trouble, take_failure};
 pub(crate) use fsid::{fsid, lasting};
 pub(crate) use list::{RawEntry, each_entry, read_entries};
-pub(crate) use names::{StoredDir, Within, Written, mkdir, mknod, rename, symlink, unlink};
+pub(crate) use names::{
+    StoredDir, Within, Written, is_taken_everywhere, mkdir, mknod, rename, symlink, unlink,
+};
 pub(crate) use raw::{
     allow_writing, begin_flush, clone_with_access_times, flush_range, get_fsxattr, has_writers,
     replace_fd, seal_tree, set_fsxattr, with_umask,

@@ -203,7 +203,7 @@ Records of the live mounts of root and of other users.
 \fIMETA_dAfFgHE39ktF3HD2sr\fR
 In directories of the storage: what files cannot say (deleted and renamed
 entries). It is not shown in the mount, and names that begin so cannot be
-created there.
+created there. \fBmeta_name\fR gives it another name.
 ";
 
 const CHECK_NOTES: &str = r".SH NOTES

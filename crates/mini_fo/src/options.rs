@@ -25,6 +25,8 @@ pub enum Opt {
     Dialect,
     /// The storage directory.
     Storage,
+    /// What META is called in it.
+    MetaName,
     /// Sets (`true`) or clears a flag of the mount.
     Flag(Flag, bool),
     /// Read-only, and never otherwise.
@@ -151,11 +153,19 @@ pub const SPECS: &[Spec] = &[
         Some("NAME[:NAME...]"),
         Opt::Dialect,
         "how each of these trees is to be read, in their order: auto (the default), plain, \
-         mini_fo (a storage), overlay or overlay-user (an upper directory of the kernel's \
+         mini_fo (a storage; mini_fo=NAME if its META is called NAME), overlay or overlay-user (an upper directory of the kernel's \
          overlayfs), oci (a layer of a container image)",
     ),
     spec("sto", Some("DIR"), Opt::Storage, "the directory that receives every change"),
     spec("storage", Some("DIR"), Opt::Storage, "the same as sto="),
+    spec(
+        "meta_name",
+        Some("NAME"),
+        Opt::MetaName,
+        "what the file META is called in the storage (META_dAfFgHE39ktF3HD2sr if not given): for \
+         storages of a module of 2005 that was built with another name, or where that one is \
+         wanted as the name of a file. What begins with it is not shown",
+    ),
     flag("ro", Flag::ReadOnly, true, "nothing can be changed, until mount -o remount,rw"),
     flag("rw", Flag::ReadOnly, false, "changes go to the storage (the default)"),
     spec(

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fuse_server::TransportChoice;
-use mini_fo_core::{DialectName, OpenError};
+use mini_fo_core::{DialectName, MetaName, OpenError};
 use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
@@ -70,6 +71,8 @@ pub struct MountRequest {
     pub layers: Layers,
     /// The directory that receives the changes; empty: nothing can be changed.
     pub storage: PathBuf,
+    /// What META is called in it.
+    pub meta_name: MetaName,
     /// Where the merged tree appears.
     pub mountpoint: PathBuf,
     /// Flags of the mount.
@@ -180,6 +183,7 @@ impl Typed {
             source: OsString::new(),
             layers: Layers::default(),
             storage: PathBuf::new(),
+            meta_name: MetaName::default(),
             mountpoint: absolute(&self.mountpoint),
             flags: MountFlags::empty(),
             stays_ro: self.stays_ro,
@@ -219,6 +223,9 @@ impl Typed {
                     dialects = stack::dialects(item.value.as_deref().unwrap_or_default())?;
                 }
                 Opt::Storage => once(&mut storage, item, "sto")?,
+                Opt::MetaName => {
+                    request.meta_name = meta_name(item.value.as_deref().unwrap_or_default())?;
+                }
                 Opt::Source => source = item.value.clone(),
                 Opt::Log => once(&mut log, item, "log")?,
                 Opt::AllowOther(on) => request.allow_other = Some(on),
@@ -303,6 +310,15 @@ fn live_base(item: &Item) -> Result<Duration, Failure> {
             Err(OptionError::BadValue { name: "live_base", value, known }.into())
         }
     }
+}
+
+/// The value of `meta_name`.
+///
+/// # Errors
+/// It cannot be the name of META.
+pub fn meta_name(value: &OsStr) -> Result<MetaName, Failure> {
+    MetaName::of_bytes(value.as_bytes())
+        .map_err(|error| Failure::new(code::USAGE, format!("meta_name: {error}")))
 }
 
 /// The value of `max_nodes`.
@@ -440,6 +456,15 @@ mod tests {
         assert!(of(",allow_other").lets_others_in(false));
         assert!(!of(",noallow_other").lets_others_in(true));
         assert!(!of(",nodefault_permissions").lets_others_in(true));
+    }
+
+    #[test]
+    fn the_name_of_meta() {
+        assert!(!mount("base=/b,sto=/s").meta_name.is_chosen());
+        assert_eq!(mount("base=/b,sto=/s,meta_name=.mini").meta_name.as_str(), ".mini");
+        for bad in ["..", "a/b"] {
+            assert!(error(&format!("base=/b,sto=/s,meta_name={bad}")).contains(bad));
+        }
     }
 
     #[test]

@@ -145,6 +145,7 @@ fn sink(request: &MountRequest) -> Result<Sink, Failure> {
 fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
         storage: request.storage.clone(),
+        meta_name: request.meta_name,
         mountpoint: Some(request.mountpoint.clone()),
         read_only: request.flags.contains(MountFlags::RDONLY) || request.writes_late,
         stays_read_only: request.stays_ro,

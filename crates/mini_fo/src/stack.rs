@@ -9,6 +9,7 @@ use mini_fo_core::{DialectName, LayerOptions, OpenOptions};
 
 use crate::exit::Failure;
 use crate::options::OptionError;
+use crate::request;
 
 /// Splits at colons; `\:` stands for a colon, `\\` for a backslash. A list that as a
 /// whole is a directory is that one: there were single ones before there were lists.
@@ -16,21 +17,25 @@ pub fn split(list: &OsStr) -> Vec<PathBuf> {
     if Path::new(list).is_dir() {
         return vec![PathBuf::from(list)];
     }
-    let mut paths = vec![Vec::new()];
+    let paths = pieces(list).into_iter().filter(|path| !path.is_empty());
+    paths.map(|path| PathBuf::from(OsString::from_vec(path))).collect()
+}
+
+fn pieces(list: &OsStr) -> Vec<Vec<u8>> {
+    let mut pieces = vec![Vec::new()];
     let mut bytes = list.as_bytes().iter().copied().peekable();
     while let Some(byte) = bytes.next() {
-        let Some(last) = paths.last_mut() else { break };
+        let Some(last) = pieces.last_mut() else { break };
         match (byte, bytes.peek()) {
             (b'\\', Some(&next @ (b':' | b'\\'))) => {
                 bytes.next();
                 last.push(next);
             }
-            (b':', _) => paths.push(Vec::new()),
+            (b':', _) => pieces.push(Vec::new()),
             _ => last.push(byte),
         }
     }
-    let paths = paths.into_iter().filter(|path| !path.is_empty());
-    paths.map(|path| PathBuf::from(OsString::from_vec(path))).collect()
+    pieces
 }
 
 /// Reads the value of `dialect`.
@@ -38,19 +43,23 @@ pub fn split(list: &OsStr) -> Vec<PathBuf> {
 /// # Errors
 /// A name that is none.
 pub fn dialects(value: &OsStr) -> Result<Vec<Option<DialectName>>, Failure> {
-    let text = value.to_string_lossy();
-    let one = |name: &str| match name {
-        "" | "auto" => Ok(None),
+    let one = |name: &[u8]| match name {
+        b"" | b"auto" => Ok(None),
+        [b'm', b'i', b'n', b'i', b'_', b'f', b'o', b'=', meta @ ..] => {
+            let meta = request::meta_name(OsStr::from_bytes(meta))?;
+            Ok(Some(DialectName::MiniFo(Some(meta))))
+        }
         name => {
+            let name = String::from_utf8_lossy(name);
             let known = DialectName::ALL.iter().find(|(known, _)| *known == name);
             known.map(|(_, dialect)| Some(*dialect)).ok_or_else(|| {
                 let (value, known) =
-                    (name.to_owned(), "auto|plain|mini_fo|overlay|overlay-user|oci");
+                    (name.into_owned(), "auto|plain|mini_fo|mini_fo=NAME|overlay|overlay-user|oci");
                 OptionError::BadValue { name: "dialect", value, known }.into()
             })
         }
     };
-    text.split(':').map(one).collect()
+    pieces(value).iter().map(|name| one(name)).collect()
 }
 
 /// The layers of a mount, from the top down; never none.
@@ -91,6 +100,7 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mini_fo_core::MetaName;
 
     fn split_text(list: &str) -> Vec<String> {
         split(OsStr::new(list)).iter().map(|path| path.display().to_string()).collect()
@@ -116,5 +126,11 @@ mod tests {
             [None, Some(DialectName::Oci), None, Some(DialectName::Plain)]
         );
         assert!(read("oci:aufs").unwrap_err().message.contains("'aufs'"));
+        let named = Some(DialectName::MiniFo(Some(MetaName::new("a:b").unwrap())));
+        assert_eq!(
+            read("mini_fo:mini_fo=a\\:b").unwrap(),
+            [Some(DialectName::MiniFo(None)), named]
+        );
+        assert!(read("mini_fo=a/b").unwrap_err().message.contains("'a/b'"));
     }
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{Holds, Layers, Paths, Result, io, layers, nesting};
 use crate::error::OpenError;
 use crate::meta::Session;
-use crate::name::temp_name;
+use crate::name::MetaName;
 use crate::options::OpenOptions;
 use crate::own::OwnAttributes;
 use crate::sys::Written;
@@ -50,7 +50,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Layers> {
         unclean: false,
         read_only: true,
         decided: Vec::new(),
-        session: Session::default(),
+        session: Session::none(options.meta_name),
         settled: true,
         warnings,
         task: None,
@@ -59,7 +59,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Layers> {
 
 /// A directory that is empty and stays so: its name is gone.
 fn nowhere() -> Result<OwnedFd> {
-    let name = temp_name();
+    let name = MetaName::DEFAULT.temp();
     let name = String::from_utf8_lossy(&name).into_owned();
     let path: PathBuf = std::env::temp_dir().join(name);
     let failed = |errno| io(&path, "cannot be made", errno);

@@ -11,7 +11,7 @@ use super::marks::{self, Marks};
 use super::scan::{Scanned, Walk};
 use super::{Layers, Result, io, record, storage};
 use crate::meta::Record;
-use crate::name::{META_NAME, is_reserved};
+use crate::name::MetaName;
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot};
 
@@ -60,7 +60,7 @@ impl Layers {
                 Err(errno) => return Err(io(&options.storage, "cannot write META", errno)),
             }
         }
-        if session.0.is_some() {
+        if session.is_open() {
             // The next session does not look at what this one has left.
             rustix::fs::syncfs(root).map_err(|e| io(&options.storage, "cannot sync", e))?;
         }
@@ -72,6 +72,7 @@ impl Layers {
 /// leaves it so.
 pub(crate) struct Untouched {
     storage: OwnedFd,
+    meta: MetaName,
     mode: Mode,
     times: Timestamps,
     attributes: Attributes,
@@ -92,7 +93,7 @@ impl Untouched {
         };
         let mode = Mode::from_raw_mode(u32::from(stat.stx_mode) & 0o7777);
         let attributes = attributes(storage.as_fd()).ok()?;
-        Some(Untouched { storage, mode, times, attributes })
+        Some(Untouched { storage, meta: layers.session.meta, mode, times, attributes })
     }
 
     /// Takes back what was begun.
@@ -105,7 +106,7 @@ impl Untouched {
 
     fn undo(&self) -> std::result::Result<(), Errno> {
         let storage = self.storage.as_fd();
-        remove_own(storage)?;
+        remove_own(self.meta, storage)?;
         let spot = Spot::Fd(storage);
         let now = attributes(storage)?;
         for (name, _) in now.iter().filter(|(name, _)| self.value(name).is_none()) {
@@ -152,10 +153,10 @@ fn attributes(dir: BorrowedFd<'_>) -> std::result::Result<Attributes, Errno> {
 }
 
 /// Removes META and unfinished files of ours: there was nothing else.
-fn remove_own(dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+fn remove_own(meta: MetaName, dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
     let mut names = Vec::new();
     sys::each_entry(dir, |entry| {
-        if entry.name == META_NAME.as_bytes() || is_reserved(entry.name) {
+        if meta.reserves(entry.name) {
             names.push(entry.name.to_vec());
         }
         true

@@ -46,7 +46,8 @@ impl Found {
         }
         storage::check(&options.storage, &storage)?;
         lock(options, &storage, warnings)?;
-        let recorded = layers::recorded_realms(&storage, meta::session(storage.as_fd()));
+        let recorded =
+            layers::recorded_realms(&storage, meta::session(storage.as_fd(), options.meta_name));
         let known = (recorded, hidden);
         let stack = layers::stack(opened, options, options.submounts, known, warnings)?;
         let stack = Arc::new(stack);

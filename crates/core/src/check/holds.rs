@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{Result, io};
 use crate::error::{OpenError, Warning};
 use crate::magic::{BCACHEFS, BTRFS, EXT4, F2FS, JFFS2, RAMFS, TMPFS, UBIFS, XFS, ZFS};
-use crate::name::temp_name;
+use crate::name::MetaName;
 use crate::options::OpenOptions;
 use crate::sys::{self, Spot, Written};
 
@@ -55,10 +55,10 @@ impl Holds {
 
     /// How names are to be written, which were written as `before` in what is there.
     /// `None`: that cannot go on, for names that are as they are would be mixed up.
-    pub fn written(&self, before: Written, fresh: bool) -> Option<Written> {
+    pub fn written(&self, before: Written, meta: MetaName, fresh: bool) -> Option<Written> {
         match (before, self.names) {
-            (Written::Escaped, _) | (_, Some(true)) => Some(before),
-            _ if fresh => Some(Written::Escaped),
+            (Written::Escaped(_), _) | (_, Some(true)) => Some(before),
+            _ if fresh => Some(Written::Escaped(meta)),
             // It was tried when the storage was new.
             (_, None) => Some(before),
             (_, Some(false)) => None,
@@ -71,14 +71,14 @@ impl Holds {
     /// # Errors
     /// It cannot be tried out, as of a full one: to take it for one that holds
     /// everything would lose what it does not.
-    pub fn of(path: &Path, storage: &OwnedFd) -> Result<Holds> {
+    pub fn of(path: &Path, storage: &OwnedFd, meta: MetaName) -> Result<Holds> {
         let kind = rustix::fs::fstatfs(storage).map(|stat| stat.f_type);
         if kind.is_ok_and(|kind| HOLD_ALL.contains(&kind)) && !ignores_case(storage) {
             return Ok(Holds::ALL);
         }
         let failed = |errno| io(path, CANNOT_BE_TRIED, errno);
         let before = sys::stat_fd(storage).map_err(failed)?;
-        let temp = temp_name();
+        let temp = meta.temp();
         rustix::fs::mkdirat(storage, &*temp, Mode::RWXU).map_err(failed)?;
         let tried = sys::open_dir(storage.as_fd(), &temp).and_then(|dir| try_out(dir.as_fd()));
         let gone = rustix::fs::unlinkat(storage, &*temp, AtFlags::REMOVEDIR);
@@ -99,7 +99,7 @@ pub(super) fn check(
     storage: &OwnedFd,
     warnings: &mut Vec<Warning>,
 ) -> Result<Holds> {
-    let holds = match Holds::of(&options.storage, storage) {
+    let holds = match Holds::of(&options.storage, storage, options.meta_name) {
         Err(_) if options.accept_poor_storage => Holds::LEAST,
         other => other?,
     };

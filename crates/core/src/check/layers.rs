@@ -13,9 +13,9 @@ use super::{
     FEATURE_PARTIAL, FEATURE_REALMS, KNOWN_FEATURES, Result, found, io, notes, storage, written,
 };
 use crate::error::{OpenError, Warning};
-use crate::layers::{Dialect, Frozen, Layer, Namespace, Stack, recognise};
+use crate::layers::{Dialect, Frozen, Layer, Namespace, Stack, name_of_storage, recognise};
 use crate::meta::{self, RealmRecord, Record};
-use crate::name::INDEX_NAME;
+use crate::name::MetaName;
 use crate::options::{DialectName, LayerOptions, OpenOptions};
 use crate::own::{Own, OwnAttributes};
 use crate::realms::Realms;
@@ -35,6 +35,14 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// What its META is called, if it is a storage.
+    fn meta_name(&self) -> Option<MetaName> {
+        match self.dialect {
+            DialectName::MiniFo(meta) => meta,
+            _ => None,
+        }
+    }
+
     /// What is mounted on it is not seen.
     pub fn is_sealed(&self) -> bool {
         self.sealed.is_some()
@@ -58,14 +66,15 @@ pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>
     }
     let mut opened = Vec::with_capacity(count);
     for layer in all() {
-        opened.push(open_one(layer, count == 1, submounts)?);
+        opened.push(open_one(layer, options.meta_name, count == 1, submounts)?);
     }
     // What is below that may be a storage in its turn.
-    while let Some(last) = opened.last().filter(|layer| layer.dialect == DialectName::MiniFo) {
+    while let Some(last) = opened.last().filter(|layer| layer.meta_name().is_some()) {
         let below = made_for(last)?;
         let alone = below.len() == 1;
         for path in below {
-            let base = open_one(&LayerOptions { path, dialect: None }, alone, submounts)?;
+            let layer = LayerOptions { path, dialect: None };
+            let base = open_one(&layer, options.meta_name, alone, submounts)?;
             if alone && opened.iter().skip(count - 1).any(|above| above.path == base.path) {
                 return Err(OpenError::LayersInCircle { path: base.path });
             }
@@ -78,17 +87,23 @@ pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>
     Ok(opened)
 }
 
-fn open_one(layer: &LayerOptions, alone: bool, submounts: bool) -> Result<Opened> {
+/// `own`: what META of the storage on top is called.
+fn open_one(layer: &LayerOptions, own: MetaName, alone: bool, submounts: bool) -> Result<Opened> {
     let given = &layer.path;
     let mount = found::open_base(given)?;
     let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let path = given.canonicalize().map_err(|error| found::unreadable(given, errno(error)))?;
     let sealed = sys::seal_tree(mount.as_fd(), submounts).ok();
+    // By the clone, no look moves a time of access.
+    let root = sealed.as_ref().unwrap_or(&mount);
+    let looked = |errno| io(given, "cannot be looked through", errno);
     let dialect = match layer.dialect {
+        Some(DialectName::MiniFo(None)) => {
+            let found = name_of_storage(root, own, false).map_err(looked)?;
+            DialectName::MiniFo(Some(found.unwrap_or(own)))
+        }
         Some(dialect) => dialect,
-        // By the clone, no look moves a time of access.
-        None => recognise(sealed.as_ref().unwrap_or(&mount), is_privileged(&mount), alone)
-            .map_err(|errno| io(given, "cannot be looked through", errno))?,
+        None => recognise(root, own, is_privileged(&mount), alone).map_err(looked)?,
     };
     Ok(Opened { given: given.clone(), path, mount, sealed, dialect })
 }
@@ -100,8 +115,8 @@ fn is_privileged(root: &OwnedFd) -> bool {
 
 /// The layers that a storage was made for, from the top down, as far as it tells them.
 fn made_for(layer: &Opened) -> Result<Vec<PathBuf>> {
-    let session = meta::session(layer.root().as_fd());
-    let root = storage::load_meta(&layer.path, layer.root(), session)?;
+    let session = meta::session(layer.root().as_fd(), layer.meta_name().unwrap_or_default());
+    let root = storage::load_root(&layer.path, layer.root(), session)?;
     let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
     let Some(Record::Origin { path: first, .. }) = root.index.origin() else {
         return Err(OpenError::LayerWithoutBase { path: layer.given.clone() });
@@ -134,7 +149,9 @@ pub(super) fn stack(
     let bottom_stat = sys::stat_fd(&bottom).map_err(examine)?;
     let mut hidden: Vec<(u64, u64)> = hidden.into_iter().collect();
     let mut layers = Vec::with_capacity(opened.len());
+    let mut reserved = vec![options.meta_name];
     for layer in opened {
+        reserved.extend(layer.meta_name().filter(|meta| !reserved.contains(meta)));
         let dialect = match layer.dialect {
             DialectName::Plain => Dialect::Plain,
             DialectName::Overlay => Dialect::overlay(&layer.given, Namespace::Trusted),
@@ -143,7 +160,7 @@ pub(super) fn stack(
                 let privileged = is_privileged(&layer.mount);
                 Dialect::oci(&layer.given, layer.root().as_fd(), privileged)
             }
-            DialectName::MiniFo => {
+            DialectName::MiniFo(_) => {
                 let realms = |recorded| -> Result<Realms> {
                     Ok(Realms::new(held(&bottom)?, &bottom_stat, submounts, recorded))
                 };
@@ -167,7 +184,8 @@ pub(super) fn stack(
             None => (layer.mount, None),
         };
         let (path, full) = (layer.given, layer.path);
-        layers.push(Layer { path, full, root, _mount: mount, dialect });
+        let reserved = reserved.clone();
+        layers.push(Layer { path, full, root, _mount: mount, dialect, reserved });
     }
     let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
     Stack::new(layers, realms, submounts, hidden, options.accept_other_base).map_err(examine)
@@ -192,8 +210,9 @@ fn frozen(
         }
         Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
     }
-    let session = meta::session(root.as_fd());
-    let loaded = storage::load_meta(path, root, session)?;
+    let meta = layer.meta_name().unwrap_or_default();
+    let session = meta::session(root.as_fd(), meta);
+    let loaded = storage::load_root(path, root, session)?;
     storage::check_index(path, root, session)?;
     if let Some(word) = loaded.index.features().find(|word| !KNOWN_FEATURES.contains(word)) {
         let word = String::from_utf8_lossy(word).into_owned();
@@ -209,9 +228,10 @@ fn frozen(
     let marked = |own_| notes::is_marked(&lock, own, own_);
     let partial = has(FEATURE_PARTIAL) || marked(Own::Storage) || marked(Own::Unclean);
     let features = (has(FEATURE_REALMS), partial);
-    let written = written(&lock, &loaded.index);
+    let written = written(meta, &lock, &loaded.index);
     let recorded = recorded_realms(root, session);
-    let frozen = Frozen::open(path, (lock, root), features, (own, written), realms(recorded)?);
+    let frozen =
+        Frozen::open((path, meta), (lock, root), features, (own, written), realms(recorded)?);
     let frozen = frozen.map_err(failed)?;
     if frozen.is_unended() {
         warnings.push(Warning::LayerUnended { path: path.clone() });
@@ -221,7 +241,7 @@ fn frozen(
 
 /// The file systems that the index of a storage knows.
 pub(super) fn recorded_realms(storage: &OwnedFd, session: meta::Session) -> Vec<RealmRecord> {
-    let index = sys::open_dir(storage.as_fd(), INDEX_NAME.as_bytes());
+    let index = sys::open_dir(storage.as_fd(), session.meta.index().as_bytes());
     let loaded = index.and_then(|index| meta::load(index.as_fd(), session));
     loaded.map(|loaded| loaded.index.realms().cloned().collect()).unwrap_or_default()
 }

@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use crate::error::Warning;
 use crate::layers::{LowerDir, Stack};
 use crate::meta::Index;
-use crate::name::INDEX_NAME;
 use crate::own::OwnAttributes;
 use crate::partial::{Verdict, is_bare, read_mark};
 use crate::sys::{self, Spot, Within};
@@ -194,10 +193,10 @@ impl<'a> Lost<'a> {
 
     /// Looks whether the base still has the data that a storage file lacks. For a
     /// file that only got new attributes or names any base file does.
-    /// `root`: the storage as a whole.
+    /// `root`: the storage as a whole, and what its index is called.
     pub fn data(
         &mut self,
-        root: BorrowedFd<'_>,
+        (root, index): (BorrowedFd<'_>, &str),
         storage: Within<'_>,
         name: &[u8],
         dir: &Path,
@@ -208,7 +207,7 @@ impl<'a> Lost<'a> {
         let Ok(Some(mark)) = read else { return };
         self.maps.insert(mark.map);
         let Ok(stored) = sys::stat(Spot::at(storage, name)) else { return };
-        let index = sys::open_dir(root, INDEX_NAME.as_bytes()).ok();
+        let index = sys::open_dir(root, index.as_bytes()).ok();
         let bare = is_bare(index.as_ref().map(AsFd::as_fd), &mark, &stored);
         self.dependent += u64::from(!bare);
         let there = self.stack.marked_stat(0, &mark).is_ok_and(|stat| {

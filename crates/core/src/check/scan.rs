@@ -16,7 +16,7 @@ use crate::dirs::decide;
 use crate::error::Warning;
 use crate::layers::Stack;
 use crate::meta::{self, Index, Loaded, Record, Session};
-use crate::name::{INDEX_NAME, META_NAME, RESERVE_NAME, is_reserved};
+use crate::name::MetaName;
 use crate::own::{Own, OwnAttributes};
 use crate::sys::{self, Spot, Within, Written, each_entry};
 use crate::trust::{Foreign, Unusable};
@@ -155,9 +155,13 @@ impl Walk<'_> {
         let mut scan = self.start(Task::Look, list, warnings);
         let root = self.root.as_fd();
         let walked = scan.walk(&mut empty).and_then(|()| {
-            let mut orphans = scan.losses.orphans(root)?;
+            let mut orphans = scan.losses.orphans(root, self.session.meta)?;
             if scan.lost.partial && !scan.lost.unsure {
-                orphans.extend(unfinished::orphaned_maps(root, &scan.lost.maps)?);
+                orphans.extend(unfinished::orphaned_maps(
+                    root,
+                    self.session.meta,
+                    &scan.lost.maps,
+                )?);
             }
             Ok(orphans)
         });
@@ -350,17 +354,20 @@ impl Scan<'_> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
         let (mut others, mut files) = (Vec::new(), Vec::new());
         let (mut has_meta, within) = (false, self.within(dir));
+        let meta = self.session.meta;
         each_entry(within, |entry| {
             match entry.name {
                 b"." | b".." => {}
-                name if name == META_NAME.as_bytes() => has_meta = true,
+                name if name == meta.as_bytes() => has_meta = true,
                 // It has a META to look at, and may hold unfinished work.
-                name if name == INDEX_NAME.as_bytes() && above.is_empty() => {
+                name if name == meta.index().as_bytes() && above.is_empty() => {
                     *empty = false;
                     subdirs.push(name.to_vec());
                 }
-                name if name == RESERVE_NAME.as_bytes() && above.is_empty() => {}
-                name if is_reserved(name) => leftovers.push(name.to_vec()),
+                name if name == meta.reserve().as_bytes() && above.is_empty() => {}
+                name if meta.is_leftover(name) => leftovers.push(name.to_vec()),
+                // Nobody sees it.
+                name if meta.reserves(name) => *empty = false,
                 name => {
                     *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
@@ -385,7 +392,7 @@ impl Scan<'_> {
         }
         if has_meta && self.task == Task::Mend {
             // The session stands in the root alone.
-            let session = if above.is_empty() { self.session } else { Session::default() };
+            let session = if above.is_empty() { self.session } else { Session::none(meta) };
             unfinished::drop_damage(dir, self.session, session)?;
         }
         if has_meta && self.task == Task::Look {
@@ -405,30 +412,30 @@ impl Scan<'_> {
         self.losses.visit(within, &loaded.index)?;
         self.leftovers += match self.task {
             Task::Look => leftovers.len() as u64,
-            Task::Clean => remove_all(dir, &leftovers),
+            Task::Clean => remove_all(meta, dir, &leftovers),
             Task::Mend | Task::Marks(_) => 0,
         };
         if let Task::Marks(step) = self.task {
             for (name, _) in others.iter().filter(|(_, kind)| matches!(*kind, 0 | libc::S_IFREG)) {
                 marks::take_over_one(within, name, step)?;
             }
-            return Ok(below(subdirs, &loaded.index));
+            return Ok(below(meta, subdirs, &loaded.index));
         }
         let index = &loaded.index;
         for name in &files {
-            self.lost.data(self.root.as_fd(), within, name, &path, self.warnings);
+            self.lost.data((self.root.as_fd(), meta.index()), within, name, &path, self.warnings);
         }
         if let Some(base) = base.dir().filter(|_| self.task == Task::Look) {
             let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
             for (name, kind) in others.iter().map(|(name, kind)| (name, *kind)).chain(dirs) {
-                if !index.hides(name) && index.redirect(name).is_none() && !is_reserved(name) {
+                if !index.hides(name) && index.redirect(name).is_none() && !meta.reserves(name) {
                     let device = index.kept(name).and_then(|kept| kept.device);
                     let kind = device.map_or(kind, |(kind, _)| kind);
                     self.lost.entry(name, kind, base, &path, self.warnings);
                 }
             }
         }
-        Ok(below(subdirs, index))
+        Ok(below(meta, subdirs, index))
     }
 
     /// Where it fails, what is below must be put in order all the same.
@@ -438,7 +445,8 @@ impl Scan<'_> {
             Err(Unusable::Foreign(_)) => self.unread = true,
             Err(Unusable::Failed(errno)) => {
                 self.unread = true;
-                self.warnings.push(Warning::Unended { path: path.join(META_NAME), errno });
+                self.warnings
+                    .push(Warning::Unended { path: path.join(self.session.meta.as_str()), errno });
             }
         }
     }
@@ -447,7 +455,7 @@ impl Scan<'_> {
         self.unread = true;
         self.foreign += 1;
         if self.foreign <= LISTED {
-            let path = dir.join(META_NAME);
+            let path = dir.join(self.session.meta.as_str());
             self.warnings.push(Warning::Foreign { path, foreign });
         }
     }
@@ -455,12 +463,12 @@ impl Scan<'_> {
     fn report(&mut self, loaded: &Loaded, base: &BaseDir, dir: &Path) {
         for damage in loaded.damage.iter().take(LISTED.saturating_sub(self.damages) as usize) {
             let (line, reason) = (damage.line, damage.reason);
-            let path = dir.join(META_NAME);
+            let path = dir.join(self.session.meta.as_str());
             self.warnings.push(Warning::DamagedMeta { path, line, reason });
         }
         self.damages += loaded.damages;
         if loaded.torn_at.is_some() {
-            let path = dir.join(META_NAME);
+            let path = dir.join(self.session.meta.as_str());
             self.warnings.push(Warning::UnfinishedMeta { path });
         }
         self.lost.meta(&loaded.index, base, dir, self.warnings);
@@ -489,10 +497,10 @@ impl Scan<'_> {
 }
 
 /// The subdirectories that META speaks of by `index`.
-fn below(names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
+fn below(meta: MetaName, names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
     let shows = |name: &[u8]| match index.redirect(name) {
         Some(path) => Shows::Path(path.into()),
-        None if index.hides(name) || is_reserved(name) => Shows::Nothing,
+        None if index.hides(name) || meta.reserves(name) => Shows::Nothing,
         None => Shows::Same,
     };
     names.into_iter().map(|name| Sub { shows: shows(&name), name }).collect()
@@ -500,12 +508,13 @@ fn below(names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
 
 /// Removes leftovers, which nobody sees in the time of modification. The result is how
 /// many are gone.
-fn remove_all(dir: BorrowedFd<'_>, leftovers: &[Vec<u8>]) -> u64 {
+fn remove_all(meta: MetaName, dir: BorrowedFd<'_>, leftovers: &[Vec<u8>]) -> u64 {
     if leftovers.is_empty() {
         return 0;
     }
     let before = sys::stat_fd(dir);
-    let gone = leftovers.iter().filter(|name| remove_leftover(dir, name).is_ok()).count() as u64;
+    let gone =
+        leftovers.iter().filter(|name| remove_leftover(meta, dir, name).is_ok()).count() as u64;
     let times = before.and_then(|before| sys::copy_times(&before, Spot::Fd(dir)));
     if let Err(errno) = times {
         tracing::debug!("a directory shows that leftovers were removed: {errno}");
@@ -514,20 +523,20 @@ fn remove_all(dir: BorrowedFd<'_>, leftovers: &[Vec<u8>]) -> u64 {
 }
 
 /// Unfinished copies are files, or directories that hold META at most.
-fn remove_leftover(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+fn remove_leftover(meta: MetaName, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {
             let inner = sys::open_dir(dir, name)?;
             // What was in a directory that was set aside (`Overlay::set_aside`).
             let mut below = Vec::new();
             each_entry(&inner, |entry| {
-                if is_reserved(entry.name) && entry.name != META_NAME.as_bytes() {
+                if meta.reserves(entry.name) && entry.name != meta.as_bytes() {
                     below.push(entry.name.to_vec());
                 }
                 true
             })?;
-            below.iter().try_for_each(|name| remove_leftover(inner.as_fd(), name))?;
-            match rustix::fs::unlinkat(&inner, META_NAME, AtFlags::empty()) {
+            below.iter().try_for_each(|name| remove_leftover(meta, inner.as_fd(), name))?;
+            match rustix::fs::unlinkat(&inner, meta.as_str(), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
             }

@@ -12,8 +12,8 @@ use rustix::fs::{Mode, StatVfsMountFlags, Statx, StatxFlags};
 use super::scan::Scanned;
 use super::{Result, io};
 use crate::error::{OpenError, Warning};
+use crate::layers::other_name;
 use crate::meta::{self, Record, Session};
-use crate::name::{INDEX_NAME, META_NAME};
 use crate::options::OpenOptions;
 use crate::sys;
 use crate::trust::{self, Unusable};
@@ -90,9 +90,9 @@ pub(super) fn check_owner(path: &Path, storage: &OwnedFd) -> Result<()> {
 
 /// Refuses an index that others may have changed.
 pub(super) fn check_index(path: &Path, storage: &OwnedFd, session: Session) -> Result<()> {
-    let path = path.join(INDEX_NAME);
+    let path = path.join(session.meta.index());
     let failed = |errno| io(&path, "cannot be opened", errno);
-    let opened = sys::absent(sys::open_dir(storage.as_fd(), INDEX_NAME.as_bytes()));
+    let opened = sys::absent(sys::open_dir(storage.as_fd(), session.meta.index().as_bytes()));
     let Some(index) = opened.map_err(failed)? else {
         return Ok(());
     };
@@ -104,11 +104,26 @@ pub(super) fn check_index(path: &Path, storage: &OwnedFd, session: Session) -> R
 /// Reads META of the storage's root or of its index, without which nothing can
 /// be shown.
 pub(super) fn load_meta(path: &Path, dir: &OwnedFd, session: Session) -> Result<meta::Loaded> {
-    let path = path.join(META_NAME);
+    let path = path.join(session.meta.as_str());
     meta::look(dir.as_fd(), session).map_err(|unusable| match unusable {
         Unusable::Foreign(foreign) => OpenError::Foreign { path, foreign },
         Unusable::Failed(errno) => io(&path, "cannot be read", errno),
     })
+}
+
+/// Reads META of the storage's root, and refuses a storage whose META is called otherwise.
+pub(super) fn load_root(path: &Path, storage: &OwnedFd, session: Session) -> Result<meta::Loaded> {
+    let loaded = load_meta(path, storage, session);
+    let says = |loaded: &meta::Loaded| loaded.index.origin().or(loaded.index.storage()).is_some();
+    if !loaded.as_ref().is_ok_and(says) {
+        let found = other_name(storage, session.meta)
+            .map_err(|errno| io(path, "cannot be looked through", errno))?;
+        if let Some(found) = found {
+            let (path, name) = (path.to_path_buf(), session.meta.to_string());
+            return Err(OpenError::OtherMetaName { path, name, found: found.to_string() });
+        }
+    }
+    loaded
 }
 
 /// Refuses what is most likely no storage (arguments that were swapped, say),

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::dirs::{ANY, decide};
 use crate::identity::BaseId;
 use crate::meta::{self, Firm, Index, Journal, Loaded, Loss, Record, Session, SharedRecord};
-use crate::name::INDEX_NAME;
+use crate::name::MetaName;
 use crate::sys::{self, Spot, Within, each_entry};
 use crate::trust::Unusable;
 
@@ -27,7 +27,7 @@ pub(super) struct Losses {
 impl Losses {
     /// Reads META of the index. What cannot be read has been reported.
     pub fn of(storage: BorrowedFd<'_>, session: Session) -> Losses {
-        let loaded = sys::open_dir(storage, INDEX_NAME.as_bytes())
+        let loaded = sys::open_dir(storage, session.meta.index().as_bytes())
             .and_then(|dir| meta::load(dir.as_fd(), session));
         let Ok(Loaded { index, .. }) = loaded else { return Losses::default() };
         Losses { open: index.losses().to_vec(), index, records: Vec::new() }
@@ -69,8 +69,8 @@ impl Losses {
     /// Objects of the index whose last name a crash has taken. (Others without a
     /// name may be needed: mounts in the base can show a file more often than its
     /// link count says.)
-    pub fn orphans(&self, storage: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
-        let Some(dir) = sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? else {
+    pub fn orphans(&self, storage: BorrowedFd<'_>, meta: MetaName) -> Result<Vec<Vec<u8>>> {
+        let Some(dir) = sys::absent(sys::open_dir(storage, meta.index().as_bytes()))? else {
             return Ok(Vec::new());
         };
         let decided: Vec<BaseId> = self.records.iter().filter_map(Record::lost).collect();
@@ -97,8 +97,12 @@ impl Losses {
 }
 
 /// Maps of partial files that no file has any more. `known`: those of all files.
-pub(super) fn orphaned_maps(storage: BorrowedFd<'_>, known: &HashSet<u64>) -> Result<Vec<Vec<u8>>> {
-    let Some(dir) = sys::absent(sys::open_dir(storage, INDEX_NAME.as_bytes()))? else {
+pub(super) fn orphaned_maps(
+    storage: BorrowedFd<'_>,
+    meta: MetaName,
+    known: &HashSet<u64>,
+) -> Result<Vec<Vec<u8>>> {
+    let Some(dir) = sys::absent(sys::open_dir(storage, meta.index().as_bytes()))? else {
         return Ok(Vec::new());
     };
     let mut orphans = Vec::new();
@@ -124,7 +128,7 @@ pub(super) fn finish(
     if records.is_empty() && orphans.is_empty() {
         return Ok(());
     }
-    let dir = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
+    let dir = sys::open_dir(storage, session.meta.index().as_bytes())?;
     if !records.is_empty() {
         let torn_at = meta::load(dir.as_fd(), session)?.torn_at;
         Journal::open(dir.as_fd(), torn_at, Firm::Sync, session)?.append(records)?;

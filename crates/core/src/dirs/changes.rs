@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::{ANY, Dir, with_access};
 use crate::durability::Terms;
 use crate::meta::{self, Firm, Index, Journal, Record, Said, Session};
+use crate::name::MetaName;
 use crate::sys::{self, Result, Spot, Within};
 use crate::types::{NodeId, Timestamp};
 
@@ -180,7 +181,7 @@ impl Dir {
         }
         match self.storage() {
             Some(dir) if !state.synced && self.durability.syncs_before_changes() => {
-                with_access(dir.fd(), || meta::sync(dir.fd()))?;
+                with_access(dir.fd(), || meta::sync(dir.fd(), self.meta_name()))?;
                 state.synced = true;
                 Ok(())
             }
@@ -243,13 +244,18 @@ impl Dir {
     }
 
     /// Writes META anew, as the index has it. `mutate` is held.
+    fn meta_name(&self) -> MetaName {
+        self.durability.terms().session.meta
+    }
+
     fn rewrite(&self) -> Result<()> {
         let dir = self.writable()?;
         {
             let _held = self.hold_attributes();
             let index = self.meta.read();
             let root = self.node == NodeId::ROOT;
-            let session = if root { self.durability.terms().session } else { Session::default() };
+            let session = self.durability.terms().session;
+            let session = if root { session } else { Session::none(session.meta) };
             with_access(dir.fd(), || meta::rewrite(dir.fd(), &index, session))?;
         }
         self.meta.write().rewritten();
@@ -315,7 +321,7 @@ impl Dir {
             (opened, state.rewrites)
         };
         let Some((fd, point)) = opened else {
-            let synced = with_access(dir.fd(), || meta::sync(dir.fd()));
+            let synced = with_access(dir.fd(), || meta::sync(dir.fd(), self.meta_name()));
             let mut state = self.journal.lock();
             if state.rewrites == rewrites {
                 (state.synced, state.doubtful) = (synced.is_ok(), synced.is_err());

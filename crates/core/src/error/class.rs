@@ -36,6 +36,9 @@ impl OpenError {
             | OpenError::BaseUnreachable { .. } => ErrorClass::Base,
             OpenError::StorageMissing { .. }
             | OpenError::StorageNeeded
+            | OpenError::OtherMetaName { .. }
+            | OpenError::MetaNameTaken { .. }
+            | OpenError::MetaNameUnfit { .. }
             | OpenError::NothingToCheck { .. }
             | OpenError::StorageUnreachable { .. }
             | OpenError::StorageNotDirectory { .. }

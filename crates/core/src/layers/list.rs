@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Dialect, LowerDir, Part, Stack};
-use crate::name::{is_dot, is_reserved};
+use crate::name::is_dot;
 use crate::sys::{self, RawEntry, Result};
 
 /// The number of a listed entry.
@@ -34,7 +34,7 @@ impl Stack {
             let (realm, hidden) = (part.realm(), self.hidden_on(part)?);
             return sys::each_entry(part.within(), |entry| {
                 let (name, kind) = (entry.name, entry.kind);
-                if is_dot(name) || is_reserved(name) || hidden.contains(&entry.ino) {
+                if is_dot(name) || self.reserves(part, name) || hidden.contains(&entry.ino) {
                     return true;
                 }
                 take(Listed { name, kind, number: LowerNumber::Shown(realm.number(entry.ino)) })
@@ -84,7 +84,7 @@ impl Stack {
         let mut seen = HashSet::new();
         sys::each_entry(part.within(), |entry| {
             let name = entry.name;
-            if is_dot(name) || is_reserved(name) || hidden.contains(&entry.ino) {
+            if is_dot(name) || self.reserves(part, name) || hidden.contains(&entry.ino) {
                 return true;
             }
             if let Dialect::Oci(marks) = dialect

@@ -9,7 +9,7 @@ use super::dir::View;
 use super::met::Met;
 use super::{Below, Dialect, InStack, LowerDir, Part, Stack};
 use crate::identity::BaseId;
-use crate::name::{file_name, is_reserved, parent};
+use crate::name::{file_name, parent};
 use crate::sys::{self, Result, Spot};
 
 /// What one layer has under a name.
@@ -60,6 +60,9 @@ impl Stack {
     fn look_with(&self, met: &Met, dir: &LowerDir, name: &[u8]) -> Result<Option<Below>> {
         if let Some(part) = dir.only_plain(self) {
             let spot = part.spot(name);
+            if self.reserves(part, name) {
+                return Ok(None);
+            }
             let Some(stat) = sys::absent(sys::stat(spot))? else { return Ok(None) };
             let id = self.realms.id(&stat, spot)?;
             let (number, place) = (id.number(), InStack::at(part.layer));
@@ -150,6 +153,9 @@ impl Stack {
     /// What one layer has under a name.
     pub(super) fn entry(&self, part: &Part, name: &[u8]) -> Result<Entry> {
         let layer = self.layer(part.layer)?;
+        if layer.reserves(name) {
+            return Ok(Entry::Absent);
+        }
         if let Dialect::Oci(marks) = &layer.dialect
             && marks.is_mark(name)
         {
@@ -186,9 +192,6 @@ impl Stack {
                 marks.show(spot, &mut stat)?;
             }
             Dialect::MiniFo(_) => {
-                if is_reserved(name) {
-                    return Ok(Entry::Absent);
-                }
                 if let Some(meta) = part.meta() {
                     told = meta.identity(name, stat.stx_ino);
                     if let Some((kind, _)) = meta.kept(name).and_then(|kept| kept.device) {

@@ -15,6 +15,7 @@ use crate::dirs::{Dir, decide};
 use crate::durability::{Durability, Terms};
 use crate::identity::BaseId;
 use crate::meta::{self, Firm, Index, Kept, RealmRecord, Session};
+use crate::name::MetaName;
 use crate::numbers::storage_ino;
 use crate::own::OwnAttributes;
 use crate::partial::{Mark, Verdict, is_bare, read_mark};
@@ -43,16 +44,16 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
-    /// `path`: as the user named it; `lock`: holds the lock on the storage; `root`: of it; `realms`: of what is below
+    /// `path`: as the user named it; `meta`: what its META is called; `lock`: holds the lock on the storage; `root`: of it; `realms`: of what is below
     /// it. EIO: META of it does not count.
     pub fn open(
-        path: &Path,
+        (path, meta): (&Path, MetaName),
         (_lock, root): (OwnedFd, &OwnedFd),
         (named, partial): (bool, bool),
         (own, written): (OwnAttributes, Written),
         realms: Realms,
     ) -> Result<Frozen> {
-        let session = meta::session(root.as_fd());
+        let session = meta::session(root.as_fd(), meta);
         let durability =
             Arc::new(Durability::new(Terms { firm: Firm::No, session, goes_on: false }));
         let shared = SharedIndex::open(path, root.as_fd(), named, &durability)?;
@@ -62,7 +63,12 @@ impl Frozen {
 
     /// A mount of it did not end in order, and nobody has mounted it since.
     pub fn is_unended(&self) -> bool {
-        self.session != Session::default()
+        self.session.is_open()
+    }
+
+    /// What its META is called.
+    pub fn meta_name(&self) -> MetaName {
+        self.session.meta
     }
 
     /// The file systems below it, as its index knows them.

@@ -413,6 +413,16 @@ impl Index {
 
     /// Calls `each` for every record that counts, those of 2005 first.
     pub fn each_record(&self, mut each: impl FnMut(&Record)) {
+        // First, so that a look at the beginning tells a storage.
+        if let Some(origin) = &self.origin {
+            each(origin);
+        }
+        if let Some(under) = &self.under {
+            each(under);
+        }
+        if let Some(storage) = &self.storage {
+            each(storage);
+        }
         for name in &self.hidden {
             each(&Record::Hide { name: name.clone() });
         }
@@ -441,15 +451,6 @@ impl Index {
             for (number, at) in &*accesses.read() {
                 each(&Record::Access { number: *number, at: Timestamp::from_nanoseconds(*at) });
             }
-        }
-        if let Some(origin) = &self.origin {
-            each(origin);
-        }
-        if let Some(under) = &self.under {
-            each(under);
-        }
-        if let Some(storage) = &self.storage {
-            each(storage);
         }
         if !self.features.is_empty() {
             each(&Record::Features { words: self.features.clone() });

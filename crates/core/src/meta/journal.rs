@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::tail::{self, Said};
 use super::{Index, Record, Session};
-use crate::name::{META_NAME, temp_name};
+use crate::name::MetaName;
 use crate::trust;
 
 /// Longest line that is read or written, in bytes. The path of a redirect may
@@ -92,7 +92,7 @@ impl Journal {
         firm: Firm,
         session: Session,
     ) -> Result<Journal, Errno> {
-        let (fd, size, made) = open_file(dir)?;
+        let (fd, size, made) = open_file(dir, session.meta)?;
         let mut journal = Journal {
             file: File::from(fd),
             firm,
@@ -322,12 +322,12 @@ impl Journal {
 }
 
 /// The file, its size, and whether it was made just now.
-fn open_file(dir: BorrowedFd<'_>) -> Result<(OwnedFd, u64, bool), Errno> {
+fn open_file(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(OwnedFd, u64, bool), Errno> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
+    match rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()) {
         Err(Errno::NOENT) => {
-            let fd = rustix::fs::openat(dir, META_NAME, flags | OFlags::CREATE, mode)?;
+            let fd = rustix::fs::openat(dir, meta.as_str(), flags | OFlags::CREATE, mode)?;
             // A umask or a default ACL may have changed it.
             rustix::fs::fchmod(&fd, mode)?;
             Ok((fd, 0, true))
@@ -336,7 +336,7 @@ fn open_file(dir: BorrowedFd<'_>) -> Result<(OwnedFd, u64, bool), Errno> {
             let stat = rustix::fs::fstat(&fd)?;
             let size = u64::try_from(stat.st_size).map_err(|_| Errno::IO)?;
             let regular = FileType::from_raw_mode(stat.st_mode).is_file();
-            trust::check_opened(&fd, META_NAME, true)?;
+            trust::check_opened(&fd, meta.as_str(), true)?;
             if regular { Ok((fd, size, false)) } else { Err(Errno::IO) }
         }
         Err(errno) => Err(errno),
@@ -382,12 +382,12 @@ pub fn rewrite(dir: BorrowedFd<'_>, index: &Index, session: Session) -> Result<(
         encoded = encoded.and_then(|()| encode(std::slice::from_ref(record), &mut bytes));
     });
     encoded?;
-    let temp = temp_name();
+    let (temp, meta) = (session.meta.temp(), session.meta.as_str());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = rustix::fs::openat(dir, &*temp, flags, mode)?;
     let written =
-        fill(fd, &bytes, session).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, META_NAME));
+        fill(fd, &bytes, session).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, meta));
     if written.is_err() {
         let _ = rustix::fs::unlinkat(dir, &*temp, AtFlags::empty());
     }
@@ -406,9 +406,9 @@ fn fill(fd: OwnedFd, bytes: &[u8], session: Session) -> Result<(), Errno> {
 ///
 /// # Errors
 /// As `fsync(2)`.
-pub fn sync(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn sync(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(dir, META_NAME, flags, Mode::empty()) {
+    match rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()) {
         Err(Errno::NOENT) => Ok(()),
         // Something else under its name holds no records.
         Err(Errno::LOOP | Errno::NXIO) => Ok(()),

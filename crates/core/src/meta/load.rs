@@ -11,14 +11,16 @@ use rustix::io::Errno;
 
 use super::journal::LINE_MAX;
 use super::tail::{self, Said};
-use super::{Index, Line, Session, parse_line};
-use crate::name::META_NAME;
+use super::{Index, Line, Record, Session, parse_line};
 use crate::sys::{self, Spot};
 use crate::trust::{self, Unusable};
 
 /// Damaged lines of one file that are told one by one: rubbish must not fill
 /// the memory.
 const DAMAGE_LISTED: usize = 100;
+
+/// Bytes that are looked at of a file that may be META by another name.
+const LOOKED_AT: u64 = 1 << 20;
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +70,8 @@ struct Hole {
     facts_behind: bool,
 }
 
-/// Reads META of a storage directory. No file means no records. `session`: the
-/// one that did not end in order, if any; else its own.
+/// Reads META of a storage directory. No file means no records. `session`: what it
+/// is called, and the mount that did not end in order, if any; else the present one.
 ///
 /// # Errors
 /// As `open(2)` and `read(2)`; EIO: it does not count, because others may have
@@ -92,14 +94,15 @@ pub fn load(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Errno> {
 pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // It may be a file of a base, and no META: not even its time of access is to move.
-    let opened = match rustix::fs::openat(dir, META_NAME, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::openat(dir, META_NAME, flags, Mode::empty()),
+    let name = session.meta.as_str();
+    let opened = match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
         other => other,
     };
     let fd = match opened {
         Err(Errno::NOENT) => return Ok(Loaded::default()),
         Err(Errno::LOOP | Errno::NXIO) => {
-            let stat = sys::stat(Spot::at(dir, META_NAME.as_bytes()))?;
+            let stat = sys::stat(Spot::at(dir, name.as_bytes()))?;
             return not_a_file(&stat);
         }
         other => other?,
@@ -116,7 +119,7 @@ pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
         Said::There(_, end) => Some(*end),
         Said::Missing(tail) => Some(tail.end()),
     };
-    let unended = session.0.is_some();
+    let unended = session.is_open();
     let mut loaded = read_lines(with_tail(&file, &said))?;
     // Of what was not synced the device may have later sectors without earlier ones.
     // What has to count stands before `end`, and without an attribute before what
@@ -130,6 +133,30 @@ pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     }
     loaded.completed = matches!(said, Said::Missing(_));
     Ok(loaded)
+}
+
+/// A file is META of a storage's root by what it says: it begins with a record, and tells
+/// what the storage belongs to. What cannot be read says nothing.
+pub fn says_storage(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+        other => other,
+    };
+    let Ok(fd) = opened else { return false };
+    let file = File::from(fd);
+    let mut reader = BufReader::new(ReadFrom { file: &file, at: 0 }.take(LOOKED_AT));
+    let (mut line, mut first) = (Vec::new(), true);
+    while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        match line.strip_suffix(b"\n").map(parse_line) {
+            Some(Line::Record(Record::Origin { .. } | Record::Storage { .. })) => return true,
+            Some(Line::Record(_)) => first = false,
+            _ if first => return false,
+            _ => {}
+        }
+        line.clear();
+    }
+    false
 }
 
 /// META from its beginning; what the device has not reads as if it had.

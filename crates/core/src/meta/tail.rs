@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use crate::name::META_NAME;
+use crate::name::MetaName;
 
 /// Name of the attribute.
 pub(super) const TAIL: &str = "user.mini_fo.tail";
@@ -42,15 +42,38 @@ impl Tail {
     }
 }
 
-/// Which mount has written an attribute. Others do not count: their mount has
-/// ended in order, everything is in META, and somebody may have edited that since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Session(pub Option<u64>);
+/// What META of a storage is called, and which mount has written attributes that count.
+/// Others do not: their mount has ended in order, everything is in META, and somebody may
+/// have edited that since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The name of META.
+    pub meta: MetaName,
+    /// The mount, if it did not end (yet).
+    pub(super) id: Option<u64>,
+}
 
 impl Session {
     /// One of its own for a mount.
-    pub fn new() -> Session {
-        Session(Some(RandomState::new().build_hasher().finish()))
+    pub fn new(meta: MetaName) -> Session {
+        Session { meta, id: Some(RandomState::new().build_hasher().finish()) }
+    }
+
+    /// None: META alone counts.
+    pub fn none(meta: MetaName) -> Session {
+        Session { meta, id: None }
+    }
+
+    /// It did not end (yet).
+    pub fn is_open(self) -> bool {
+        self.id.is_some()
+    }
+}
+
+#[cfg(test)]
+impl Default for Session {
+    fn default() -> Session {
+        Session::none(MetaName::DEFAULT)
     }
 }
 
@@ -60,15 +83,15 @@ const SESSION: &str = "user.mini_fo.session";
 
 /// The mount for writing that has not ended in order, if any. `dir`: the root of
 /// the storage.
-pub fn session(dir: BorrowedFd<'_>) -> Session {
+pub fn session(dir: BorrowedFd<'_>, meta: MetaName) -> Session {
     let read = || -> Option<u64> {
         let mut value = [0; 16];
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let meta = rustix::fs::openat(dir, META_NAME, flags, Mode::empty()).ok()?;
-        let length = rustix::fs::fgetxattr(meta, SESSION, &mut value[..]).ok()?;
+        let file = rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()).ok()?;
+        let length = rustix::fs::fgetxattr(file, SESSION, &mut value[..]).ok()?;
         u64::from_str_radix(std::str::from_utf8(value.get(..length)?).ok()?, 16).ok()
     };
-    Session(read())
+    Session { meta, id: read() }
 }
 
 impl Session {
@@ -77,7 +100,7 @@ impl Session {
     /// # Errors
     /// As `fsetxattr(2)` and `fsync(2)`.
     pub(super) fn begin(self, meta: &File) -> Result<(), Errno> {
-        if let Some(session) = self.0 {
+        if let Some(session) = self.id {
             let value = format!("{session:016x}");
             rustix::fs::fsetxattr(meta, SESSION, value.as_bytes(), XattrFlags::empty())?;
             rustix::fs::fsync(meta)?;
@@ -107,7 +130,7 @@ pub(super) fn write(
     from: u64,
     bytes: &[u8],
 ) -> Result<(), Errno> {
-    let session = session.0.ok_or(Errno::OPNOTSUPP)?;
+    let session = session.id.ok_or(Errno::OPNOTSUPP)?;
     let mut value = format!("1 {session:016x} {from}\n").into_bytes();
     value.extend_from_slice(bytes);
     rustix::fs::fsetxattr(meta, TAIL, &value, XattrFlags::empty())
@@ -123,7 +146,7 @@ pub(super) fn remove(meta: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// Reads the attribute, if this session wrote it.
 pub(super) fn read(meta: impl AsFd, session: Session) -> Result<Option<Tail>, Errno> {
-    let Some(session) = session.0 else { return Ok(None) };
+    let Some(session) = session.id else { return Ok(None) };
     let mut value = vec![0; LIMIT + 64];
     let mut read = rustix::fs::fgetxattr(&meta, TAIL, &mut value[..]);
     if read == Err(Errno::RANGE) {

@@ -13,7 +13,7 @@ use super::partial::{CAPABILITY, Need, Plan};
 use super::{Overlay, flags};
 use crate::layers::{Hold, Object};
 use crate::meta::{Firm, Journal, Kept, Record, Session};
-use crate::name::{META_NAME, temp_name};
+use crate::name::MetaName;
 use crate::node::{BaseRef, Contents, Held, Node, Place};
 use crate::own::Own;
 use crate::partial::{Data, copy_dense};
@@ -262,7 +262,7 @@ impl Overlay {
         name: &[u8],
         keep: &dyn Fn(&Kept) -> Result<()>,
     ) -> Result<OwnedFd> {
-        let temp = temp_name();
+        let temp = self.meta.temp();
         let made = match sys::kind(source.stat) {
             libc::S_IFREG => {
                 sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
@@ -274,7 +274,7 @@ impl Overlay {
         made.and_then(|kept| keep(&kept))
             .and_then(|()| sys::hold(Spot::at(dir, &temp)))
             .and_then(|held| publish(dir, &temp, name).map(|()| held))
-            .inspect_err(|_| discard(dir, &temp))
+            .inspect_err(|_| discard(self.meta, dir, &temp))
     }
 
     /// An open file whose name is gone gets a storage file without one.
@@ -331,7 +331,7 @@ impl Overlay {
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::At(dir, temp), 0o700)?;
         let fd = sys::open_dir(dir, temp)?;
-        Journal::open(fd.as_fd(), None, Firm::No, Session::default())?;
+        Journal::open(fd.as_fd(), None, Firm::No, Session::none(self.meta))?;
         let from = (&*self.stack, source.at);
         copy_attributes(from, Spot::Fd(fd.as_fd()), source.stat, self.holds().modes)
     }
@@ -399,11 +399,11 @@ fn publish(dir: Within<'_>, temp: &[u8], name: &[u8]) -> Result<()> {
 
 /// Removes a copy that will not be used. Failures leave a reserved name, which
 /// the next mount removes.
-fn discard(dir: Within<'_>, temp: &[u8]) {
+fn discard(meta: MetaName, dir: Within<'_>, temp: &[u8]) {
     let removed = sys::unlink(dir, temp, AtFlags::empty());
     if removed == Err(Errno::ISDIR) {
         if let Ok(fd) = sys::open_dir(dir, temp) {
-            let _ = sys::unlink(&fd, META_NAME.as_bytes(), AtFlags::empty());
+            let _ = sys::unlink(&fd, meta.as_bytes(), AtFlags::empty());
         }
         let _ = sys::unlink(dir, temp, AtFlags::REMOVEDIR);
     }

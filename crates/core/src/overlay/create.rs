@@ -44,7 +44,7 @@ impl Overlay {
         let ticket = self.ticket()?;
         self.await_leaving();
         let (parent, dir) = self.writable_dir(parent)?;
-        let name = new_name(name)?;
+        let name = self.new_name(name)?;
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;
         let storage = dir.writable()?;
@@ -110,7 +110,7 @@ impl Overlay {
         made: &Made<'_>,
     ) -> Result<Entry> {
         let (parent, dir) = self.writable_dir(parent)?;
-        let name = new_name(name)?;
+        let name = self.new_name(name)?;
         let _lock = dir.mutate.lock();
         self.check_absent(&dir, name)?;
         let storage = dir.writable()?;
@@ -344,8 +344,10 @@ fn make_special(
     sys::mknod(storage, name, FileType::RegularFile, perm, 0)
 }
 
-/// A name to be made: EPERM for a reserved one.
-pub(super) fn new_name(name: &[u8]) -> Result<&[u8]> {
-    let checked = Name::new(name)?;
-    if checked.is_reserved() { Err(Errno::PERM) } else { Ok(name) }
+impl Overlay {
+    /// A name to be made: EPERM for a reserved one.
+    pub(super) fn new_name<'n>(&self, name: &'n [u8]) -> Result<&'n [u8]> {
+        Name::new(name)?;
+        if self.meta.reserves(name) { Err(Errno::PERM) } else { Ok(name) }
+    }
 }

@@ -11,7 +11,7 @@ use super::{Overlay, kept};
 use crate::dirs::Dir;
 use crate::identity::BaseId;
 use crate::layers::{Below, InStack};
-use crate::name::{Name, is_reserved};
+use crate::name::Name;
 use crate::node::{BaseRef, Node};
 use crate::numbers::storage_ino;
 use crate::shared_index::{Indexed, is_shared};
@@ -62,7 +62,7 @@ impl Overlay {
     pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Option<Entry>> {
         let parent = self.dir_node(parent)?;
         let name = Name::new(name)?;
-        if name.is_reserved() {
+        if self.meta.reserves(name.as_bytes()) {
             return Ok(None);
         }
         let dir = match self.dir(&parent) {
@@ -145,7 +145,7 @@ impl Overlay {
 
     /// What base, storage and META make of a name.
     pub(super) fn resolve(&self, dir: &Dir, name: &[u8]) -> Result<Option<Found>> {
-        if is_reserved(name) {
+        if self.meta.reserves(name) {
             return Ok(None);
         }
         if let Some(storage) = dir.storage()

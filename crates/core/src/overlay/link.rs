@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::create::new_name;
 use super::partial::Need;
 use crate::dirs::{ANY, Step, together};
 use crate::meta::Record;
@@ -26,7 +25,7 @@ impl Overlay {
         if node.is_dir() {
             return Err(Errno::PERM);
         }
-        let name = new_name(new_name_)?;
+        let name = self.new_name(new_name_)?;
         // Once it has several names, not all of which may be known, filling it
         // could not be kept out of the change time that they show.
         self.copy_up(&node, Need::Writing { little: false })?;

@@ -15,7 +15,7 @@ use crate::descriptors::Ticket;
 use crate::dirs::{Dir, with_access};
 use crate::identity::Realm;
 use crate::layers::Part;
-use crate::name::{is_dot, is_reserved};
+use crate::name::is_dot;
 use crate::node::Node;
 use crate::numbers::storage_ino;
 use crate::sys::{self, RawEntry, Result, Spot, Within, Written, read_entries};
@@ -217,11 +217,14 @@ impl Overlay {
         let realm = part.map_or(Realm::default(), Part::realm);
         let hidden = if in_storage { Vec::new() } else { self.stack.hidden_on(fd)? };
         let written = dir.storage().filter(|_| in_storage).map_or(Written::Plain, Within::written);
+        let reserved = |name: &[u8]| {
+            self.meta.reserves(name) || part.is_some_and(|part| self.stack.reserves(part, name))
+        };
         rustix::fs::seek(fd, SeekFrom::Start(offset))?;
         read_entries(Within::new(fd.as_fd(), written), |entry| {
             let name = entry.name;
             let shown = is_dot(name)
-                || !is_reserved(name)
+                || !reserved(name)
                     && (in_storage || !dir.hides(name) && !hidden.contains(&entry.ino));
             if !shown {
                 return true;

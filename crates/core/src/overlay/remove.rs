@@ -12,7 +12,7 @@ use super::link::identity;
 use crate::dirs::{ANY, Dir, Mutating, Step, together, with_access};
 use crate::magic::NFS;
 use crate::meta::Record;
-use crate::name::{Name, is_dot, is_reserved, temp_name};
+use crate::name::{MetaName, Name, is_dot};
 use crate::node::{BaseRef, Held, Names, Node, Place};
 use crate::numbers::storage_ino;
 use crate::sys::{self, Result, Spot, Within, each_entry};
@@ -158,9 +158,9 @@ impl Overlay {
 
     fn dir_for_removal(&self, parent: NodeId, name: &[u8]) -> Result<(Arc<Node>, Arc<Dir>)> {
         self.check_writable()?;
-        let checked = Name::new(name)?;
+        Name::new(name)?;
         let node = self.dir_node(parent)?;
-        if checked.is_reserved() {
+        if self.meta.reserves(name) {
             return Err(Errno::NOENT);
         }
         let dir = self.dir(&node)?;
@@ -199,7 +199,7 @@ impl Overlay {
         if rustix::fs::fstatfs(&self.storage)?.f_type != NFS {
             return Err(Errno::NOTEMPTY);
         }
-        sys::rename((dir, name), (dir, &temp_name()), RenameFlags::empty())
+        sys::rename((dir, name), (dir, &self.meta.temp()), RenameFlags::empty())
     }
 
     /// Takes the base and META from an empty directory: it shows the same
@@ -212,7 +212,7 @@ impl Overlay {
         end.own.stand_alone();
         secured?;
         match end.own.storage() {
-            Some(inner) => with_access(inner.fd(), || remove_reserved(inner)),
+            Some(inner) => with_access(inner.fd(), || remove_reserved(self.meta, inner)),
             None => Ok(()),
         }
     }
@@ -254,7 +254,7 @@ impl Overlay {
         if let Some(storage) = dir.storage() {
             with_access(storage.fd(), || {
                 each_entry(storage, |entry| {
-                    empty = is_dot(entry.name) || is_reserved(entry.name);
+                    empty = is_dot(entry.name) || self.meta.reserves(entry.name);
                     empty
                 })
             })?;
@@ -303,10 +303,10 @@ pub(super) fn changed_now(storage: BorrowedFd<'_>) {
 }
 
 /// Removes META and unfinished work of a storage directory that is to go.
-pub(super) fn remove_reserved(dir: Within<'_>) -> Result<()> {
+pub(super) fn remove_reserved(meta: MetaName, dir: Within<'_>) -> Result<()> {
     let mut names = Vec::new();
     each_entry(dir, |entry| {
-        if is_reserved(entry.name) {
+        if meta.reserves(entry.name) {
             names.push(entry.name.to_vec());
         }
         true

@@ -10,14 +10,13 @@ use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::Overlay;
-use super::create::new_name;
 use super::flags::check_unprotected;
 use super::link::identity;
 use super::partial::Need;
 use super::remove::{Doomed, leaving, no_identity, still_there};
 use crate::dirs::{ANY, Dir, Mutating, Step, together};
 use crate::meta::Record;
-use crate::name::{Name, temp_name};
+use crate::name::Name;
 use crate::node::{BaseRef, Held, Link, Node, Place};
 use crate::numbers::storage_ino;
 use crate::sys::{self, Result, Spot};
@@ -45,10 +44,11 @@ impl Overlay {
         new_name_: &[u8],
         mode: RenameMode,
     ) -> Result<()> {
-        if Name::new(name)?.is_reserved() {
+        Name::new(name)?;
+        if self.meta.reserves(name) {
             return Err(Errno::NOENT);
         }
-        let target_name = new_name(new_name_)?;
+        let target_name = self.new_name(new_name_)?;
         let _moving = self.trail.moving();
         let (parent, dir) = self.writable_dir(parent)?;
         let (new_parent, new_dir) = self.writable_dir(new_parent)?;
@@ -114,7 +114,7 @@ impl Overlay {
             }
         }
         // In two steps. The device is made first, for that may find no room.
-        let (storage, temp) = (from.dir.writable()?, temp_name());
+        let (storage, temp) = (from.dir.writable()?, self.meta.temp());
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
         sys::mknod(storage, &temp, kind, mode, 0)?;
         let renamed = self.replace(from, to, source, target, RenameFlags::empty());

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 
 use super::Overlay;
 use crate::magic::BTRFS;
-use crate::name::RESERVE_NAME;
 use crate::sys::{self, Result, Spot, Within};
 use crate::trust;
 
@@ -103,7 +102,7 @@ impl Overlay {
 
     /// The directory of the reserve. `None`: there is none, and none is wanted.
     fn reserve_dir(&self, wanted: bool) -> Result<Option<OwnedFd>> {
-        let name = RESERVE_NAME.as_bytes();
+        let name = self.meta.reserve().as_bytes();
         let opened = sys::absent(sys::open_dir(self.storage.as_fd(), name))?;
         let dir = match opened {
             None if !wanted => return Ok(None),

@@ -19,7 +19,6 @@ use crate::check::{FEATURE_INDEX, FEATURE_REALMS};
 use crate::dirs::Dir;
 use crate::layers::Hold;
 use crate::meta::{Kept, Loss, Record, SharedRecord};
-use crate::name::INDEX_NAME;
 use crate::node::{Held, Node, Place};
 use crate::shared_index::{index_dir, whole};
 use crate::sys::{self, Result, Spot};
@@ -63,13 +62,13 @@ impl Overlay {
         self.add_feature(FEATURE_REALMS)?;
         self.add_feature(FEATURE_INDEX)?;
         self.root_dir.unseen(
-            |dir| match sys::mkdir(dir, INDEX_NAME.as_bytes(), Mode::RWXU) {
+            |dir| match sys::mkdir(dir, self.meta.index().as_bytes(), Mode::RWXU) {
                 Err(Errno::EXIST) => Ok(()),
                 other => other,
             },
             |()| Vec::new(),
         )?;
-        let fd = sys::open_dir(storage, INDEX_NAME.as_bytes())?;
+        let fd = sys::open_dir(storage, self.meta.index().as_bytes())?;
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
         let dir = index_dir(fd, &self.durability)?;

@@ -351,14 +351,15 @@ fn begin_session(
         return open(firm, layers.session);
     }
     if !firm.has_attribute() {
-        let root = open(firm, Session::default())?;
-        if layers.session != Session::default() {
+        let root = open(firm, Session::none(layers.session.meta))?;
+        if layers.session.is_open() {
             root.end_session()?;
         }
         return Ok(root);
     }
-    let kept = if layers.settled { Session::default() } else { layers.session };
-    let session = if kept == Session::default() { Session::new() } else { kept };
+    let meta = layers.session.meta;
+    let kept = if layers.settled { Session::none(meta) } else { layers.session };
+    let session = if kept.is_open() { kept } else { Session::new(meta) };
     let root = open(firm, session)?;
     match root.begin_session() {
         Ok(()) => Ok(root),

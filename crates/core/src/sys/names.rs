@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::failure::noted;
 use super::{Result, Spot};
-use crate::name::{META_NAME, NAME_MAX, is_reserved};
+use crate::name::{MetaName, NAME_MAX};
 
 /// How names are written in a storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub(crate) enum Written {
     /// As they are, beside what a client of NFS makes of files that were removed while
     /// somebody has them open.
     OnNfs,
-    /// Escaped.
-    Escaped,
+    /// Escaped, but for what belongs to mini_fo.
+    Escaped(MetaName),
 }
 
 /// A directory whose entries have names that are written so.
@@ -108,8 +108,8 @@ impl Written {
     pub fn stored(self, name: &[u8]) -> Result<Cow<'_, [u8]>> {
         match self {
             Written::OnNfs if is_silly(name) => Err(Errno::PERM),
-            Written::Escaped if !is_own(name) => {
-                let name = escape(name);
+            Written::Escaped(meta) if !is_own(meta, name) => {
+                let name = escape(Some(meta), name);
                 if name.len() > NAME_MAX { Err(Errno::NAMETOOLONG) } else { Ok(name) }
             }
             _ => Ok(Cow::Borrowed(name)),
@@ -120,9 +120,9 @@ impl Written {
     pub fn shown(self, stored: &[u8]) -> Option<Cow<'_, [u8]>> {
         match self {
             Written::OnNfs if is_silly(stored) => None,
-            Written::Escaped if !is_own(stored) => {
+            Written::Escaped(meta) if !is_own(meta, stored) => {
                 let name = unescape(stored)?;
-                (*escape(&name) == *stored).then_some(name)
+                (*escape(Some(meta), &name) == *stored).then_some(name)
             }
             _ => Some(Cow::Borrowed(stored)),
         }
@@ -130,8 +130,8 @@ impl Written {
 }
 
 /// The dots, and what is mini_fo's own: they are not escaped.
-fn is_own(name: &[u8]) -> bool {
-    matches!(name, b"." | b"..") || is_reserved(name)
+fn is_own(meta: MetaName, name: &[u8]) -> bool {
+    matches!(name, b"." | b"..") || meta.reserves(name)
 }
 
 /// `.nfs`, the number of the file, and a counter (Linux, `nfs_sillyrename`).
@@ -154,11 +154,18 @@ fn is_device(name: &[u8]) -> bool {
     }
 }
 
-fn escape(name: &[u8]) -> Cow<'_, [u8]> {
+/// META may be called so on a file system that does not take every name, and where names
+/// are escaped no other name is written like it.
+pub(crate) fn is_taken_everywhere(meta: MetaName) -> bool {
+    let name = meta.as_bytes().to_ascii_lowercase();
+    matches!(escape(None, &name), Cow::Borrowed(_))
+}
+
+fn escape(meta: Option<MetaName>, name: &[u8]) -> Cow<'_, [u8]> {
     let last = name.len().saturating_sub(1);
     let first_too = is_silly(name)
         || is_device(name)
-        || name.len() >= META_NAME.len() && is_reserved_in_any_case(name);
+        || meta.is_some_and(|meta| is_reserved_in_any_case(meta, name));
     // Some drop dots and blanks at the end.
     let plain = |(at, byte): (usize, u8)| {
         is_plain(byte)
@@ -181,9 +188,9 @@ fn escape(name: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(stored)
 }
 
-fn is_reserved_in_any_case(name: &[u8]) -> bool {
-    let prefix = name.get(..META_NAME.len()).unwrap_or_default();
-    prefix.eq_ignore_ascii_case(META_NAME.as_bytes())
+fn is_reserved_in_any_case(meta: MetaName, name: &[u8]) -> bool {
+    let prefix = name.get(..meta.as_bytes().len());
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(meta.as_bytes()))
 }
 
 fn unescape(stored: &[u8]) -> Option<Cow<'_, [u8]>> {
@@ -254,9 +261,26 @@ pub(crate) fn rename(from: End<'_>, to: End<'_>, flags: RenameFlags) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::META_NAME;
 
     fn written(name: &[u8]) -> Vec<u8> {
-        Written::Escaped.stored(name).unwrap().into_owned()
+        Written::Escaped(MetaName::DEFAULT).stored(name).unwrap().into_owned()
+    }
+
+    #[test]
+    fn no_name_is_written_like_a_chosen_one_of_meta() {
+        let meta = MetaName::new("Meta_x").unwrap();
+        let written = Written::Escaped(meta);
+        assert!(is_taken_everywhere(meta) && is_taken_everywhere(MetaName::DEFAULT));
+        for name in [&b"meta_x"[..], b"META_X", b"meta_xyz", b"Meta_", META_NAME.as_bytes()] {
+            let stored = written.stored(name).unwrap();
+            assert!(!stored.to_ascii_lowercase().starts_with(b"meta_x"), "{name:?}");
+            assert_eq!(written.shown(&stored).as_deref(), Some(name));
+        }
+        assert_eq!(written.stored(b"Meta_x_index").as_deref(), Ok(&b"Meta_x_index"[..]));
+        for unfit in ["a:b", "^a", "100%", "con", "nul.x", "a.", "\u{e4}", " a"] {
+            assert!(!is_taken_everywhere(MetaName::new(unfit).unwrap()), "{unfit}");
+        }
     }
 
     #[test]
@@ -278,7 +302,7 @@ mod tests {
             (META_NAME.as_bytes(), META_NAME.as_bytes()),
         ] {
             assert_eq!(written(name), stored, "{name:?}");
-            assert_eq!(Written::Escaped.shown(stored).as_deref(), Some(name));
+            assert_eq!(Written::Escaped(MetaName::DEFAULT).shown(stored).as_deref(), Some(name));
         }
     }
 
@@ -298,7 +322,10 @@ mod tests {
         for name in bytes().flat_map(|a| bytes().map(move |b| [a, b])).filter(|n| n != b"..") {
             let stored = written(&name);
             assert!(!stored.iter().any(u8::is_ascii_uppercase));
-            assert_eq!(Written::Escaped.shown(&stored).as_deref(), Some(&name[..]));
+            assert_eq!(
+                Written::Escaped(MetaName::DEFAULT).shown(&stored).as_deref(),
+                Some(&name[..])
+            );
             assert!(seen.insert(stored));
         }
     }
@@ -306,7 +333,7 @@ mod tests {
     #[test]
     fn what_nobody_writes_so_is_nobody_s() {
         for stored in [&b"Upper"[..], b"%41", b"a%2", b"^", b"^1", b"%zz", b"%61", b"a."] {
-            assert_eq!(Written::Escaped.shown(stored), None, "{stored:?}");
+            assert_eq!(Written::Escaped(MetaName::DEFAULT).shown(stored), None, "{stored:?}");
         }
     }
 
@@ -315,7 +342,7 @@ mod tests {
         let silly = b".nfs0123456789abcdef0000000a";
         for (written, stored) in [
             (Written::OnNfs, Err(Errno::PERM)),
-            (Written::Escaped, Ok(&b"%2enfs0123456789abcdef0000000a"[..])),
+            (Written::Escaped(MetaName::DEFAULT), Ok(&b"%2enfs0123456789abcdef0000000a"[..])),
         ] {
             assert_eq!(written.shown(silly), None);
             assert_eq!(written.stored(silly).as_deref(), stored.as_deref());
@@ -326,8 +353,11 @@ mod tests {
 
     #[test]
     fn long_names_are_refused() {
-        assert_eq!(Written::Escaped.stored(&[b'N'; 128]), Err(Errno::NAMETOOLONG));
-        assert!(Written::Escaped.stored(&[b'N'; 127]).is_ok());
-        assert!(Written::Escaped.stored(&[b'n'; 255]).is_ok());
+        assert_eq!(
+            Written::Escaped(MetaName::DEFAULT).stored(&[b'N'; 128]),
+            Err(Errno::NAMETOOLONG)
+        );
+        assert!(Written::Escaped(MetaName::DEFAULT).stored(&[b'N'; 127]).is_ok());
+        assert!(Written::Escaped(MetaName::DEFAULT).stored(&[b'n'; 255]).is_ok());
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mini_fo_core::{Caller, Entry, LayerOptions, NodeId, OpenOptions, Overlay, Warning};
+use mini_fo_core::{Caller, Entry, LayerOptions, MetaName, NodeId, OpenOptions, Overlay, Warning};
 use rustix::io::Errno;
 
 use super::naive::{Id, Naive, ROOT};
@@ -30,6 +30,8 @@ pub type Check = Result<(), String>;
 struct Own {
     base: PathBuf,
     storage: PathBuf,
+    /// What META is called in it.
+    meta: MetaName,
     /// Storages that are layers by now, the last one first.
     frozen: Vec<PathBuf>,
     base_before: Vec<String>,
@@ -57,21 +59,22 @@ impl Driver {
         let mut model = Naive::new();
         let (base, storage) = (work.join("base"), work.join("storage"));
         make_base(&base, &mut model, seed);
+        let meta = meta_name(seed);
         if !storage.exists() {
             std::fs::create_dir(&storage).unwrap();
             if seed % 3 == 1 {
                 // As on a file system that does not take every name.
-                drop(mount(&base, &storage, &[]));
-                let meta = storage.join("META_dAfFgHE39ktF3HD2sr");
+                drop(mount(&base, (&storage, meta), &[]));
+                let meta = storage.join(meta.as_str());
                 let mut lines = std::fs::read(&meta).unwrap();
                 lines.extend(b"f escaped\n");
                 std::fs::write(&meta, lines).unwrap();
             }
         }
-        let overlay = mount(&base, &storage, &[]);
+        let overlay = mount(&base, (&storage, meta), &[]);
         let base_before = snapshot(&base);
         let mut driver = Driver::below(overlay, NodeId::ROOT, model);
-        driver.own = Some(Own { base, storage, frozen: Vec::new(), base_before });
+        driver.own = Some(Own { base, storage, meta, frozen: Vec::new(), base_before });
         driver
     }
 
@@ -110,7 +113,7 @@ impl Driver {
         if !own.frozen.is_empty() {
             return Ok(());
         }
-        self.verify_format(&reader::read(&own.base, &own.storage))
+        self.verify_format(&reader::read(&own.base, &own.storage, own.meta.as_str()))
     }
 
     /// Compares the result of an operation with the model's, which takes its
@@ -238,8 +241,9 @@ impl Driver {
             Op::FindAgain(path) => self.find_again(path),
             Op::FindAny(which) => self.find_any(usize::from(*which)),
             Op::Reserved(path) => self.in_parent(path, |this, at| {
-                let name = b"META_dAfFgHE39ktF3HD2sr.x";
-                let got = this.overlay().mkdir(&this.caller, at.node, name, 0o755);
+                let meta = this.own.as_ref().map_or(MetaName::DEFAULT, |own| own.meta);
+                let name = format!("{meta}.x").into_bytes();
+                let got = this.overlay().mkdir(&this.caller, at.node, &name, 0o755);
                 let refused = |_: &mut Naive| Err::<(), _>(Errno::PERM);
                 this.settle("mkdir of a reserved name", got, refused).map(drop)
             }),
@@ -278,8 +282,10 @@ impl Driver {
             let next = own.storage.with_extension(format!("{}", own.frozen.len()));
             own.frozen.insert(0, std::mem::replace(&mut own.storage, next));
             std::fs::create_dir(&own.storage).unwrap();
+            // Storages of different names may lie on each other.
+            own.meta = meta_name(own.frozen.len() as u64 + u64::from(own.meta.is_chosen()));
         }
-        self.overlay = Some(mount(&own.base, &own.storage, &own.frozen));
+        self.overlay = Some(mount(&own.base, (&own.storage, own.meta), &own.frozen));
         self.verify().map_err(|what| format!("after a remount: {what}"))
     }
 }
@@ -287,8 +293,22 @@ impl Driver {
 /// Storages under the one that is written.
 const MOST_FROZEN: usize = 5;
 
-/// `frozen`: layers above the base, the uppermost first.
-pub fn mount(base: &FsPath, storage: &FsPath, frozen: &[PathBuf]) -> Arc<Overlay> {
+/// The usual name of META, or another one, which no object has.
+fn meta_name(number: u64) -> MetaName {
+    match number % 4 {
+        1 => MetaName::new("META").unwrap(),
+        3 => MetaName::new(".other name").unwrap(),
+        _ => MetaName::DEFAULT,
+    }
+}
+
+/// `meta`: what META is called in the storage; `frozen`: layers above the base, the
+/// uppermost first.
+pub fn mount(
+    base: &FsPath,
+    (storage, meta_name): (&FsPath, MetaName),
+    frozen: &[PathBuf],
+) -> Arc<Overlay> {
     static MOUNTS: AtomicU32 = AtomicU32::new(0);
     // A base that could change, and does not, shows the same.
     let count = MOUNTS.fetch_add(1, Ordering::Relaxed);
@@ -300,6 +320,7 @@ pub fn mount(base: &FsPath, storage: &FsPath, frozen: &[PathBuf]) -> Arc<Overlay
         base: layers.next().unwrap_or_default().path,
         under: layers.collect(),
         storage: storage.to_owned(),
+        meta_name,
         volatile: true,
         // How much of a file is copied must not show.
         whole_copies: count % 4 == 2,

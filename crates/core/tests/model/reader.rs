@@ -7,7 +7,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-const RESERVED: &[u8] = b"META_dAfFgHE39ktF3HD2sr";
+thread_local! {
+    /// What META is called where this thread reads.
+    static RESERVED: std::cell::Cell<&'static str> = const { std::cell::Cell::new("") };
+}
+
+fn reserved() -> &'static [u8] {
+    RESERVED.get().as_bytes()
+}
+
 /// The attribute that marks a partial file.
 fn mark_name() -> &'static str {
     let root = rustix::process::geteuid().is_root();
@@ -49,9 +57,10 @@ struct Far {
 }
 
 /// The tree shown: paths below the root, joined by slashes.
-pub fn read(base: &Path, storage: &Path) -> BTreeMap<Vec<u8>, Object> {
+pub fn read(base: &Path, storage: &Path, meta: &'static str) -> BTreeMap<Vec<u8>, Object> {
+    RESERVED.set(meta);
     let mut found = BTreeMap::new();
-    let index = storage.join("META_dAfFgHE39ktF3HD2sr_index");
+    let index = storage.join(format!("{meta}_index"));
     let roots = Dirs {
         top: base,
         index: &index,
@@ -81,7 +90,7 @@ struct Dirs<'a> {
 }
 
 fn is_escaped(storage: &Path) -> bool {
-    let meta = std::fs::read(storage.join(OsStr::from_bytes(RESERVED))).unwrap_or_default();
+    let meta = std::fs::read(storage.join(OsStr::from_bytes(reserved()))).unwrap_or_default();
     let features = meta.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(b"f "));
     features.is_some_and(|line| line.split(|byte| *byte == b' ').any(|word| word == b"escaped"))
 }
@@ -111,7 +120,7 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
     };
     names.extend(dirs.base.iter().flat_map(|dir| list(dir)));
     let shown = |stored: &Vec<u8>| {
-        let plain = !dirs.escaped || stored.starts_with(RESERVED);
+        let plain = !dirs.escaped || stored.starts_with(reserved());
         if plain { stored.clone() } else { unescaped(stored) }
     };
     let stored: BTreeMap<Vec<u8>, Vec<u8>> = dirs
@@ -121,7 +130,7 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
         .map(|stored| (shown(&stored), stored))
         .collect();
     names.extend(stored.keys().cloned());
-    for name in names.iter().filter(|name| !name.starts_with(RESERVED)) {
+    for name in names.iter().filter(|name| !name.starts_with(reserved())) {
         let at = |dir: &Option<PathBuf>, name: &[u8]| {
             let path = dir.as_ref()?.join(OsStr::from_bytes(name));
             path.symlink_metadata().ok().map(|stat| (path, stat))
@@ -268,7 +277,7 @@ pub fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 fn read_meta(dir: &Path) -> Meta {
     let mut meta = Meta::default();
-    let Ok(bytes) = std::fs::read(dir.join(OsStr::from_bytes(RESERVED))) else { return meta };
+    let Ok(bytes) = std::fs::read(dir.join(OsStr::from_bytes(reserved()))) else { return meta };
     assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "the last line of {dir:?} is unfinished");
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         assert_eq!(line.get(1), Some(&b' '), "{dir:?}: {:?}", String::from_utf8_lossy(line));

@@ -176,6 +176,10 @@ pub struct CheckArgs {
     /// The directory that received the changes
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub storage: PathBuf,
+
+    /// What META is called in it (see the option meta_name of mount)
+    #[arg(long, value_name = "NAME")]
+    pub meta_name: Option<OsString>,
 }
 
 /// `mini_fo init`.

@@ -8,6 +8,7 @@ use mini_fo_core::OpenOptions;
 
 use crate::cli::args::CheckArgs;
 use crate::exit::{Failure, code, shown};
+use crate::request;
 use crate::serve;
 use crate::stack::{self, Layers};
 
@@ -21,7 +22,12 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     paths.extend(args.under.iter().cloned());
     let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
     let layers = Layers::new(paths, &dialects, Path::to_path_buf).unwrap_or_default();
-    let options = OpenOptions { storage: args.storage.clone(), ..layers.options() };
+    let meta_name = args.meta_name.as_deref().map(request::meta_name).transpose()?;
+    let options = OpenOptions {
+        storage: args.storage.clone(),
+        meta_name: meta_name.unwrap_or_default(),
+        ..layers.options()
+    };
     let found = mini_fo_core::examine(&options).map_err(serve::refusal)?;
     let text = found.iter().fold(String::new(), |mut text, finding| {
         let line = shown(&finding.to_string());

@@ -107,7 +107,7 @@ impl Options {
         }
         for item in items {
             match item.opt {
-                Opt::Base | Opt::Storage | Opt::Dialect | Opt::Remount => {
+                Opt::Base | Opt::Storage | Opt::MetaName | Opt::Dialect | Opt::Remount => {
                     self.unknown.push(name.to_owned());
                 }
                 _ => self.items.push(item),

@@ -12,9 +12,12 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use mini_fo_core::{DialectName, META_NAME};
+use mini_fo_core::{DialectName, META_NAME, MetaName};
 
 use crate::exit::{Failure, code};
+
+/// A storage that such a mount has made, or one with the usual name of META.
+const MINI_FO: Option<DialectName> = Some(DialectName::MiniFo(Some(MetaName::DEFAULT)));
 
 /// The layers and the storage of a mount.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,12 +62,12 @@ pub fn stack(upper: Option<&Path>, lowers: &[PathBuf]) -> Result<Stack, Failure>
     for lower in lowers {
         let own = inside(lower);
         if is_storage(lower) {
-            stack.layers.push((lower.clone(), Some(DialectName::MiniFo)));
+            stack.layers.push((lower.clone(), MINI_FO));
             continue;
         }
         // Without META nothing was ever changed.
         if is_storage(&own) {
-            stack.layers.push((own, Some(DialectName::MiniFo)));
+            stack.layers.push((own, MINI_FO));
         }
         stack.layers.push((lower.clone(), Some(DialectName::Oci)));
     }
@@ -107,7 +110,7 @@ mod tests {
         let read = || stack(None, &[upper.clone(), lower.clone()]).unwrap();
         assert_eq!(read().layers, [(upper.clone(), oci), (lower.clone(), oci)]);
         fs::write(storage.join(META_NAME), "").unwrap();
-        let own = Some(DialectName::MiniFo);
+        let own = MINI_FO;
         assert_eq!(read().layers, [(storage, own), (upper.clone(), oci), (lower.clone(), oci)]);
         assert!(read().storage.is_none());
         // A storage of `mini_fo mount` is one here too.

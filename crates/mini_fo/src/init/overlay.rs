@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use mini_fo_core::MetaName;
 use rustix::fs::StatVfsMountFlags;
 use rustix::mount::MountFlags;
 
@@ -23,8 +24,8 @@ use super::early::{self, Undo};
 use super::settings::Settings;
 use super::spec::Spec;
 use super::{console, devices, modules, reset};
-use crate::options;
-use crate::request::Typed;
+use crate::options::{self, Item, Opt};
+use crate::request::{self, Typed};
 use crate::serve;
 
 /// The storage's directory on its device, or in the directory that is named.
@@ -145,13 +146,7 @@ fn on_root(root: &Path, base: &Path, path: &Path, settings: &Settings) -> Result
 /// # Errors
 /// Why it cannot be.
 pub fn mount(base: &Path, storage: &Path, tree: &Path, settings: &Settings) -> Result<(), String> {
-    let mut items = Vec::new();
-    for list in &settings.options {
-        match options::parse(OsStr::new(list), false) {
-            Ok(more) => items.extend(more),
-            Err(error) => console::warn(format!("mini_fo.options={list}: {error}; passed over")),
-        }
-    }
+    let items = items(settings, console::warn);
     let typed = Typed {
         source: Some("mini_fo".into()),
         base: Some(base.to_owned()),
@@ -165,6 +160,27 @@ pub fn mount(base: &Path, storage: &Path, tree: &Path, settings: &Settings) -> R
     typed.order().and_then(serve::carry_out).map_err(|failure| failure.to_string())
 }
 
+/// The options that are set. `tell`: is told of what cannot be read.
+fn items(settings: &Settings, tell: impl Fn(String)) -> Vec<Item> {
+    let mut items = Vec::new();
+    for list in &settings.options {
+        match options::parse(OsStr::new(list), false) {
+            Ok(more) => items.extend(more),
+            Err(error) => tell(format!("mini_fo.options={list}: {error}; passed over")),
+        }
+    }
+    items
+}
+
+/// What META is called in the storage; the usual name where the set one cannot be: then
+/// nothing is mounted.
+pub fn meta_name(settings: &Settings) -> MetaName {
+    let items = items(settings, drop);
+    let last = items.iter().rfind(|item| item.opt == Opt::MetaName);
+    let name = last.and_then(|item| request::meta_name(item.value.as_deref()?).ok());
+    name.unwrap_or_default()
+}
+
 /// Makes a directory that may be there already.
 pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(mode).create(path) {
@@ -176,4 +192,19 @@ pub fn directory(path: &Path, mode: u32) -> io::Result<()> {
 
 fn failed(path: &Path, what: &str, error: io::Error) -> String {
     format!("{}: {what}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_name_of_meta_counts() {
+        let of = |line: &str| meta_name(&Settings::read(None, line)).to_string();
+        let usual = MetaName::DEFAULT.to_string();
+        assert_eq!(of(""), usual);
+        assert_eq!(of("mini_fo.options=noatime,meta_name=.a"), ".a");
+        assert_eq!(of("mini_fo.options=meta_name=.a mini_fo.options=meta_name=.b"), ".b");
+        assert_eq!(of("mini_fo.options=meta_name=a/b"), usual);
+    }
 }

@@ -18,7 +18,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mini_fo_core::META_NAME;
 use rustix::fs::{FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -95,7 +94,7 @@ pub fn perform(
         return everything(storage, &gone, &done, &settings);
     } else {
         // The storage may be full.
-        let _ = fs::remove_dir_all(storage.join(format!("{META_NAME}_reserve")));
+        let _ = fs::remove_dir_all(storage.join(overlay::meta_name(&settings).reserve()));
         write_keep(&list, &settings.keep)?;
         unprotect(storage);
         rename(storage, &old)?;

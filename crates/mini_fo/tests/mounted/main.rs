@@ -31,6 +31,7 @@ mod lifetime;
 mod listing;
 mod live;
 mod load;
+mod meta_name;
 mod newcomer;
 mod numbers;
 mod options;

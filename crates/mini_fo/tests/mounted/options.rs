@@ -79,6 +79,14 @@ fn the_command_line_of_2005() {
         sh(Path::new("/"), &format!("umount {mnt}"));
     }
     assert_eq!(fs::read_to_string(s.storage.join("d/one")).expect("read"), "1\nx\nx\nx\n");
+    // Built with another name of META.
+    let other = s.work.0.join("other");
+    fs::create_dir(&other).expect("mkdir");
+    let line = format!("mount -t mini_fo -o base={base},sto={},meta_name=META_x", other.display());
+    sh(Path::new("/"), &format!("{line} none {mnt}; rm {mnt}/f; umount {mnt}"));
+    let meta = fs::read_to_string(other.join("META_x")).expect("read");
+    assert!(meta.lines().any(|line| line == "D f"), "{meta}");
+    sh(Path::new("/"), &format!("{line},ro none {mnt}; test ! -e {mnt}/f; umount {mnt}"));
     let line = format!("mount -t mini_fo -o base={base},sto={storage},nonsense none {mnt}");
     run("sh", &["-c", &line]).fails(1, &["nonsense"]);
     let line = format!("mount -t mini_fo -o base={base}/absent,sto={storage} none {mnt}");

@@ -28,6 +28,11 @@ impl Place {
         self.work.dir(name)
     }
 
+    /// A path in it, made or not.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.work.0.join(name)
+    }
+
     /// Layers from the top down, mounted while `f` runs; they must stay as they are.
     pub fn shown<T>(&self, layers: &[&Path], more: &[&str], f: impl FnOnce(&Path) -> T) -> T {
         let before: Vec<Tree> = layers.iter().map(|layer| facts(layer)).collect();

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::super::{Firm, Index, Journal, Loaded, Record, Session, load, rewrite, sync};
 use super::{hide, identity, lines, redirect};
-use crate::name::META_NAME;
+use crate::name::{META_NAME, MetaName};
 
 fn open_dir(path: &Path) -> OwnedFd {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -204,7 +204,7 @@ fn a_rewrite_is_complete_and_leaves_nothing_behind() {
     expected.sort_unstable();
     assert_eq!(found, expected);
     assert!(scene.load().damage.is_empty());
-    sync(scene.fd.as_fd()).unwrap();
+    sync(scene.fd.as_fd(), MetaName::DEFAULT).unwrap();
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_rewrite_that_fails_leaves_meta_as_before() {
 
 #[test]
 fn nothing_to_sync_is_fine() {
-    sync(Scene::new().fd.as_fd()).unwrap();
+    sync(Scene::new().fd.as_fd(), MetaName::DEFAULT).unwrap();
 }
 
 /// A file system of 64 KiB, or `None` without the right to mount one.

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use super::super::tail;
 use super::super::{Firm, Journal, Loaded, Record, Session, load};
 use super::{hide, lines};
-use crate::name::META_NAME;
+use crate::name::{META_NAME, MetaName};
 
-pub(super) const SESSION: Session = Session(Some(7));
+pub(super) const SESSION: Session = Session { meta: MetaName::DEFAULT, id: Some(7) };
 
 pub(super) struct Scene {
     dir: TempDir,
@@ -148,7 +148,7 @@ fn an_attribute_of_another_session_does_not_count() {
     let Some(scene) = Scene::new() else { return };
     scene.journal().append(&names(3)).unwrap();
     scene.file().set_len(9).unwrap();
-    for session in [Session::default(), Session::new()] {
+    for session in [Session::default(), Session::new(MetaName::DEFAULT)] {
         assert_eq!(load(scene.fd.as_fd(), session).unwrap().index.live(), 1);
     }
     assert_eq!(scene.load().index.live(), 3);

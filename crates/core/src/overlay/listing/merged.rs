@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use super::{Number, parent_ino};
 use crate::dirs::Dir;
 use crate::layers::{LowerDir, LowerNumber};
-use crate::name::{is_dot, is_reserved};
+use crate::name::is_dot;
 use crate::node::Node;
 use crate::overlay::Overlay;
 use crate::sys::{self, Result, Spot, Within, read_entries};
@@ -131,7 +131,7 @@ impl Overlay {
         if let Some(storage) = dir.storage() {
             let listed = sys::open(Spot::At(storage, b"."), flags)?;
             read_entries(Within::new(listed.as_fd(), storage.written()), |entry| {
-                if !is_dot(entry.name) && !is_reserved(entry.name) {
+                if !is_dot(entry.name) && !self.meta.reserves(entry.name) {
                     let kind = dir.shown_kind(entry.name, entry.kind);
                     stored.insert(entry.name.into(), (entry.ino, kind));
                 }
