@@ -52,7 +52,12 @@ impl Overlay {
         name: &[u8],
         is_dir: bool,
     ) -> Result<Option<()>> {
+        self.check_writable()?;
         let parent = self.dir_node(parent)?;
+        if parent.is_root() {
+            // META of the root is the one that would be told anyway.
+            return Ok(None);
+        }
         let dir = self.dir(&parent)?;
         let Some((node, Some(stat))) = self.find_node(&parent, &dir, name)? else {
             return Ok(None);

@@ -97,19 +97,22 @@ fn many_directories(make: &str, tool: &str, runs_out: bool) {
     s.umount();
     let more =
         "for i in $(seq 1500); do mkdir -p s/$i; echo x > s/$i/f; touch -d 2001-01-01 s/$i; done
-        mkdir s/d; for i in $(seq 40); do mkdir s/d/$i; done";
+        mkdir s/d top; for i in $(seq 40); do mkdir s/d/$i; done; echo x > top.txt";
     sh(&s.base, more);
     s.retake_proof();
     s.mount(&[]);
     fill(&s, "0");
-    sh(&s.mnt, "find s -name f -print0 | xargs -0 rm; rmdir s/d/*");
+    sh(&s.mnt, "find s -name f -print0 | xargs -0 rm; rmdir s/d/* top; rm top.txt");
     assert!(reserve(&s) > 0, "some of it is left");
     let gone = |mnt: &Path| {
         sh(
             mnt,
             "test -z \"$(find s -name f)\"; test $(ls s | wc -l) = 1501; test -z \"$(ls s/d)\"",
         );
-        sh(mnt, "test $(stat -c %Y s/1499) -gt 1700000000; test $(ls t | wc -l) = 15");
+        sh(
+            mnt,
+            "test $(stat -c %Y s/1499) -gt 1700000000; test $(ls t | wc -l) = 15; test ! -e top && test ! -e top.txt",
+        );
     };
     s.now_and_remounted(gone);
     if runs_out {
