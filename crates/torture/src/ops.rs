@@ -52,6 +52,10 @@ pub enum Op {
     Wait(u64),
     /// Only before the operation under test: another daemon.
     Remount,
+    /// The same, and the mount is read-only.
+    MountReadOnly,
+    /// Makes a read-only mount writable: mount(2), of which the daemon is not told.
+    MakeWritable,
 }
 
 /// An access control list that names user 7: version 2, five entries.
@@ -152,7 +156,8 @@ impl<'a> Actor<'a> {
                 Ok(())
             }
             // Whoever runs the scenario does it.
-            Op::Remount => Ok(()),
+            Op::Remount | Op::MountReadOnly => Ok(()),
+            Op::MakeWritable => make_writable(self.root),
             _ => self.on_held(op),
         }
     }
@@ -194,6 +199,15 @@ impl<'a> Actor<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// Nothing to do where it is an ordinary directory.
+fn make_writable(root: &Path) -> Result<()> {
+    const FUSE: i64 = 0x6573_5546;
+    if rustix::fs::statfs(root)?.f_type != FUSE {
+        return Ok(());
+    }
+    rustix::mount::mount_remount(root, rustix::mount::MountFlags::empty(), "")
 }
 
 fn whole(wanted: usize, done: usize) -> Result<()> {

@@ -6,6 +6,7 @@ mod entries;
 mod kept;
 mod links;
 mod renames;
+mod turned;
 
 use std::fs;
 use std::io;
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(attributes::all());
     all.extend(data::all());
     all.extend(kept::all());
+    all.extend(turned::all());
     all
 }
 

@@ -81,9 +81,14 @@ impl<'a> Trial<'a> {
         let mut daemon = self.mount()?;
         let mut actor = Actor::new(&self.place.layers.mnt);
         for op in &self.scenario.before {
-            if let Op::Remount = op {
+            let options = match op {
+                Op::Remount => Some(self.options()),
+                Op::MountReadOnly => Some(self.options() + ",ro"),
+                _ => None,
+            };
+            if let Some(options) = options {
                 daemon.stop()?;
-                daemon = self.mount()?;
+                daemon = Daemon::start(&self.place.layers, &options, self.scenario.poor)?;
             }
             actor.act(op).map_err(|errno| format!("preparing, {op:?}: {errno}"))?;
         }

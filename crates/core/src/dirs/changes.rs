@@ -41,6 +41,11 @@ impl JournalState {
         *self = JournalState { torn_at, owed, rewrites, ..JournalState::default() };
     }
 
+    /// A sync has failed: META is to be written anew.
+    fn is_doubtful(&self) -> bool {
+        self.doubtful || self.file.as_ref().is_some_and(Journal::is_doubtful)
+    }
+
     /// META is not there any more.
     pub fn removed(&mut self) {
         // Counted up: whoever syncs the old file must not take it for a new one.
@@ -139,7 +144,7 @@ impl Dir {
         if records.is_empty() && state.owed.is_empty() {
             return Ok(false);
         }
-        if state.doubtful || state.file.as_ref().is_some_and(Journal::is_doubtful) {
+        if state.is_doubtful() {
             // The device may have lost of it what nothing tells any more.
             drop(state);
             self.rewrite_unseen()?;
@@ -305,6 +310,11 @@ impl Dir {
         let Some(dir) = self.storage() else {
             return Ok(());
         };
+        if self.journal.lock().is_doubtful() {
+            // The kernel tells of a failure once, and may have dropped the data.
+            let _lock = self.mutate.lock();
+            self.rewrite_unseen()?;
+        }
         let (opened, rewrites) = {
             let mut state = self.journal.lock();
             let opened = match &state.file {
@@ -312,7 +322,7 @@ impl Dir {
                     None => return Ok(()),
                     opened => opened,
                 },
-                // The kernel tells of a failure once, and the data is not there.
+                // Another sync has failed just now.
                 None if state.doubtful => return Err(Errno::IO),
                 None if state.synced => return Ok(()),
                 None => None,
