@@ -25,11 +25,11 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use crate::acl;
-use crate::identity::{BaseId, Realm};
-use crate::name::MetaName;
-use crate::partial::Evidence;
-use crate::realms::Realms;
+use crate::format::acl;
+use crate::format::identity::{BaseId, Realm};
+use crate::format::name::MetaName;
+use crate::store::partial::Evidence;
+use crate::store::realms::Realms;
 use crate::sys::{self, Result, Spot};
 
 pub(crate) use dir::{LowerDir, Part};

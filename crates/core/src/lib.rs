@@ -3,37 +3,47 @@
 //!
 //! Knows nothing of FUSE and nothing of a terminal. `docs/FORMAT.md` specifies
 //! what lies in the storage, `docs/ARCHITECTURE.md` how the parts fit.
+//!
+//! The modules are rooms, the lowest first: each uses those above it in this list, and
+//! none below it (`tests/rooms.rs`).
 
-mod acl;
-mod check;
-mod descriptors;
-mod dirs;
-mod durability;
-mod error;
-mod identity;
-mod layers;
-mod magic;
-mod meta;
-mod name;
-mod node;
-mod numbers;
-mod options;
-mod overlay;
-mod own;
-mod partial;
-pub mod procfs;
-mod realms;
-mod shared_index;
+mod format;
+
+mod interface;
+
 mod sys;
-mod table;
-mod trust;
-mod types;
 
-pub use check::examine;
-pub use error::{ErrorClass, OpenError, Warning};
-pub use name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
-pub use options::{AccessTimes, DialectName, LayerOptions, OpenOptions};
-pub use overlay::{FSXATTR_LEN, ListFor, OpenDir, OpenFile, Opened, Overlay, SlowHook, Version};
+mod store;
+
+mod layers;
+
+mod tree;
+
+mod state;
+
+mod reach;
+
+mod look;
+
+mod copy_up;
+
+mod ops;
+
+mod open;
+
+#[cfg(test)]
+mod tests;
+
+pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
+pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};
+pub use interface::options::{AccessTimes, DialectName, LayerOptions, OpenOptions};
+pub use interface::types::*;
+pub use open::assemble::Opened;
+pub use open::check::examine;
+pub use ops::flags::FSXATTR_LEN;
+pub use ops::listing::{ListFor, OpenDir};
+pub use reach::overlay::{Overlay, SlowHook};
+pub use state::live::Version;
+pub use state::open_file::OpenFile;
+pub use sys::procfs;
 pub use sys::{Rights, SystemFailure, as_them, is_trouble, take_failure, with_rights};
-pub use trust::Foreign;
-pub use types::*;

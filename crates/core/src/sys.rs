@@ -5,12 +5,17 @@
 //! directory, or an object whose name is gone.
 
 mod data;
+pub(crate) mod descriptors;
 mod failure;
 mod fsid;
 mod list;
+pub(crate) mod magic;
 mod names;
+pub(crate) mod own;
+pub mod procfs;
 mod raw;
 mod rights;
+pub(crate) mod trust;
 mod xattr;
 
 use std::borrow::Cow;
@@ -21,8 +26,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::procfs;
-use crate::types::{Attr, SetTime, Timestamp};
+use crate::format::time::Timestamp;
+use crate::interface::types::{Attr, SetTime};
 
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
 pub(crate) use failure::noted_fd;

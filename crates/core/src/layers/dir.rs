@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use super::look::{Entry, Rest};
 use super::met::Met;
 use super::{Dialect, Layer, Stack};
-use crate::identity::Realm;
-use crate::meta::Index;
+use crate::format::identity::Realm;
+use crate::format::meta::Index;
 use crate::sys::{self, Result, Spot, Within, Written};
 
 /// The directories of the layers that are shown as one, from the top down. At least
@@ -39,7 +39,7 @@ pub(crate) struct Part {
     realm: AtomicU32,
     /// It is not there (any more); only where the base may change.
     absent: AtomicBool,
-    /// When it was seen to be the right one, as `overlay::live` counts time.
+    /// When it was seen to be the right one, as `state::live` counts time.
     pub checked: AtomicU64,
     /// How names are written in it.
     written: Written,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Dialect, LowerDir, Part, Stack};
-use crate::name::is_dot;
+use crate::format::name::is_dot;
 use crate::sys::{self, RawEntry, Result};
 
 /// The number of a listed entry.

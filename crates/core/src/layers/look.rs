@@ -8,8 +8,8 @@ use rustix::fs::Statx;
 use super::dir::View;
 use super::met::Met;
 use super::{Below, Dialect, InStack, LowerDir, Part, Stack};
-use crate::identity::BaseId;
-use crate::name::{file_name, parent};
+use crate::format::identity::BaseId;
+use crate::format::name::{file_name, parent};
 use crate::sys::{self, Result, Spot};
 
 /// What one layer has under a name.

@@ -11,18 +11,21 @@ use rustix::io::Errno;
 use super::look::There;
 use super::met::Met;
 use super::{Below, InStack, Part, Stack};
-use crate::dirs::{Dir, decide};
-use crate::durability::{Durability, Terms};
-use crate::identity::BaseId;
-use crate::meta::{self, Firm, Index, Kept, RealmRecord, Session};
-use crate::name::MetaName;
-use crate::numbers::storage_ino;
-use crate::own::OwnAttributes;
-use crate::partial::{Mark, Verdict, is_bare, read_mark};
-use crate::realms::Realms;
-use crate::shared_index::{Indexed, SharedIndex, is_shared};
+use crate::format::identity::BaseId;
+use crate::format::mark::Mark;
+use crate::format::meta::{Index, Kept, RealmRecord};
+use crate::format::name::MetaName;
+use crate::format::numbers::storage_ino;
+use crate::store::durability::{Durability, Terms};
+use crate::store::meta;
+use crate::store::meta::{Firm, Session};
+use crate::store::meta_dir::{MetaDir, decide};
+use crate::store::partial::{Verdict, is_bare, read_mark};
+use crate::store::realms::Realms;
+use crate::store::shared_index::{Indexed, SharedIndex, is_shared};
+use crate::sys::own::OwnAttributes;
+use crate::sys::trust::Unusable;
 use crate::sys::{self, Result, Spot, Within, Written};
-use crate::trust::Unusable;
 
 /// What is known of a frozen storage as a whole.
 pub(crate) struct Frozen {
@@ -103,7 +106,7 @@ impl Frozen {
     }
 
     /// The descriptor of its index.
-    pub(super) fn index(&self) -> Option<Arc<Dir>> {
+    pub(super) fn index(&self) -> Option<Arc<MetaDir>> {
         self.shared.dir().ok()
     }
 

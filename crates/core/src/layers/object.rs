@@ -14,8 +14,8 @@ use super::dir::View;
 use super::look::Entry;
 use super::met::Met;
 use super::{Dialect, InStack, Layer, LowerDir, Part, Stack};
-use crate::meta::Kept;
-use crate::partial::Data;
+use crate::format::meta::Kept;
+use crate::store::partial::Data;
 use crate::sys::{self, Result, Spot};
 
 /// An object where it lies.

@@ -161,5 +161,5 @@ impl Marks {
 
 /// A single component of a path.
 fn is_name(name: &[u8]) -> bool {
-    crate::name::Name::new(name).is_ok()
+    crate::format::name::Name::new(name).is_ok()
 }

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::overlay::is_device_whiteout;
-use crate::meta::{self, Session};
-use crate::name::MetaName;
-use crate::options::DialectName;
+use crate::format::name::MetaName;
+use crate::interface::options::DialectName;
+use crate::store::meta;
+use crate::store::meta::Session;
+use crate::sys::trust;
 use crate::sys::{self, Result, Spot};
-use crate::trust;
 
 /// So many entries of a layer are looked at. Where there are more, all marks that an
 /// image may have count: names that begin with `.wh.` are rare.

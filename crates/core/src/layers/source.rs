@@ -10,11 +10,12 @@ use super::dir::View;
 use super::look::Rest;
 use super::met::Met;
 use super::{Dialect, Frozen, Part, Stack};
-use crate::durability::WriteOut;
-use crate::name::{file_name, parent};
-use crate::partial::{Data, Mark, PartialFile, Verdict, is_bare, map_name};
+use crate::format::mark::Mark;
+use crate::format::name::{file_name, parent};
+use crate::store::durability::WriteOut;
+use crate::store::partial::{Data, PartialFile, Verdict, is_bare, map_name};
+use crate::sys::trust;
 use crate::sys::{self, Result, Spot, Within};
-use crate::trust;
 
 /// How files of the layers are opened: nobody's lease is waited for, and no access leaves
 /// a trace.

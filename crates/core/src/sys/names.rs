@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::failure::noted;
 use super::{Result, Spot};
-use crate::name::{MetaName, NAME_MAX};
+use crate::format::name::{MetaName, NAME_MAX};
 
 /// How names are written in a storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -261,7 +261,7 @@ pub(crate) fn rename(from: End<'_>, to: End<'_>, flags: RenameFlags) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::META_NAME;
+    use crate::format::name::META_NAME;
 
     fn written(name: &[u8]) -> Vec<u8> {
         Written::Escaped(MetaName::DEFAULT).stored(name).unwrap().into_owned()

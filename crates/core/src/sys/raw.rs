@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::{Result, Spot};
-use crate::options::AccessTimes;
+use crate::interface::options::AccessTimes;
 
 /// `fchmodat2` (6.6): the number is the same on every architecture.
 const SYS_FCHMODAT2: libc::c_long = 452;

@@ -11,7 +11,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::{Result, Spot, hold, magic_link, raw};
-use crate::{acl, procfs};
+use crate::format::acl;
+use crate::sys::procfs;
 
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;

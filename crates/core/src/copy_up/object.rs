@@ -1,0 +1,224 @@
+//! Copy-up: giving a base object its storage entry.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
+use rustix::io::Errno;
+
+use crate::copy_up::attributes::copy_attributes;
+use crate::copy_up::kept::{cannot_hold, is_device, make_link};
+use crate::copy_up::partial::{CAPABILITY, Plan};
+use crate::format::meta::Kept;
+use crate::format::name::MetaName;
+use crate::interface::types::SetTime;
+use crate::layers::Object;
+use crate::reach::overlay::Overlay;
+use crate::store::meta::{Firm, Journal, Session};
+use crate::store::partial::{Data, copy_dense};
+use crate::sys::own::Own;
+use crate::sys::{self, Result, Spot, Within};
+use crate::tree::node::{Contents, Node};
+use std::sync::Arc;
+
+/// What is copied, and how.
+pub(crate) struct Source<'a> {
+    pub node: &'a Node,
+    pub at: Object<'a>,
+    pub stat: &'a Statx,
+    pub plan: Plan,
+}
+
+impl Overlay {
+    /// Attributes that the copy of a base object gets.
+    pub(crate) fn stat_for_copy(&self, node: &Arc<Node>, from: Object<'_>) -> Result<Statx> {
+        Ok(self.for_copy(node, from.stat(&self.stack)?))
+    }
+
+    pub(crate) fn for_copy(&self, node: &Arc<Node>, mut stat: Statx) -> Statx {
+        let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
+        (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
+        if let Some(at) = self.far_changed(node) {
+            (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) = (at.sec, at.nsec);
+            (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec) = (at.sec, at.nsec);
+        }
+        self.settle_copy(&mut stat);
+        stat
+    }
+
+    /// A finished copy of a regular file, without a name. `None`: the storage
+    /// file system has no unnamed files.
+    pub(crate) fn unnamed_copy(
+        &self,
+        source: &Source<'_>,
+        dir: Within<'_>,
+    ) -> Result<Option<(OwnedFd, Kept)>> {
+        // Nobody reaches it before it has its mode; only a user could not use it with less.
+        let create = match self.partials.may_have(0) {
+            true => |dir| sys::create_unnamed(dir, 0o600),
+            false => sys::create_private_unnamed,
+        };
+        let made = match create(dir.fd()) {
+            // Closed by its owner, or immutable: only its name has to go there.
+            Err(Errno::ACCESS | Errno::PERM) => create(self.anywhere()),
+            other => other,
+        };
+        let fd = match made {
+            Ok(fd) => fd,
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            // A directory that its owner may not write: opened for a moment
+            // when the name is made.
+            Err(Errno::ACCESS) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let kept = self.fill_file(source, &fd)?;
+        Ok(Some((fd, kept)))
+    }
+
+    fn fill_file(&self, source: &Source<'_>, fd: &OwnedFd) -> Result<Kept> {
+        let (to, size) = (Spot::Fd(fd.as_fd()), source.stat.stx_size);
+        let mut contents = Contents::Whole;
+        match &source.plan {
+            Plan::Empty => {}
+            Plan::Copy => self.copy_data(source.at, fd, source.stat)?,
+            Plan::Leave(_) if self.partials.clones() && self.clone_data(source.at, fd)? => {}
+            Plan::Leave(mark) => match self.own.set(to, Own::Partial, &mark.encode()) {
+                Ok(()) => {
+                    contents = Contents::Partial;
+                    rustix::fs::ftruncate(fd, size)?;
+                }
+                // No room for it: the data takes its own.
+                Err(_) => self.copy_data(source.at, fd, source.stat)?,
+            },
+        }
+        source.node.set_contents(contents);
+        let from = (&*self.stack, source.at);
+        let mut kept = copy_attributes(from, to, source.stat, self.holds().modes)?;
+        if self.settle_capabilities(|| source.at.stat(&self.stack), to)? {
+            kept.xattrs.remove(CAPABILITY);
+        }
+        if matches!(source.plan, Plan::Empty) {
+            // The name shows at once that the content is gone, and when it went.
+            sys::set_times(to, None, Some(SetTime::Now))?;
+        }
+        Ok(kept)
+    }
+
+    /// A copy of anything, made under a reserved name and moved to its own,
+    /// after `keep` was given what META has to keep of it. Run with the
+    /// directory's `mutate` held, for its times are put back.
+    pub(crate) fn named_copy(
+        &self,
+        source: &Source<'_>,
+        dir: Within<'_>,
+        name: &[u8],
+        keep: &dyn Fn(&Kept) -> Result<()>,
+    ) -> Result<OwnedFd> {
+        let temp = self.meta.temp();
+        let made = match sys::kind(source.stat) {
+            libc::S_IFREG => {
+                sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
+            }
+            libc::S_IFDIR => self.copy_dir(source, dir, &temp),
+            _ => self.copy_special(source, dir, &temp),
+        };
+        // Nothing may fail any more once it has its name.
+        made.and_then(|kept| keep(&kept))
+            .and_then(|()| sys::hold(Spot::at(dir, &temp)))
+            .and_then(|held| publish(dir, &temp, name).map(|()| held))
+            .inspect_err(|_| discard(self.meta, dir, &temp))
+    }
+
+    fn copy_data(&self, from: Object<'_>, to: &OwnedFd, stat: &Statx) -> Result<()> {
+        if stat.stx_size == 0 && !self.submounts {
+            return Ok(());
+        }
+        let source = from.open_data(&self.stack, OFlags::empty())?;
+        if self.submounts && source.file().is_some_and(sys::is_generated) {
+            return source.copy_buffered(to, 0, u64::MAX);
+        }
+        if self.partials.clones() && is_cloned(&source, to) {
+            return Ok(());
+        }
+        let _slow = self.slow_if(stat.stx_size);
+        match source.file().filter(|_| stat.stx_blocks >= stat.stx_size.div_ceil(512)) {
+            Some(dense) => copy_dense(dense, to, stat.stx_size)?,
+            None => {
+                rustix::fs::ftruncate(to, stat.stx_size)?;
+                source.copy_extents(to, 0, stat.stx_size)?;
+            }
+        }
+        // The name must not reach the disk before the data does.
+        self.ordering.write_out(|| Ok(to))
+    }
+
+    /// Shares the data of a file with its copy, where their file system can.
+    fn clone_data(&self, from: Object<'_>, to: &OwnedFd) -> Result<bool> {
+        Ok(is_cloned(&from.open_data(&self.stack, OFlags::empty())?, to))
+    }
+
+    /// The skeleton of a directory. META is made before the mode is set: a
+    /// directory that is not writable would not take it any more.
+    fn copy_dir(&self, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
+        sys::mkdir(dir, temp, Mode::from_raw_mode(0o700))?;
+        // The umask of this thread is that of some caller.
+        sys::set_mode(Spot::At(dir, temp), 0o700)?;
+        let fd = sys::open_dir(dir, temp)?;
+        Journal::open(fd.as_fd(), None, Firm::No, Session::none(self.meta))?;
+        let from = (&*self.stack, source.at);
+        copy_attributes(from, Spot::Fd(fd.as_fd()), source.stat, self.holds().modes)
+    }
+
+    /// A copy of a symlink, FIFO, socket or device. What the storage cannot hold becomes
+    /// a file that stands for it.
+    fn copy_special(&self, source: &Source<'_>, dir: Within<'_>, temp: &[u8]) -> Result<Kept> {
+        let (stat, holds) = (source.stat, self.holds());
+        let from = (&*self.stack, source.at);
+        let kind = sys::kind(stat);
+        let copied = || copy_attributes(from, Spot::At(dir, temp), stat, holds.modes);
+        if kind == libc::S_IFLNK {
+            let stands = make_link(holds, &source.at.read_link()?, dir, temp)?;
+            let device = stands.then_some((kind, 0));
+            return copied().map(|kept| Kept { device, ..kept });
+        }
+        let device = rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
+        let mode = Mode::from_raw_mode(0o600);
+        let made = if holds.specials {
+            sys::mknod(dir, temp, FileType::from_raw_mode(kind), mode, device)
+        } else {
+            Err(Errno::PERM)
+        };
+        let stands = match made {
+            Err(errno) if cannot_hold(errno) && (is_device(kind) || !holds.specials) => {
+                sys::create_private(dir, temp)?;
+                Some((kind, device))
+            }
+            other => other.map(|()| None)?,
+        };
+        copied().map(|kept| Kept { device: stands, ..kept })
+    }
+}
+
+fn is_cloned(from: &Data, to: &OwnedFd) -> bool {
+    from.file().is_some_and(|file| rustix::fs::ioctl_ficlone(to, file).is_ok())
+}
+
+/// Gives a copy its name, which must be free.
+fn publish(dir: Within<'_>, temp: &[u8], name: &[u8]) -> Result<()> {
+    let rename = |flags| sys::rename((dir, temp), (dir, name), flags);
+    match rename(RenameFlags::NOREPLACE) {
+        // Some file systems know no flags; nothing else writes here.
+        Err(Errno::INVAL) => rename(RenameFlags::empty()),
+        other => other,
+    }
+}
+
+/// Removes a copy that will not be used. Failures leave a reserved name, which
+/// the next mount removes.
+fn discard(meta: MetaName, dir: Within<'_>, temp: &[u8]) {
+    let removed = sys::unlink(dir, temp, AtFlags::empty());
+    if removed == Err(Errno::ISDIR) {
+        if let Ok(fd) = sys::open_dir(dir, temp) {
+            let _ = sys::unlink(&fd, meta.as_bytes(), AtFlags::empty());
+        }
+        let _ = sys::unlink(dir, temp, AtFlags::REMOVEDIR);
+    }
+}

@@ -1,0 +1,18 @@
+//! META: what the files of a storage directory cannot say, line by line, and what the
+//! lines say together.
+//!
+//! `docs/FORMAT.md`, section 2, specifies every byte.
+#![forbid(unsafe_code)]
+
+mod far;
+mod index;
+mod kept;
+mod parse;
+mod record;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
+pub use kept::Kept;
+pub use parse::{Line, parse_line, parse_time};
+pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};

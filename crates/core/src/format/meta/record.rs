@@ -1,0 +1,376 @@
+//! Records and their lines.
+
+use std::fmt::Write as _;
+
+use crate::format::identity::{BaseId, Realm};
+use crate::format::time::Timestamp;
+
+/// What the index knows of a base object with several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedRecord {
+    /// Names of the base that still show it.
+    pub left: u32,
+    /// Its names in the base. This, its size and its time of modification tell
+    /// it from another object with its number in a base that was made anew.
+    pub nlink: u32,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its time of modification.
+    pub mtime: Timestamp,
+    /// The change time that it shows as long as it lies in the base: that of
+    /// the base, or when a name was removed.
+    pub ctime: Timestamp,
+}
+
+/// A base object is about to show under one name less, or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The object.
+    pub id: BaseId,
+    /// `st_ino` of the storage directory that has the name. The loss has
+    /// happened once its META hides the name, or it holds an entry of it.
+    pub dir: u64,
+    /// The name.
+    pub name: Box<[u8]>,
+    /// `q`: it is decided, and LEFT of the object counts it if it happened.
+    pub decided: bool,
+}
+
+/// A file system of the base other than the one that its root is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmRecord {
+    /// What it is called in this storage.
+    pub realm: Realm,
+    /// Its `f_fsid`; 0 where that says nothing beyond the next boot.
+    pub fsid: u64,
+    /// `st_ino` of an object on it.
+    pub ino: u64,
+    /// Path of that object from the root of the base, without a leading slash;
+    /// empty where there is none.
+    pub path: Box<[u8]>,
+}
+
+/// What one line of META says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// `D`, `d`: the base entry of this name is hidden.
+    Hide {
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `h`: the base entry of this name is hidden in another directory, which the
+    /// storage does not have.
+    HideFar {
+        /// When that was: the directory shows it as time of its modification and change.
+        at: Timestamp,
+        /// The directory: path from the root of the base, without a leading slash.
+        path: Box<[u8]>,
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `R`, `r`: the directory shows another base directory.
+    Redirect {
+        /// Path from the root of the base, without a leading slash.
+        path: Box<[u8]>,
+        /// Name of the directory here.
+        name: Box<[u8]>,
+    },
+    /// `i`: the entry shows this number.
+    Identity {
+        /// The number shown; 0: its own.
+        ino: u64,
+        /// `st_ino` of the storage entry for which this holds.
+        storage_ino: u64,
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `c`: the entry shows another ctime as long as its own is `real`.
+    Ctime {
+        /// The name, or `.`.
+        name: Box<[u8]>,
+        /// The ctime shown.
+        shown: Timestamp,
+        /// The ctime of the storage entry.
+        real: Timestamp,
+    },
+    /// `o`: the entry shows this mode and these owners.
+    Owner {
+        /// The twelve permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// The name, or `.`.
+        name: Box<[u8]>,
+    },
+    /// `n`: the entry is a device; its storage entry is an empty file.
+    Device {
+        /// `S_IFCHR` or `S_IFBLK`.
+        kind: u32,
+        /// Its number, as `makedev(3)` packs it.
+        device: u64,
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `x`: the entry has an extended attribute that the storage cannot hold.
+    Xattr {
+        /// The attribute.
+        attribute: Box<[u8]>,
+        /// Its value; `None`: it is gone.
+        value: Option<Box<[u8]>>,
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `u`: what `o`, `n` and `x` said of the entry does not hold any more.
+    Unkept {
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `v`: the directory shows no other base directory any more.
+    Unredirect {
+        /// Its name here.
+        name: Box<[u8]>,
+    },
+    /// `w`: a record that holds if a change of storage names has happened.
+    When {
+        /// When it has: the storage entry of the record's name has the number
+        /// `storage_ino` (`true`), or has it not any more (`false`).
+        arrived: bool,
+        /// `st_ino` of the storage object that moves.
+        storage_ino: u64,
+        /// What holds then.
+        record: Box<Record>,
+    },
+    /// `s`: earlier `w` lines about the name have been decided.
+    Settled {
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `k`, `q`: a name of a base object with several is about to be lost.
+    Loss(Loss),
+    /// `l`: what the index knows of a base object with several names.
+    Shared {
+        /// The object.
+        id: BaseId,
+        /// See there.
+        record: SharedRecord,
+    },
+    /// `m`: a file system of the base, and how it is known again.
+    Realm(RealmRecord),
+    /// `a`: when the base object of this number was last read.
+    Access {
+        /// The number.
+        number: u64,
+        /// When.
+        at: Timestamp,
+    },
+    /// `b`: the base that the storage was made for.
+    Origin {
+        /// `f_fsid` of its file system.
+        fsid: u64,
+        /// `st_ino` of its root.
+        ino: u64,
+        /// Its path.
+        path: Box<[u8]>,
+    },
+    /// `g`: the layers below the base's uppermost, from the top down; each as a base.
+    Under {
+        /// `f_fsid`, `st_ino` of the root, and path.
+        layers: Vec<(u64, u64, Box<[u8]>)>,
+    },
+    /// `t`: the directory that this storage is, which a copy of it is not.
+    Storage {
+        /// `st_ino` of its root.
+        ino: u64,
+        /// Time of birth of its root; 0 where its file system has none.
+        born: Timestamp,
+    },
+    /// `f`: features that a writer must know.
+    Features {
+        /// Their words.
+        words: Vec<Box<[u8]>>,
+    },
+}
+
+impl Record {
+    /// The entry that it speaks of.
+    pub fn name(&self) -> Option<&[u8]> {
+        match self {
+            Record::Hide { name }
+            | Record::Redirect { name, .. }
+            | Record::Identity { name, .. }
+            | Record::Ctime { name, .. }
+            | Record::Owner { name, .. }
+            | Record::Device { name, .. }
+            | Record::Xattr { name, .. }
+            | Record::Unkept { name }
+            | Record::Unredirect { name }
+            | Record::Settled { name } => Some(name),
+            Record::When { record, .. } => record.name(),
+            Record::HideFar { .. }
+            | Record::Loss(_)
+            | Record::Shared { .. }
+            | Record::Realm(_)
+            | Record::Access { .. }
+            | Record::Origin { .. }
+            | Record::Under { .. }
+            | Record::Storage { .. }
+            | Record::Features { .. } => None,
+        }
+    }
+
+    /// The object whose loss of a name it decides.
+    #[must_use]
+    pub fn lost(&self) -> Option<BaseId> {
+        match self {
+            Record::Loss(Loss { id, decided: true, .. }) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Nothing depends on it but a time that shows: losing it harms nobody.
+    #[must_use]
+    pub fn is_cosmetic(&self) -> bool {
+        matches!(self, Record::Ctime { .. } | Record::Access { .. })
+    }
+
+    /// Appends the line of this record, newline included.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Record::Hide { name } if name.contains(&b'\n') => line(out, "d", &[&escape(name)]),
+            Record::Hide { name } => line(out, "D", &[name]),
+            Record::Redirect { path, name } => {
+                let rooted = [b"/", &**path].concat();
+                let plain =
+                    !name.contains(&b'\n') && !path.iter().any(|b| matches!(b, b' ' | b'\n'));
+                if plain {
+                    line(out, "R", &[&rooted, name]);
+                } else {
+                    line(out, "r", &[&escape(&rooted), &escape(name)]);
+                }
+            }
+            Record::HideFar { at, path, name } => {
+                line(
+                    out,
+                    &format!("h {}", time_text(*at)),
+                    &[&escape(&[b"/", &**path].concat()), &escape(name)],
+                );
+            }
+            Record::Identity { ino, storage_ino, name } => {
+                line(out, &format!("i {ino} {storage_ino}"), &[&escape(name)]);
+            }
+            Record::Ctime { name, shown, real } => {
+                line(
+                    out,
+                    &format!("c {} {}", time_text(*shown), time_text(*real)),
+                    &[&escape(name)],
+                );
+            }
+            Record::Owner { mode, uid, gid, name } => {
+                line(out, &format!("o {mode:04o} {uid} {gid}"), &[&escape(name)]);
+            }
+            Record::Device { kind, device, name } => {
+                let kind = match *kind {
+                    libc::S_IFBLK => 'b',
+                    libc::S_IFIFO => 'p',
+                    libc::S_IFSOCK => 's',
+                    libc::S_IFLNK => 'l',
+                    _ => 'c',
+                };
+                let (major, minor) = (rustix::fs::major(*device), rustix::fs::minor(*device));
+                line(out, &format!("n {kind} {major} {minor}"), &[&escape(name)]);
+            }
+            Record::Xattr { attribute, value: None, name } => {
+                line(out, "x", &[&escape(name), &escape(attribute)]);
+            }
+            Record::Xattr { attribute, value: Some(value), name } => {
+                line(out, "x", &[&escape(name), &escape(attribute), &escape(value)]);
+            }
+            Record::Unkept { name } => line(out, "u", &[&escape(name)]),
+            Record::Unredirect { name } => line(out, "v", &[&escape(name)]),
+            Record::When { arrived, storage_ino, record } => {
+                let sign = if *arrived { '+' } else { '-' };
+                out.extend_from_slice(format!("w {sign} {storage_ino} ").as_bytes());
+                record.encode(out);
+            }
+            Record::Settled { name } => line(out, "s", &[&escape(name)]),
+            Record::Loss(Loss { id, dir, name, decided }) => {
+                let kind = if *decided { 'q' } else { 'k' };
+                line(out, &format!("{kind} {} {dir}", id_text(*id)), &[&escape(name)]);
+            }
+            Record::Shared { id, record } => {
+                let SharedRecord { left, nlink, size, mtime, ctime } = record;
+                let (mtime, ctime) = (time_text(*mtime), time_text(*ctime));
+                let id = id_text(*id);
+                line(out, &format!("l {id} {left} {nlink} {size} {mtime} {ctime}"), &[]);
+            }
+            Record::Realm(RealmRecord { realm, fsid, ino, path }) => {
+                let rooted = [b"/", &**path].concat();
+                line(out, &format!("m {} {fsid:016x} {ino}", realm.0), &[&escape(&rooted)]);
+            }
+            Record::Access { number, at } => {
+                line(out, &format!("a {number} {}", time_text(*at)), &[]);
+            }
+            Record::Origin { fsid, ino, path } => {
+                line(out, &format!("b {fsid:016x} {ino}"), &[&escape(path)]);
+            }
+            Record::Under { layers } if layers.is_empty() => line(out, "g -", &[]),
+            Record::Under { layers } => {
+                let text = |(fsid, ino, path): &(u64, u64, Box<[u8]>)| {
+                    let numbers = format!("{fsid:016x} {ino} ").into_bytes();
+                    [numbers, escape(path)].concat()
+                };
+                let layers: Vec<Vec<u8>> = layers.iter().map(text).collect();
+                let fields: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+                line(out, "g", &fields);
+            }
+            Record::Storage { ino, born } => {
+                line(out, &format!("t {ino} {}", time_text(*born)), &[]);
+            }
+            Record::Features { words } => {
+                let words: Vec<Vec<u8>> = words.iter().map(|word| escape(word)).collect();
+                let fields: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+                line(out, "f", &fields);
+            }
+        }
+    }
+}
+
+fn line(out: &mut Vec<u8>, start: &str, fields: &[&[u8]]) {
+    out.extend_from_slice(start.as_bytes());
+    for field in fields {
+        out.push(b' ');
+        out.extend_from_slice(field);
+    }
+    out.push(b'\n');
+}
+
+/// A base object as META writes it: `INO`, or `INO@REALM`.
+fn id_text(id: BaseId) -> String {
+    match id.realm {
+        Realm::ROOT => id.ino.to_string(),
+        Realm(realm) => format!("{}@{realm}", id.ino),
+    }
+}
+
+/// A time as META writes it: seconds, a dot, nine digits.
+#[must_use]
+pub fn time_text(at: Timestamp) -> String {
+    format!("{}.{:09}", at.sec, at.nsec)
+}
+
+fn escape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    for &byte in field {
+        if byte <= 0x20 || byte == 0x7f || byte == b'\\' {
+            let mut code = String::new();
+            // Writing to a string cannot fail.
+            let _ = write!(code, "\\x{byte:02x}");
+            out.extend_from_slice(code.as_bytes());
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}

@@ -1,0 +1,258 @@
+//! What META is called in a storage, and the names that come with it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use thiserror::Error;
+
+/// Name of the META file of a storage directory, if no other was chosen. Every name that
+/// begins with it is reserved.
+pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
+
+/// Longest name of META in bytes: those of unfinished work are longer, and have to be
+/// names.
+const LONGEST: usize = 200;
+
+/// The name of META, and all that are made of it.
+struct Names {
+    meta: &'static str,
+    index: &'static str,
+    reserve: &'static str,
+}
+
+static DEFAULT: Names = Names {
+    meta: META_NAME,
+    index: "META_dAfFgHE39ktF3HD2sr_index",
+    reserve: "META_dAfFgHE39ktF3HD2sr_reserve",
+};
+
+/// Other names that this process has met. There are few: one for each storage at most.
+static OTHERS: Mutex<Vec<&'static Names>> = Mutex::new(Vec::new());
+
+/// What META is called in a storage. All names that begin with it are reserved there.
+#[derive(Clone, Copy)]
+pub struct MetaName(&'static Names);
+
+/// Why something cannot be the name of META.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BadMetaName {
+    /// There is nothing in it.
+    #[error("'' cannot be the name of META: it is empty")]
+    Empty,
+    /// No file can be called so, or it would not show on a screen.
+    #[error(
+        "'{0}' cannot be the name of META: it is to be the name of a file, without / and control characters"
+    )]
+    NoName(String),
+    /// With what is added to it no name would be left.
+    #[error("'{0}' cannot be the name of META: it is longer than {LONGEST} bytes")]
+    TooLong(String),
+    /// mini_fo calls something else so.
+    #[error(
+        "'{0}' cannot be the name of META: names that begin with {META_NAME} belong to storages whose META is called that"
+    )]
+    Taken(String),
+}
+
+impl MetaName {
+    /// The usual one.
+    pub const DEFAULT: MetaName = MetaName(&DEFAULT);
+
+    /// Another one.
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn new(text: &str) -> Result<MetaName, BadMetaName> {
+        let bad = |text: &str| text.escape_debug().to_string();
+        match text {
+            META_NAME => return Ok(MetaName::DEFAULT),
+            "" => return Err(BadMetaName::Empty),
+            _ if text.len() > LONGEST => return Err(BadMetaName::TooLong(bad(text))),
+            _ if text == "."
+                || text == ".."
+                || text.chars().any(|c| c == '/' || c.is_control()) =>
+            {
+                return Err(BadMetaName::NoName(bad(text)));
+            }
+            _ if text.starts_with(META_NAME) => return Err(BadMetaName::Taken(bad(text))),
+            _ => {}
+        }
+        let mut others = OTHERS.lock();
+        if let Some(known) = others.iter().find(|known| known.meta == text) {
+            return Ok(MetaName(known));
+        }
+        let kept = |text: String| -> &'static str { text.leak() };
+        let names = Box::leak(Box::new(Names {
+            meta: kept(text.to_owned()),
+            index: kept(format!("{text}_index")),
+            reserve: kept(format!("{text}_reserve")),
+        }));
+        others.push(names);
+        Ok(MetaName(names))
+    }
+
+    /// The same of a name that is not known to be text.
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn of_bytes(bytes: &[u8]) -> Result<MetaName, BadMetaName> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => MetaName::new(text),
+            Err(_) => Err(BadMetaName::NoName(bytes.escape_ascii().to_string())),
+        }
+    }
+
+    /// It is not the usual one.
+    #[must_use]
+    pub fn is_chosen(self) -> bool {
+        self != MetaName::DEFAULT
+    }
+
+    /// The name of META.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0.meta
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'static [u8] {
+        self.0.meta.as_bytes()
+    }
+
+    /// The directory in a storage that holds copied-up base objects with several names.
+    #[must_use]
+    pub fn index(self) -> &'static str {
+        self.0.index
+    }
+
+    /// The directory in a storage that holds space back for deletions.
+    #[must_use]
+    pub fn reserve(self) -> &'static str {
+        self.0.reserve
+    }
+
+    /// A name belongs to mini_fo and is never shown: META itself, what is called after
+    /// it, and unfinished work.
+    #[must_use]
+    pub fn reserves(self, name: &[u8]) -> bool {
+        name.starts_with(self.as_bytes())
+    }
+
+    /// A reserved name is that of unfinished work. Where the name of META was chosen,
+    /// other files may begin with it, which somebody has put there: these stay.
+    #[must_use]
+    pub fn is_leftover(self, name: &[u8]) -> bool {
+        let Some(rest) = name.strip_prefix(self.as_bytes()) else { return false };
+        if !self.is_chosen() {
+            return true;
+        }
+        let mut fields = rest.split(|byte| matches!(byte, b'.' | b'-'));
+        let is_hex = |field: &[u8]| !field.is_empty() && field.iter().all(u8::is_ascii_hexdigit);
+        rest.first() == Some(&b'.')
+            && fields.next() == Some(b"")
+            && fields.clone().count() == 3
+            && fields.all(is_hex)
+    }
+
+    /// A reserved name that nothing else uses: process, time and a counter.
+    #[must_use]
+    pub fn temp(self) -> Vec<u8> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+        format!("{self}.{:x}-{nanos:x}-{count:x}", std::process::id()).into_bytes()
+    }
+}
+
+impl Default for MetaName {
+    fn default() -> Self {
+        MetaName::DEFAULT
+    }
+}
+
+impl PartialEq for MetaName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.meta == other.0.meta
+    }
+}
+
+impl Eq for MetaName {}
+
+impl fmt::Display for MetaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for MetaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::name::{NAME_MAX, Name};
+
+    #[test]
+    fn reserved_is_what_begins_with_the_name_of_meta() {
+        let chosen = MetaName::new("_mini").unwrap();
+        for meta in [MetaName::DEFAULT, chosen] {
+            assert!(meta.reserves(meta.as_bytes()));
+            assert!(meta.reserves(format!("{meta}.x").as_bytes()));
+            assert!(meta.reserves(meta.index().as_bytes()));
+            assert!(meta.reserves(meta.reserve().as_bytes()));
+            let shorter = meta.as_bytes().split_last().unwrap().1;
+            assert!(!meta.reserves(shorter));
+            assert!(!meta.reserves(format!("x{meta}").as_bytes()));
+        }
+        assert!(!chosen.reserves(META_NAME.as_bytes()));
+        assert!(!MetaName::DEFAULT.reserves(META_NAME.to_lowercase().as_bytes()));
+    }
+
+    #[test]
+    fn temporary_names_are_reserved_valid_and_differ() {
+        for meta in [MetaName::DEFAULT, MetaName::new(&"m".repeat(LONGEST)).unwrap()] {
+            let names: std::collections::HashSet<_> = (0..1000).map(|_| meta.temp()).collect();
+            assert_eq!(names.len(), 1000);
+            for name in &names {
+                assert!(meta.reserves(name) && meta.is_leftover(name));
+                assert!(Name::new(name).unwrap().as_bytes().len() < NAME_MAX);
+                assert_ne!(name, meta.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_have_called_so_is_no_leftover() {
+        let meta = MetaName::new("config").unwrap();
+        for name in ["config", "config.txt", "config.1-2", "config.1-2-3-4", "config_index", "x"] {
+            assert!(!meta.is_leftover(name.as_bytes()), "{name}");
+        }
+        assert!(meta.is_leftover(b"config.1f-2a-0"));
+        assert!(MetaName::DEFAULT.is_leftover(format!("{META_NAME}.1").as_bytes()));
+    }
+
+    #[test]
+    fn names_that_cannot_be_are_refused_by_name() {
+        let long = "x".repeat(LONGEST + 1);
+        for bad in ["", ".", "..", "/", "a/b", "a\nb", "a\u{7f}", &long, MetaName::DEFAULT.index()]
+        {
+            let error = MetaName::new(bad).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{}'", bad.escape_debug())), "{error}");
+        }
+        assert!(MetaName::of_bytes(b"\xff").unwrap_err().to_string().contains("\\xff"));
+        for good in [META_NAME, "META", ".meta", "-", "...", "\u{e4} b"] {
+            let meta = MetaName::new(good).unwrap();
+            assert_eq!((meta.as_str(), meta.is_chosen()), (good, good != META_NAME));
+            assert_eq!(MetaName::of_bytes(good.as_bytes()), Ok(meta));
+        }
+        // It is kept once.
+        let twice = [(); 2].map(|()| MetaName::new("twice").unwrap().as_str().as_ptr());
+        assert_eq!(twice[0], twice[1]);
+    }
+}

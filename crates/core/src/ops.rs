@@ -1,0 +1,24 @@
+//! What is asked of a mount: one file for each group of operations.
+#![forbid(unsafe_code)]
+
+mod access;
+mod attr;
+mod create;
+mod data;
+mod ends;
+mod exchange;
+mod export;
+mod far;
+mod file;
+pub mod flags;
+mod gone;
+mod leaving;
+mod link;
+pub mod listing;
+mod remove;
+mod rename;
+mod reserve;
+mod space;
+mod sync;
+mod volatile;
+mod xattr;

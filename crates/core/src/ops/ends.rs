@@ -1,0 +1,122 @@
+//! The two ends of a rename.
+
+use std::sync::Arc;
+
+use parking_lot::RwLockWriteGuard;
+
+use crate::format::meta::Record;
+use crate::format::numbers::storage_ino;
+use crate::ops::gone::no_identity;
+use crate::ops::link::identity;
+use crate::reach::overlay::Overlay;
+use crate::store::meta_dir::{Mutating, Step};
+use crate::sys::{self, Result, Spot};
+use crate::tree::dir::Dir;
+use crate::tree::node::{BaseRef, Link, Node, Place};
+
+/// One end of a rename: a name in a directory, and what is there.
+pub(crate) struct End<'a> {
+    pub parent: Arc<Node>,
+    pub dir: Arc<Dir>,
+    pub name: &'a [u8],
+}
+
+impl Overlay {
+    /// A directory has moved: on btrfs that must be on the device before META tells
+    /// it as a fact. A sync of META, which the next change in that directory asks for,
+    /// could bring the redirect there and not the name that it is of. Where it fails
+    /// the move stands.
+    pub(crate) fn commit_moved(&self, is_dir: bool) {
+        if !is_dir || !self.durability.syncs_before_changes() {
+            return;
+        }
+        let _slow = self.slow_section();
+        let committed = self.storage_opened().and_then(|fd| self.durability.sync_all(fd));
+        if let Err(errno) = committed {
+            tracing::warn!("a directory moved, and may be back after a power cut: {errno}");
+        }
+    }
+
+    /// What META has to say of the name `to` once the object at `from` has come
+    /// to it. `base`: the base directory that it shows.
+    pub(crate) fn arriving<'a>(
+        &self,
+        from: &End<'_>,
+        to: &'a End<'_>,
+        node: &Node,
+        base: Option<&[u8]>,
+    ) -> Result<Step<'a>> {
+        let stat = sys::stat(Spot::at(from.dir.writable()?, from.name))?;
+        let mut records = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
+        let (redirected, has_identity) = {
+            let meta = to.dir.meta.read();
+            (meta.redirect(to.name).is_some(), meta.has_identity(to.name))
+        };
+        match base {
+            Some(path) => {
+                records.push(Record::Redirect { path: path.into(), name: to.name.into() });
+            }
+            None if redirected => records.push(Record::Unredirect { name: to.name.into() }),
+            None => {}
+        }
+        if base.is_none() && node.ino != storage_ino(&stat) {
+            records.push(identity(node, stat.stx_ino, to.name));
+        } else if has_identity {
+            records.push(no_identity(to.name));
+        }
+        records.extend(self.whiteout(&to.dir, to.name)?);
+        Ok(Step { dir: &to.dir, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
+    }
+
+    pub(crate) fn ends_changed(&self, from: &End<'_>, to: &End<'_>) {
+        from.dir.seen();
+        if !Arc::ptr_eq(&from.dir, &to.dir) {
+            to.dir.seen();
+        }
+    }
+}
+
+/// Gives a node its new name and what it shows of the base there.
+pub(crate) fn relink(
+    place: &mut Place,
+    from: &End<'_>,
+    to: &End<'_>,
+    base: Option<Vec<u8>>,
+) -> Link {
+    let link = Link::new(&to.parent, to.name);
+    place.names.remove(from.parent.id, from.name);
+    place.names.add(link.clone());
+    place.base = base.map_or(BaseRef::None, |path| BaseRef::Path(Arc::new(path.into())));
+    link
+}
+
+/// Locks the entries of one or two directories, by number.
+pub(crate) fn lock_both<'a>(
+    a: &'a Arc<Dir>,
+    b: &'a Arc<Dir>,
+) -> (Mutating<'a>, Option<Mutating<'a>>) {
+    if Arc::ptr_eq(a, b) {
+        return (a.mutate.lock(), None);
+    }
+    let (first, second) = if a.node < b.node { (a, b) } else { (b, a) };
+    (first.mutate.lock(), Some(second.mutate.lock()))
+}
+
+type Writing<'a> = RwLockWriteGuard<'a, Place>;
+
+pub(crate) fn lock_places<'a>(
+    source: &'a Arc<Node>,
+    target: Option<&'a Arc<Node>>,
+) -> (Writing<'a>, Option<Writing<'a>>) {
+    match target {
+        None => (source.place.write(), None),
+        Some(target) if source.id < target.id => {
+            let place = source.place.write();
+            (place, Some(target.place.write()))
+        }
+        Some(target) => {
+            let place = target.place.write();
+            (source.place.write(), Some(place))
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Deletions that need no copy of their directory, for a storage without room.
+//!
+//! What is hidden then stands in META of the storage's root, by the path of the
+//! directory (docs/FORMAT.md, section 10): some bytes instead of a directory and a
+//! META. It counts for a directory at its own place in the base. So whoever moves a
+//! directory makes copies of those below it first, which say it themselves.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::copy_up::protected::check_unprotected;
+use crate::format::features::FEATURE_FAR;
+use crate::format::meta::Record;
+use crate::format::time::Timestamp;
+use crate::interface::types::NodeId;
+use crate::ops::gone::{changed_now, lock_down, still_there};
+use crate::reach::far::own_path;
+use crate::reach::overlay::Overlay;
+use crate::store::meta::Firm;
+use crate::sys::Result;
+use crate::tree::node::{Held, Node};
+
+/// In one directory: more take less room with a copy of it.
+const MOST_IN_ONE: usize = 16;
+
+impl Overlay {
+    /// Removes a name of the base without a copy of its directory. `None`: it is not
+    /// one that can be removed so.
+    ///
+    /// # Errors
+    /// As `unlink(2)` and `rmdir(2)`.
+    pub(crate) fn remove_far(
+        &self,
+        parent: NodeId,
+        name: &[u8],
+        is_dir: bool,
+    ) -> Result<Option<()>> {
+        self.check_writable()?;
+        let parent = self.dir_node(parent)?;
+        if parent.is_root() {
+            // META of the root is the one that would be told anyway.
+            return Ok(None);
+        }
+        let dir = self.dir(&parent)?;
+        let Some((node, Some(stat))) = self.find_node(&parent, &dir, name)? else {
+            return Ok(None);
+        };
+        let fits = |node: &Node| !node.in_storage() && !node.is_shared();
+        if !fits(&node) || node.is_dir() != is_dir {
+            return Ok(None);
+        }
+        check_unprotected(&stat)?;
+        check_unprotected(&self.stat(&parent)?)?;
+        // There may have been room for the copy of the directory, but not for its META.
+        let stored = dir.storage();
+        let own = if is_dir { Some(self.dir(&node)?) } else { None };
+        let held = Held::bounded(|| self.hold(&node))?;
+        // Nothing on the way may be moved meanwhile.
+        let _topology = self.rename_lock.lock();
+        let Some(path) = own_path(&parent) else { return Ok(None) };
+        if self.root_dir.meta.read().far().in_dir(&path).len() >= MOST_IN_ONE {
+            return Ok(None);
+        }
+        let dirs = [Some(&self.root_dir), Some(&dir), own.as_ref()];
+        let _locks = lock_down(&dirs.into_iter().flatten().map(|dir| &**dir).collect::<Vec<_>>());
+        if let Some(own) = &own {
+            self.check_empty(own)?;
+        }
+        let mut place = node.place.write();
+        still_there(&place, parent.id, name)?;
+        if !fits(&node) || !self.shows_below(&dir, name)? {
+            return Ok(None);
+        }
+        self.hide_far(&path, name)?;
+        dir.hide_far(name);
+        if let Some(storage) = stored {
+            changed_now(storage.fd());
+        }
+        if is_dir {
+            self.root_dir.meta.write().far_mut().forget_tree(&joined(&path, name));
+            self.detach_dir(&node, &mut place, held);
+        } else {
+            self.name_gone((&parent, name), &node, &mut place, held);
+        }
+        Ok(Some(()))
+    }
+
+    /// Tells the storage's root. Its `mutate` is held.
+    fn hide_far(&self, path: &[u8], name: &[u8]) -> Result<()> {
+        let tell = || {
+            self.add_feature(FEATURE_FAR)?;
+            let (at, path, name) = (Timestamp::now(), path.into(), name.into());
+            self.root_dir.append(&[Record::HideFar { at, path, name }])
+        };
+        match tell() {
+            // Most of it may be of directories that are gone.
+            Err(Errno::NOSPC) if self.root_dir.squeeze() => tell(),
+            other => other,
+        }
+    }
+
+    /// A directory is about to move: copies say what is hidden in those below it.
+    /// `rename_lock` is held.
+    ///
+    /// # Errors
+    /// ENOSPC: there is no room for them.
+    pub(crate) fn settle_before_move(&self, node: &Arc<Node>) -> Result<()> {
+        if !node.is_dir() || self.root_dir.meta.read().far().is_empty() {
+            return Ok(());
+        }
+        let Some(path) = own_path(node) else { return Ok(()) };
+        let dirs: Vec<Box<[u8]>> =
+            self.root_dir.meta.read().far().tree(&path).map(Into::into).collect();
+        dirs.iter().try_for_each(|dir| self.settle_far_dir(dir))
+    }
+
+    /// Makes copies of all such directories, and takes them out of META of the
+    /// storage's root. What finds no room stays as it is.
+    pub(crate) fn settle_far(&self) {
+        let dirs: Vec<Box<[u8]>> = self.root_dir.meta.read().far().dirs().map(Into::into).collect();
+        if dirs.is_empty() || self.is_read_only() {
+            return;
+        }
+        let mut settled = Vec::new();
+        for dir in dirs {
+            match self.settle_far_dir(&dir) {
+                Ok(()) => settled.push(dir),
+                Err(errno) => {
+                    tracing::debug!("what was deleted without room stays as it is: {errno}");
+                    break;
+                }
+            }
+        }
+        if let Err(errno) = self.forget_far(&settled) {
+            tracing::warn!("META of the storage's root keeps what others say: {errno}");
+        }
+    }
+
+    /// What is shown of a directory of the base at its own place lies in the storage
+    /// afterwards, and says what is hidden in it.
+    fn settle_far_dir(&self, path: &[u8]) -> Result<()> {
+        let mut node = Arc::clone(&self.root);
+        // Keeps the table from forgetting them.
+        let mut on_the_way = Vec::new();
+        for name in path.split(|byte| *byte == b'/') {
+            let dir = self.dir(&node)?;
+            match self.find_node(&node, &dir, name)? {
+                Some((next, _)) if next.is_dir() => {
+                    node = Arc::clone(&next);
+                    on_the_way.push(next);
+                }
+                // It was removed since.
+                _ => return Ok(()),
+            }
+        }
+        if own_path(&node).is_none() {
+            return Ok(());
+        }
+        let (_, dir) = self.writable_dir(node.id)?;
+        self.take_over_hidden(&dir)
+    }
+
+    fn forget_far(&self, settled: &[Box<[u8]>]) -> Result<()> {
+        if settled.is_empty() {
+            return Ok(());
+        }
+        if self.durability.terms().firm != Firm::No {
+            // What the copies say is on the device before the root forgets it.
+            rustix::fs::syncfs(self.storage_opened()?)?;
+        }
+        let _lock = self.root_dir.mutate.lock();
+        let mut meta = self.root_dir.meta.write();
+        settled.iter().for_each(|dir| meta.far_mut().forget(dir));
+        if meta.far().is_empty() {
+            let words = meta.features().filter(|word| *word != FEATURE_FAR);
+            let words = words.map(Into::into).collect();
+            meta.apply(&Record::Features { words });
+        }
+        drop(meta);
+        self.root_dir.write_anew()
+    }
+}
+
+fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
+    [path, b"/", name].concat()
+}

@@ -1,0 +1,154 @@
+//! What removals and renames have in common: names and objects that go.
+
+use std::sync::Arc;
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use crate::format::meta::Record;
+use crate::format::name::is_dot;
+use crate::interface::types::{NodeId, SetTime};
+use crate::reach::overlay::Overlay;
+use crate::store::meta_dir::{Mutating, Step, with_access};
+use crate::sys;
+use crate::sys::magic::NFS;
+use crate::sys::{Result, Spot, Within, each_entry};
+use crate::tree::dir::Dir;
+use crate::tree::node::{BaseRef, Held, Names, Node, Place};
+
+impl Overlay {
+    /// An object that is no directory has a name less.
+    pub(crate) fn name_gone(
+        &self,
+        (parent, name): (&Node, &[u8]),
+        node: &Arc<Node>,
+        place: &mut Place,
+        held: Arc<Held>,
+    ) {
+        place.names.remove(parent.id, name);
+        self.table.remove_name(parent.id, name);
+        if place.names.first().is_none() {
+            place.hold(held);
+            self.freed.note(node.ino);
+            self.note_leaving(node);
+        }
+    }
+
+    /// A removed directory keeps nothing but a descriptor for whoever is in it.
+    pub(crate) fn detach_dir(&self, node: &Arc<Node>, place: &mut Place, held: Arc<Held>) {
+        if let Some(link) = place.names.first() {
+            self.table.remove_name(link.parent().id, link.name());
+        }
+        place.names = Names::None;
+        place.base = BaseRef::None;
+        place.hold(held);
+        self.freed.note(node.ino);
+        self.dirs.remove(node.id);
+    }
+
+    /// ENOTEMPTY unless the merged directory shows nothing.
+    pub(crate) fn check_empty(&self, dir: &Dir) -> Result<()> {
+        let mut empty = true;
+        if let Some(storage) = dir.storage() {
+            with_access(storage.fd(), || {
+                each_entry(storage, |entry| {
+                    empty = is_dot(entry.name) || self.meta.reserves(entry.name);
+                    empty
+                })
+            })?;
+        }
+        // A redirect without its skeleton shows, too.
+        empty = empty && dir.meta.read().redirects().next().is_none();
+        if let Some(base) = dir.base().filter(|_| empty) {
+            self.stack.list(base, &mut |entry| {
+                empty = dir.hides(entry.name);
+                empty
+            })?;
+        }
+        if empty { Ok(()) } else { Err(Errno::NOTEMPTY) }
+    }
+
+    /// The records by which a name shows nothing of the base.
+    pub(crate) fn nothing_below(&self, dir: &Dir, name: &[u8]) -> Result<Vec<Record>> {
+        let redirected = dir.meta.read().redirect(name).is_some();
+        let unredirect = redirected.then(|| Record::Unredirect { name: name.into() });
+        Ok(self.whiteout(dir, name)?.into_iter().chain(unredirect).collect())
+    }
+
+    /// The record that hides a base entry; `None` where none shows.
+    pub(crate) fn whiteout(&self, dir: &Dir, name: &[u8]) -> Result<Option<Record>> {
+        let shows = self.shows_below(dir, name)?;
+        Ok(shows.then(|| Record::Hide { name: name.into() }))
+    }
+
+    /// Takes back what META says of the number of an entry that is gone.
+    pub(crate) fn drop_identity(&self, dir: &Dir, name: &[u8]) {
+        if dir.meta.read().has_identity(name) {
+            dir.append_late(vec![no_identity(name)]);
+        }
+    }
+
+    /// Takes a directory out of the way that shows nothing and is not empty: a client
+    /// of NFS keeps files in it that were removed and that somebody has open. It gets
+    /// the name of unfinished work, and goes at the next mount.
+    pub(crate) fn set_aside(&self, dir: Within<'_>, name: &[u8]) -> Result<()> {
+        if rustix::fs::fstatfs(&self.storage)?.f_type != NFS {
+            return Err(Errno::NOTEMPTY);
+        }
+        sys::rename((dir, name), (dir, &self.meta.temp()), RenameFlags::empty())
+    }
+}
+
+/// The record that takes an identity back.
+pub(crate) fn no_identity(name: &[u8]) -> Record {
+    Record::Identity { ino: 0, storage_ino: 0, name: name.into() }
+}
+
+/// What holds once the storage object `ino` has left a name.
+pub(crate) fn leaving<'a>(
+    dir: &'a Dir,
+    name: &'a [u8],
+    ino: u64,
+    records: Vec<Record>,
+) -> Step<'a> {
+    Step { dir, name, storage_ino: ino, arrives: false, records }
+}
+
+/// A storage directory shows that a base entry in it was hidden. The deletion
+/// stands, whether its times can be set or not.
+pub(crate) fn changed_now(storage: BorrowedFd<'_>) {
+    if let Err(errno) = sys::set_times(Spot::Fd(storage), None, Some(SetTime::Now)) {
+        tracing::warn!("a deletion does not show in the times of its directory: {errno}");
+    }
+}
+
+/// Locks directories, each below the one before it. A rename may lock two of them in
+/// the other order, so all but the first are only tried.
+pub(crate) fn lock_down<'a>(dirs: &[&'a Dir]) -> Vec<Mutating<'a>> {
+    loop {
+        let mut held = Vec::with_capacity(dirs.len());
+        let mut busy = None;
+        for dir in dirs {
+            let lock =
+                if held.is_empty() { Some(dir.mutate.lock()) } else { dir.mutate.try_lock() };
+            match lock {
+                Some(lock) => held.push(lock),
+                None => {
+                    busy = Some(*dir);
+                    break;
+                }
+            }
+        }
+        let Some(busy) = busy else { return held };
+        drop(held);
+        // Wait for whoever has it, then take all in order.
+        drop(busy.mutate.lock());
+    }
+}
+
+/// ENOENT if another thread took the name away since it was found.
+pub(crate) fn still_there(place: &Place, parent: NodeId, name: &[u8]) -> Result<()> {
+    let there = place.names.iter().any(|link| link.is(parent, name));
+    if there { Ok(()) } else { Err(Errno::NOENT) }
+}

@@ -1,0 +1,132 @@
+//! Space that is kept back for deletions: what is done with it.
+
+use std::sync::atomic::Ordering;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::reach::overlay::Overlay;
+use crate::state::reserve::{MOST, PAGE, PART, PIECES};
+use crate::sys::magic::BTRFS;
+use crate::sys::{self, Result, Within, trust};
+
+impl Overlay {
+    /// Keeps some space back for deletions. To be called when the mount stands;
+    /// `most`: so many bytes at most, 0: none.
+    pub fn keep_reserve(&self, most: Option<u64>) {
+        if self.is_read_only() {
+            self.keep_reserve_later(most);
+            return;
+        }
+        if let Err(errno) = self.open_reserve(most.unwrap_or(MOST)) {
+            tracing::warn!("no space is kept back for deletions: {errno}");
+        }
+        if !self.reserve.short.load(Ordering::Relaxed) {
+            self.settle_far();
+        }
+    }
+
+    fn open_reserve(&self, most: u64) -> Result<()> {
+        let vfs = rustix::fs::fstatvfs(&self.storage)?;
+        let size = (vfs.f_blocks.saturating_mul(vfs.f_frsize) / PART).min(most);
+        let wanted = (size / PAGE).min(PIECES);
+        let Some(dir) = self.reserve_dir(wanted > 0)? else { return Ok(()) };
+        let mut pieces = self.reserve.pieces.lock();
+        pieces.dir = Some(dir);
+        pieces.wanted = wanted;
+        pieces.size = size.checked_div(wanted).unwrap_or(0) / PAGE * PAGE;
+        pieces.names = rustix::fs::fstatfs(&self.storage)?.f_type == BTRFS;
+        let short = match wanted {
+            0 => {
+                pieces.remove_from(0);
+                false
+            }
+            _ => {
+                pieces.count();
+                pieces.fill()
+            }
+        };
+        drop(pieces);
+        self.reserve.short.store(short, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The directory of the reserve. `None`: there is none, and none is wanted.
+    fn reserve_dir(&self, wanted: bool) -> Result<Option<OwnedFd>> {
+        let name = self.meta.reserve().as_bytes();
+        let opened = sys::absent(sys::open_dir(self.storage.as_fd(), name))?;
+        let dir = match opened {
+            None if !wanted => return Ok(None),
+            None => {
+                let _lock = self.root_dir.mutate.lock();
+                let make = |dir: Within<'_>| sys::mkdir(dir, name, Mode::RWXU);
+                self.root_dir.unseen(make, |()| Vec::new())?;
+                sys::open_dir(self.storage.as_fd(), name)?
+            }
+            Some(dir) => dir,
+        };
+        trust::check(&sys::stat_fd(&dir)?, false).map_err(|_| Errno::PERM)?;
+        Ok(Some(dir))
+    }
+
+    /// Runs a deletion, with what is kept back if it finds no room. `far`: one that
+    /// takes least of it, where it can be done so.
+    pub(crate) fn deleting(
+        &self,
+        delete: impl Fn() -> Result<()>,
+        far: impl Fn() -> Result<Option<()>>,
+    ) -> Result<()> {
+        // Else each would take of what the others need, only to find that it is too little.
+        let mut full = self.far_first || self.reserve.short.load(Ordering::Relaxed);
+        loop {
+            let far_done = if full && self.is_low() { far().transpose() } else { None };
+            match far_done.unwrap_or_else(&delete) {
+                Err(Errno::NOSPC) if !full => full = true,
+                // That is no help to a user over his quota.
+                Err(Errno::NOSPC) if self.give_up_some() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Half of the reserve is used up.
+    fn is_low(&self) -> bool {
+        let pieces = self.reserve.pieces.lock();
+        self.far_first || pieces.there <= pieces.wanted / 2
+    }
+
+    /// Gives up a part of the reserve. `false`: nothing is left.
+    fn give_up_some(&self) -> bool {
+        let mut pieces = self.reserve.pieces.lock();
+        let Some(last) = pieces.there.checked_sub(1) else { return false };
+        self.reserve.short.store(true, Ordering::Relaxed);
+        tracing::debug!("the storage is full: a deletion takes of what was kept back");
+        pieces.remove_from(last);
+        if pieces.names
+            && let Ok(storage) = self.storage_opened()
+        {
+            // What a transaction has freed can be had after it.
+            let _slow = self.slow_section();
+            let _ = rustix::fs::syncfs(storage);
+        }
+        true
+    }
+
+    /// Takes again what was given up, where there is plenty of room.
+    pub(crate) fn refill_reserve(&self) {
+        if !self.reserve.short.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut pieces = self.reserve.pieces.lock();
+        let short = pieces.fill();
+        self.reserve.short.store(short, Ordering::Relaxed);
+    }
+
+    /// The reserve is to be kept from when on this mount writes, if it ever does.
+    pub(crate) fn keep_reserve_later(&self, most: Option<u64>) {
+        if let Some(later) = &self.later {
+            later.lock().reserve = Some(most);
+        }
+    }
+}

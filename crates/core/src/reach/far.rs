@@ -1,0 +1,46 @@
+//! What META of the storage's root says is hidden in other directories.
+
+use std::sync::Arc;
+
+use crate::format::time::Timestamp;
+use crate::reach::overlay::Overlay;
+use crate::tree::node::{BaseRef, Node};
+
+impl Overlay {
+    /// What META of the storage's root says is hidden in a directory.
+    pub(crate) fn far_hidden(&self, node: &Arc<Node>) -> Vec<Box<[u8]>> {
+        if self.root_dir.meta.read().far().is_empty() {
+            return Vec::new();
+        }
+        let Some(path) = own_path(node) else { return Vec::new() };
+        self.root_dir.meta.read().far().in_dir(&path).map(Into::into).collect()
+    }
+
+    /// When something was hidden so in a directory: its time of modification and change.
+    pub(crate) fn far_changed(&self, node: &Arc<Node>) -> Option<Timestamp> {
+        if !node.is_dir() || self.root_dir.meta.read().far().is_empty() {
+            return None;
+        }
+        let path = own_path(node)?;
+        self.root_dir.meta.read().far().changed(&path)
+    }
+}
+
+/// The path of a directory that shows the base at its own place, without a leading
+/// slash. `None`: it shows nothing of the base, or it was moved.
+pub(crate) fn own_path(node: &Arc<Node>) -> Option<Vec<u8>> {
+    let mut names: Vec<Box<[u8]>> = Vec::new();
+    let mut node = Arc::clone(node);
+    while !node.is_root() {
+        let place = node.place.read();
+        if place.base != BaseRef::SameName {
+            return None;
+        }
+        let link = place.names.first()?.clone();
+        drop(place);
+        names.push(link.name().into());
+        node = Arc::clone(link.parent());
+    }
+    names.reverse();
+    Some(names.join(&b'/'))
+}

@@ -1,0 +1,14 @@
+//! The file of META: read, appended to, written anew.
+//!
+//! `docs/FORMAT.md`, sections 2 and 4.
+#![forbid(unsafe_code)]
+
+mod journal;
+mod load;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use journal::{Firm, Journal, rewrite, sync};
+pub use load::{Loaded, load, look, says_storage};
+pub use tail::{Session, session};

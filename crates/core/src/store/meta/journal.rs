@@ -1,0 +1,422 @@
+//! Writing META: appending, and writing it anew.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::Session;
+use super::tail::{self, Said};
+use crate::format::meta::{Index, Record};
+use crate::format::name::MetaName;
+use crate::sys::trust;
+
+/// Longest line that is read or written, in bytes. The path of a redirect may
+/// be far beyond `PATH_MAX`, and each of its bytes written as four.
+pub(super) const LINE_MAX: usize = 4 << 20;
+
+/// Bytes of META that are kept in memory before it is synced.
+const TAIL_MOST: usize = 256 << 10;
+
+/// How records reach the device before the changes of names that rely on them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firm {
+    /// They need not: nothing survives anyway, or the user does not mind.
+    No,
+    /// By an attribute of META: the journal orders it before what follows.
+    Attribute,
+    /// The same, but a sync of another file may bring a change of names to the
+    /// device before it (the log of btrfs): so what such a change relies on is
+    /// synced before ([`Journal::secure`]).
+    AttributeAndSync,
+    /// Synced.
+    Sync,
+}
+
+impl Firm {
+    /// The attribute is used.
+    #[must_use]
+    pub fn has_attribute(self) -> bool {
+        matches!(self, Firm::Attribute | Firm::AttributeAndSync)
+    }
+}
+
+/// Where the journals begin to count their cuts, each somewhere else.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// META of a directory, opened for appending.
+///
+/// What is between `synced` and `size` the device may not have. Of that all
+/// that others rely on is in the attribute of the file, see [`tail`].
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    firm: Firm,
+    session: Session,
+    /// Bytes of the file.
+    size: u64,
+    /// Bytes that the device has.
+    synced: u64,
+    /// The bytes from `synced` on, where the attribute is used.
+    tail: Vec<u8>,
+    /// Up to where the attribute has META. What is behind are times alone, and of
+    /// these there may be more than it holds.
+    covered: u64,
+    /// Nobody knows whether the device has what was there at the opening.
+    unsure: bool,
+    /// A sync has failed: the kernel may have dropped what it could not write.
+    doubtful: bool,
+    /// How often the file was cut.
+    cuts: u64,
+}
+
+/// Where META ended when a sync of it began.
+#[derive(Debug)]
+pub struct SyncPoint {
+    size: u64,
+    cuts: u64,
+}
+
+impl Journal {
+    /// Opens META, making it if need be, and completes what a power cut has
+    /// left of it. `torn_at`: see [`super::Loaded`].
+    ///
+    /// # Errors
+    /// As `open(2)`; EIO for what is not a regular file and keeps no records, or
+    /// what others may have written.
+    pub fn open(
+        dir: BorrowedFd<'_>,
+        torn_at: Option<u64>,
+        firm: Firm,
+        session: Session,
+    ) -> Result<Journal, Errno> {
+        let (fd, size, made) = open_file(dir, session.meta)?;
+        let mut journal = Journal {
+            file: File::from(fd),
+            firm,
+            session,
+            size,
+            synced: size,
+            tail: Vec::new(),
+            covered: 0,
+            unsure: !made,
+            doubtful: false,
+            // A sync of it may come to its end when it was closed and opened again.
+            cuts: OPENED.fetch_add(1 << 32, Ordering::Relaxed),
+        };
+        if !made {
+            journal.complete()?;
+        }
+        if let Some(end) = torn_at {
+            // With an end, half a line could say what nobody meant.
+            journal.cut(end)?;
+        }
+        Ok(journal)
+    }
+
+    /// Takes up what the attribute says of the end of the file.
+    fn complete(&mut self) -> Result<(), Errno> {
+        let said = tail::said(&self.file, self.size, self.session)?;
+        let completed = matches!(said, Said::Missing(_));
+        let from = match said {
+            Said::Missing(missing) => {
+                write_at(&self.file, &missing.bytes, missing.from)?;
+                self.covered = missing.end();
+                self.size = self.size.max(self.covered);
+                missing.from
+            }
+            Said::There(from, end) => {
+                self.covered = end;
+                from
+            }
+            // Without the attribute nobody knows what the device has.
+            Said::Nothing => 0,
+        };
+        let length = usize::try_from(self.size - from).unwrap_or(usize::MAX);
+        if !self.firm.has_attribute() {
+            return if completed { self.sync() } else { Ok(()) };
+        }
+        if length > tail::LIMIT {
+            return self.sync();
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, from).map_err(errno)?;
+        (self.synced, self.tail) = (from, bytes);
+        Ok(())
+    }
+
+    /// The storage belongs to this session from now on; its root's META says so.
+    ///
+    /// # Errors
+    /// As `fsetxattr(2)` and `fsync(2)`.
+    pub fn begin_session(&self) -> Result<(), Errno> {
+        self.session.begin(&self.file)
+    }
+
+    /// The session ends in order: everything is on the device.
+    ///
+    /// # Errors
+    /// As `fremovexattr(2)`.
+    pub fn end_session(&self) -> Result<(), Errno> {
+        Session::end(&self.file)
+    }
+
+    /// Bytes of the file: a point to which [`Journal::cut`] goes back.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends records with one write. Unless only times depend on them, they
+    /// will reach the device before any change of names that follows.
+    ///
+    /// # Errors
+    /// As `write(2)`; ENAMETOOLONG for a record beyond the longest line. META
+    /// is then as it was before.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), Errno> {
+        let mut bytes = Vec::with_capacity(64 * records.len());
+        encode(records, &mut bytes)?;
+        let before = self.size;
+        if let Err(errno) = write_at(&self.file, &bytes, before) {
+            // The device filled up in the middle: take back what was written.
+            rustix::fs::ftruncate(&self.file, before).inspect_err(|_| self.doubtful = true)?;
+            return Err(errno);
+        }
+        self.size += bytes.len() as u64;
+        if self.firm.has_attribute() {
+            self.tail.extend_from_slice(&bytes);
+        }
+        if records.iter().all(Record::is_cosmetic) {
+            // Times must not fill the memory.
+            return if self.tail.len() > TAIL_MOST { self.sync() } else { Ok(()) };
+        }
+        self.make_firm().inspect_err(|_| {
+            if let Err(errno) = self.cut(before) {
+                tracing::error!("META keeps records of what did not happen: {errno}");
+            }
+        })
+    }
+
+    fn make_firm(&mut self) -> Result<(), Errno> {
+        match self.firm {
+            Firm::No => return Ok(()),
+            Firm::Sync => {}
+            Firm::Attribute | Firm::AttributeAndSync => {
+                if self.tail.len() <= tail::LIMIT && self.cover().is_ok() {
+                    self.covered = self.size;
+                    return Ok(());
+                }
+            }
+        }
+        self.sync()?;
+        if self.firm.has_attribute() && self.covered < self.size && self.cover().is_ok() {
+            // Facts are never behind what the attribute says.
+            self.covered = self.size;
+        }
+        Ok(())
+    }
+
+    /// Puts what the device may not have into the attribute.
+    fn cover(&self) -> Result<(), Errno> {
+        tail::write(self.file.as_fd(), self.session, self.synced, &self.tail)
+    }
+
+    /// A change of names follows that relies on what META says.
+    ///
+    /// # Errors
+    /// As `fdatasync(2)`.
+    pub fn secure(&mut self) -> Result<(), Errno> {
+        if self.firm == Firm::AttributeAndSync && (self.synced < self.size || self.unsure) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// A sync has failed: META should be written anew.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// A sync of the file has failed.
+    pub fn sync_failed(&mut self) {
+        self.doubtful = true;
+    }
+
+    fn sync(&mut self) -> Result<(), Errno> {
+        rustix::fs::fdatasync(&self.file).inspect_err(|_| self.doubtful = true)?;
+        self.reached(self.size);
+        Ok(())
+    }
+
+    /// Cuts META to what it was.
+    ///
+    /// # Errors
+    /// As `ftruncate(2)`; what META says is not certain then.
+    pub fn cut(&mut self, size: u64) -> Result<(), Errno> {
+        let keep = usize::try_from(size.saturating_sub(self.synced)).unwrap_or(usize::MAX);
+        self.tail.truncate(keep);
+        // Before the file, which would get its old end again.
+        let covered = size < self.covered;
+        if covered {
+            if self.tail.is_empty() {
+                tail::remove(self.file.as_fd())?;
+            } else if self.cover().is_err() {
+                rustix::fs::fdatasync(&self.file)?;
+                self.tail.clear();
+                self.synced = size;
+                tail::remove(self.file.as_fd())?;
+            }
+            self.covered = size;
+        }
+        // Counted before: a sync that goes on says nothing of what comes next.
+        self.cuts += 1;
+        rustix::fs::ftruncate(&self.file, size)?;
+        self.size = size;
+        self.synced = self.synced.min(size);
+        if covered && self.firm.has_attribute() {
+            // Else the device may have sectors of what is gone among those of what
+            // comes next, and nothing would tell them apart.
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// The device has it all.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.synced >= self.size && !self.unsure
+    }
+
+    /// A descriptor to sync META by, and what that will bring to the device.
+    /// `None`: it has it all.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn to_sync(&self) -> Result<Option<(OwnedFd, SyncPoint)>, Errno> {
+        if self.is_synced() {
+            return Ok(None);
+        }
+        let point = SyncPoint { size: self.size, cuts: self.cuts };
+        Ok(Some((rustix::io::fcntl_dupfd_cloexec(&self.file, 0)?, point)))
+    }
+
+    /// A sync that began at this point has come to its end. If META was cut
+    /// meanwhile, other bytes may be where it ended, and the next sync tells of them.
+    pub fn synced_to(&mut self, point: &SyncPoint) {
+        if point.cuts == self.cuts {
+            self.reached(point.size);
+        }
+    }
+
+    /// The device has META up to there.
+    fn reached(&mut self, size: u64) {
+        let more = size.min(self.size).saturating_sub(self.synced);
+        let known = usize::try_from(more).unwrap_or(usize::MAX).min(self.tail.len());
+        self.tail.drain(..known);
+        self.synced += more;
+        self.unsure = false;
+    }
+}
+
+/// The file, its size, and whether it was made just now.
+fn open_file(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(OwnedFd, u64, bool), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            let fd = rustix::fs::openat(dir, meta.as_str(), flags | OFlags::CREATE, mode)?;
+            // A umask or a default ACL may have changed it.
+            rustix::fs::fchmod(&fd, mode)?;
+            Ok((fd, 0, true))
+        }
+        Ok(fd) => {
+            let stat = rustix::fs::fstat(&fd)?;
+            let size = u64::try_from(stat.st_size).map_err(|_| Errno::IO)?;
+            let regular = FileType::from_raw_mode(stat.st_mode).is_file();
+            trust::check_opened(&fd, meta.as_str(), true)?;
+            if regular { Ok((fd, size, false)) } else { Err(Errno::IO) }
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The lines of records. ENAMETOOLONG: one could not be read again.
+fn encode(records: &[Record], out: &mut Vec<u8>) -> Result<(), Errno> {
+    for record in records {
+        let start = out.len();
+        record.encode(out);
+        if out.len() - start > LINE_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+    }
+    Ok(())
+}
+
+fn write_at(file: &File, bytes: &[u8], at: u64) -> Result<(), Errno> {
+    file.write_all_at(bytes, at).map_err(errno)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    match Errno::from_io_error(&error) {
+        Some(errno) => errno,
+        // Nothing was written, which is how some file systems say that.
+        None if error.kind() == std::io::ErrorKind::WriteZero => Errno::NOSPC,
+        None => Errno::IO,
+    }
+}
+
+/// Writes META anew: the records of `index` and nothing else. It appears
+/// whole or not at all, also after a crash. `session`: of the storage's root the
+/// present one, of others none.
+///
+/// # Errors
+/// As `open(2)`, `write(2)`, `fsync(2)`, `rename(2)`; ENAMETOOLONG as for
+/// [`Journal::append`]. META is then as before.
+pub fn rewrite(dir: BorrowedFd<'_>, index: &Index, session: Session) -> Result<(), Errno> {
+    let mut bytes = Vec::new();
+    let mut encoded = Ok(());
+    index.each_record(|record| {
+        encoded = encoded.and_then(|()| encode(std::slice::from_ref(record), &mut bytes));
+    });
+    encoded?;
+    let (temp, meta) = (session.meta.temp(), session.meta.as_str());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let fd = rustix::fs::openat(dir, &*temp, flags, mode)?;
+    let written =
+        fill(fd, &bytes, session).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, meta));
+    if written.is_err() {
+        let _ = rustix::fs::unlinkat(dir, &*temp, AtFlags::empty());
+    }
+    written
+}
+
+fn fill(fd: OwnedFd, bytes: &[u8], session: Session) -> Result<(), Errno> {
+    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
+    let file = File::from(fd);
+    write_at(&file, bytes, 0)?;
+    session.begin(&file)?;
+    rustix::fs::fdatasync(&file)
+}
+
+/// Hands META of a directory to the device, if there is one.
+///
+/// # Errors
+/// As `fsync(2)`.
+pub fn sync(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        // Something else under its name holds no records.
+        Err(Errno::LOOP | Errno::NXIO) => Ok(()),
+        Err(errno) => Err(errno),
+        Ok(fd) => match rustix::fs::fsync(fd) {
+            Err(Errno::INVAL) => Ok(()),
+            other => other,
+        },
+    }
+}

@@ -1,0 +1,5 @@
+//! META: the file.
+
+mod journal;
+mod tail;
+mod torn;

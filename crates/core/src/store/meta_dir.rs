@@ -1,0 +1,179 @@
+//! A directory of the storage, and what META says of it.
+#![forbid(unsafe_code)]
+
+mod access;
+mod changes;
+mod mutate;
+mod together;
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock};
+use rustix::io::Errno;
+
+use crate::format::meta::{Index, Record};
+use crate::format::time::Timestamp;
+use crate::interface::types::NodeId;
+use crate::store::durability::Durability;
+use crate::store::meta;
+use crate::sys::{Result, StoredDir, Within, Written};
+
+pub(crate) use access::with_access;
+use changes::JournalState;
+pub(crate) use changes::decide;
+pub(crate) use mutate::{Mutate, Mutating};
+pub(crate) use together::{ANY, Step, together};
+
+/// A directory as the storage holds it, and what META says of it. There is at most one
+/// per node at any time, so that its lock and its index are the only ones.
+pub(crate) struct MetaDir {
+    /// The node it belongs to.
+    pub node: NodeId,
+    /// `O_PATH` descriptor in the storage, once it lies there.
+    storage: OnceLock<StoredDir>,
+    /// What META says. Written under `mutate`, read by everybody.
+    pub meta: RwLock<Index>,
+    /// Held by whoever changes entries.
+    pub mutate: Mutate,
+    /// The file of META. A leaf in the order of locks.
+    journal: Mutex<JournalState>,
+    durability: Arc<Durability>,
+    /// What META of the storage's root says is hidden in it, besides its own.
+    far: Mutex<Vec<Box<[u8]>>>,
+    /// A recorded change time that the directory has left behind.
+    left_behind: Mutex<Option<Timestamp>>,
+    /// Held where times, mode or flags of the storage directory are set, and while
+    /// they are others than programs have made them: what is put back then must not
+    /// undo what somebody has set meanwhile. After `mutate` and `place`; whoever takes
+    /// it together with the journal's lock has `mutate`.
+    attributes: ReentrantMutex<()>,
+}
+
+impl MetaDir {
+    /// Opens META, if the storage has the directory.
+    pub fn new(
+        node: NodeId,
+        storage: Option<StoredDir>,
+        durability: &Arc<Durability>,
+    ) -> Result<MetaDir> {
+        let mut loaded = match &storage {
+            Some(dir) => {
+                let fd = dir.within().fd();
+                with_access(fd, || meta::load(fd, durability.terms().session))?
+            }
+            None => meta::Loaded::default(),
+        };
+        let owed = match &storage {
+            Some(dir) => changes::decide(dir.within(), &mut loaded.index)?,
+            None => Vec::new(),
+        };
+        for damage in &loaded.damage {
+            // Whoever mounted was told by the check of the storage.
+            tracing::debug!(node = node.0, "damaged META: {damage}");
+        }
+        let state = JournalState::loaded(loaded.torn_at, owed);
+        Ok(MetaDir::with(node, storage, loaded.index, state, durability))
+    }
+
+    /// A storage directory that was made a moment ago. It has no META yet.
+    pub fn made(node: NodeId, storage: StoredDir, durability: &Arc<Durability>) -> MetaDir {
+        let state = JournalState::default();
+        MetaDir::with(node, Some(storage), Index::default(), state, durability)
+    }
+
+    fn with(
+        node: NodeId,
+        storage: Option<StoredDir>,
+        index: Index,
+        state: JournalState,
+        durability: &Arc<Durability>,
+    ) -> MetaDir {
+        MetaDir {
+            node,
+            storage: storage.map_or_else(OnceLock::new, OnceLock::from),
+            meta: RwLock::new(index),
+            mutate: Mutate::default(),
+            journal: Mutex::new(state),
+            durability: Arc::clone(durability),
+            far: Mutex::default(),
+            left_behind: Mutex::new(None),
+            attributes: ReentrantMutex::new(()),
+        }
+    }
+
+    /// Its META has nothing to say any more of what is below. `mutate` is held.
+    pub fn forget_below(&self) {
+        self.meta.write().forget_hidden();
+        self.journal.lock().removed();
+    }
+
+    /// Reads META again: what is in it, or how it counts, was changed otherwise than
+    /// by this directory.
+    pub fn reload(&self) -> Result<()> {
+        let Some(dir) = self.storage() else { return Ok(()) };
+        let _lock = self.mutate.lock();
+        let mut state = self.journal.lock();
+        let session = self.durability.terms().session;
+        let mut loaded = with_access(dir.fd(), || meta::load(dir.fd(), session))?;
+        let owed = changes::decide(dir, &mut loaded.index)?;
+        state.loaded_again(loaded.torn_at, owed);
+        drop(state);
+        let mut meta = self.meta.write();
+        loaded.index.go_on_with_accesses(&meta);
+        for name in self.far.lock().iter() {
+            loaded.index.apply(&Record::Hide { name: name.clone() });
+        }
+        *meta = loaded.index;
+        Ok(())
+    }
+
+    /// META of the storage's root says from now on that a name is hidden here.
+    pub fn hide_far(&self, name: &[u8]) {
+        self.meta.write().apply(&Record::Hide { name: name.into() });
+        self.far.lock().push(name.into());
+    }
+
+    /// Such names.
+    pub fn far_hidden(&self) -> Vec<Box<[u8]>> {
+        self.far.lock().clone()
+    }
+
+    /// The storage directory. `None`: the directory is unmodified.
+    pub fn storage(&self) -> Option<Within<'_>> {
+        self.storage.get().map(StoredDir::within)
+    }
+
+    /// The storage directory, after it was made sure that there is one.
+    pub fn writable(&self) -> Result<Within<'_>> {
+        self.storage().ok_or(Errno::STALE)
+    }
+
+    /// Names are written so in it from here on: it has none yet.
+    pub fn write_names(&self, written: Written) {
+        if let Some(dir) = self.storage.get() {
+            dir.write_names(written);
+        }
+    }
+
+    /// Tells that the directory lies in the storage now.
+    pub fn set_storage(&self, dir: StoredDir) {
+        // A second skeleton cannot be: the node's copy_up lock is held.
+        let _ = self.storage.set(dir);
+    }
+
+    /// Keeps others from setting times, mode or flags of the storage directory.
+    pub fn hold_attributes(&self) -> ReentrantMutexGuard<'_, ()> {
+        self.attributes.lock()
+    }
+
+    /// Bytes of memory that its records take, about. `None` while they change: it is
+    /// in use then.
+    pub fn weight(&self) -> Option<usize> {
+        self.meta.try_read().map(|meta| meta.weight())
+    }
+
+    /// A name of what is below is not to show.
+    pub fn hides(&self, name: &[u8]) -> bool {
+        self.meta.read().hides(name)
+    }
+}

@@ -1,0 +1,19 @@
+//! A mount for tests that run beside others.
+
+use std::time::Duration;
+
+use crate::interface::error::OpenError;
+use crate::interface::options::OpenOptions;
+use crate::reach::overlay::Overlay;
+
+/// Assembles an overlay. While another test starts a program, its child holds a copy of
+/// our descriptors, and so the lock of a storage that was given back, until its exec.
+pub(crate) fn mounted(options: &OpenOptions) -> Overlay {
+    for _ in 0..500 {
+        match Overlay::assemble(options) {
+            Err(OpenError::StorageInUse { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other.unwrap(),
+        }
+    }
+    panic!("the storage stays in use");
+}

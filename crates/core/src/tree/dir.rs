@@ -1,0 +1,108 @@
+//! A directory in use: what lies in the storage, and what shows of the layers below.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::interface::types::NodeId;
+use crate::layers::LowerDir;
+use crate::store::durability::Durability;
+use crate::store::meta_dir::MetaDir;
+use crate::sys::{Result, StoredDir};
+use crate::tree::listed::LastListing;
+
+/// A directory as its layers hold it. There is at most one per node at any
+/// time, so that its locks and its index are the only ones.
+pub(crate) struct Dir {
+    /// What it shows of the layers below, if anything.
+    base: Option<Arc<LowerDir>>,
+    /// What was listed last, if anybody still reads it. Comes before `mutate`.
+    pub listed: LastListing,
+    own: MetaDir,
+}
+
+/// What the storage has of it.
+impl Deref for Dir {
+    type Target = MetaDir;
+
+    fn deref(&self) -> &MetaDir {
+        &self.own
+    }
+}
+
+impl Dir {
+    /// Opens META, if the storage has the directory. `far`: what META of the storage's
+    /// root says is hidden in it.
+    pub fn new(
+        node: NodeId,
+        base: Option<Arc<LowerDir>>,
+        storage: Option<StoredDir>,
+        far: Vec<Box<[u8]>>,
+        durability: &Arc<Durability>,
+    ) -> Result<Dir> {
+        let own = MetaDir::new(node, storage, durability)?;
+        far.iter().for_each(|name| own.hide_far(name));
+        Ok(Dir { base, listed: LastListing::default(), own })
+    }
+
+    /// A storage directory that was made a moment ago, below no base. It has
+    /// no META yet.
+    pub fn made(node: NodeId, storage: StoredDir, durability: &Arc<Durability>) -> Dir {
+        let own = MetaDir::made(node, storage, durability);
+        Dir { base: None, listed: LastListing::default(), own }
+    }
+
+    /// It shows nothing of the base from now on: the META of its parent says
+    /// so, and its own has nothing to say any more. Both `mutate` are held.
+    pub fn stand_alone(&self) {
+        if let Some(base) = &self.base {
+            base.leave();
+        }
+        self.own.forget_below();
+    }
+
+    /// Nothing of the base shows in it, nor at a redirect.
+    pub fn shows_storage_only(&self) -> bool {
+        self.base().is_none() && self.meta.read().redirects().next().is_none()
+    }
+
+    /// What it shows of the layers below, if anything.
+    pub fn base(&self) -> Option<&Arc<LowerDir>> {
+        self.base.as_ref().filter(|base| !base.is_absent())
+    }
+
+    /// The same, also where that is not there at present.
+    pub fn any_base(&self) -> Option<&Arc<LowerDir>> {
+        self.base.as_ref()
+    }
+
+    /// Bytes of memory that its records take, about. 0 while they change: it is
+    /// in use then.
+    pub fn weight(&self) -> usize {
+        let below = self.base.as_ref().map_or(0, |base| base.weight());
+        self.own.weight().map_or(0, |own| own + below)
+    }
+
+    /// Descriptors that it holds, about.
+    pub fn descriptors(&self) -> usize {
+        2 + self.base.as_ref().map_or(0, |base| base.descriptors())
+    }
+}
+
+/// A directory of the storage that has a META.
+pub(crate) enum AnyDir {
+    /// One of the tree.
+    Shown(Arc<Dir>),
+    /// The index.
+    Index(Arc<MetaDir>),
+}
+
+impl Deref for AnyDir {
+    type Target = MetaDir;
+
+    fn deref(&self) -> &MetaDir {
+        match self {
+            AnyDir::Shown(dir) => dir,
+            AnyDir::Index(dir) => dir,
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! Nodes: the objects that the kernel knows.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use triomphe::ThinArc;
+
+use crate::format::time::Timestamp;
+use crate::interface::types::NodeId;
+use crate::layers::{Hold, InStack};
+use crate::sys::Result;
+use crate::sys::descriptors::Ticket;
+
+/// An object that the kernel knows by number.
+///
+/// Lock order, for the whole crate: `copy_up` of a node, then the rename lock
+/// of the overlay, then `mutate` of directories (by node number; rmdir, which
+/// needs a parent before its child, only tries the second; a rename onto a
+/// directory takes that one last, and relies on its caller to keep other changes
+/// of its parent away), then `place` of nodes (by number), then the table (a leaf).
+///
+/// There may be millions of them: `tests/memory.rs` sees to it that they stay
+/// small.
+pub(crate) struct Node {
+    /// Its id for the kernel: the number, unless another node has that one.
+    pub id: NodeId,
+    /// The number that programs see; constant.
+    pub ino: u64,
+    /// What never changes, in one piece: the type ([`KIND`]), [`SHARED`], and where it
+    /// lies in the layers below the storage ([`BELOW_SHIFT`]).
+    fixed: u16,
+    /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`], [`LINKED`] and the [`Contents`].
+    state: AtomicU8,
+    /// References the kernel holds, plus those of running operations.
+    pub lookups: AtomicU64,
+    /// Names whose parent this is; changed under the table's lock only.
+    pub children: AtomicU32,
+    /// Held while the object is copied up, also over the copying of data:
+    /// only requests that need the copy wait for it.
+    pub copy_up: Mutex<()>,
+    /// Where it is. Held for writing over the system calls that move or
+    /// remove this one object, for reading over those that use its name.
+    pub place: RwLock<Place>,
+}
+
+/// Whether a storage file holds all data of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Contents {
+    /// Nobody has looked.
+    Unknown,
+    /// It does, for good.
+    Whole,
+    /// The base has what is missing.
+    Partial,
+    /// The same, and the size and time that it shows are not the storage file's:
+    /// the base file is a new one, and that could not be recorded.
+    Stale,
+}
+
+/// Data and attributes of a node lie in the storage. Never goes back.
+const IN_STORAGE: u8 = 1;
+
+/// A shared node was copied up and lies in the index, under its number.
+const INDEXED: u8 = 2;
+
+/// Above these: [`Contents`], whether the storage file holds all of the data,
+/// as far as known.
+const CONTENTS_SHIFT: u32 = 2;
+const CONTENTS_MASK: u8 = 0b11;
+
+/// It went out of the table: what it says of its place is not kept up to date
+/// any more. Never goes back.
+const FORGOTTEN: u8 = 1 << 4;
+
+/// Its object in the storage has several names, not all of which may be known.
+const LINKED: u8 = 1 << 5;
+
+/// Bits of `st_mode` below the type.
+const KIND_SHIFT: u32 = 12;
+
+/// Of what never changes: the type, as `st_mode` has it above [`KIND_SHIFT`].
+const KIND: u16 = 0b1111;
+
+/// It is a base object that had several names there.
+const SHARED: u16 = 1 << 4;
+
+/// Above these: [`InStack::pack`].
+const BELOW_SHIFT: u32 = 5;
+
+/// Where a node is found in the layers.
+pub(crate) struct Place {
+    /// Its names; the first one is used to reach it. Empty for the root and
+    /// for an object whose (known) names are gone.
+    pub names: Names,
+    /// What it shows of the base. Of non-directories only used until copy-up.
+    pub base: BaseRef,
+}
+
+impl Place {
+    /// The object itself, if it has no known name and was held at the loss of
+    /// the last one.
+    pub fn held(&self) -> Option<&Arc<Held>> {
+        match &self.names {
+            Names::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// Keeps an object that has no known name; nothing happens to one that has.
+    pub fn hold(&mut self, held: Arc<Held>) {
+        if self.names.first().is_none() {
+            self.names = Names::Held(held);
+        }
+    }
+
+    /// It is reached otherwise from here on.
+    pub fn let_go(&mut self) {
+        if self.held().is_some() {
+            self.names = Names::None;
+        }
+    }
+}
+
+/// An object that lost its last known name.
+pub(crate) struct Held {
+    pub object: Hold,
+    /// When: the change time that it shows as long as it lies in the base.
+    pub since: Timestamp,
+    _ticket: Ticket,
+}
+
+impl Held {
+    /// One that must be held, whatever there is already.
+    pub fn new(object: Hold) -> Arc<Held> {
+        Arc::new(Held { object, since: Timestamp::now(), _ticket: Ticket::beyond(1) })
+    }
+
+    /// The same. ENFILE: too much is held already.
+    pub fn bounded(hold: impl FnOnce() -> Result<Hold>) -> Result<Arc<Held>> {
+        let _ticket = Ticket::other()?;
+        Ok(Arc::new(Held { object: hold()?, since: Timestamp::now(), _ticket }))
+    }
+}
+
+/// Names of a node: rarely more than one.
+pub(crate) enum Names {
+    /// None.
+    None,
+    /// None any more, and by this the object is reached.
+    Held(Arc<Held>),
+    /// One, the common case.
+    One(Link),
+    /// Hard links; at least two. In a box, so that other nodes are not larger
+    /// for it.
+    #[allow(clippy::box_collection)]
+    Many(Box<Vec<Link>>),
+}
+
+/// One name of a node. Never changes: a rename makes a new one. Directory, name
+/// and the count of references lie in one piece of memory.
+#[derive(Clone)]
+pub(crate) struct Link(ThinArc<Arc<Node>, u8>);
+
+impl Link {
+    pub fn new(parent: &Arc<Node>, name: &[u8]) -> Link {
+        Link(ThinArc::from_header_and_slice(Arc::clone(parent), name))
+    }
+
+    /// The directory that holds it.
+    pub fn parent(&self) -> &Arc<Node> {
+        &self.0.header.header
+    }
+
+    /// The name there.
+    pub fn name(&self) -> &[u8] {
+        &self.0.slice
+    }
+
+    pub fn is(&self, parent: NodeId, name: &[u8]) -> bool {
+        self.parent().id == parent && *self.name() == *name
+    }
+
+    /// It is this very one, not one that says the same.
+    pub fn is_same(&self, other: &Link) -> bool {
+        self.0.ptr() == other.0.ptr()
+    }
+}
+
+/// What a node shows of the base.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum BaseRef {
+    /// Nothing: the storage alone counts.
+    None,
+    /// The entry of the same name in the parent's base directory.
+    SameName,
+    /// The directory of this path, by a redirect. Rare: the box makes it small
+    /// in all the others.
+    #[allow(clippy::redundant_allocation)]
+    Path(Arc<Box<[u8]>>),
+}
+
+impl Names {
+    pub fn first(&self) -> Option<&Link> {
+        match self {
+            Names::None | Names::Held(_) => None,
+            Names::One(link) => Some(link),
+            Names::Many(links) => links.first(),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Link> {
+        match self {
+            Names::None | Names::Held(_) => [].iter(),
+            Names::One(link) => std::slice::from_ref(link).iter(),
+            Names::Many(links) => links.iter(),
+        }
+    }
+
+    pub fn add(&mut self, link: Link) {
+        *self = match std::mem::replace(self, Names::None) {
+            Names::None | Names::Held(_) => Names::One(link),
+            Names::One(first) => Names::Many(Box::new(vec![first, link])),
+            Names::Many(mut links) => {
+                links.push(link);
+                Names::Many(links)
+            }
+        };
+    }
+
+    /// Takes a name away. The result tells whether it was there.
+    pub fn remove(&mut self, parent: NodeId, name: &[u8]) -> bool {
+        let matches = |link: &Link| link.is(parent, name);
+        match self {
+            Names::One(link) if matches(link) => *self = Names::None,
+            Names::Many(links) => {
+                let before = links.len();
+                links.retain(|link| !matches(link));
+                let gone = links.len() < before;
+                if links.len() == 1 {
+                    *self = links.pop().map_or(Names::None, Names::One);
+                }
+                return gone;
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// A node holds the directory above, that one the next, and so on: without this
+/// the last use of a deep one would take a stack as deep as the tree.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut above = self.let_go_of_parents();
+        while let Some(parent) = above.pop() {
+            if let Some(mut node) = Arc::into_inner(parent) {
+                above.extend(node.let_go_of_parents());
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Takes the names away. The result are the directories that held them, so
+    /// that none of them ends with its link.
+    fn let_go_of_parents(&mut self) -> Vec<Arc<Node>> {
+        let names = std::mem::replace(&mut self.place.get_mut().names, Names::None);
+        names.iter().map(|link| Arc::clone(link.parent())).collect()
+    }
+
+    pub fn new(id: NodeId, ino: u64, kind: u32, in_storage: bool, place: Place) -> Node {
+        Node {
+            id,
+            ino,
+            fixed: (kind >> KIND_SHIFT) as u16 & KIND,
+            state: AtomicU8::new(if in_storage { IN_STORAGE } else { 0 }),
+            lookups: AtomicU64::new(0),
+            children: AtomicU32::new(0),
+            copy_up: Mutex::new(()),
+            place: RwLock::new(place),
+        }
+    }
+
+    /// Type bits of `st_mode`.
+    pub fn kind(&self) -> u32 {
+        u32::from(self.fixed & KIND) << KIND_SHIFT
+    }
+
+    /// It is a base object that had several names there.
+    pub fn is_shared(&self) -> bool {
+        self.fixed & SHARED != 0
+    }
+
+    /// For a node that nobody knows yet.
+    pub fn set_shared(&mut self) {
+        self.fixed |= SHARED;
+    }
+
+    /// Where it lies in the layers below the storage, as long as it does.
+    pub fn below(&self) -> InStack {
+        InStack::unpack(self.fixed >> BELOW_SHIFT)
+    }
+
+    /// For a node that nobody knows yet.
+    pub fn set_below(&mut self, below: InStack) {
+        self.fixed = self.fixed & (KIND | SHARED) | below.pack() << BELOW_SHIFT;
+    }
+
+    pub fn is_dir(&self) -> bool {
+        self.kind() == libc::S_IFDIR
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.id == NodeId::ROOT
+    }
+
+    pub fn in_storage(&self) -> bool {
+        self.state.load(Ordering::Acquire) & IN_STORAGE != 0
+    }
+
+    /// From here on the storage counts. Call it with `place` held for writing.
+    pub fn set_in_storage(&self) {
+        self.state.fetch_or(IN_STORAGE, Ordering::Release);
+    }
+
+    pub fn contents(&self) -> Contents {
+        match self.state.load(Ordering::Acquire) >> CONTENTS_SHIFT & CONTENTS_MASK {
+            1 => Contents::Whole,
+            2 => Contents::Partial,
+            3 => Contents::Stale,
+            _ => Contents::Unknown,
+        }
+    }
+
+    pub fn set_contents(&self, contents: Contents) {
+        let others = !(CONTENTS_MASK << CONTENTS_SHIFT);
+        let with = |state| Some(state & others | (contents as u8) << CONTENTS_SHIFT);
+        // It cannot fail: there is always a next state.
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, with);
+    }
+
+    /// The table does not know it any more: renames do not reach it, so its
+    /// names may have become another object's.
+    pub fn is_forgotten(&self) -> bool {
+        self.state.load(Ordering::Acquire) & FORGOTTEN != 0
+    }
+
+    /// Call it when the node goes out of the table.
+    pub fn set_forgotten(&self) {
+        self.state.fetch_or(FORGOTTEN, Ordering::Release);
+    }
+
+    /// It is counted in `state::linked`.
+    pub fn is_linked(&self) -> bool {
+        self.state.load(Ordering::Acquire) & LINKED != 0
+    }
+
+    /// It is to be counted there. `false`: it was before.
+    pub fn set_linked(&self) -> bool {
+        self.state.fetch_or(LINKED, Ordering::AcqRel) & LINKED == 0
+    }
+
+    /// It is reached through the index, whatever its names are.
+    pub fn is_indexed(&self) -> bool {
+        self.state.load(Ordering::Acquire) & INDEXED != 0
+    }
+
+    /// Call it with `place` held for writing.
+    pub fn set_indexed(&self, indexed: bool) {
+        if indexed {
+            self.state.fetch_or(INDEXED, Ordering::Release);
+        } else {
+            self.state.fetch_and(!INDEXED, Ordering::Release);
+        }
+    }
+
+    /// The directory that holds the first name. `None`: the root, or gone.
+    pub fn parent(&self) -> Option<Arc<Node>> {
+        self.place.read().names.first().map(|link| Arc::clone(link.parent()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn below(parent: Option<&Arc<Node>>, id: u64) -> Arc<Node> {
+        let names = parent.map_or(Names::None, |parent| Names::One(Link::new(parent, b"d")));
+        let place = Place { names, base: BaseRef::None };
+        Arc::new(Node::new(NodeId(id), id, libc::S_IFDIR, true, place))
+    }
+
+    /// Half a million directories inside each other end on a small stack.
+    #[test]
+    fn deep_ones_end_without_a_deep_stack() {
+        let end = || {
+            let mut last = below(None, 1);
+            for id in 2..500_000 {
+                last = below(Some(&last), id);
+            }
+            let link = Link::new(&last, b"file");
+            drop(last);
+            drop(link);
+        };
+        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(end);
+        thread.expect("a thread").join().expect("it ends");
+    }
+}
