@@ -17,6 +17,8 @@ mod naive;
 mod ops;
 #[path = "model/reader.rs"]
 mod reader;
+#[path = "model/stacks.rs"]
+mod stacks;
 #[path = "model/threads.rs"]
 mod threads;
 #[path = "model/tree.rs"]
@@ -48,8 +50,11 @@ fn drive(driver: &mut Driver, ops: &[Op]) -> Result<(), String> {
     Ok(())
 }
 
+/// A run of a seed and operations.
+type Run = fn(u64, &[Op]) -> Result<(), String>;
+
 /// As `run`; a panic is an error, too.
-fn caught(seed: u64, ops: &[Op]) -> Result<(), String> {
+fn caught(run: Run, seed: u64, ops: &[Op]) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| run(seed, ops))).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
@@ -72,21 +77,35 @@ fn smallest(mut ops: Vec<Op>, fails: impl Fn(&[Op]) -> bool) -> Vec<Op> {
     ops
 }
 
-#[test]
-fn the_overlay_behaves_as_the_model() {
-    let budget = std::env::var("MINI_FO_MODEL_OPS").ok().and_then(|n| n.parse().ok());
-    let budget: usize = budget.unwrap_or(100_000);
+/// How many operations, if nothing else is asked for.
+fn budget(usual: usize) -> usize {
+    let asked = std::env::var("MINI_FO_MODEL_OPS").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(usual)
+}
+
+/// Runs drawn operations, `each` of them on a tree.
+fn run_all(run: Run, seeds: impl Strategy<Value = u64>, budget: usize, each: usize) {
     let mut runner = TestRunner::default();
-    // The seed 0 is a fixed base tree.
-    let seeds = prop_oneof![1 => Just(0), 3 => 1..1000u64];
-    let strategy = (seeds, prop::collection::vec(ops::any_op(), OPS_PER_CASE));
-    for _ in 0..budget.div_ceil(OPS_PER_CASE) {
+    let strategy = (seeds, prop::collection::vec(ops::any_op(), each));
+    for _ in 0..budget.div_ceil(each) {
         let (seed, ops) = strategy.new_tree(&mut runner).unwrap().current();
-        let Err(what) = caught(seed, &ops) else { continue };
-        let few = smallest(ops, |ops| caught(seed, ops).is_err());
-        let again = caught(seed, &few);
+        let Err(what) = caught(run, seed, &ops) else { continue };
+        let few = smallest(ops, |ops| caught(run, seed, ops).is_err());
+        let again = caught(run, seed, &few);
         panic!("{what}\nof these, base {seed}: {again:?}\n{few:?}");
     }
+}
+
+#[test]
+fn the_overlay_behaves_as_the_model() {
+    // The seed 0 is a fixed base tree.
+    let seeds = prop_oneof![1 => Just(0), 3 => 1..1000u64];
+    run_all(run, seeds, budget(100_000), OPS_PER_CASE);
+}
+
+#[test]
+fn layers_of_all_dialects_show_what_a_naive_merge_says() {
+    run_all(stacks::run, any::<u32>().prop_map(u64::from), budget(20_000), 60);
 }
 
 /// Cases that failed once.

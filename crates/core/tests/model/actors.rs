@@ -79,7 +79,7 @@ fn one_round(round: u64, runner: &mut TestRunner) {
         plans.push((model, strategy.new_tree(runner).unwrap().current()));
     }
     let before = tree::snapshot(&base);
-    let overlay = mount(&base, (&storage, MetaName::DEFAULT), &[]);
+    let overlay = mount(&base, &storage);
     std::thread::scope(|scope| {
         for (actor, (model, ops)) in (0..).zip(plans) {
             let overlay = &overlay;
@@ -104,7 +104,7 @@ fn one_round(round: u64, runner: &mut TestRunner) {
     check_inboxes(&overlay);
     assert_eq!(overlay.known_nodes(), 1, "every reference was given back");
     drop(overlay);
-    check_inboxes(&mount(&base, (&storage, MetaName::DEFAULT), &[]));
+    check_inboxes(&mount(&base, &storage));
     assert_eq!(before, tree::snapshot(&base), "the base");
 }
 
@@ -192,7 +192,7 @@ fn a_hard_linked_base_file_changed_by_all_its_names_at_once() {
         }
         let ino = base.join("name 0").metadata().unwrap().ino();
         let before = tree::snapshot(&base);
-        let overlay = mount(&base, (&storage, MetaName::DEFAULT), &[]);
+        let overlay = mount(&base, &storage);
         std::thread::scope(|scope| {
             for actor in 0..NAMES {
                 let overlay = &overlay;
@@ -202,7 +202,7 @@ fn a_hard_linked_base_file_changed_by_all_its_names_at_once() {
         check_shared(&overlay, ino);
         assert_eq!(overlay.known_nodes(), 1, "every reference was given back");
         drop(overlay);
-        check_shared(&mount(&base, (&storage, MetaName::DEFAULT), &[]), ino);
+        check_shared(&mount(&base, &storage), ino);
         assert_eq!(before, tree::snapshot(&base), "the base");
         let read = reader::read(&base, &storage, MetaName::DEFAULT.as_str());
         assert!(read.values().all(|object| object.ino == ino), "by the format: {read:?}");

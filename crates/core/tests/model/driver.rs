@@ -28,7 +28,8 @@ pub type Check = Result<(), String>;
 
 /// Where an overlay lies that the driver mounts itself.
 struct Own {
-    base: PathBuf,
+    /// The trees below the first storage, the uppermost first.
+    base: Vec<LayerOptions>,
     storage: PathBuf,
     /// What META is called in it.
     meta: MetaName,
@@ -57,22 +58,29 @@ impl Driver {
     /// On a base of its own in `work`, which may hold a `storage` already.
     pub fn new(work: &FsPath, seed: u64) -> Driver {
         let mut model = Naive::new();
-        let (base, storage) = (work.join("base"), work.join("storage"));
+        let base = work.join("base");
         make_base(&base, &mut model, seed);
+        let base = LayerOptions { path: base, dialect: None };
+        Driver::over(work, vec![base], seed, model)
+    }
+
+    /// On trees that are there already, the uppermost first.
+    pub fn over(work: &FsPath, base: Vec<LayerOptions>, seed: u64, model: Naive) -> Driver {
+        let storage = work.join("storage");
         let meta = meta_name(seed);
         if !storage.exists() {
             std::fs::create_dir(&storage).unwrap();
             if seed % 3 == 1 {
                 // As on a file system that does not take every name.
-                drop(mount(&base, (&storage, meta), &[]));
+                drop(mount_on(&base, (&storage, meta), &[]));
                 let meta = storage.join(meta.as_str());
                 let mut lines = std::fs::read(&meta).unwrap();
                 lines.extend(b"f escaped\n");
                 std::fs::write(&meta, lines).unwrap();
             }
         }
-        let overlay = mount(&base, (&storage, meta), &[]);
-        let base_before = snapshot(&base);
+        let overlay = mount_on(&base, (&storage, meta), &[]);
+        let base_before = base.iter().flat_map(|layer| snapshot(&layer.path)).collect();
         let mut driver = Driver::below(overlay, NodeId::ROOT, model);
         driver.own = Some(Own { base, storage, meta, frozen: Vec::new(), base_before });
         driver
@@ -108,12 +116,16 @@ impl Driver {
     pub fn finish(mut self) -> Check {
         self.apply(&Op::Remount)?;
         let Some(own) = &self.own else { return Ok(()) };
-        same_lines("the base", &own.base_before, &snapshot(&own.base))?;
+        let after: Vec<_> = own.base.iter().flat_map(|layer| snapshot(&layer.path)).collect();
+        same_lines("the base", &own.base_before, &after)?;
         // The reader knows one storage.
-        if !own.frozen.is_empty() {
-            return Ok(());
+        match &*own.base {
+            [base] if own.frozen.is_empty() => {
+                let read = reader::read(&base.path, &own.storage, own.meta.as_str());
+                self.verify_format(&read)
+            }
+            _ => Ok(()),
         }
-        self.verify_format(&reader::read(&own.base, &own.storage, own.meta.as_str()))
     }
 
     /// Compares the result of an operation with the model's, which takes its
@@ -285,7 +297,7 @@ impl Driver {
             // Storages of different names may lie on each other.
             own.meta = meta_name(own.frozen.len() as u64 + u64::from(own.meta.is_chosen()));
         }
-        self.overlay = Some(mount(&own.base, (&own.storage, own.meta), &own.frozen));
+        self.overlay = Some(mount_on(&own.base, (&own.storage, own.meta), &own.frozen));
         self.verify().map_err(|what| format!("after a remount: {what}"))
     }
 }
@@ -302,22 +314,30 @@ fn meta_name(number: u64) -> MetaName {
     }
 }
 
-/// `meta`: what META is called in the storage; `frozen`: layers above the base, the
-/// uppermost first.
-pub fn mount(
-    base: &FsPath,
+/// On one base.
+pub fn mount(base: &FsPath, storage: &FsPath) -> Arc<Overlay> {
+    let base = LayerOptions { path: base.to_owned(), dialect: None };
+    mount_on(&[base], (storage, MetaName::DEFAULT), &[])
+}
+
+/// `base`: from the top down; `meta_name`: of the storage; `frozen`: storages above the
+/// base, the uppermost first.
+fn mount_on(
+    base: &[LayerOptions],
     (storage, meta_name): (&FsPath, MetaName),
     frozen: &[PathBuf],
 ) -> Arc<Overlay> {
     static MOUNTS: AtomicU32 = AtomicU32::new(0);
     // A base that could change, and does not, shows the same.
     let count = MOUNTS.fetch_add(1, Ordering::Relaxed);
-    let live = count % 4 == 1 && frozen.is_empty();
+    let live = count % 4 == 1 && frozen.is_empty() && base.len() == 1;
     let layer = |path: &FsPath| LayerOptions { path: path.to_owned(), dialect: None };
-    let mut layers = frozen.iter().map(|path| layer(path)).chain([layer(base)]);
+    let mut layers = frozen.iter().map(|path| layer(path)).chain(base.iter().cloned());
+    let first = layers.next().unwrap_or_default();
     let options = OpenOptions {
         live_base: live.then_some(Duration::ZERO),
-        base: layers.next().unwrap_or_default().path,
+        base: first.path,
+        dialect: first.dialect,
         under: layers.collect(),
         storage: storage.to_owned(),
         meta_name,

@@ -225,7 +225,7 @@ fn all_at_once() {
     tree::make_base(&base, &mut Naive::new(), 0);
     std::fs::create_dir(&storage).unwrap();
     let before = tree::snapshot(&base);
-    let overlay = mount(&base, (&storage, MetaName::DEFAULT), &[]);
+    let overlay = mount(&base, &storage);
     std::thread::scope(|scope| {
         for seed in 0..THREADS {
             let overlay = &overlay;
@@ -235,11 +235,7 @@ fn all_at_once() {
     assert_eq!(overlay.known_nodes(), 1, "every reference was given back");
     let left = tree_of(&overlay);
     drop(overlay);
-    same_tree(
-        "after a remount",
-        &left,
-        &tree_of(&mount(&base, (&storage, MetaName::DEFAULT), &[])),
-    );
+    same_tree("after a remount", &left, &tree_of(&mount(&base, &storage)));
     assert_eq!(before, tree::snapshot(&base), "the base");
     let read = reader::read(&base, &storage, MetaName::DEFAULT.as_str());
     let read = read.into_iter().map(|(path, object)| (path, (object.mode, object.ino))).collect();

@@ -22,6 +22,7 @@ mod format2005;
 mod full;
 mod identity;
 mod ids;
+mod image_layers;
 mod install;
 mod interleave;
 mod kept;
