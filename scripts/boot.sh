@@ -123,13 +123,11 @@ complain() {
 # What a console has to tell.
 tells() { grep -q -- "$1" "$log" || complain "the console does not tell: $1"; }
 
-# A daemon at rest is small, unless it is a debug build. The newest kernels count whole
-# large pieces of the page cache to a program that runs a line in one.
+# A daemon at rest is small, unless it is a debug build.
 small() {
-    local kib most=4096
-    [ "$kernel" != newest ] || most=5120
+    local kib
     kib=$(tr -d '\r' < "$log" | sed -n 's/^boot: memory of the daemon: \([0-9]*\) kB.*/\1/p' | tail -n 1)
-    [[ $mini_fo != */release/* ]] || [ "${kib:-999999}" -le $most ] || complain "the daemon has ${kib:-nothing} kB"
+    [[ $mini_fo != */release/* ]] || [ "${kib:-999999}" -le 4096 ] || complain "the daemon has ${kib:-nothing} kB"
 }
 
 # A file system that needs no recovery.

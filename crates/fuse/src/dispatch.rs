@@ -54,6 +54,11 @@ impl<F: FileSystem> Dispatcher<F> {
         &self.negotiated
     }
 
+    /// No request has come for seconds.
+    pub(crate) fn at_rest(&self) {
+        self.fs.at_rest();
+    }
+
     /// Serves a request. Never panics: a malformed request or a panic of the
     /// file system is logged and answered with EIO.
     pub fn dispatch(&self, raw: &RawRequest<'_>, reply: &mut ReplyBuf<'_>) -> Answer {

@@ -134,14 +134,15 @@ impl<F: FileSystem> Pool<F> {
         let watch = std::thread::Builder::new().name("fuse-watch".to_owned());
         let mut before = 0;
         let look = move || {
-            pool.watch.run(|| {
+            let look = || {
                 let (received, stalled) = pool.is_stalled();
                 let progress = std::mem::replace(&mut before, received) != received;
                 if stalled && !progress {
                     pool.announce();
                 }
                 stalled || progress
-            });
+            };
+            pool.watch.run(look, || pool.dispatcher.at_rest());
         };
         if let Err(error) = watch.spawn(look) {
             tracing::warn!(%error, "cannot start the watch");

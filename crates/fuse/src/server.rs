@@ -54,6 +54,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// calls it. The thread is the one that served it.
     fn failed(&self, req: &Request, operation: &'static str, errno: Errno) {}
 
+    /// No request has come for seconds: what only requests need can be given back.
+    /// Others may come while this goes on.
+    fn at_rest(&self) {}
+
     /// Looks up a name in directory `req.node`.
     ///
     /// Errors: ENOENT (or [`Entry::negative`]), ENAMETOOLONG.

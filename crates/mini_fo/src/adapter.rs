@@ -177,6 +177,10 @@ impl FileSystem for Adapter {
         self.failures.tell(&self.overlay, req, operation, errno);
     }
 
+    fn at_rest(&self) {
+        crate::daemon::let_go_of_code();
+    }
+
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
         caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);

@@ -21,7 +21,7 @@ impl<F: FileSystem> Uring<F> {
         let thread = std::thread::Builder::new().name("fuse-watch".to_owned());
         let (mut before, mut quiet) = (0, 0);
         let spawned = thread.spawn(move || {
-            uring.watch.run(|| {
+            let look = || {
                 let (received, long) = uring.look();
                 if uring.idle_class {
                     crowd.look().into_iter().for_each(|crowded| uring.tell_crowd(crowded));
@@ -32,7 +32,8 @@ impl<F: FileSystem> Uring<F> {
                     uring.join_in();
                 }
                 quiet == 0
-            });
+            };
+            uring.watch.run(look, || uring.dispatcher.at_rest());
         });
         if let Err(error) = spawned {
             tracing::warn!(%error, "cannot start the watch");

@@ -66,6 +66,41 @@ pub fn ignore_sigio() {
     unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
 }
 
+/// Lets go of the pages of code that this process has mapped, its libraries' included:
+/// they stay with the kernel, which maps again what is run again.
+pub fn let_go_of_code() {
+    // SAFETY: the function has the signature that is asked for, and is called before
+    // this returns; it takes no data.
+    unsafe { libc::dl_iterate_phdr(Some(let_go_of_object), std::ptr::null_mut()) };
+}
+
+/// The same of one object of this process, for `dl_iterate_phdr`.
+unsafe extern "C" fn let_go_of_object(
+    object: *mut libc::dl_phdr_info,
+    _size: usize,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the caller gives a description that is good for this call, and as many
+    // segments as it says.
+    let (base, segments) = unsafe {
+        let object = &*object;
+        let count = usize::from(object.dlpi_phnum);
+        (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, count))
+    };
+    let page = rustix::param::page_size() as u64;
+    // What can be written has been: addresses were put in.
+    let written = |flags| flags & libc::PF_W != 0;
+    for segment in segments.iter().filter(|s| s.p_type == libc::PT_LOAD && !written(s.p_flags)) {
+        let start = base + segment.p_vaddr;
+        let end = start + segment.p_memsz;
+        let (first, length) = (start - start % page, end - (start - start % page));
+        // SAFETY: the segment is mapped from a file, and nobody can have written to it,
+        // so that every page has the same content when it is mapped again.
+        unsafe { libc::madvise(first as *mut libc::c_void, length as usize, libc::MADV_DONTNEED) };
+    }
+    0
+}
+
 /// The signals that end a mount.
 pub struct EndSignals(libc::sigset_t);
 

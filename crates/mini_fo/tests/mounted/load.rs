@@ -197,6 +197,40 @@ fn memory_of_large_requests_is_given_back() {
     assert!(kib <= 1000, "{kib} KiB of its own");
 }
 
+/// Code that served requests is with the kernel alone when none come for seconds, and
+/// serves the next one all the same.
+#[test]
+fn a_mount_at_rest_lets_go_of_its_code() {
+    if !engine_is_product() {
+        return;
+    }
+    for options in ["-o transport=auto", "-o transport=classic"] {
+        let Some(s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, standard_base) else {
+            return;
+        };
+        mount_with(&s, 1024, options);
+        let of_files = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", daemon(&s))).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("RssFile:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        sh(&s.mnt, "ls -lR > /dev/null; mkdir new; mv g new/g; echo x >> new/g; cat new/g");
+        let Some(at_work) = of_files() else {
+            return skip("no RssFile in /proc/PID/status");
+        };
+        // It may be that somebody else looks at the mount.
+        let mut at_rest = at_work;
+        for _ in 0..60 {
+            std::thread::sleep(Duration::from_millis(100));
+            at_rest = of_files().map_or(at_rest, |kib| at_rest.min(kib));
+        }
+        eprintln!("{options} code: {at_work} KiB at work, {at_rest} KiB at rest");
+        assert!(at_rest < at_work / 2, "{at_work} KiB at work, {at_rest} KiB at rest");
+        sh(&s.mnt, "test \"$(tail -n 1 new/g)\" = x; rm -r new; ls -lR > /dev/null");
+        run(env!("CARGO_BIN_EXE_mini_fo"), &[Path::new("umount"), &s.mnt]).ok();
+    }
+}
+
 /// Several programs at once, each in its own directory and all in one.
 #[test]
 fn many_at_once() {
