@@ -29,7 +29,7 @@ fn repository() -> PathBuf {
 }
 
 /// What `make` would have built, from the program under test.
-fn built(work: &WorkDir) -> Option<PathBuf> {
+pub fn built(work: &WorkDir) -> Option<PathBuf> {
     if !engine_is_product() || skip_unless(&["make", "install"]) {
         return None;
     }

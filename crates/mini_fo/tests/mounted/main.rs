@@ -8,6 +8,7 @@ mod base_safety;
 mod check;
 mod cli;
 mod closed;
+mod completions;
 mod copyup;
 mod daily;
 mod defects;
