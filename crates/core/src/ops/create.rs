@@ -110,6 +110,7 @@ impl Overlay {
         mode: u32,
         made: &Made<'_>,
     ) -> Result<Entry> {
+        self.await_leaving();
         let (parent, dir) = self.writable_dir(parent)?;
         let name = self.new_name(name)?;
         let _lock = dir.mutate.lock();
