@@ -17,6 +17,7 @@ use crate::format::meta::{Index, Kept, RealmRecord};
 use crate::format::name::MetaName;
 use crate::format::numbers::storage_ino;
 use crate::store::durability::{Durability, Terms};
+use crate::store::far_lock::FarLock;
 use crate::store::meta;
 use crate::store::meta::{Firm, Session};
 use crate::store::meta_dir::{MetaDir, decide};
@@ -42,16 +43,17 @@ pub(crate) struct Frozen {
     session: Session,
     /// It may have partial files.
     partial: bool,
-    /// Holds the lock on it: nobody may write it.
-    _lock: OwnedFd,
+    /// Holds the locks on it: nobody may write it.
+    _lock: (OwnedFd, FarLock),
 }
 
 impl Frozen {
-    /// `path`: as the user named it; `meta`: what its META is called; `lock`: holds the lock on the storage; `root`: of it; `realms`: of what is below
-    /// it. EIO: META of it does not count.
+    /// `path`: as the user named it; `meta`: what its META is called; `_lock`: holds the
+    /// locks on the storage; `root`: of it; `realms`: of what is below it. EIO: META of it
+    /// does not count.
     pub fn open(
         (path, meta): (&Path, MetaName),
-        (_lock, root): (OwnedFd, &OwnedFd),
+        (_lock, root): ((OwnedFd, FarLock), &OwnedFd),
         (named, partial): (bool, bool),
         (own, written): (OwnAttributes, Written),
         realms: Realms,

@@ -112,6 +112,7 @@ impl Overlay {
             bare: layers.bare,
             storage,
             lock: layers.lock,
+            far: Mutex::new(layers.far),
             own: layers.own,
             meta: layers.session.meta,
             holds: if layers.read_only { OnceLock::new() } else { layers.holds.into() },

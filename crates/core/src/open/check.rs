@@ -36,6 +36,7 @@ use crate::interface::options::OpenOptions;
 use crate::layers::Stack;
 use crate::state::holds::Holds;
 use crate::state::later::Paths;
+use crate::store::far_lock::FarLock;
 use crate::store::meta;
 use crate::store::meta::{Firm, Journal, Session};
 use crate::sys::Written;
@@ -57,6 +58,8 @@ pub(crate) struct Layers {
     pub storage: OwnedFd,
     /// Holds the lock on the storage.
     pub lock: OwnedFd,
+    /// The same for other machines.
+    pub far: FarLock,
     /// How mini_fo's own attributes in it are named.
     pub own: OwnAttributes,
     /// Their full paths.
@@ -102,7 +105,7 @@ pub(crate) fn verify(
     options: &OpenOptions,
     mut warnings: Vec<Warning>,
 ) -> Result<Layers> {
-    let Found { stack, storage, reached, own: names, paths } = found;
+    let Found { stack, storage, reached, own: names, paths, far } = found;
     let storage_path = &*paths.storage;
     let session = meta::session(storage.as_fd(), options.meta_name);
     let root = storage::load_root(storage_path, &storage, session)?;
@@ -188,6 +191,7 @@ pub(crate) fn verify(
         stack,
         storage: reached,
         lock: storage,
+        far,
         own: names,
         paths,
         holds,
@@ -245,7 +249,8 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         hidden = nesting::check(base, (storage_path, &storage), false)?.or(hidden);
     }
     let mut warnings = Vec::new();
-    found::lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
+    let _far =
+        found::lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     storage::check_owner(&options.storage, &storage)?;
     let session = meta::session(storage.as_fd(), options.meta_name);
     let root = storage::load_root(storage_path, &storage, session)?;

@@ -22,6 +22,7 @@ use crate::open::check::{self, Found, Layers, Untouched};
 use crate::reach::overlay::Overlay;
 use crate::state::later::{Later, Lock};
 use crate::store::durability::{Durability, Terms};
+use crate::store::far_lock::FarLock;
 use crate::store::meta::{Firm, Session};
 use crate::sys::{self, Result, StoredDir};
 use crate::tree::dir::Dir;
@@ -186,6 +187,7 @@ impl Overlay {
         let _ = sys::allow_writing(self.storage.as_fd());
         check::check_writable(&options.storage, &self.storage)?;
         lock_alone(later, &self.lock)?;
+        self.lock_far(later)?;
         let mut layers = self.verify(later, &options)?;
         if layers.read_only {
             return Err(Refusal::Found(layers.warnings));
@@ -210,6 +212,19 @@ impl Overlay {
         begun.map(|()| Vec::new())
     }
 
+    /// Takes the lock for other machines, too, for this mount alone.
+    fn lock_far(&self, later: &mut Later) -> std::result::Result<(), Refusal> {
+        let mut far = self.far.lock();
+        // One's own shared lock would be in the way.
+        *far = FarLock::default();
+        let storage = (&*later.options.storage, &self.lock);
+        let meta = later.options.meta_name;
+        let taken = FarLock::take(storage, meta, false, &mut Vec::new());
+        // Who has it may have written.
+        *far = taken.inspect_err(|_| later.lock = Lock::Lost)?;
+        Ok(())
+    }
+
     /// Looks at everything again, by descriptors alone.
     fn verify(&self, later: &Later, options: &OpenOptions) -> std::result::Result<Layers, Refusal> {
         let dup = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0);
@@ -219,6 +234,7 @@ impl Overlay {
             reached: dup(&self.storage)?,
             own: self.own,
             paths: later.paths.clone(),
+            far: std::mem::take(&mut self.far.lock()),
         };
         check::storage_is_ours(&options.storage, &self.lock)?;
         Ok(check::verify(found, options, Vec::new())?)
@@ -231,6 +247,7 @@ impl Overlay {
     ) -> std::result::Result<(), Refusal> {
         let start = Start::of(layers);
         layers.begin(options)?;
+        *self.far.lock() = std::mem::take(&mut layers.far);
         // Only of a new storage it is another way, and that has no other directory.
         self.root_dir.write_names(layers.written);
         begin_session(layers, options, |terms| {

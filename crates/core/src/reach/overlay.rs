@@ -29,6 +29,7 @@ use crate::state::root_owner::RootOwner;
 use crate::state::trail::Trail;
 use crate::state::waiters::Waiters;
 use crate::store::durability::{Durability, WriteOut};
+use crate::store::far_lock::FarLock;
 use crate::store::shared_index::SharedIndex;
 use crate::sys::own::OwnAttributes;
 use crate::sys::{self, Result, Spot};
@@ -56,6 +57,8 @@ pub struct Overlay {
     pub(crate) storage: OwnedFd,
     /// Holds the lock on the storage.
     pub(crate) lock: OwnedFd,
+    /// The same for other machines.
+    pub(crate) far: Mutex<FarLock>,
     /// How mini_fo's own attributes in the storage are named.
     pub(crate) own: OwnAttributes,
     /// What META is called.

@@ -20,12 +20,14 @@ struct Names {
     meta: &'static str,
     index: &'static str,
     reserve: &'static str,
+    lock: &'static str,
 }
 
 static DEFAULT: Names = Names {
     meta: META_NAME,
     index: "META_dAfFgHE39ktF3HD2sr_index",
     reserve: "META_dAfFgHE39ktF3HD2sr_reserve",
+    lock: "META_dAfFgHE39ktF3HD2sr_lock",
 };
 
 /// Other names that this process has met. There are few: one for each storage at most.
@@ -88,6 +90,7 @@ impl MetaName {
             meta: kept(text.to_owned()),
             index: kept(format!("{text}_index")),
             reserve: kept(format!("{text}_reserve")),
+            lock: kept(format!("{text}_lock")),
         }));
         others.push(names);
         Ok(MetaName(names))
@@ -132,6 +135,12 @@ impl MetaName {
     #[must_use]
     pub fn reserve(self) -> &'static str {
         self.0.reserve
+    }
+
+    /// The file in a storage on NFS that is locked for other machines.
+    #[must_use]
+    pub fn lock(self) -> &'static str {
+        self.0.lock
     }
 
     /// A name belongs to mini_fo and is never shown: META itself, what is called after

@@ -13,6 +13,7 @@ use super::{Holds, Layers, Paths, Result, io, layers, nesting};
 use crate::format::name::MetaName;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
+use crate::store::far_lock::FarLock;
 use crate::store::meta::Session;
 use crate::sys::Written;
 use crate::sys::own::OwnAttributes;
@@ -43,6 +44,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Layers> {
         own: OwnAttributes::of_process(&storage),
         storage,
         lock,
+        far: FarLock::default(),
         holds: Holds::ALL,
         written: Written::Plain,
         bare: true,

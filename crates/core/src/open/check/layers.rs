@@ -17,6 +17,7 @@ use crate::format::name::MetaName;
 use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::{DialectName, LayerOptions, OpenOptions};
 use crate::layers::{Dialect, Frozen, Layer, Namespace, Stack, name_of_storage, recognise};
+use crate::store::far_lock::FarLock;
 use crate::store::meta;
 use crate::store::realms::Realms;
 use crate::sys::own::{Own, OwnAttributes, is_marked};
@@ -212,6 +213,7 @@ fn frozen(
         Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
     }
     let meta = layer.meta_name().unwrap_or_default();
+    let far = FarLock::take((path, &lock), meta, true, warnings)?;
     let session = meta::session(root.as_fd(), meta);
     let loaded = storage::load_root(path, root, session)?;
     storage::check_index(path, root, session)?;
@@ -231,8 +233,13 @@ fn frozen(
     let features = (has(FEATURE_REALMS), partial);
     let written = written(meta, &lock, &loaded.index);
     let recorded = recorded_realms(root, session);
-    let frozen =
-        Frozen::open((path, meta), (lock, root), features, (own, written), realms(recorded)?);
+    let frozen = Frozen::open(
+        (path, meta),
+        ((lock, far), root),
+        features,
+        (own, written),
+        realms(recorded)?,
+    );
     let frozen = frozen.map_err(failed)?;
     if frozen.is_unended() {
         warnings.push(Warning::LayerUnended { path: path.clone() });

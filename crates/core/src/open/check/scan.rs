@@ -365,7 +365,8 @@ impl Scan<'_> {
                     *empty = false;
                     subdirs.push(name.to_vec());
                 }
-                name if name == meta.reserve().as_bytes() && above.is_empty() => {}
+                name if [meta.reserve(), meta.lock()].map(str::as_bytes).contains(&name)
+                    && above.is_empty() => {}
                 name if meta.is_leftover(name) => leftovers.push(name.to_vec()),
                 // Nobody sees it.
                 name if meta.reserves(name) => *empty = false,
