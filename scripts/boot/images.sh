@@ -17,7 +17,7 @@ later="block2mtd mtdblock ubi"
 # What mini_fo loads from the root. (The kernel asks for ciphers and checksums by itself.)
 more="fuse crc32c_generic ext4 btrfs xfs jffs2 ubifs zstd lzo deflate vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8"
 # For storages on other file systems.
-others="$more exfat nfs nfsv4 nfsd"
+others="$more exfat nfs nfsv3 nfsv4 nfsd"
 
 # Copies modules and what they need, unpacked, and prints them in the order in
 # which they are inserted. $1: kernel, $2: root, the rest: names.
@@ -98,7 +98,7 @@ root() {
     ln -s /usr/bin/mini_fo "$root/sbin/mini_fo-init"
     cp "$here/inittab" "$root/etc/inittab"
     cp "$here/runner" "$root/usr/lib/boot/runner"
-    cp "$here/lib-storage" "$root/usr/lib/boot/lib-storage"
+    cp "$here/lib-storage" "$here/answer-rpc" "$root/usr/lib/boot/"
     cp -r "$here/tests" "$root/usr/lib/boot/tests"
     echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
     echo 'user:x:1000:1000:user:/home:/bin/sh' >> "$root/etc/passwd"
