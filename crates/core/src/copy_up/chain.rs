@@ -152,7 +152,7 @@ impl Overlay {
         own.set_storage(StoredDir::new(made, dir.written()));
         node.set_in_storage();
         drop((lock, place));
-        if let Err(errno) = self.take_over_hidden(&own) {
+        if let Err(errno) = self.take_over_hidden(node, &own) {
             tracing::debug!("META of the storage's root goes on to say what is hidden: {errno}");
         }
         if unseen {

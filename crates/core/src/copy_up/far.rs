@@ -1,19 +1,31 @@
 //! A copy of a directory takes over what META of the storage's root says of it.
 
+use std::sync::Arc;
+
 use crate::format::meta::Record;
+use crate::reach::far::own_path;
 use crate::reach::overlay::Overlay;
 use crate::sys::Result;
 use crate::tree::dir::Dir;
+use crate::tree::node::Node;
 
 impl Overlay {
-    /// Lets the copy of a directory say what the root's META says of it. Its `copy_up`
-    /// lock is held, or nobody else knows it.
-    pub(crate) fn take_over_hidden(&self, own: &Dir) -> Result<()> {
+    /// Lets the copy of a directory say what the root's META says of it.
+    pub(crate) fn take_over_hidden(&self, node: &Arc<Node>, own: &Dir) -> Result<()> {
         let names = own.far_hidden();
         if names.is_empty() {
             return Ok(());
         }
-        let _lock = own.mutate.lock();
-        own.append(&names.into_iter().map(|name| Record::Hide { name }).collect::<Vec<_>>())
+        let lock = own.mutate.lock();
+        let records = names.iter().map(|name| Record::Hide { name: name.clone() });
+        own.append(&records.collect::<Vec<_>>())?;
+        own.says_itself(&names);
+        drop(lock);
+        // On btrfs META of the root could reach the device before that of the copy.
+        if let Some(path) = own_path(node).filter(|_| !self.durability.syncs_before_changes()) {
+            let _lock = self.root_dir.mutate.lock();
+            self.root_dir.meta.write().far_mut().forget_names(&path, &names);
+        }
+        Ok(())
     }
 }

@@ -195,6 +195,11 @@ impl Overlay {
         }
         // What META is owed may speak of the new object as of an old one.
         dir.pay()?;
+        if dir.is_far_hidden(name) {
+            // Whoever reads the directory must not take base and storage for one.
+            dir.append(&[Record::Hide { name: name.into() }])?;
+            dir.says_itself(&[name.into()]);
+        }
         self.drop_kept(dir, name)?;
         if self.below(dir, name)?.is_some() {
             return Err(Errno::EXIST);

@@ -65,6 +65,9 @@ impl Overlay {
             records.push(no_identity(to.name));
         }
         records.extend(self.whiteout(&to.dir, to.name)?);
+        if to.dir.is_far_hidden(to.name) {
+            records.push(Record::Hide { name: to.name.into() });
+        }
         Ok(Step { dir: &to.dir, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
     }
 

@@ -19,14 +19,18 @@ use crate::reach::far::own_path;
 use crate::reach::overlay::Overlay;
 use crate::store::meta::Firm;
 use crate::sys::Result;
-use crate::tree::node::{Held, Node};
+use crate::tree::node::{BaseRef, Held, Node};
 
 /// In one directory: more take less room with a copy of it.
 const MOST_IN_ONE: usize = 16;
 
+/// A directory, and the names in it of which its copy tells.
+type Settled = (Box<[u8]>, Vec<Box<[u8]>>);
+
 impl Overlay {
     /// Removes a name of the base without a copy of its directory. `None`: it is not
-    /// one that can be removed so.
+    /// one that can be removed so. `stored`: of a directory that the storage has, and
+    /// whose META found no room; or only of one that it has not.
     ///
     /// # Errors
     /// As `unlink(2)` and `rmdir(2)`.
@@ -35,6 +39,7 @@ impl Overlay {
         parent: NodeId,
         name: &[u8],
         is_dir: bool,
+        stored: bool,
     ) -> Result<Option<()>> {
         self.check_writable()?;
         let parent = self.dir_node(parent)?;
@@ -46,20 +51,18 @@ impl Overlay {
         let Some((node, Some(stat))) = self.find_node(&parent, &dir, name)? else {
             return Ok(None);
         };
-        let fits = |node: &Node| !node.in_storage() && !node.is_shared();
-        if !fits(&node) || node.is_dir() != is_dir {
+        let fits = || dir.storage().is_some() == stored && !node.in_storage() && !node.is_shared();
+        if !fits() || node.is_dir() != is_dir {
             return Ok(None);
         }
         check_unprotected(&stat)?;
         check_unprotected(&self.stat(&parent)?)?;
-        // There may have been room for the copy of the directory, but not for its META.
-        let stored = dir.storage();
         let own = if is_dir { Some(self.dir(&node)?) } else { None };
         let held = Held::bounded(|| self.hold(&node))?;
         // Nothing on the way may be moved meanwhile.
         let _topology = self.rename_lock.lock();
         let Some(path) = own_path(&parent) else { return Ok(None) };
-        if self.root_dir.meta.read().far().in_dir(&path).len() >= MOST_IN_ONE {
+        if !stored && self.root_dir.meta.read().far().in_dir(&path).len() >= MOST_IN_ONE {
             return Ok(None);
         }
         let dirs = [Some(&self.root_dir), Some(&dir), own.as_ref()];
@@ -69,13 +72,14 @@ impl Overlay {
         }
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
-        if !fits(&node) || !self.shows_below(&dir, name)? {
+        if !fits() || !self.shows_below(&dir, name)? {
             return Ok(None);
         }
         self.hide_far(&path, name)?;
         dir.hide_far(name);
-        if let Some(storage) = stored {
+        if let Some(storage) = dir.storage() {
             changed_now(storage.fd());
+            dir.seen();
         }
         if is_dir {
             self.root_dir.meta.write().far_mut().forget_tree(&joined(&path, name));
@@ -100,35 +104,44 @@ impl Overlay {
         }
     }
 
-    /// A directory is about to move: copies say what is hidden in those below it.
-    /// `rename_lock` is held.
+    /// A directory is about to move: copies say what is hidden in those below it; whether
+    /// there were any. `rename_lock` is held.
     ///
     /// # Errors
     /// ENOSPC: there is no room for them.
-    pub(crate) fn settle_before_move(&self, node: &Arc<Node>) -> Result<()> {
-        if !node.is_dir() || self.root_dir.meta.read().far().is_empty() {
-            return Ok(());
+    pub(crate) fn settle_before_move(&self, node: &Arc<Node>) -> Result<bool> {
+        if !node.is_dir() {
+            return Ok(false);
         }
-        let Some(path) = own_path(node) else { return Ok(()) };
+        let Some(path) = self.far_path(node) else { return Ok(false) };
         let dirs: Vec<Box<[u8]>> =
             self.root_dir.meta.read().far().tree(&path).map(Into::into).collect();
-        dirs.iter().try_for_each(|dir| self.settle_far_dir(dir))
+        dirs.iter().try_for_each(|dir| self.settle_far_dir(dir).map(drop))?;
+        Ok(true)
     }
 
     /// Makes copies of all such directories, and takes them out of META of the
     /// storage's root. What finds no room stays as it is.
     pub(crate) fn settle_far(&self) {
-        let dirs: Vec<Box<[u8]>> = self.root_dir.meta.read().far().dirs().map(Into::into).collect();
-        if dirs.is_empty() || self.is_read_only() {
+        let (dirs, named) = {
+            let meta = self.root_dir.meta.read();
+            let dirs: Vec<Box<[u8]>> = meta.far().dirs().map(Into::into).collect();
+            (dirs, meta.features().any(|word| word == FEATURE_FAR))
+        };
+        if !named || self.is_read_only() {
             return;
         }
         let mut settled = Vec::new();
         for dir in dirs {
+            if !self.has_plenty() {
+                break;
+            }
+            let names = self.root_dir.meta.read().far().in_dir(&dir).map(Into::into).collect();
             match self.settle_far_dir(&dir) {
-                Ok(()) => settled.push(dir),
+                Ok(true) => settled.push((dir, names)),
+                Ok(false) => {}
                 Err(errno) => {
                     tracing::debug!("what was deleted without room stays as it is: {errno}");
-                    break;
                 }
             }
         }
@@ -138,31 +151,30 @@ impl Overlay {
     }
 
     /// What is shown of a directory of the base at its own place lies in the storage
-    /// afterwards, and says what is hidden in it.
-    fn settle_far_dir(&self, path: &[u8]) -> Result<()> {
+    /// afterwards, and says what is hidden in it. `false`: it is not there at present, and
+    /// may be again.
+    fn settle_far_dir(&self, path: &[u8]) -> Result<bool> {
         let mut node = Arc::clone(&self.root);
         // Keeps the table from forgetting them.
         let mut on_the_way = Vec::new();
         for name in path.split(|byte| *byte == b'/') {
             let dir = self.dir(&node)?;
             match self.find_node(&node, &dir, name)? {
-                Some((next, _)) if next.is_dir() => {
+                Some((next, _)) if next.place.read().base == BaseRef::SameName => {
                     node = Arc::clone(&next);
                     on_the_way.push(next);
                 }
-                // It was removed since.
-                _ => return Ok(()),
+                // It was removed since, or moved.
+                _ => return Ok(dir.hides(name)),
             }
         }
-        if own_path(&node).is_none() {
-            return Ok(());
-        }
         let (_, dir) = self.writable_dir(node.id)?;
-        self.take_over_hidden(&dir)
+        self.take_over_hidden(&node, &dir)?;
+        Ok(true)
     }
 
-    fn forget_far(&self, settled: &[Box<[u8]>]) -> Result<()> {
-        if settled.is_empty() {
+    fn forget_far(&self, settled: &[Settled]) -> Result<()> {
+        if settled.is_empty() && !self.root_dir.meta.read().far().is_empty() {
             return Ok(());
         }
         if self.durability.terms().firm != Firm::No {
@@ -171,7 +183,7 @@ impl Overlay {
         }
         let _lock = self.root_dir.mutate.lock();
         let mut meta = self.root_dir.meta.write();
-        settled.iter().for_each(|dir| meta.far_mut().forget(dir));
+        settled.iter().for_each(|(dir, names)| meta.far_mut().forget_names(dir, names));
         if meta.far().is_empty() {
             let words = meta.features().filter(|word| *word != FEATURE_FAR);
             let words = words.map(Into::into).collect();

@@ -263,6 +263,11 @@ impl Overlay {
         let Some(dir) = sys::absent(self.dir(&node))? else {
             return Ok(());
         };
+        if !self.root_dir.meta.read().far().is_empty() {
+            // It may say what is hidden here.
+            let _slow = self.slow_section();
+            self.root_dir.sync_meta()?;
+        }
         let Some(storage) = dir.storage() else {
             return Ok(());
         };

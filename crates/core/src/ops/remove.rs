@@ -24,7 +24,10 @@ impl Overlay {
     /// # Errors
     /// ENOENT; EISDIR; EROFS; as `unlink(2)`.
     pub fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        self.deleting(|| self.unlink_once(parent, name), || self.remove_far(parent, name, false))?;
+        self.deleting(
+            || self.unlink_once(parent, name),
+            |stored| self.remove_far(parent, name, false, stored),
+        )?;
         self.refill_reserve();
         Ok(())
     }
@@ -89,7 +92,10 @@ impl Overlay {
     /// # Errors
     /// ENOENT; ENOTDIR; ENOTEMPTY; EROFS; as `rmdir(2)`.
     pub fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        self.deleting(|| self.rmdir_once(parent, name), || self.remove_far(parent, name, true))
+        self.deleting(
+            || self.rmdir_once(parent, name),
+            |stored| self.remove_far(parent, name, true, stored),
+        )
     }
 
     fn rmdir_once(&self, parent: NodeId, name: &[u8]) -> Result<()> {
@@ -102,7 +108,8 @@ impl Overlay {
             check_unprotected(stat)?;
         }
         let own = self.dir(&node)?;
-        let _locks = lock_down(&[&dir, &own]);
+        let hidden_below = self.far_path(&node);
+        let locks = lock_down(&[&dir, &own]);
         // Of a directory that only the storage has, the storage tells.
         let simple = node.in_storage() && own.shows_storage_only();
         let simple = simple && self.below(&dir, name)?.is_none();
@@ -124,6 +131,8 @@ impl Overlay {
         dir.tidy();
         dir.seen();
         self.detach_dir(&node, &mut place, held);
+        drop((place, locks));
+        self.forget_far_below(hidden_below);
         Ok(())
     }
 

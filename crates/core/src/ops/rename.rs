@@ -73,12 +73,18 @@ impl Overlay {
         self.commit_before(moves_dir)?;
         let _topology = moves_dir.then(|| self.rename_lock.lock());
         self.check_not_below(&source, &to.parent)?;
-        self.settle_before_move(&source)?;
+        let mut settled = self.settle_before_move(&source)?;
         if mode == RenameMode::Exchange {
             let target = target.as_ref().ok_or(Errno::NOENT)?;
             self.check_not_below(target, &from.parent)?;
-            self.settle_before_move(target)?;
+            settled |= self.settle_before_move(target)?;
+            if settled {
+                self.commit_before(moves_dir)?;
+            }
             return self.exchange(&from, &to, &source, target);
+        }
+        if settled {
+            self.commit_before(moves_dir)?;
         }
         if let RenameMode::Whiteout { by } = mode {
             let ends = (&from, &to);

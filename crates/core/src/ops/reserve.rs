@@ -22,9 +22,7 @@ impl Overlay {
         if let Err(errno) = self.open_reserve(most.unwrap_or(MOST)) {
             tracing::warn!("no space is kept back for deletions: {errno}");
         }
-        if !self.reserve.short.load(Ordering::Relaxed) {
-            self.settle_far();
-        }
+        self.settle_far();
     }
 
     fn open_reserve(&self, most: u64) -> Result<()> {
@@ -71,21 +69,29 @@ impl Overlay {
     }
 
     /// Runs a deletion, with what is kept back if it finds no room. `far`: one that
-    /// takes least of it, where it can be done so.
+    /// takes least of it, where it can be done so; in a directory that the storage has,
+    /// or in one that it has not.
     pub(crate) fn deleting(
         &self,
         delete: impl Fn() -> Result<()>,
-        far: impl Fn() -> Result<Option<()>>,
+        far: impl Fn(bool) -> Result<Option<()>>,
     ) -> Result<()> {
         // Else each would take of what the others need, only to find that it is too little.
         let mut full = self.far_first || self.reserve.short.load(Ordering::Relaxed);
         loop {
-            let far_done = if full && self.is_low() { far().transpose() } else { None };
-            match far_done.unwrap_or_else(&delete) {
+            let low = full && self.is_low();
+            let mut done = if low { far(false) } else { Ok(None) };
+            if matches!(done, Ok(None) | Err(Errno::NOSPC)) {
+                done = delete().map(Some);
+            }
+            if low && matches!(done, Err(Errno::NOSPC)) {
+                done = far(true).and_then(|done| done.map(Some).ok_or(Errno::NOSPC));
+            }
+            match done {
                 Err(Errno::NOSPC) if !full => full = true,
                 // That is no help to a user over his quota.
                 Err(Errno::NOSPC) if self.give_up_some() => {}
-                other => return other,
+                other => return other.map(drop),
             }
         }
     }

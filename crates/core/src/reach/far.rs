@@ -1,9 +1,11 @@
 //! What META of the storage's root says is hidden in other directories.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::format::time::Timestamp;
 use crate::reach::overlay::Overlay;
+use crate::state::reserve::{MOST, PART, PLENTY};
 use crate::tree::node::{BaseRef, Node};
 
 impl Overlay {
@@ -23,6 +25,33 @@ impl Overlay {
         }
         let path = own_path(node)?;
         self.root_dir.meta.read().far().changed(&path)
+    }
+
+    /// The path of a directory, if something is hidden so in it or below it.
+    pub(crate) fn far_path(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
+        if self.root_dir.meta.read().far().is_empty() {
+            return None;
+        }
+        let path = own_path(node)?;
+        let some = self.root_dir.meta.read().far().tree(&path).next().is_some();
+        some.then_some(path)
+    }
+
+    /// A directory is gone: what was hidden there says nothing any more.
+    pub(crate) fn forget_far_below(&self, path: Option<Vec<u8>>) {
+        // There META of the root could reach the device before what tells of that.
+        let Some(path) = path.filter(|_| !self.durability.syncs_before_changes()) else { return };
+        let _lock = self.root_dir.mutate.lock();
+        self.root_dir.meta.write().far_mut().forget_tree(&path);
+    }
+
+    /// There is more room than whoever keeps a reserve again asks for.
+    pub(crate) fn has_plenty(&self) -> bool {
+        let Ok(vfs) = rustix::fs::fstatvfs(&self.storage) else { return false };
+        let reserve = (vfs.f_blocks.saturating_mul(vfs.f_frsize) / PART).min(MOST);
+        let room = vfs.f_bavail.saturating_mul(vfs.f_frsize);
+        let inodes = vfs.f_files == 0 || vfs.f_favail > vfs.f_files / PART;
+        inodes && room / PLENTY >= reserve && !self.reserve.short.load(Ordering::Relaxed)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) const PAGE: u64 = 4096;
 const PIECE_WRITTEN: u64 = PAGE;
 
 /// So many times what is missing must be free before it is taken again.
-const PLENTY: u64 = 4;
+pub(crate) const PLENTY: u64 = 4;
 
 /// On btrfs, where directories and names take space of another kind than data,
 /// attributes of this number and size in bytes for each file.

@@ -133,9 +133,19 @@ impl MetaDir {
         self.far.lock().push(name.into());
     }
 
-    /// Such names.
+    /// Such names, unless its own META says so, too.
     pub fn far_hidden(&self) -> Vec<Box<[u8]>> {
         self.far.lock().clone()
+    }
+
+    /// META of the storage's root alone says that this name is hidden.
+    pub fn is_far_hidden(&self, name: &[u8]) -> bool {
+        self.far.lock().iter().any(|far| **far == *name)
+    }
+
+    /// Its own META has been told of these.
+    pub fn says_itself(&self, names: &[Box<[u8]>]) {
+        self.far.lock().retain(|far| !names.contains(far));
     }
 
     /// The storage directory. `None`: the directory is unmodified.

@@ -177,6 +177,30 @@ fn many_directories_on_a_full_btrfs() {
     many_directories(make, "mkfs.btrfs", false);
 }
 
+/// When half of the reserve is gone already.
+#[test]
+fn a_whole_tree_goes_after_many_single_files() {
+    let Some(mut s) = scene("mount -t tmpfs -o size=16m none storage", "mount") else { return };
+    s.umount();
+    let more =
+        "for i in $(seq 1000); do mkdir -p v/$((i / 50))/$i; touch v/$((i / 50))/$i/{1..20}; done
+        mkdir z; touch z/f z/g z/h";
+    sh(&s.base, more);
+    s.retake_proof();
+    s.mount(&[]);
+    sh(&s.mnt, "touch z/keep; rm z/g");
+    fill(&s, "0");
+    sh(&s.mnt, "rm t/*/*/1; rm -r v; rm z/f");
+    assert!(reserve(&s) > 0 && told_by_root(&s.storage) > 100);
+    // It may be hidden by META of the root alone, and be there again.
+    sh(&s.mnt, "rm z/h; rm w/fill.1k; mkdir z/h z/f");
+    s.now_and_remounted(|mnt| {
+        sh(mnt, "test ! -e v; test -d z/f; test -d z/h; test -z \"$(ls -d t/*/*/1 2> /dev/null)\"");
+    });
+    s.umount();
+    crate::common::mini_fo(&[Path::new("check"), &s.base, Path::new("-s"), &s.storage]).ok();
+}
+
 /// The option says how much, and nothing where nothing is wanted.
 #[test]
 fn how_much_is_kept_back() {

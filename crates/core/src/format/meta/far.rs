@@ -64,7 +64,17 @@ impl Far {
         self.names = self.names.saturating_sub(gone);
     }
 
-    /// The same of a directory that shows no more, and of all below it.
+    /// Forgets some names of a directory.
+    pub fn forget_names(&mut self, path: &[u8], names: &[Box<[u8]>]) {
+        let Some(hidden) = self.dirs.get_mut(path) else { return };
+        let gone = names.iter().filter(|name| hidden.names.remove(*name)).count();
+        self.names = self.names.saturating_sub(gone);
+        if hidden.names.is_empty() {
+            self.dirs.remove(path);
+        }
+    }
+
+    /// Forgets a directory that shows no more, and of all below it.
     pub fn forget_tree(&mut self, path: &[u8]) {
         let tree: Vec<Box<[u8]>> = self.tree(path).map(Into::into).collect();
         tree.iter().for_each(|dir| self.forget(dir));
