@@ -16,7 +16,7 @@ pub(crate) struct Later {
     pub failed: Option<(Instant, Errno)>,
     /// What the log was told of it.
     pub told: String,
-    /// See [`Overlay::keep_reserve`], if that was asked for.
+    /// See `Overlay::keep_reserve`, if that was asked for.
     pub reserve: Option<Option<u64>>,
 }
 
