@@ -44,6 +44,14 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
+# Whether $case is for a kernel.
+runs_on() {
+    case $case in
+        jffs2 | ubifs) [ "$1" = full ] ;;
+        *) [ "$1" != full ] ;;
+    esac
+}
+
 declare -A kernels=()
 [ ${#chosen[@]} -gt 0 ] || mapfile -t chosen < <(list_cases ${quick:+quick})
 [ -z "$quick" ] && wanted="stable newest" || wanted="stable"
@@ -137,14 +145,6 @@ clean() {
 }
 
 storage_ext4() { rm -f "$work/$1"; mke2fs -qF -t ext4 -L storage "$work/$1" "${2:-64M}" >/dev/null || exit 1; }
-
-# Whether $case is for a kernel.
-runs_on() {
-    case $case in
-        jffs2 | ubifs) [ "$1" = full ] ;;
-        *) [ "$1" != full ] ;;
-    esac
-}
 
 failed=
 run() {
