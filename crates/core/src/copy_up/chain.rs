@@ -122,16 +122,16 @@ impl Overlay {
         let unnamed =
             if node.kind() == libc::S_IFREG { self.unnamed_copy(source, dir)? } else { None };
         let (unnamed, kept) = unnamed.unzip();
-        let lock = parent.mutate.lock();
+        let edit = parent.edit();
         let mut place = node.place.write();
         if !place.names.first().is_some_and(|now| now.is_same(&link)) {
             return moved_meanwhile(node, &mut place, unnamed);
         }
-        self.drop_kept(&parent, link.name())?;
-        let keep = |kept: &Kept| parent.append(&kept.records(link.name()));
+        self.drop_kept(&edit, link.name())?;
+        let keep = |kept: &Kept| edit.append(&kept.records(link.name()));
         kept.as_ref().map_or(Ok(()), keep)?;
         let shown = stat.stx_ctime.into();
-        let made = parent.unseen(
+        let made = edit.unseen(
             |dir| match &unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), dir, link.name()).map(|()| None),
                 None => self.named_copy(source, dir, link.name(), &keep).map(Some),
@@ -151,15 +151,15 @@ impl Overlay {
         let real = sys::stat_fd(&made);
         own.set_storage(StoredDir::new(made, dir.written()));
         node.set_in_storage();
-        drop((lock, place));
+        drop((edit, place));
         if let Err(errno) = self.take_over_hidden(node, &own) {
             tracing::debug!("META of the storage's root goes on to say what is hidden: {errno}");
         }
         if unseen {
-            let _own_lock = own.mutate.lock();
+            let edit = own.edit();
             // The skeleton is there, whatever time it shows.
             let kept = real
-                .and_then(|real| own.append(&[ctime_record(b".", shown, real.stx_ctime.into())]));
+                .and_then(|real| edit.append(&[ctime_record(b".", shown, real.stx_ctime.into())]));
             if let Err(errno) = kept {
                 tracing::warn!("a directory shows when it was copied up: {errno}");
             }

@@ -16,15 +16,14 @@ impl Overlay {
         if names.is_empty() {
             return Ok(());
         }
-        let lock = own.mutate.lock();
+        let edit = own.edit();
         let records = names.iter().map(|name| Record::Hide { name: name.clone() });
-        own.append(&records.collect::<Vec<_>>())?;
-        own.says_itself(&names);
-        drop(lock);
+        edit.append(&records.collect::<Vec<_>>())?;
+        edit.says_itself(&names);
+        drop(edit);
         // On btrfs META of the root could reach the device before that of the copy.
         if let Some(path) = own_path(node).filter(|_| !self.durability.syncs_before_changes()) {
-            let _lock = self.root_dir.mutate.lock();
-            self.root_dir.meta.write().far_mut().forget_names(&path, &names);
+            self.root_dir.edit().index_mut().far_mut().forget_names(&path, &names);
         }
         Ok(())
     }

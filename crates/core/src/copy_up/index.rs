@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::format::features::{FEATURE_INDEX, FEATURE_REALMS};
 use crate::format::meta::Record;
 use crate::reach::overlay::Overlay;
-use crate::store::meta_dir::MetaDir;
+use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::store::shared_index::index_dir;
 use crate::sys::{self, Result, Spot};
 
@@ -20,8 +20,8 @@ impl Overlay {
         let dir = self.make_index()?;
         let realms = self.stack.realms.unsaved();
         if !realms.is_empty() {
-            let _lock = dir.mutate.lock();
-            dir.append(&realms.iter().cloned().map(Record::Realm).collect::<Vec<_>>())?;
+            let edit = dir.edit();
+            edit.append(&realms.iter().cloned().map(Record::Realm).collect::<Vec<_>>())?;
             self.stack.realms.saved(&realms);
         }
         Ok(dir)
@@ -41,16 +41,16 @@ impl Overlay {
         if let Ok(dir) = self.shared.dir() {
             return Ok(dir);
         }
-        let _lock = self.root_dir.mutate.lock();
+        let root = self.root_dir.edit();
         if let Ok(dir) = self.shared.dir() {
             return Ok(dir);
         }
         let storage = self.storage.as_fd();
         // Those who do not know the index must not write from now on.
         // In this order: `index` alone means an earlier version.
-        self.add_feature(FEATURE_REALMS)?;
-        self.add_feature(FEATURE_INDEX)?;
-        self.root_dir.unseen(
+        self.add_feature(&root, FEATURE_REALMS)?;
+        self.add_feature(&root, FEATURE_INDEX)?;
+        root.unseen(
             |dir| match sys::mkdir(dir, self.meta.index().as_bytes(), Mode::RWXU) {
                 Err(Errno::EXIST) => Ok(()),
                 other => other,
@@ -61,20 +61,18 @@ impl Overlay {
         // The umask of this thread is that of some caller.
         sys::set_mode(Spot::Fd(fd.as_fd()), 0o700)?;
         let dir = index_dir(fd, &self.durability)?;
-        dir.meta.write().set_accesses(self.shared.accesses());
+        dir.edit().index_mut().set_accesses(self.shared.accesses());
         self.shared.set_dir(&dir);
         Ok(dir)
     }
 
-    /// Adds a feature to the root META, unless it is there. `mutate` of the
-    /// root is held.
-    pub(crate) fn add_feature(&self, word: &[u8]) -> Result<()> {
-        let mut words: Vec<Box<[u8]>> =
-            self.root_dir.meta.read().features().map(Into::into).collect();
+    /// Adds a feature to META of the root, unless it is there.
+    pub(crate) fn add_feature(&self, root: &MetaEdit<'_>, word: &[u8]) -> Result<()> {
+        let mut words: Vec<Box<[u8]>> = root.meta().features().map(Into::into).collect();
         if words.iter().any(|known| **known == *word) {
             return Ok(());
         }
         words.push(word.into());
-        self.root_dir.append(&[Record::Features { words }])
+        root.append(&[Record::Features { words }])
     }
 }

@@ -12,7 +12,7 @@ use crate::format::meta::Record;
 use crate::interface::types::{Attr, SetAttr};
 use crate::reach::overlay::Overlay;
 use crate::state::holds::Holds;
-use crate::store::meta_dir::MetaDir;
+use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::sys::{self, Result, Within};
 use crate::tree::dir::AnyDir;
 use crate::tree::node::Node;
@@ -87,8 +87,7 @@ impl Overlay {
             return Err(Errno::PERM);
         }
         for (dir, name) in entries {
-            let _lock = dir.mutate.lock();
-            dir.append(&[record(name)])?;
+            dir.edit().append(&[record(name)])?;
         }
         Ok(())
     }
@@ -119,9 +118,9 @@ impl Overlay {
     }
 
     /// A name is about to be given to another object: drops what is kept of
-    /// the last one. `mutate` of the directory is held.
-    pub(crate) fn drop_kept(&self, dir: &MetaDir, name: &[u8]) -> Result<()> {
-        if dir.meta.read().kept(name).is_none() {
+    /// the last one.
+    pub(crate) fn drop_kept(&self, dir: &MetaEdit<'_>, name: &[u8]) -> Result<()> {
+        if dir.meta().kept(name).is_none() {
             return Ok(());
         }
         dir.append(&[Record::Unkept { name: name.into() }])
@@ -129,9 +128,9 @@ impl Overlay {
 
     /// The records that make a name speak of what is kept of another one.
     pub(crate) fn kept_moved(from: (&MetaDir, &[u8]), to: (&MetaDir, &[u8])) -> Vec<Record> {
-        let kept = from.0.meta.read().kept(from.1).cloned();
+        let kept = from.0.meta().kept(from.1).cloned();
         let mut records = Vec::new();
-        if to.0.meta.read().kept(to.1).is_some() {
+        if to.0.meta().kept(to.1).is_some() {
             records.push(Record::Unkept { name: to.1.into() });
         }
         records.extend(kept.iter().flat_map(|kept| kept.records(to.1)));

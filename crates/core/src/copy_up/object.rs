@@ -103,8 +103,8 @@ impl Overlay {
     }
 
     /// A copy of anything, made under a reserved name and moved to its own,
-    /// after `keep` was given what META has to keep of it. Run with the
-    /// directory's `mutate` held, for its times are put back.
+    /// after `keep` was given what META has to keep of it. Run it as a
+    /// change that is not seen, for the directory's times.
     pub(crate) fn named_copy(
         &self,
         source: &Source<'_>,

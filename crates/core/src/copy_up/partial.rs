@@ -116,14 +116,14 @@ impl Overlay {
         if self.partials.exist() {
             return Ok(());
         }
-        let _lock = self.root_dir.mutate.lock();
+        let root = self.root_dir.edit();
         let mark = |dir: Within<'_>| self.own.set(Spot::Fd(dir.fd()), Own::Storage, b"1");
-        self.root_dir.unseen(mark, |()| Vec::new())?;
+        root.unseen(mark, |()| Vec::new())?;
         if self.ordering == WriteOut::Sync {
             // META must not be there without it: the storage would be refused.
             rustix::fs::fsync(sys::open_dir(self.storage.as_fd(), b".")?)?;
         }
-        self.add_feature(FEATURE_PARTIAL)?;
+        self.add_feature(&root, FEATURE_PARTIAL)?;
         self.partials.exist.store(true, Ordering::Release);
         Ok(())
     }

@@ -18,10 +18,9 @@ use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
 use crate::layers::Hold;
 use crate::reach::overlay::Overlay;
-use crate::store::meta_dir::MetaDir;
+use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::store::shared_index::whole;
 use crate::sys::{self, Result, Spot};
-use crate::tree::dir::Dir;
 use crate::tree::node::{Held, Node, Place};
 
 impl Overlay {
@@ -37,12 +36,12 @@ impl Overlay {
         &self,
         node: &Node,
         base: Option<&Statx>,
-        dir: &Dir,
+        dir: &MetaDir,
         name: &[u8],
     ) -> Result<Option<Losing>> {
         let above = sys::stat_fd(dir.writable()?.fd())?.stx_ino;
         let (index, id) = (self.shared.dir()?, self.base_id(node));
-        let lock = index.mutate.lock();
+        let edit = index.edit();
         let first = match (self.shared.record(id), base) {
             (Some(_), _) => None,
             (None, Some(base)) => Some(Record::Shared { id, record: whole(base) }),
@@ -50,8 +49,8 @@ impl Overlay {
         };
         let loss = Loss { id, dir: above, name: name.into(), decided: false };
         let records: Vec<Record> = first.into_iter().chain([Record::Loss(loss.clone())]).collect();
-        index.append(&records)?;
-        drop(lock);
+        edit.append(&records)?;
+        drop(edit);
         Ok(Some(Losing { index, loss: Some(loss) }))
     }
 
@@ -76,13 +75,13 @@ impl Overlay {
         let name = self.base_id(node).index_name();
         let mut place = node.place.write();
         {
-            let _lock = dir.mutate.lock();
+            let edit = dir.edit();
             if self.shared.record(self.base_id(node)).is_none() {
                 let record = whole(&stat);
-                dir.append(&[Record::Shared { id: self.base_id(node), record }])?;
+                edit.append(&[Record::Shared { id: self.base_id(node), record }])?;
             }
-            self.drop_kept(&dir, name.as_bytes())?;
-            let keep = |kept: &Kept| dir.append(&kept.records(name.as_bytes()));
+            self.drop_kept(&edit, name.as_bytes())?;
+            let keep = |kept: &Kept| edit.append(&kept.records(name.as_bytes()));
             kept.as_ref().map_or(Ok(()), keep)?;
             match unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), index, name.as_bytes())?,
@@ -103,24 +102,28 @@ impl Overlay {
         if let Some(link) = link
             && let Ok(parent) = self.dir(link.parent())
         {
-            let _lock = parent.mutate.lock();
+            let edit = parent.edit();
             let there = node.place.read().names.iter().any(|now| now.is_same(&link));
-            if there && let Err(errno) = self.materialise(&parent, link.name(), node) {
+            if there && let Err(errno) = self.materialise(&edit, link.name(), node) {
                 tracing::debug!("a shared object has no entry under its name: {errno}");
             }
         }
         if unseen && let Ok(stat) = self.stat(node) {
             let (name, real) = (name.into_bytes().into(), stat.stx_ctime.into());
-            let _lock = dir.mutate.lock();
             // The copy is there, whatever time it shows.
-            log_failure(dir.append(&[Record::Ctime { name, shown, real }]));
+            log_failure(dir.edit().append(&[Record::Ctime { name, shown, real }]));
         }
         Ok(())
     }
 
     /// Gives a shared node that lies in the index a storage entry under one of
-    /// its names. `mutate` of the directory is held.
-    pub(crate) fn materialise(&self, dir: &Dir, name: &[u8], node: &Arc<Node>) -> Result<()> {
+    /// its names.
+    pub(crate) fn materialise(
+        &self,
+        dir: &MetaEdit<'_>,
+        name: &[u8],
+        node: &Arc<Node>,
+    ) -> Result<()> {
         if !node.is_indexed() {
             return Ok(());
         }
@@ -168,7 +171,7 @@ impl Overlay {
         }
         let dir = self.shared.dir()?;
         let (index, name) = (dir.writable()?, self.base_id(node).index_name());
-        let _lock = dir.mutate.lock();
+        let _edit = dir.edit();
         let spot = Spot::at(index, name.as_bytes());
         if sys::stat(spot)?.stx_nlink > 1 {
             return Ok(());
@@ -191,15 +194,15 @@ pub(crate) struct Losing {
 
 impl Losing {
     /// The name is lost, as the directory says that had it.
-    pub fn happened(mut self, dir: &Dir) {
+    pub fn happened(mut self, dir: &MetaEdit<'_>) {
         // Else it stays open, and the next mount decides.
         if let Err(errno) = dir.secure() {
             tracing::warn!("a lost name is counted at the next mount: {errno}");
             self.loss = None;
         }
         let Some(loss) = self.loss.take() else { return };
-        let _lock = self.index.mutate.lock();
-        let record = self.index.meta.read().shared(loss.id);
+        let edit = self.index.edit();
+        let record = self.index.meta().shared(loss.id);
         let fewer = record.map(|record| Record::Shared {
             id: loss.id,
             record: SharedRecord {
@@ -211,15 +214,14 @@ impl Losing {
         let decided = Record::Loss(Loss { decided: true, ..loss });
         // In this order: a crash that takes the second leaves one name too many,
         // the other way round the name would be counted again.
-        self.index.append_late([decided].into_iter().chain(fewer).collect());
+        edit.append_late([decided].into_iter().chain(fewer).collect());
     }
 }
 
 impl Drop for Losing {
     fn drop(&mut self) {
         if let Some(loss) = self.loss.take() {
-            let _lock = self.index.mutate.lock();
-            self.index.append_late(vec![Record::Loss(Loss { decided: true, ..loss })]);
+            self.index.edit().append_late(vec![Record::Loss(Loss { decided: true, ..loss })]);
         }
     }
 }

@@ -224,9 +224,9 @@ impl Overlay {
         };
         let real = after.stx_ctime.into();
         for (dir, name) in entries {
-            let _lock = dir.mutate.lock();
+            let edit = dir.edit();
             let shown = dir.shown_ctime(&name, before.stx_ctime.into());
-            if let Err(errno) = dir.append(&[Record::Ctime { name, shown, real }]) {
+            if let Err(errno) = edit.append(&[Record::Ctime { name, shown, real }]) {
                 tracing::warn!("a copy of data shows in the change time of its file: {errno}");
             }
         }

@@ -18,8 +18,7 @@ use crate::format::name::MetaName;
 use crate::format::numbers::storage_ino;
 use crate::store::durability::{Durability, Terms};
 use crate::store::far_lock::FarLock;
-use crate::store::meta;
-use crate::store::meta::{Firm, Session};
+use crate::store::meta::{self, Firm, Session};
 use crate::store::meta_dir::{MetaDir, decide};
 use crate::store::partial::{Verdict, is_bare, read_mark};
 use crate::store::realms::Realms;
@@ -115,7 +114,7 @@ impl Frozen {
     /// What the storage could not hold of an object of its index.
     pub(super) fn kept_of_index(&self, id: BaseId) -> Option<Kept> {
         let dir = self.index()?;
-        let meta = dir.meta.read();
+        let meta = dir.meta();
         meta.kept(id.index_name().as_bytes()).cloned()
     }
 
@@ -280,7 +279,7 @@ impl Stack {
         let left = frozen.shared.record(id).map_or(0, |record| record.left);
         stat.stx_nlink = stat.stx_nlink.saturating_sub(1).saturating_add(left);
         {
-            let meta = dir.meta.read();
+            let meta = dir.meta();
             show_ctime(stat, &meta, name.as_bytes());
             if let Some(kept) = meta.kept(name.as_bytes()) {
                 show_kept(stat, kept);

@@ -26,8 +26,7 @@ impl Overlay {
         if node.is_root() || !node.in_storage() {
             return Ok(Kept::default());
         }
-        let of =
-            |dir: &MetaDir, name: &[u8]| dir.meta.read().kept(name).cloned().unwrap_or_default();
+        let of = |dir: &MetaDir, name: &[u8]| dir.meta().kept(name).cloned().unwrap_or_default();
         if node.is_indexed() {
             return Ok(of(&*self.shared.dir()?, self.base_id(node).index_name().as_bytes()));
         }

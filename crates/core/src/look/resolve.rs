@@ -68,8 +68,7 @@ impl Overlay {
         {
             return self.resolve_stored(dir, name, stat).map(Some);
         }
-        if let Some(path) =
-            dir.meta.read().redirect(name).map(|path| Arc::new(Box::<[u8]>::from(path)))
+        if let Some(path) = dir.meta().redirect(name).map(|path| Arc::new(Box::<[u8]>::from(path)))
         {
             // A crash came before the skeleton.
             if let Some(below) = self.look_path(&path)? {
@@ -110,7 +109,7 @@ impl Overlay {
     fn resolve_stored(&self, dir: &Dir, name: &[u8], stat: Statx) -> Result<Found> {
         let is_dir = sys::kind(&stat) == libc::S_IFDIR;
         let (identity, redirect, device) = {
-            let meta = dir.meta.read();
+            let meta = dir.meta();
             (
                 meta.identity(name, stat.stx_ino),
                 meta.redirect(name)

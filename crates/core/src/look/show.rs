@@ -48,12 +48,12 @@ impl Overlay {
             let (index, name) = (self.shared.dir()?, self.base_id(node).index_name());
             attr.ctime = index.shown_ctime(name.as_bytes(), attr.ctime);
             self.show_partial(node, &mut attr);
-            if let Some(kept) = index.meta.read().kept(name.as_bytes()) {
+            if let Some(kept) = index.meta().kept(name.as_bytes()) {
                 kept::show(&mut attr, kept);
             }
             return Ok(attr);
         }
-        if let Some(kept) = dir.meta.read().kept(name) {
+        if let Some(kept) = dir.meta().kept(name) {
             kept::show(&mut attr, kept);
         }
         self.show_partial(node, &mut attr);

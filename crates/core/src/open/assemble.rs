@@ -96,12 +96,12 @@ impl Overlay {
         let place = Place { names: Names::None, base: BaseRef::SameName };
         let ino = stack.root_number()?;
         let root = Arc::new(Node::new(NodeId::ROOT, ino, libc::S_IFDIR, !layers.bare, place));
-        let named = root_dir.meta.read().features().any(|word| word == FEATURE_REALMS);
+        let named = root_dir.meta().features().any(|word| word == FEATURE_REALMS);
         let path = &*layers.paths.storage;
         let shared = SharedIndex::open(path, storage.as_fd(), named, &durability)?;
         shared.take(&layers.decided);
         let partials = {
-            let meta = root_dir.meta.read();
+            let meta = root_dir.meta();
             Partials::new(&storage, layers.own, &meta, options)
         };
         let ordering = WriteOut::of(&storage, options.volatile);

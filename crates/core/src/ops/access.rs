@@ -91,10 +91,7 @@ impl Overlay {
             let records = numbers.into_iter().filter_map(time);
             records.map(|(number, at)| Record::Access { number, at }).collect()
         };
-        let saved: Result<()> = self.prepare_index().and_then(|dir| {
-            let _lock = dir.mutate.lock();
-            dir.append(&records)
-        });
+        let saved: Result<()> = self.prepare_index().and_then(|dir| dir.edit().append(&records));
         if let Err(errno) = saved {
             tracing::debug!("times of access are not recorded: {errno}");
         }

@@ -35,8 +35,8 @@ impl Overlay {
     /// Gives the root of a fresh storage the times and extended attributes of
     /// the base's root.
     pub(crate) fn adopt_root(&self, base: &Statx) -> Result<()> {
-        let _lock = self.root_dir.mutate.lock();
-        self.root_dir.open_journal()?;
+        let root = self.root_dir.edit();
+        root.open_journal()?;
         let to = Spot::Fd(self.storage.as_fd());
         // The access ACL is part of the mode, which stays the storage's own.
         let skip = |name: &[u8]| name == acl::ACCESS || is_reserved_xattr(name);
@@ -49,7 +49,7 @@ impl Overlay {
         sys::copy_times(base, to)?;
         let real = sys::stat(to)?.stx_ctime.into();
         let shown = base.stx_ctime.into();
-        self.root_dir.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
+        root.append(&[Record::Ctime { name: Box::from(&b"."[..]), shown, real }])
     }
 
     /// Changes attributes of a node; a base object is copied up first.
@@ -174,13 +174,13 @@ impl Overlay {
         if changes.mode.is_none() && changes.uid.is_none() && changes.gid.is_none() {
             return Ok(());
         }
-        let _lock = self.root_dir.mutate.lock();
+        let root = self.root_dir.edit();
         let mut owner = *self.root_owner.lock();
         owner.mode = changes.mode.unwrap_or(owner.mode) & 0o7777;
         owner.uid = changes.uid.unwrap_or(owner.uid);
         owner.gid = changes.gid.unwrap_or(owner.gid);
         let RootOwner { mode, uid, gid } = owner;
-        self.root_dir.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
+        root.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
         *self.root_owner.lock() = owner;
         let _held = self.root_dir.hold_attributes();
         // Moves the ctime, as the change would. That stands already.

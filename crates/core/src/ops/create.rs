@@ -17,8 +17,9 @@ use crate::look::resolve::Found;
 use crate::reach::overlay::Overlay;
 use crate::state::holds::Holds;
 use crate::state::open_file::OpenFile;
+use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::sys::{self, Result, Spot, StoredDir};
-use crate::tree::dir::Dir;
+use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{BaseRef, Contents, Held, Names, Node, Place};
 use crate::tree::table::node_id;
 
@@ -46,8 +47,8 @@ impl Overlay {
         self.await_leaving();
         let (parent, dir) = self.writable_dir(parent)?;
         let name = self.new_name(name)?;
-        let _lock = dir.mutate.lock();
-        self.check_absent(&dir, name)?;
+        let edit = dir.edit();
+        self.check_absent(&edit, name)?;
         let storage = dir.writable()?;
         let mut flags = if open.write { OFlags::RDWR } else { OFlags::RDONLY };
         flags.set(OFlags::DIRECT, open.direct);
@@ -56,8 +57,8 @@ impl Overlay {
         })?;
         let own =
             self.own(caller, &parent, Spot::Fd(fd.as_fd()), libc::S_IFREG | mode, storage.fd());
-        let own = own.and_then(|made| made.keep(&dir, name));
-        let (node, entry) = self.enter_new(&parent, &dir, name, own)?;
+        let own = own.and_then(|made| made.keep(&edit, name));
+        let (node, entry) = self.enter_new(&parent, &edit, name, own)?;
         Ok((entry, OpenFile::new(node, open, self.next_handle(), (fd, ticket))))
     }
 
@@ -113,12 +114,12 @@ impl Overlay {
         self.await_leaving();
         let (parent, dir) = self.writable_dir(parent)?;
         let name = self.new_name(name)?;
-        let _lock = dir.mutate.lock();
-        self.check_absent(&dir, name)?;
+        let edit = dir.edit();
+        self.check_absent(&edit, name)?;
         let storage = dir.writable()?;
         if matches!(made, Made::Dir) {
             // It must not show a base directory that was hidden.
-            dir.secure()?;
+            edit.secure()?;
         }
         let perm = mode & 0o7777;
         let kind = sys::with_umask(caller.umask, perm, |perm| {
@@ -129,19 +130,19 @@ impl Overlay {
                 }
                 Made::Symlink(target) => {
                     if !self.holds().symlinks {
-                        dir.append(&[link_record(name)])?;
+                        edit.append(&[link_record(name)])?;
                     }
                     sys::taking_space(|| make_link(self.holds(), target, storage, name))
                         .map(|_| libc::S_IFLNK)
                 }
                 Made::Special { kind, device } => {
-                    make_special(self.holds(), &dir, name, (*kind, *device), perm).map(|()| *kind)
+                    make_special(self.holds(), &edit, name, (*kind, *device), perm).map(|()| *kind)
                 }
             }
         })?;
         let own = self.own(caller, &parent, Spot::at(storage, name), kind | perm, storage.fd());
-        let own = own.and_then(|made| made.keep(&dir, name));
-        self.enter_new(&parent, &dir, name, own).map(|(_, entry)| entry)
+        let own = own.and_then(|made| made.keep(&edit, name));
+        self.enter_new(&parent, &edit, name, own).map(|(_, entry)| entry)
     }
 
     /// Creates and opens a file without a name (`O_TMPFILE`). It can be given
@@ -185,10 +186,9 @@ impl Overlay {
     }
 
     /// EEXIST if the base shows a name; the storage is asked by creating it.
-    /// What META kept of the last object of this name is dropped. `mutate` of
-    /// the directory is held.
-    pub(crate) fn check_absent(&self, dir: &Dir, name: &[u8]) -> Result<()> {
-        if dir.meta.read().kept(name).is_some()
+    /// What META kept of the last object of this name is dropped.
+    pub(crate) fn check_absent(&self, dir: &DirEdit<'_>, name: &[u8]) -> Result<()> {
+        if dir.meta().kept(name).is_some()
             && sys::absent(sys::stat(Spot::at(dir.writable()?, name)))?.is_some()
         {
             return Err(Errno::EXIST);
@@ -201,11 +201,11 @@ impl Overlay {
             dir.says_itself(&[name.into()]);
         }
         self.drop_kept(dir, name)?;
-        if self.below(dir, name)?.is_some() {
+        if self.below(dir.dir(), name)?.is_some() {
             return Err(Errno::EXIST);
         }
         // The storage's own place in the base is not to be had.
-        let taken = dir.base().is_some_and(|base| self.stack.hides_at(base, name));
+        let taken = dir.dir().base().is_some_and(|base| self.stack.hides_at(base, name));
         if taken { Err(Errno::PERM) } else { Ok(()) }
     }
 
@@ -268,7 +268,7 @@ impl Overlay {
     fn enter_new(
         &self,
         parent: &Arc<Node>,
-        dir: &Dir,
+        dir: &DirEdit<'_>,
         name: &[u8],
         stat: Result<Statx>,
     ) -> Result<(Arc<Node>, Entry)> {
@@ -281,7 +281,7 @@ impl Overlay {
         });
         let (stat, ino) = numbered.inspect_err(|_| take_away(dir, name))?;
         dir.seen();
-        let device = dir.meta.read().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
+        let device = dir.meta().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
         let found = Found { device, ..Found::in_storage(stat, ino) };
         let since = self.dirs.since(None);
         let node = self.adopt(parent, name, found);
@@ -294,7 +294,7 @@ impl Overlay {
                 let _ = self.dirs.insert(made, since);
             }
         }
-        let attr = self.show(&node, &stat, dir, name)?;
+        let attr = self.show(&node, &stat, dir.dir(), name)?;
         let known = Arc::clone(&node);
         Ok((known, Entry { node: node.into_kernel(), attr }))
     }
@@ -310,7 +310,7 @@ pub(crate) struct Owned {
 
 impl Owned {
     /// Lets META keep what the storage refused.
-    pub(crate) fn keep(self, dir: &Dir, name: &[u8]) -> Result<Statx> {
+    pub(crate) fn keep(self, dir: &MetaEdit<'_>, name: &[u8]) -> Result<Statx> {
         if let Some((mode, uid, gid)) = self.kept {
             dir.append(&[Record::Owner { mode, uid, gid, name: name.into() }])?;
         }
@@ -319,7 +319,7 @@ impl Owned {
 }
 
 /// Removes a new entry that nobody was told of.
-fn take_away(dir: &Dir, name: &[u8]) {
+fn take_away(dir: &MetaDir, name: &[u8]) {
     let Ok(storage) = dir.writable() else { return };
     let gone = match sys::unlink(storage, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => sys::unlink(storage, name, AtFlags::REMOVEDIR),
@@ -334,7 +334,7 @@ fn take_away(dir: &Dir, name: &[u8]) {
 /// refuses becomes an empty file that META calls a device.
 fn make_special(
     holds: &Holds,
-    dir: &Dir,
+    dir: &MetaEdit<'_>,
     name: &[u8],
     (kind, device): (u32, u64),
     perm: Mode,

@@ -9,9 +9,9 @@ use crate::format::numbers::storage_ino;
 use crate::ops::gone::no_identity;
 use crate::ops::link::identity;
 use crate::reach::overlay::Overlay;
-use crate::store::meta_dir::{Mutating, Step};
+use crate::store::meta_dir::Step;
 use crate::sys::{self, Result, Spot};
-use crate::tree::dir::Dir;
+use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{BaseRef, Link, Node, Place};
 
 /// One end of a rename: a name in a directory, and what is there.
@@ -42,14 +42,14 @@ impl Overlay {
     pub(crate) fn arriving<'a>(
         &self,
         from: &End<'_>,
-        to: &'a End<'_>,
+        (to, edit): (&'a End<'_>, &'a DirEdit<'a>),
         node: &Node,
         base: Option<&[u8]>,
     ) -> Result<Step<'a>> {
         let stat = sys::stat(Spot::at(from.dir.writable()?, from.name))?;
         let mut records = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
         let (redirected, has_identity) = {
-            let meta = to.dir.meta.read();
+            let meta = to.dir.meta();
             (meta.redirect(to.name).is_some(), meta.has_identity(to.name))
         };
         match base {
@@ -68,14 +68,7 @@ impl Overlay {
         if to.dir.is_far_hidden(to.name) {
             records.push(Record::Hide { name: to.name.into() });
         }
-        Ok(Step { dir: &to.dir, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
-    }
-
-    pub(crate) fn ends_changed(&self, from: &End<'_>, to: &End<'_>) {
-        from.dir.seen();
-        if !Arc::ptr_eq(&from.dir, &to.dir) {
-            to.dir.seen();
-        }
+        Ok(Step { dir: edit, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
     }
 }
 
@@ -93,16 +86,41 @@ pub(crate) fn relink(
     link
 }
 
-/// Locks the entries of one or two directories, by number.
-pub(crate) fn lock_both<'a>(
-    a: &'a Arc<Dir>,
-    b: &'a Arc<Dir>,
-) -> (Mutating<'a>, Option<Mutating<'a>>) {
-    if Arc::ptr_eq(a, b) {
-        return (a.mutate.lock(), None);
+/// The entries of both ends are being changed, which may be in one directory.
+pub(crate) struct Edits<'a> {
+    first: DirEdit<'a>,
+    second: Option<DirEdit<'a>>,
+    swapped: bool,
+}
+
+impl<'a> Edits<'a> {
+    /// Of the old name.
+    pub fn from(&self) -> &DirEdit<'a> {
+        self.second.as_ref().filter(|_| self.swapped).unwrap_or(&self.first)
     }
-    let (first, second) = if a.node < b.node { (a, b) } else { (b, a) };
-    (first.mutate.lock(), Some(second.mutate.lock()))
+
+    /// Of the new one.
+    pub fn to(&self) -> &DirEdit<'a> {
+        self.second.as_ref().filter(|_| !self.swapped).unwrap_or(&self.first)
+    }
+
+    /// The changes are to be seen.
+    pub fn seen(&self) {
+        self.from().seen();
+        if self.second.is_some() {
+            self.to().seen();
+        }
+    }
+}
+
+/// Locks the entries of one or two directories, by number.
+pub(crate) fn edit_both<'a>(from: &'a Arc<Dir>, to: &'a Arc<Dir>) -> Edits<'a> {
+    if Arc::ptr_eq(from, to) {
+        return Edits { first: from.edit(), second: None, swapped: false };
+    }
+    let swapped = to.node < from.node;
+    let (first, second) = if swapped { (to, from) } else { (from, to) };
+    Edits { first: first.edit(), second: Some(second.edit()), swapped }
 }
 
 type Writing<'a> = RwLockWriteGuard<'a, Place>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
-use crate::ops::ends::{End, lock_both, lock_places, relink};
+use crate::ops::ends::{End, edit_both, lock_places, relink};
 use crate::ops::gone::still_there;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::together;
@@ -21,30 +21,30 @@ impl Overlay {
         source: &Arc<Node>,
         target: &Arc<Node>,
     ) -> Result<()> {
-        let _locks = lock_both(&from.dir, &to.dir);
+        let edits = edit_both(&from.dir, &to.dir);
         let base_of = |node: &Arc<Node>| {
             if node.is_dir() { self.base_path(node) } else { None }
         };
         let (source_base, target_base) = (base_of(source), base_of(target));
-        self.materialise(&from.dir, from.name, source)?;
-        self.materialise(&to.dir, to.name, target)?;
+        self.materialise(edits.from(), from.name, source)?;
+        self.materialise(edits.to(), to.name, target)?;
         let (mut place, mut target_place) = lock_places(source, Some(target));
         let target_place = target_place.as_mut().ok_or(Errno::NOENT)?;
         still_there(&place, from.parent.id, from.name)?;
         still_there(target_place, to.parent.id, to.name)?;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
         let steps = [
-            self.arriving(from, to, source, source_base.as_deref())?,
-            self.arriving(to, from, target, target_base.as_deref())?,
+            self.arriving(from, (to, edits.to()), source, source_base.as_deref())?,
+            self.arriving(to, (from, edits.from()), target, target_base.as_deref())?,
         ];
         together(&steps, || {
             sys::rename((old, from.name), (new, to.name), RenameFlags::EXCHANGE)?;
             self.commit_moved(source.is_dir() || target.is_dir());
             Ok(())
         })?;
-        from.dir.tidy();
-        to.dir.tidy();
-        self.ends_changed(from, to);
+        edits.from().tidy();
+        edits.to().tidy();
+        edits.seen();
         let link = relink(&mut place, from, to, source_base);
         let target_link = relink(target_place, to, from, target_base);
         // Both names are taken out before one is entered again.

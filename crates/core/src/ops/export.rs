@@ -158,7 +158,7 @@ impl Overlay {
         };
         // The kernel keeps lookups apart from changes of the directory; whoever
         // comes by a handle does not pass there.
-        let _lock = dir.mutate.lock();
+        let _edit = dir.edit();
         Ok(self.find(parent, &dir, name)?.map(|(node, _)| node))
     }
 

@@ -18,6 +18,7 @@ use crate::ops::gone::{changed_now, lock_down, still_there};
 use crate::reach::far::own_path;
 use crate::reach::overlay::Overlay;
 use crate::store::meta::Firm;
+use crate::store::meta_dir::MetaEdit;
 use crate::sys::Result;
 use crate::tree::node::{BaseRef, Held, Node};
 
@@ -62,11 +63,12 @@ impl Overlay {
         // Nothing on the way may be moved meanwhile.
         let _topology = self.rename_lock.lock();
         let Some(path) = own_path(&parent) else { return Ok(None) };
-        if !stored && self.root_dir.meta.read().far().in_dir(&path).len() >= MOST_IN_ONE {
+        if !stored && self.root_dir.meta().far().in_dir(&path).len() >= MOST_IN_ONE {
             return Ok(None);
         }
         let dirs = [Some(&self.root_dir), Some(&dir), own.as_ref()];
-        let _locks = lock_down(&dirs.into_iter().flatten().map(|dir| &**dir).collect::<Vec<_>>());
+        let edits = lock_down(&dirs.into_iter().flatten().map(|dir| &**dir).collect::<Vec<_>>());
+        let [root, edit, ..] = &edits[..] else { return Ok(None) };
         if let Some(own) = &own {
             self.check_empty(own)?;
         }
@@ -75,14 +77,14 @@ impl Overlay {
         if !fits() || !self.shows_below(&dir, name)? {
             return Ok(None);
         }
-        self.hide_far(&path, name)?;
-        dir.hide_far(name);
+        self.hide_far(root, &path, name)?;
+        edit.hide_far(name);
         if let Some(storage) = dir.storage() {
             changed_now(storage.fd());
-            dir.seen();
+            edit.seen();
         }
         if is_dir {
-            self.root_dir.meta.write().far_mut().forget_tree(&joined(&path, name));
+            root.index_mut().far_mut().forget_tree(&joined(&path, name));
             self.detach_dir(&node, &mut place, held);
         } else {
             self.name_gone((&parent, name), &node, &mut place, held);
@@ -90,16 +92,16 @@ impl Overlay {
         Ok(Some(()))
     }
 
-    /// Tells the storage's root. Its `mutate` is held.
-    fn hide_far(&self, path: &[u8], name: &[u8]) -> Result<()> {
+    /// Tells the storage's root.
+    fn hide_far(&self, root: &MetaEdit<'_>, path: &[u8], name: &[u8]) -> Result<()> {
         let tell = || {
-            self.add_feature(FEATURE_FAR)?;
+            self.add_feature(root, FEATURE_FAR)?;
             let (at, path, name) = (Timestamp::now(), path.into(), name.into());
-            self.root_dir.append(&[Record::HideFar { at, path, name }])
+            root.append(&[Record::HideFar { at, path, name }])
         };
         match tell() {
             // Most of it may be of directories that are gone.
-            Err(Errno::NOSPC) if self.root_dir.squeeze() => tell(),
+            Err(Errno::NOSPC) if root.squeeze() => tell(),
             other => other,
         }
     }
@@ -114,8 +116,7 @@ impl Overlay {
             return Ok(false);
         }
         let Some(path) = self.far_path(node) else { return Ok(false) };
-        let dirs: Vec<Box<[u8]>> =
-            self.root_dir.meta.read().far().tree(&path).map(Into::into).collect();
+        let dirs: Vec<Box<[u8]>> = self.root_dir.meta().far().tree(&path).map(Into::into).collect();
         dirs.iter().try_for_each(|dir| self.settle_far_dir(dir).map(drop))?;
         Ok(true)
     }
@@ -124,7 +125,7 @@ impl Overlay {
     /// storage's root. What finds no room stays as it is.
     pub(crate) fn settle_far(&self) {
         let (dirs, named) = {
-            let meta = self.root_dir.meta.read();
+            let meta = self.root_dir.meta();
             let dirs: Vec<Box<[u8]>> = meta.far().dirs().map(Into::into).collect();
             (dirs, meta.features().any(|word| word == FEATURE_FAR))
         };
@@ -136,7 +137,7 @@ impl Overlay {
             if !self.has_plenty() {
                 break;
             }
-            let names = self.root_dir.meta.read().far().in_dir(&dir).map(Into::into).collect();
+            let names = self.root_dir.meta().far().in_dir(&dir).map(Into::into).collect();
             match self.settle_far_dir(&dir) {
                 Ok(true) => settled.push((dir, names)),
                 Ok(false) => {}
@@ -174,15 +175,15 @@ impl Overlay {
     }
 
     fn forget_far(&self, settled: &[Settled]) -> Result<()> {
-        if settled.is_empty() && !self.root_dir.meta.read().far().is_empty() {
+        if settled.is_empty() && !self.root_dir.meta().far().is_empty() {
             return Ok(());
         }
         if self.durability.terms().firm != Firm::No {
             // What the copies say is on the device before the root forgets it.
             rustix::fs::syncfs(self.storage_opened()?)?;
         }
-        let _lock = self.root_dir.mutate.lock();
-        let mut meta = self.root_dir.meta.write();
+        let root = self.root_dir.edit();
+        let mut meta = root.index_mut();
         settled.iter().for_each(|(dir, names)| meta.far_mut().forget_names(dir, names));
         if meta.far().is_empty() {
             let words = meta.features().filter(|word| *word != FEATURE_FAR);
@@ -190,7 +191,7 @@ impl Overlay {
             meta.apply(&Record::Features { words });
         }
         drop(meta);
-        self.root_dir.write_anew()
+        root.write_anew()
     }
 }
 

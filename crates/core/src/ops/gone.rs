@@ -10,11 +10,10 @@ use crate::format::meta::Record;
 use crate::format::name::is_dot;
 use crate::interface::types::{NodeId, SetTime};
 use crate::reach::overlay::Overlay;
-use crate::store::meta_dir::{Mutating, Step, with_access};
-use crate::sys;
+use crate::store::meta_dir::{MetaEdit, Step, with_access};
 use crate::sys::magic::NFS;
-use crate::sys::{Result, Spot, Within, each_entry};
-use crate::tree::dir::Dir;
+use crate::sys::{self, Result, Spot, Within, each_entry};
+use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{BaseRef, Held, Names, Node, Place};
 
 impl Overlay {
@@ -59,7 +58,7 @@ impl Overlay {
             })?;
         }
         // A redirect without its skeleton shows, too.
-        empty = empty && dir.meta.read().redirects().next().is_none();
+        empty = empty && dir.meta().redirects().next().is_none();
         if let Some(base) = dir.base().filter(|_| empty) {
             self.stack.list(base, &mut |entry| {
                 empty = dir.hides(entry.name);
@@ -71,7 +70,7 @@ impl Overlay {
 
     /// The records by which a name shows nothing of the base.
     pub(crate) fn nothing_below(&self, dir: &Dir, name: &[u8]) -> Result<Vec<Record>> {
-        let redirected = dir.meta.read().redirect(name).is_some();
+        let redirected = dir.meta().redirect(name).is_some();
         let unredirect = redirected.then(|| Record::Unredirect { name: name.into() });
         Ok(self.whiteout(dir, name)?.into_iter().chain(unredirect).collect())
     }
@@ -83,8 +82,8 @@ impl Overlay {
     }
 
     /// Takes back what META says of the number of an entry that is gone.
-    pub(crate) fn drop_identity(&self, dir: &Dir, name: &[u8]) {
-        if dir.meta.read().has_identity(name) {
+    pub(crate) fn drop_identity(&self, dir: &MetaEdit<'_>, name: &[u8]) {
+        if dir.meta().has_identity(name) {
             dir.append_late(vec![no_identity(name)]);
         }
     }
@@ -107,7 +106,7 @@ pub(crate) fn no_identity(name: &[u8]) -> Record {
 
 /// What holds once the storage object `ino` has left a name.
 pub(crate) fn leaving<'a>(
-    dir: &'a Dir,
+    dir: &'a MetaEdit<'a>,
     name: &'a [u8],
     ino: u64,
     records: Vec<Record>,
@@ -125,15 +124,14 @@ pub(crate) fn changed_now(storage: BorrowedFd<'_>) {
 
 /// Locks directories, each below the one before it. A rename may lock two of them in
 /// the other order, so all but the first are only tried.
-pub(crate) fn lock_down<'a>(dirs: &[&'a Dir]) -> Vec<Mutating<'a>> {
+pub(crate) fn lock_down<'a>(dirs: &[&'a Dir]) -> Vec<DirEdit<'a>> {
     loop {
         let mut held = Vec::with_capacity(dirs.len());
         let mut busy = None;
         for dir in dirs {
-            let lock =
-                if held.is_empty() { Some(dir.mutate.lock()) } else { dir.mutate.try_lock() };
-            match lock {
-                Some(lock) => held.push(lock),
+            let edit = if held.is_empty() { Some(dir.edit()) } else { dir.try_edit() };
+            match edit {
+                Some(edit) => held.push(edit),
                 None => {
                     busy = Some(*dir);
                     break;
@@ -143,7 +141,7 @@ pub(crate) fn lock_down<'a>(dirs: &[&'a Dir]) -> Vec<Mutating<'a>> {
         let Some(busy) = busy else { return held };
         drop(held);
         // Wait for whoever has it, then take all in order.
-        drop(busy.mutate.lock());
+        drop(busy.edit());
     }
 }
 

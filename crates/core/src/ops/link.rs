@@ -30,8 +30,8 @@ impl Overlay {
         // could not be kept out of the change time that they show.
         self.copy_up(&node, Need::Writing { little: false })?;
         let (parent, dir) = self.writable_dir(new_parent)?;
-        let _lock = dir.mutate.lock();
-        self.check_absent(&dir, name)?;
+        let edit = dir.edit();
+        self.check_absent(&edit, name)?;
         let storage = dir.writable()?;
         if sys::absent(sys::stat(Spot::at(storage, name)))?.is_some() {
             return Err(Errno::EXIST);
@@ -41,14 +41,14 @@ impl Overlay {
         if node.ino != storage_ino(&stat) {
             records.push(identity(&node, stat.stx_ino, name));
         }
-        let step = Step { dir: &dir, name, storage_ino: ANY, arrives: true, records };
+        let step = Step { dir: &edit, name, storage_ino: ANY, arrives: true, records };
         together(&[step], || {
             self.change_at(&node, |spot| {
                 let held = sys::hold(spot)?;
                 sys::taking_space(|| sys::link_fd(rustix::fd::AsFd::as_fd(&held), storage, name))
             })
         })?;
-        dir.seen();
+        edit.seen();
         let link = Link::new(&parent, name);
         {
             let mut place = node.place.write();

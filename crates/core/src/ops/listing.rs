@@ -159,7 +159,7 @@ impl Overlay {
                 None => Ok(Listing::Merged(self.merged(node, &dir)?.0)),
             },
             // A redirect may show a directory whose skeleton a crash prevented.
-            (None, Some(storage)) if dir.meta.read().redirects().next().is_none() => {
+            (None, Some(storage)) if dir.meta().redirects().next().is_none() => {
                 // Reading it moves the time of access, as it should.
                 let fd = sys::open(Spot::at(storage, b"."), flags)?;
                 Ok(Listing::Single { fd, in_storage: true, _ticket: ticket? })
@@ -172,7 +172,7 @@ impl Overlay {
     /// the last change.
     fn merged(&self, node: &Arc<Node>, dir: &Dir) -> Result<(Arc<HeldListing>, Arc<Packed>)> {
         let mut last = dir.listed.lock();
-        let version = dir.mutate.version().filter(|_| self.live.is_none());
+        let version = dir.version().filter(|_| self.live.is_none());
         if let Some(shared) = listed::shared(&last, version) {
             if self.access_is_due(node.id) {
                 // As if it had been listed anew.
@@ -185,8 +185,7 @@ impl Overlay {
             return Ok(shared);
         }
         let entries = Arc::new(self.merge(node, dir, dir.base().map(|base| &**base))?);
-        let held =
-            self.listings.keep(&entries, version.filter(|_| dir.mutate.version() == version));
+        let held = self.listings.keep(&entries, version.filter(|_| dir.version() == version));
         *last = Arc::downgrade(&held);
         Ok((held, entries))
     }
@@ -230,7 +229,7 @@ impl Overlay {
         if let Some(known) = self.table.number(node.id, name) {
             return known;
         }
-        let meta = dir.meta.read();
+        let meta = dir.meta();
         let redirect = meta.redirect(name).map(<[u8]>::to_vec);
         let recorded = meta.identity(name, ino);
         drop(meta);
@@ -263,7 +262,7 @@ impl Overlay {
         let Some(dir) = sys::absent(self.dir(&node))? else {
             return Ok(());
         };
-        if !self.root_dir.meta.read().far().is_empty() {
+        if !self.root_dir.meta().far().is_empty() {
             // It may say what is hidden here.
             let _slow = self.slow_section();
             self.root_dir.sync_meta()?;

@@ -15,7 +15,7 @@ use crate::ops::link::identity;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{ANY, together, with_access};
 use crate::sys::{self, Result, Spot, Within, each_entry};
-use crate::tree::dir::Dir;
+use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{BaseRef, Held, Node, Place};
 
 impl Overlay {
@@ -44,7 +44,7 @@ impl Overlay {
         if node.is_shared() {
             self.prepare_index()?;
         }
-        let _lock = dir.mutate.lock();
+        let edit = dir.edit();
         let storage = dir.writable()?;
         // Open files and others that hold the node reach the object by this.
         let held = Held::bounded(|| self.hold(&node))?;
@@ -64,22 +64,22 @@ impl Overlay {
         };
         if stored {
             // Hidden before its entry goes, it would be another object.
-            let step = leaving(&dir, name, ANY, whiteout.into_iter().collect());
+            let step = leaving(&edit, name, ANY, whiteout.into_iter().collect());
             together(&[step], || sys::unlink(storage, name, AtFlags::empty()))?;
-            self.drop_identity(&dir, name);
+            self.drop_identity(&edit, name);
         } else {
             // What changes in META alone the storage does not judge.
             check_unprotected(&sys::stat_fd(storage.fd())?)?;
             let base = stat.as_ref().filter(|_| !node.in_storage());
             let losing =
                 if node.is_shared() { self.losing(&node, base, &dir, name)? } else { None };
-            dir.append(whiteout.as_slice())?;
+            edit.append(whiteout.as_slice())?;
             if let Some(losing) = losing {
-                losing.happened(&dir);
+                losing.happened(&edit);
             }
             changed_now(storage.fd());
         }
-        dir.seen();
+        edit.seen();
         self.name_gone((&parent, name), &node, &mut place, held);
         if node.is_shared() {
             self.shared_name_removed(&node, &mut place, stored);
@@ -109,7 +109,8 @@ impl Overlay {
         }
         let own = self.dir(&node)?;
         let hidden_below = self.far_path(&node);
-        let locks = lock_down(&[&dir, &own]);
+        let edits = lock_down(&[&dir, &own]);
+        let [edit, own_edit] = &edits[..] else { return Err(Errno::IO) };
         // Of a directory that only the storage has, the storage tells.
         let simple = node.in_storage() && own.shows_storage_only();
         let simple = simple && self.below(&dir, name)?.is_none();
@@ -120,18 +121,18 @@ impl Overlay {
         let mut place = node.place.write();
         still_there(&place, parent.id, name)?;
         if node.in_storage() && own.storage().is_some() {
-            let end = Doomed { dir: &dir, name, node: &node, own: &own };
+            let end = Doomed { dir: edit, name, node: &node, own: own_edit };
             self.remove_stored_dir(&end, &mut place, simple)?;
-            self.drop_identity(&dir, name);
+            self.drop_identity(edit, name);
         } else {
             check_unprotected(&sys::stat_fd(dir.writable()?.fd())?)?;
-            dir.append(&self.nothing_below(&dir, name)?)?;
+            edit.append(&self.nothing_below(&dir, name)?)?;
             changed_now(dir.writable()?.fd());
         }
-        dir.tidy();
-        dir.seen();
+        edit.tidy();
+        edit.seen();
         self.detach_dir(&node, &mut place, held);
-        drop((place, locks));
+        drop((place, edits));
         self.forget_far_below(hidden_below);
         Ok(())
     }
@@ -157,9 +158,9 @@ impl Overlay {
     fn remove_stored_dir(&self, end: &Doomed<'_>, place: &mut Place, simple: bool) -> Result<()> {
         let storage = end.dir.writable()?;
         let remove = || sys::unlink(storage, end.name, AtFlags::REMOVEDIR);
-        if simple && end.dir.meta.read().redirect(end.name).is_none() {
+        if simple && end.dir.meta().redirect(end.name).is_none() {
             match remove() {
-                Err(Errno::NOTEMPTY | Errno::EXIST) => self.check_empty(end.own)?,
+                Err(Errno::NOTEMPTY | Errno::EXIST) => self.check_empty(end.own.dir())?,
                 other => return other,
             }
         }
@@ -173,10 +174,9 @@ impl Overlay {
     }
 
     /// Takes the base and META from an empty directory: it shows the same
-    /// afterwards, which is nothing, whether it goes then or not. Both `mutate`
-    /// are held.
+    /// afterwards, which is nothing, whether it goes then or not.
     pub(crate) fn let_stand_alone(&self, end: &Doomed<'_>, place: &mut Place) -> Result<()> {
-        end.dir.append(&self.nothing_below(end.dir, end.name)?)?;
+        end.dir.append(&self.nothing_below(end.dir.dir(), end.name)?)?;
         let secured = end.dir.secure();
         place.base = BaseRef::None;
         end.own.stand_alone();
@@ -201,10 +201,10 @@ impl Overlay {
 
 /// An empty directory that is about to go: where it is, and itself.
 pub(crate) struct Doomed<'a> {
-    pub dir: &'a Dir,
+    pub dir: &'a DirEdit<'a>,
     pub name: &'a [u8],
     pub node: &'a Node,
-    pub own: &'a Dir,
+    pub own: &'a DirEdit<'a>,
 }
 
 /// Removes META and unfinished work of a storage directory that is to go.

@@ -12,7 +12,7 @@ use crate::copy_up::partial::Need;
 use crate::copy_up::protected::check_unprotected;
 use crate::format::name::Name;
 use crate::interface::types::{Caller, NodeId, RenameMode};
-use crate::ops::ends::{End, lock_both, lock_places, relink};
+use crate::ops::ends::{Edits, End, edit_both, lock_places, relink};
 use crate::ops::gone::{leaving, no_identity, still_there};
 use crate::ops::remove::Doomed;
 use crate::reach::overlay::Overlay;
@@ -115,7 +115,7 @@ impl Overlay {
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
         sys::mknod(storage, &temp, kind, mode, 0)?;
         let renamed = self.replace(from, to, source, target, RenameFlags::empty());
-        let lock = from.dir.mutate.lock();
+        let edit = from.dir.edit();
         let named = renamed
             .and_then(|()| {
                 sys::rename((storage, &temp), (storage, from.name), RenameFlags::empty())
@@ -124,18 +124,17 @@ impl Overlay {
                 // A leftover has a reserved name, and goes at the next mount.
                 let _ = sys::unlink(storage, &temp, AtFlags::empty());
             });
-        drop(lock);
+        drop(edit);
         named.map(|()| self.give_device(from, by))
     }
 
     /// The device belongs to who renamed. It stands, whatever comes of that.
     fn give_device(&self, from: &End<'_>, by: &Caller) {
-        let _lock = from.dir.mutate.lock();
+        let edit = from.dir.edit();
         let given = from.dir.writable().and_then(|storage| {
-            self.drop_kept(&from.dir, from.name)?;
+            self.drop_kept(&edit, from.name)?;
             let device = Spot::at(storage, from.name);
-            self.own(by, &from.parent, device, libc::S_IFCHR, storage.fd())?
-                .keep(&from.dir, from.name)
+            self.own(by, &from.parent, device, libc::S_IFCHR, storage.fd())?.keep(&edit, from.name)
         });
         if let Err(errno) = given {
             tracing::warn!("a whiteout keeps the owner that it was made with: {errno}");
@@ -187,12 +186,10 @@ impl Overlay {
             Some(target) => Some(self.dir(target)?),
             None => None,
         };
-        let _locks = lock_both(&from.dir, &to.dir);
+        let edits = edit_both(&from.dir, &to.dir);
         // The target may be the directory that the source is in.
-        let _target_lock = target_dir
-            .as_ref()
-            .filter(|dir| !Arc::ptr_eq(dir, &from.dir))
-            .map(|dir| dir.mutate.lock());
+        let target_edit =
+            target_dir.as_ref().filter(|dir| !Arc::ptr_eq(dir, &from.dir)).map(|dir| dir.edit());
         if let Some(dir) = &target_dir {
             self.check_empty(dir)?;
         }
@@ -201,7 +198,7 @@ impl Overlay {
             None => None,
         };
         let base = if source.is_dir() { self.base_path(source) } else { None };
-        self.materialise(&from.dir, from.name, source)?;
+        self.materialise(edits.from(), from.name, source)?;
         let over = self.shared_target(to, target)?;
         let (mut place, mut target_place) = lock_places(source, target);
         still_there(&place, from.parent.id, from.name)?;
@@ -214,7 +211,8 @@ impl Overlay {
         };
         let doomed = match (target, &target_dir) {
             (Some(node), Some(own)) if own.storage().is_some() => {
-                Some(Doomed { dir: &to.dir, name: to.name, node, own })
+                let own = target_edit.as_ref().unwrap_or(edits.from());
+                Some(Doomed { dir: edits.to(), name: to.name, node, own })
             }
             _ => None,
         };
@@ -222,12 +220,12 @@ impl Overlay {
             still_there(place, to.parent.id, to.name)?;
             self.let_stand_alone(doomed, place).inspect_err(|_| self.keep_number(doomed))?;
         }
-        if let Err(errno) = self.move_entry((from, to), source, base.as_deref(), flags) {
+        if let Err(errno) = self.move_entry((from, to), &edits, source, base.as_deref(), flags) {
             doomed.iter().for_each(|doomed| self.keep_number(doomed));
             return Err(errno);
         }
         if let Some(losing) = losing {
-            losing.happened(&to.dir);
+            losing.happened(edits.to());
         }
         if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
             self.replaced(target, place, to, held);
@@ -235,7 +233,7 @@ impl Overlay {
                 self.shared_name_removed(target, place, stored);
             }
         }
-        self.ends_changed(from, to);
+        edits.seen();
         let link = relink(&mut place, from, to, base);
         self.table.remove_name(from.parent.id, from.name);
         self.table.add_name(source, link);
@@ -260,24 +258,25 @@ impl Overlay {
     fn move_entry(
         &self,
         (from, to): (&End<'_>, &End<'_>),
+        edits: &Edits<'_>,
         source: &Node,
         base: Option<&[u8]>,
         flags: RenameFlags,
     ) -> Result<()> {
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
         let mut left = self.nothing_below(&from.dir, from.name)?;
-        if from.dir.meta.read().has_identity(from.name) {
+        if from.dir.meta().has_identity(from.name) {
             left.push(no_identity(from.name));
         }
         // Where presence tells as much as the number, it also does in a copy of
         // the storage.
         let free = sys::absent(sys::stat(Spot::at(new, to.name)))?.is_none();
-        let mut arriving = self.arriving(from, to, source, base)?;
+        let mut arriving = self.arriving(from, (to, edits.to()), source, base)?;
         let leaves = if flags.is_empty() { ANY } else { arriving.storage_ino };
         if free {
             arriving.storage_ino = ANY;
         }
-        let steps = [leaving(&from.dir, from.name, leaves, left), arriving];
+        let steps = [leaving(edits.from(), from.name, leaves, left), arriving];
         together(&steps, || {
             match sys::rename((old, from.name), (new, to.name), flags) {
                 Err(Errno::NOTEMPTY | Errno::EXIST) if source.is_dir() => {
@@ -290,8 +289,8 @@ impl Overlay {
             self.commit_moved(source.is_dir());
             Ok(())
         })?;
-        from.dir.tidy();
-        to.dir.tidy();
+        edits.from().tidy();
+        edits.to().tidy();
         Ok(())
     }
 

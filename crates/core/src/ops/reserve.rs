@@ -57,9 +57,9 @@ impl Overlay {
         let dir = match opened {
             None if !wanted => return Ok(None),
             None => {
-                let _lock = self.root_dir.mutate.lock();
+                let root = self.root_dir.edit();
                 let make = |dir: Within<'_>| sys::mkdir(dir, name, Mode::RWXU);
-                self.root_dir.unseen(make, |()| Vec::new())?;
+                root.unseen(make, |()| Vec::new())?;
                 sys::open_dir(self.storage.as_fd(), name)?
             }
             Some(dir) => dir,

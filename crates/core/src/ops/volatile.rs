@@ -40,8 +40,7 @@ impl Overlay {
 
     fn change_root_mark(&self, change: impl Fn(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
         {
-            let _lock = self.root_dir.mutate.lock();
-            self.root_dir.unseen(|dir| change(dir.fd()), |()| Vec::new())?;
+            self.root_dir.edit().unseen(|dir| change(dir.fd()), |()| Vec::new())?;
         }
         rustix::fs::fsync(self.storage_opened()?)
     }

@@ -11,29 +11,29 @@ use crate::tree::node::{BaseRef, Node};
 impl Overlay {
     /// What META of the storage's root says is hidden in a directory.
     pub(crate) fn far_hidden(&self, node: &Arc<Node>) -> Vec<Box<[u8]>> {
-        if self.root_dir.meta.read().far().is_empty() {
+        if self.root_dir.meta().far().is_empty() {
             return Vec::new();
         }
         let Some(path) = own_path(node) else { return Vec::new() };
-        self.root_dir.meta.read().far().in_dir(&path).map(Into::into).collect()
+        self.root_dir.meta().far().in_dir(&path).map(Into::into).collect()
     }
 
     /// When something was hidden so in a directory: its time of modification and change.
     pub(crate) fn far_changed(&self, node: &Arc<Node>) -> Option<Timestamp> {
-        if !node.is_dir() || self.root_dir.meta.read().far().is_empty() {
+        if !node.is_dir() || self.root_dir.meta().far().is_empty() {
             return None;
         }
         let path = own_path(node)?;
-        self.root_dir.meta.read().far().changed(&path)
+        self.root_dir.meta().far().changed(&path)
     }
 
     /// The path of a directory, if something is hidden so in it or below it.
     pub(crate) fn far_path(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
-        if self.root_dir.meta.read().far().is_empty() {
+        if self.root_dir.meta().far().is_empty() {
             return None;
         }
         let path = own_path(node)?;
-        let some = self.root_dir.meta.read().far().tree(&path).next().is_some();
+        let some = self.root_dir.meta().far().tree(&path).next().is_some();
         some.then_some(path)
     }
 
@@ -41,8 +41,7 @@ impl Overlay {
     pub(crate) fn forget_far_below(&self, path: Option<Vec<u8>>) {
         // There META of the root could reach the device before what tells of that.
         let Some(path) = path.filter(|_| !self.durability.syncs_before_changes()) else { return };
-        let _lock = self.root_dir.mutate.lock();
-        self.root_dir.meta.write().far_mut().forget_tree(&path);
+        self.root_dir.edit().index_mut().far_mut().forget_tree(&path);
     }
 
     /// There is more room than whoever keeps a reserve again asks for.

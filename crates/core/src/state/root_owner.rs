@@ -18,7 +18,7 @@ pub(crate) struct RootOwner {
 impl RootOwner {
     /// As META tells, else as the base has it, whose access list is not shown.
     pub fn of(dir: &Dir, stack: &Stack) -> Result<RootOwner> {
-        let told = dir.meta.read().owner(b".");
+        let told = dir.meta().owner(b".");
         let (mode, uid, gid) = told.map_or_else(|| stack.root_owner(), Ok)?;
         Ok(RootOwner { mode, uid, gid })
     }

@@ -3,12 +3,13 @@
 
 mod access;
 mod changes;
+mod edit;
 mod mutate;
 mod together;
 
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock};
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock, RwLockReadGuard};
 use rustix::io::Errno;
 
 use crate::format::meta::{Index, Record};
@@ -21,7 +22,8 @@ use crate::sys::{Result, StoredDir, Within, Written};
 pub(crate) use access::with_access;
 use changes::JournalState;
 pub(crate) use changes::decide;
-pub(crate) use mutate::{Mutate, Mutating};
+pub(crate) use edit::MetaEdit;
+use mutate::Mutate;
 pub(crate) use together::{ANY, Step, together};
 
 /// A directory as the storage holds it, and what META says of it. There is at most one
@@ -31,10 +33,10 @@ pub(crate) struct MetaDir {
     pub node: NodeId,
     /// `O_PATH` descriptor in the storage, once it lies there.
     storage: OnceLock<StoredDir>,
-    /// What META says. Written under `mutate`, read by everybody.
-    pub meta: RwLock<Index>,
+    /// What META says. Written by [`MetaEdit`], read by everybody.
+    meta: RwLock<Index>,
     /// Held by whoever changes entries.
-    pub mutate: Mutate,
+    mutate: Mutate,
     /// The file of META. A leaf in the order of locks.
     journal: Mutex<JournalState>,
     durability: Arc<Durability>,
@@ -101,17 +103,11 @@ impl MetaDir {
         }
     }
 
-    /// Its META has nothing to say any more of what is below. `mutate` is held.
-    pub fn forget_below(&self) {
-        self.meta.write().forget_hidden();
-        self.journal.lock().removed();
-    }
-
     /// Reads META again: what is in it, or how it counts, was changed otherwise than
     /// by this directory.
     pub fn reload(&self) -> Result<()> {
         let Some(dir) = self.storage() else { return Ok(()) };
-        let _lock = self.mutate.lock();
+        let _edit = self.edit();
         let mut state = self.journal.lock();
         let session = self.durability.terms().session;
         let mut loaded = with_access(dir.fd(), || meta::load(dir.fd(), session))?;
@@ -127,12 +123,6 @@ impl MetaDir {
         Ok(())
     }
 
-    /// META of the storage's root says from now on that a name is hidden here.
-    pub fn hide_far(&self, name: &[u8]) {
-        self.meta.write().apply(&Record::Hide { name: name.into() });
-        self.far.lock().push(name.into());
-    }
-
     /// Such names, unless its own META says so, too.
     pub fn far_hidden(&self) -> Vec<Box<[u8]>> {
         self.far.lock().clone()
@@ -143,9 +133,15 @@ impl MetaDir {
         self.far.lock().iter().any(|far| **far == *name)
     }
 
-    /// Its own META has been told of these.
-    pub fn says_itself(&self, names: &[Box<[u8]>]) {
-        self.far.lock().retain(|far| !names.contains(far));
+    /// What META says.
+    pub fn meta(&self) -> RwLockReadGuard<'_, Index> {
+        self.meta.read()
+    }
+
+    /// What is read between two calls that give the same is of one moment.
+    /// `None`: somebody may be changing something.
+    pub fn version(&self) -> Option<u64> {
+        self.mutate.version()
     }
 
     /// The storage directory. `None`: the directory is unmodified.

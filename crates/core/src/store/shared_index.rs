@@ -17,8 +17,7 @@ use crate::interface::types::NodeId;
 use crate::store::durability::Durability;
 use crate::store::meta_dir::MetaDir;
 use crate::store::realms::Realms;
-use crate::sys::trust;
-use crate::sys::{self, Result, Spot, StoredDir, Within, Written};
+use crate::sys::{self, Result, Spot, StoredDir, Within, Written, trust};
 
 /// The index of copied-up shared objects, with a META of its own.
 ///
@@ -87,7 +86,8 @@ impl SharedIndex {
             Some(fd) => Some(index_dir(fd, durability)?),
             None => None,
         };
-        let accesses = dir.as_ref().map(|dir| dir.meta.write().keep_accesses()).unwrap_or_default();
+        let accesses =
+            dir.as_ref().map(|dir| dir.edit().index_mut().keep_accesses()).unwrap_or_default();
         let old = dir.is_some() && !named;
         let (told, stored) = (RwLock::default(), RwLock::default());
         let path = path.to_path_buf();
@@ -97,7 +97,8 @@ impl SharedIndex {
     /// Takes in what META of the index does not say yet.
     pub fn take(&self, records: &[Record]) {
         if let Some(dir) = &*self.dir.lock() {
-            let mut meta = dir.meta.write();
+            let edit = dir.edit();
+            let mut meta = edit.index_mut();
             records.iter().for_each(|record| meta.apply(record));
         }
     }
@@ -130,12 +131,12 @@ impl SharedIndex {
 
     /// What is recorded of an object.
     pub fn record(&self, id: BaseId) -> Option<SharedRecord> {
-        self.dir.lock().as_ref()?.meta.read().shared(id)
+        self.dir.lock().as_ref()?.meta().shared(id)
     }
 
     /// File systems of the base as they were met by earlier mounts.
     pub fn recorded_realms(&self) -> Vec<RealmRecord> {
-        let realms = |dir: &Arc<MetaDir>| dir.meta.read().realms().cloned().collect();
+        let realms = |dir: &Arc<MetaDir>| dir.meta().realms().cloned().collect();
         self.dir.lock().as_ref().map(realms).unwrap_or_default()
     }
 
@@ -162,7 +163,7 @@ impl SharedIndex {
     /// The shared object of a number whose copy a storage entry is.
     pub fn indexed_by_number(&self, number: u64, stored: &Statx) -> Result<Option<BaseId>> {
         let Ok(dir) = self.dir() else { return Ok(None) };
-        let ids: Vec<BaseId> = dir.meta.read().shared_by_number(number).collect();
+        let ids: Vec<BaseId> = dir.meta().shared_by_number(number).collect();
         for id in ids {
             if self.index_stat(id)?.is_some_and(|index| index.stx_ino == stored.stx_ino) {
                 return Ok(Some(id));
@@ -217,7 +218,7 @@ impl SharedIndex {
     /// The type of device that META of the index calls an object.
     pub fn index_device(&self, id: BaseId) -> Option<u32> {
         let dir = self.dir().ok()?;
-        let meta = dir.meta.read();
+        let meta = dir.meta();
         meta.kept(id.index_name().as_bytes())?.device.map(|(kind, _)| kind)
     }
 

@@ -34,7 +34,7 @@ impl Scene {
     /// Lets a program set attributes in the middle of a change that it must not see.
     fn set_amid(&self, node: NodeId, attributes: &SetAttr) {
         let dir = self.overlay.dir(&self.overlay.node(node).unwrap()).unwrap();
-        let _lock = dir.mutate.lock();
+        let edit = dir.edit();
         std::thread::scope(|scope| {
             let change = |storage: Within<'_>| {
                 let program = scope.spawn(|| self.overlay.setattr(node, attributes, None).unwrap());
@@ -47,7 +47,7 @@ impl Scene {
                 });
                 Ok(())
             };
-            dir.unseen(change, |()| Vec::new()).unwrap();
+            edit.unseen(change, |()| Vec::new()).unwrap();
         });
     }
 }

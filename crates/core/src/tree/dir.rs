@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::interface::types::NodeId;
 use crate::layers::LowerDir;
 use crate::store::durability::Durability;
-use crate::store::meta_dir::MetaDir;
+use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::sys::{Result, StoredDir};
 use crate::tree::listed::LastListing;
 
@@ -30,6 +30,16 @@ impl Deref for Dir {
 }
 
 impl Dir {
+    /// Waits until nobody else changes anything.
+    pub fn edit(&self) -> DirEdit<'_> {
+        DirEdit { dir: self, own: self.own.edit() }
+    }
+
+    /// The same; `None`: somebody else does.
+    pub fn try_edit(&self) -> Option<DirEdit<'_>> {
+        self.own.try_edit().map(|own| DirEdit { dir: self, own })
+    }
+
     /// Opens META, if the storage has the directory. `far`: what META of the storage's
     /// root says is hidden in it.
     pub fn new(
@@ -40,7 +50,10 @@ impl Dir {
         durability: &Arc<Durability>,
     ) -> Result<Dir> {
         let own = MetaDir::new(node, storage, durability)?;
-        far.iter().for_each(|name| own.hide_far(name));
+        if !far.is_empty() {
+            let edit = own.edit();
+            far.iter().for_each(|name| edit.hide_far(name));
+        }
         Ok(Dir { base, listed: LastListing::default(), own })
     }
 
@@ -51,18 +64,9 @@ impl Dir {
         Dir { base: None, listed: LastListing::default(), own }
     }
 
-    /// It shows nothing of the base from now on: the META of its parent says
-    /// so, and its own has nothing to say any more. Both `mutate` are held.
-    pub fn stand_alone(&self) {
-        if let Some(base) = &self.base {
-            base.leave();
-        }
-        self.own.forget_below();
-    }
-
     /// Nothing of the base shows in it, nor at a redirect.
     pub fn shows_storage_only(&self) -> bool {
-        self.base().is_none() && self.meta.read().redirects().next().is_none()
+        self.base().is_none() && self.meta().redirects().next().is_none()
     }
 
     /// What it shows of the layers below, if anything.
@@ -85,6 +89,37 @@ impl Dir {
     /// Descriptors that it holds, about.
     pub fn descriptors(&self) -> usize {
         2 + self.base.as_ref().map_or(0, |base| base.descriptors())
+    }
+}
+
+/// The right to change entries of a directory, and what META says of it: whoever has it
+/// is the only one.
+pub(crate) struct DirEdit<'a> {
+    dir: &'a Dir,
+    own: MetaEdit<'a>,
+}
+
+impl<'a> Deref for DirEdit<'a> {
+    type Target = MetaEdit<'a>;
+
+    fn deref(&self) -> &MetaEdit<'a> {
+        &self.own
+    }
+}
+
+impl<'a> DirEdit<'a> {
+    /// The directory.
+    pub fn dir(&self) -> &'a Dir {
+        self.dir
+    }
+
+    /// It shows nothing of the base from now on: the META of its parent says
+    /// so, and its own has nothing to say any more.
+    pub fn stand_alone(&self) {
+        if let Some(base) = &self.dir.base {
+            base.leave();
+        }
+        self.own.forget_below();
     }
 }
 

@@ -72,7 +72,7 @@ impl Overlay {
                 None if listed.iter().any(|listed| **listed == *name) => return true,
                 None => {}
                 Some((_, kind)) if *kind == entry.kind => {
-                    let meta = dir.meta.read();
+                    let meta = dir.meta();
                     if meta.has_identity(name) || meta.redirect(name).is_some() {
                         return true;
                     }
@@ -99,8 +99,7 @@ impl Overlay {
         entries: &mut Packed,
     ) -> Result<Vec<Box<[u8]>>> {
         let missing: Vec<[Box<[u8]>; 2]> = dir
-            .meta
-            .read()
+            .meta()
             .redirects()
             .filter(|(name, _)| !stored.contains_key(*name))
             .map(|(name, path)| [name.into(), path.into()])

@@ -1,7 +1,7 @@
 //! A change of storage names, and what META says of it: after a crash either
 //! both have happened or neither has.
 
-use super::MetaDir;
+use super::MetaEdit;
 use super::changes::Mark;
 use crate::format::meta::Record;
 use crate::sys::Result;
@@ -11,8 +11,8 @@ pub(crate) const ANY: u64 = 0;
 
 /// What a change of storage names means for META of one name.
 pub(crate) struct Step<'a> {
-    /// The directory. Its `mutate` is held.
-    pub dir: &'a MetaDir,
+    /// The directory.
+    pub dir: &'a MetaEdit<'a>,
     /// The name.
     pub name: &'a [u8],
     /// The storage object that decides: the change has happened once `name`
@@ -50,7 +50,7 @@ impl Step<'_> {
 ///
 /// # Errors
 /// Those of `change` and of writing META before it; all is as it was then. What
-/// cannot be written afterwards is owed ([`MetaDir::append_late`]).
+/// cannot be written afterwards is owed ([`MetaEdit::append_late`]).
 pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>) -> Result<T> {
     // What META is owed was decided by the names as they are now. (A name that goes
     // can make nothing hold that says more than that it is gone.)
@@ -60,7 +60,7 @@ pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>
     if steps.is_empty() {
         return secured().and_then(|()| change());
     }
-    let mut marks: Vec<(&MetaDir, Mark)> = Vec::with_capacity(2);
+    let mut marks: Vec<(&MetaEdit<'_>, Mark)> = Vec::with_capacity(2);
     let announced = announce(&steps, &mut marks).and_then(|()| secured());
     match announced.and_then(|()| change()) {
         Ok(value) => {
@@ -80,7 +80,7 @@ pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>
 }
 
 /// Writes the conditions, each directory's at once.
-fn announce<'a>(steps: &[&Step<'a>], marks: &mut Vec<(&'a MetaDir, Mark)>) -> Result<()> {
+fn announce<'a>(steps: &[&Step<'a>], marks: &mut Vec<(&'a MetaEdit<'a>, Mark)>) -> Result<()> {
     for step in steps {
         if marks.iter().any(|(dir, _)| std::ptr::eq(*dir, step.dir)) {
             continue;
