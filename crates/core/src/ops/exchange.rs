@@ -37,8 +37,10 @@ impl Overlay {
             self.arriving(from, (to, edits.to()), source, source_base.as_deref())?,
             self.arriving(to, (from, edits.from()), target, target_base.as_deref())?,
         ];
+        self.durability.name_moved();
         together(&steps, || {
             sys::rename((old, from.name), (new, to.name), RenameFlags::EXCHANGE)?;
+            self.durability.name_moved();
             self.commit_moved(source.is_dir() || target.is_dir());
             Ok(())
         })?;

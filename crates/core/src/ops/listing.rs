@@ -271,8 +271,10 @@ impl Overlay {
             return Ok(());
         };
         let _slow = self.slow_section();
+        // First: to sync META may bring names of the directory there by themselves.
+        let settled = self.durability.settle_names(self.storage_opened()?)?;
         dir.sync_meta()?;
-        if self.durability.settle_copies(self.storage_opened()?)? {
+        if settled {
             return Ok(());
         }
         let open = || sys::open(Spot::at(storage, b"."), OFlags::RDONLY | OFlags::DIRECTORY);

@@ -277,6 +277,7 @@ impl Overlay {
             arriving.storage_ino = ANY;
         }
         let steps = [leaving(edits.from(), from.name, leaves, left), arriving];
+        self.durability.name_moved();
         together(&steps, || {
             match sys::rename((old, from.name), (new, to.name), flags) {
                 Err(Errno::NOTEMPTY | Errno::EXIST) if source.is_dir() => {
@@ -286,6 +287,7 @@ impl Overlay {
                 }
                 other => other?,
             }
+            self.durability.name_moved();
             self.commit_moved(source.is_dir());
             Ok(())
         })?;

@@ -31,6 +31,8 @@ pub(crate) struct Durability {
     wake: Condvar,
     /// Objects were copied up that no transaction has on the device yet.
     fresh: AtomicBool,
+    /// Names were moved that no transaction has on the device yet.
+    moved: AtomicBool,
     /// Held while they are brought there: who comes meanwhile must wait for it.
     settling: Mutex<()>,
     /// Counts what was written to META.
@@ -61,6 +63,7 @@ impl Durability {
             dirty: Mutex::new(false),
             wake: Condvar::new(),
             fresh: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
             settling: Mutex::new(()),
             writes: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -95,15 +98,39 @@ impl Durability {
     /// would hide what the base has, and be empty. So all of the storage goes there
     /// first. The result tells whether it did.
     pub fn settle_copies(&self, storage: impl AsFd) -> Result<bool> {
+        self.settle_if(storage, |all| all.fresh.load(Ordering::SeqCst))
+    }
+
+    /// A directory is about to be synced. On btrfs that may also bring a name there that
+    /// an object was moved to, and leave the one that it had before.
+    pub fn settle_names(&self, storage: impl AsFd) -> Result<bool> {
+        let moved = |all: &Self| all.moved.load(Ordering::SeqCst);
+        self.settle_if(storage, |all| all.fresh.load(Ordering::SeqCst) || moved(all))
+    }
+
+    fn settle_if(&self, storage: impl AsFd, is_owed: impl Fn(&Self) -> bool) -> Result<bool> {
         if !self.syncs_before_changes() {
             return Ok(false);
         }
         let _lock = self.settling.lock();
-        if !self.fresh.swap(false, Ordering::SeqCst) {
+        if !is_owed(self) {
             return Ok(false);
         }
-        self.sync_all(storage).inspect_err(|_| self.copied_up())?;
+        // Before: what comes meanwhile is owed again.
+        let fresh = self.fresh.swap(false, Ordering::SeqCst);
+        let moved = self.moved.swap(false, Ordering::SeqCst);
+        self.sync_all(storage).inspect_err(|_| {
+            self.fresh.fetch_or(fresh, Ordering::SeqCst);
+            self.moved.fetch_or(moved, Ordering::SeqCst);
+        })?;
         Ok(true)
+    }
+
+    /// A name is moved, or has been just now: called before and after.
+    pub fn name_moved(&self) {
+        if self.syncs_before_changes() {
+            self.moved.store(true, Ordering::SeqCst);
+        }
     }
 
     /// On btrfs, hands all of the storage to the device.
