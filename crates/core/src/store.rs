@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod durability;
-pub(crate) mod far_lock;
 pub(crate) mod meta;
 pub(crate) mod meta_dir;
 pub(crate) mod partial;
 pub(crate) mod realms;
+pub(crate) mod server_lock;
 pub(crate) mod shared_index;

@@ -7,4 +7,5 @@ pub(crate) mod dir;
 pub(crate) mod listed;
 pub(crate) mod node;
 pub(crate) mod packed;
+pub(crate) mod path;
 pub(crate) mod table;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::format::meta::Record;
-use crate::reach::far::own_path;
 use crate::reach::overlay::Overlay;
 use crate::sys::Result;
 use crate::tree::dir::Dir;
 use crate::tree::node::Node;
+use crate::tree::path::path_below;
 
 impl Overlay {
     /// Lets the copy of a directory say what the root's META says of it.
@@ -22,7 +22,9 @@ impl Overlay {
         edit.says_itself(&names);
         drop(edit);
         // On btrfs META of the root could reach the device before that of the copy.
-        if let Some(path) = own_path(node).filter(|_| !self.durability.syncs_before_changes()) {
+        if let Some(path) =
+            path_below(node, false).filter(|_| !self.durability.syncs_before_changes())
+        {
             self.root_dir.edit().index_mut().far_mut().forget_names(&path, &names);
         }
         Ok(())

@@ -21,6 +21,7 @@ use crate::store::partial::MARK_MAX;
 use crate::sys::own::Own;
 use crate::sys::{self, Result, Spot, Within};
 use crate::tree::node::Node;
+use crate::tree::path::path_below;
 
 /// The capabilities that a file gives to who executes it.
 pub(crate) const CAPABILITY: &[u8] = b"security.capability";
@@ -74,7 +75,7 @@ impl Overlay {
         if self.at(node, |o| Ok(o.get_xattr(&self.stack, CAPABILITY, &mut []).is_ok()))? {
             return Ok(Plan::Copy);
         }
-        let Some(path) = self.base_path(node) else { return Ok(Plan::Copy) };
+        let Some(path) = path_below(node, true) else { return Ok(Plan::Copy) };
         let mark = Mark {
             map: random(),
             size: stat.stx_size,

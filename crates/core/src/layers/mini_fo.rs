@@ -17,11 +17,11 @@ use crate::format::meta::{Index, Kept, RealmRecord};
 use crate::format::name::MetaName;
 use crate::format::numbers::storage_ino;
 use crate::store::durability::{Durability, Terms};
-use crate::store::far_lock::FarLock;
 use crate::store::meta::{self, Firm, Session};
 use crate::store::meta_dir::{MetaDir, decide};
 use crate::store::partial::{Verdict, is_bare, read_mark};
 use crate::store::realms::Realms;
+use crate::store::server_lock::ServerLock;
 use crate::store::shared_index::{Indexed, SharedIndex, is_shared};
 use crate::sys::own::OwnAttributes;
 use crate::sys::trust::Unusable;
@@ -43,7 +43,7 @@ pub(crate) struct Frozen {
     /// It may have partial files.
     partial: bool,
     /// Holds the locks on it: nobody may write it.
-    _lock: (OwnedFd, FarLock),
+    _lock: (OwnedFd, ServerLock),
 }
 
 impl Frozen {
@@ -52,7 +52,7 @@ impl Frozen {
     /// does not count.
     pub fn open(
         (path, meta): (&Path, MetaName),
-        (_lock, root): ((OwnedFd, FarLock), &OwnedFd),
+        (_lock, root): ((OwnedFd, ServerLock), &OwnedFd),
         (named, partial): (bool, bool),
         (own, written): (OwnAttributes, Written),
         realms: Realms,

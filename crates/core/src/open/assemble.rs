@@ -112,7 +112,7 @@ impl Overlay {
             bare: layers.bare,
             storage,
             lock: layers.lock,
-            far: Mutex::new(layers.far),
+            server_lock: Mutex::new(layers.server_lock),
             own: layers.own,
             meta: layers.session.meta,
             holds: if layers.read_only { OnceLock::new() } else { layers.holds.into() },

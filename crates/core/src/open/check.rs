@@ -36,9 +36,9 @@ use crate::interface::options::OpenOptions;
 use crate::layers::Stack;
 use crate::state::holds::Holds;
 use crate::state::later::Paths;
-use crate::store::far_lock::FarLock;
 use crate::store::meta;
 use crate::store::meta::{Firm, Journal, Session};
+use crate::store::server_lock::ServerLock;
 use crate::sys::Written;
 use crate::sys::magic::NFS;
 use crate::sys::own::OwnAttributes;
@@ -59,7 +59,7 @@ pub(crate) struct Layers {
     /// Holds the lock on the storage.
     pub lock: OwnedFd,
     /// The same for other machines.
-    pub far: FarLock,
+    pub server_lock: ServerLock,
     /// How mini_fo's own attributes in it are named.
     pub own: OwnAttributes,
     /// Their full paths.
@@ -105,7 +105,7 @@ pub(crate) fn verify(
     options: &OpenOptions,
     mut warnings: Vec<Warning>,
 ) -> Result<Layers> {
-    let Found { stack, storage, reached, own: names, paths, far } = found;
+    let Found { stack, storage, reached, own: names, paths, server_lock } = found;
     let storage_path = &*paths.storage;
     let session = meta::session(storage.as_fd(), options.meta_name);
     let root = storage::load_root(storage_path, &storage, session)?;
@@ -191,7 +191,7 @@ pub(crate) fn verify(
         stack,
         storage: reached,
         lock: storage,
-        far,
+        server_lock,
         own: names,
         paths,
         holds,

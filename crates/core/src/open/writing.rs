@@ -22,8 +22,8 @@ use crate::open::check::{self, Found, Layers, Untouched};
 use crate::reach::overlay::Overlay;
 use crate::state::later::{Later, Lock};
 use crate::store::durability::{Durability, Terms};
-use crate::store::far_lock::FarLock;
 use crate::store::meta::{Firm, Session};
+use crate::store::server_lock::ServerLock;
 use crate::sys::{self, Result, StoredDir};
 use crate::tree::dir::Dir;
 
@@ -187,7 +187,7 @@ impl Overlay {
         let _ = sys::allow_writing(self.storage.as_fd());
         check::check_writable(&options.storage, &self.storage)?;
         lock_alone(later, &self.lock)?;
-        self.lock_far(later)?;
+        self.lock_server(later)?;
         let mut layers = self.verify(later, &options)?;
         if layers.read_only {
             return Err(Refusal::Found(layers.warnings));
@@ -213,15 +213,15 @@ impl Overlay {
     }
 
     /// Takes the lock for other machines, too, for this mount alone.
-    fn lock_far(&self, later: &mut Later) -> std::result::Result<(), Refusal> {
-        let mut far = self.far.lock();
+    fn lock_server(&self, later: &mut Later) -> std::result::Result<(), Refusal> {
+        let mut server_lock = self.server_lock.lock();
         // One's own shared lock would be in the way.
-        *far = FarLock::default();
+        *server_lock = ServerLock::default();
         let storage = (&*later.options.storage, &self.lock);
         let meta = later.options.meta_name;
-        let taken = FarLock::take(storage, meta, false, &mut Vec::new());
+        let taken = ServerLock::take(storage, meta, false, &mut Vec::new());
         // Who has it may have written.
-        *far = taken.inspect_err(|_| later.lock = Lock::Lost)?;
+        *server_lock = taken.inspect_err(|_| later.lock = Lock::Lost)?;
         Ok(())
     }
 
@@ -234,7 +234,7 @@ impl Overlay {
             reached: dup(&self.storage)?,
             own: self.own,
             paths: later.paths.clone(),
-            far: std::mem::take(&mut self.far.lock()),
+            server_lock: std::mem::take(&mut self.server_lock.lock()),
         };
         check::storage_is_ours(&options.storage, &self.lock)?;
         Ok(check::verify(found, options, Vec::new())?)
@@ -247,7 +247,7 @@ impl Overlay {
     ) -> std::result::Result<(), Refusal> {
         let start = Start::of(layers);
         layers.begin(options)?;
-        *self.far.lock() = std::mem::take(&mut layers.far);
+        *self.server_lock.lock() = std::mem::take(&mut layers.server_lock);
         // Only of a new storage it is another way, and that has no other directory.
         self.root_dir.write_names(layers.written);
         begin_session(layers, options, |terms| {

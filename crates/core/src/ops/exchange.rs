@@ -11,6 +11,7 @@ use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::together;
 use crate::sys::{self, Result};
 use crate::tree::node::Node;
+use crate::tree::path::path_below;
 
 impl Overlay {
     /// Two objects change places.
@@ -23,7 +24,7 @@ impl Overlay {
     ) -> Result<()> {
         let edits = edit_both(&from.dir, &to.dir);
         let base_of = |node: &Arc<Node>| {
-            if node.is_dir() { self.base_path(node) } else { None }
+            if node.is_dir() { path_below(node, true) } else { None }
         };
         let (source_base, target_base) = (base_of(source), base_of(target));
         self.materialise(edits.from(), from.name, source)?;

@@ -15,12 +15,12 @@ use crate::format::meta::Record;
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
 use crate::ops::gone::{changed_now, lock_down, still_there};
-use crate::reach::far::own_path;
 use crate::reach::overlay::Overlay;
 use crate::store::meta::Firm;
 use crate::store::meta_dir::MetaEdit;
 use crate::sys::Result;
 use crate::tree::node::{BaseRef, Held, Node};
+use crate::tree::path::path_below;
 
 /// In one directory: more take less room with a copy of it.
 const MOST_IN_ONE: usize = 16;
@@ -62,7 +62,7 @@ impl Overlay {
         let held = Held::bounded(|| self.hold(&node))?;
         // Nothing on the way may be moved meanwhile.
         let _topology = self.rename_lock.lock();
-        let Some(path) = own_path(&parent) else { return Ok(None) };
+        let Some(path) = path_below(&parent, false) else { return Ok(None) };
         if !stored && self.root_dir.meta().far().in_dir(&path).len() >= MOST_IN_ONE {
             return Ok(None);
         }
@@ -191,7 +191,7 @@ impl Overlay {
             meta.apply(&Record::Features { words });
         }
         drop(meta);
-        root.write_anew()
+        root.rewrite_unseen()
     }
 }
 

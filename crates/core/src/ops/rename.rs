@@ -19,6 +19,7 @@ use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{ANY, together};
 use crate::sys::{self, Result, Spot};
 use crate::tree::node::{Held, Node, Place};
+use crate::tree::path::path_below;
 
 impl Overlay {
     /// Moves an object to another name. Directories are moved as they are,
@@ -197,7 +198,7 @@ impl Overlay {
             Some(target) => Some(Held::bounded(|| self.hold(target))?),
             None => None,
         };
-        let base = if source.is_dir() { self.base_path(source) } else { None };
+        let base = if source.is_dir() { path_below(source, true) } else { None };
         self.materialise(edits.from(), from.name, source)?;
         let over = self.shared_target(to, target)?;
         let (mut place, mut target_place) = lock_places(source, target);

@@ -143,30 +143,6 @@ impl Overlay {
         path
     }
 
-    /// Path in the base of what a directory shows, without a leading slash.
-    /// `None`: it shows nothing of the base.
-    pub(crate) fn base_path(&self, node: &Arc<Node>) -> Option<Vec<u8>> {
-        let mut names: Vec<Box<[u8]>> = Vec::new();
-        let mut node = Arc::clone(node);
-        while !node.is_root() {
-            let place = node.place.read();
-            match &place.base {
-                BaseRef::None => return None,
-                BaseRef::Path(path) => {
-                    names.push(path.as_ref().clone());
-                    break;
-                }
-                BaseRef::SameName => {}
-            }
-            let link = place.names.first()?.clone();
-            drop(place);
-            names.push(link.name().into());
-            node = Arc::clone(link.parent());
-        }
-        names.reverse();
-        Some(names.join(&b'/'))
-    }
-
     /// Runs `f` with the object of a node.
     ///
     /// The node's `place` is held meanwhile: nobody renames it away. ESTALE: the

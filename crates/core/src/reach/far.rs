@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use crate::format::time::Timestamp;
 use crate::reach::overlay::Overlay;
 use crate::state::reserve::{MOST, PART, PLENTY};
-use crate::tree::node::{BaseRef, Node};
+use crate::tree::node::Node;
+use crate::tree::path::path_below;
 
 impl Overlay {
     /// What META of the storage's root says is hidden in a directory.
@@ -14,7 +15,7 @@ impl Overlay {
         if self.root_dir.meta().far().is_empty() {
             return Vec::new();
         }
-        let Some(path) = own_path(node) else { return Vec::new() };
+        let Some(path) = path_below(node, false) else { return Vec::new() };
         self.root_dir.meta().far().in_dir(&path).map(Into::into).collect()
     }
 
@@ -23,7 +24,7 @@ impl Overlay {
         if !node.is_dir() || self.root_dir.meta().far().is_empty() {
             return None;
         }
-        let path = own_path(node)?;
+        let path = path_below(node, false)?;
         self.root_dir.meta().far().changed(&path)
     }
 
@@ -32,7 +33,7 @@ impl Overlay {
         if self.root_dir.meta().far().is_empty() {
             return None;
         }
-        let path = own_path(node)?;
+        let path = path_below(node, false)?;
         let some = self.root_dir.meta().far().tree(&path).next().is_some();
         some.then_some(path)
     }
@@ -52,23 +53,4 @@ impl Overlay {
         let inodes = vfs.f_files == 0 || vfs.f_favail > vfs.f_files / PART;
         inodes && room / PLENTY >= reserve && !self.reserve.short.load(Ordering::Relaxed)
     }
-}
-
-/// The path of a directory that shows the base at its own place, without a leading
-/// slash. `None`: it shows nothing of the base, or it was moved.
-pub(crate) fn own_path(node: &Arc<Node>) -> Option<Vec<u8>> {
-    let mut names: Vec<Box<[u8]>> = Vec::new();
-    let mut node = Arc::clone(node);
-    while !node.is_root() {
-        let place = node.place.read();
-        if place.base != BaseRef::SameName {
-            return None;
-        }
-        let link = place.names.first()?.clone();
-        drop(place);
-        names.push(link.name().into());
-        node = Arc::clone(link.parent());
-    }
-    names.reverse();
-    Some(names.join(&b'/'))
 }

@@ -29,7 +29,7 @@ use crate::state::root_owner::RootOwner;
 use crate::state::trail::Trail;
 use crate::state::waiters::Waiters;
 use crate::store::durability::{Durability, WriteOut};
-use crate::store::far_lock::FarLock;
+use crate::store::server_lock::ServerLock;
 use crate::store::shared_index::SharedIndex;
 use crate::sys::own::OwnAttributes;
 use crate::sys::{self, Result, Spot};
@@ -58,7 +58,7 @@ pub struct Overlay {
     /// Holds the lock on the storage.
     pub(crate) lock: OwnedFd,
     /// The same for other machines.
-    pub(crate) far: Mutex<FarLock>,
+    pub(crate) server_lock: Mutex<ServerLock>,
     /// How mini_fo's own attributes in the storage are named.
     pub(crate) own: OwnAttributes,
     /// What META is called.

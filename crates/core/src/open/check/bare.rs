@@ -13,8 +13,8 @@ use super::{Holds, Layers, Paths, Result, io, layers, nesting};
 use crate::format::name::MetaName;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
-use crate::store::far_lock::FarLock;
 use crate::store::meta::Session;
+use crate::store::server_lock::ServerLock;
 use crate::sys::Written;
 use crate::sys::own::OwnAttributes;
 
@@ -44,7 +44,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Layers> {
         own: OwnAttributes::of_process(&storage),
         storage,
         lock,
-        far: FarLock::default(),
+        server_lock: ServerLock::default(),
         holds: Holds::ALL,
         written: Written::Plain,
         bare: true,

@@ -35,7 +35,11 @@ impl Layers {
     pub(crate) fn begin(&mut self, options: &OpenOptions) -> Result<()> {
         let Some(task) = self.task.take() else { return Ok(()) };
         if !self.read_only {
-            self.far.make((&options.storage, &self.lock), options.meta_name, &mut self.warnings)?;
+            self.server_lock.make(
+                (&options.storage, &self.lock),
+                options.meta_name,
+                &mut self.warnings,
+            )?;
         }
         let (names, session) = (self.own, self.session);
         let (root, stack, path) = (&self.lock, &self.stack, &*task.path);

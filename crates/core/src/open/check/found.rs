@@ -13,8 +13,8 @@ use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::OpenOptions;
 use crate::layers::Stack;
 use crate::state::later::Paths;
-use crate::store::far_lock::FarLock;
 use crate::store::meta;
+use crate::store::server_lock::ServerLock;
 use crate::sys::own::OwnAttributes;
 use crate::sys::{self, Spot};
 
@@ -29,7 +29,7 @@ pub(crate) struct Found {
     pub own: OwnAttributes,
     pub paths: Paths,
     /// Its lock for other machines.
-    pub far: FarLock,
+    pub server_lock: ServerLock,
 }
 
 impl Found {
@@ -49,7 +49,7 @@ impl Found {
             check_writable(&options.storage, &storage)?;
         }
         storage::check(&options.storage, &storage)?;
-        let far = lock(options, &storage, warnings)?;
+        let server_lock = lock(options, &storage, warnings)?;
         let recorded =
             layers::recorded_realms(&storage, meta::session(storage.as_fd(), options.meta_name));
         let known = (recorded, hidden);
@@ -57,7 +57,7 @@ impl Found {
         let stack = Arc::new(stack);
         let own = OwnAttributes::of_process(&storage);
         let reached = with_access_times(&storage, options)?;
-        Ok(Found { stack, storage, reached, own, paths, far })
+        Ok(Found { stack, storage, reached, own, paths, server_lock })
     }
 }
 
@@ -145,7 +145,7 @@ pub(super) fn lock(
     options: &OpenOptions,
     storage: &OwnedFd,
     warnings: &mut Vec<Warning>,
-) -> Result<FarLock> {
+) -> Result<ServerLock> {
     let path = options.storage.clone();
     let operation = if options.read_only {
         FlockOperation::NonBlockingLockShared
@@ -157,14 +157,15 @@ pub(super) fn lock(
         Err(Errno::WOULDBLOCK) => return Err(OpenError::StorageInUse { path, by: None }),
         Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
     }
-    let far = FarLock::take((&path, storage), options.meta_name, options.read_only, warnings)?;
+    let server_lock =
+        ServerLock::take((&path, storage), options.meta_name, options.read_only, warnings)?;
     if let Ok(vfs) = rustix::fs::fstatvfs(storage)
         && !options.read_only
         && (vfs.f_bavail == 0 && vfs.f_blocks > 0 || vfs.f_ffree == 0 && vfs.f_files > 0)
     {
         warnings.push(Warning::StorageFull { path });
     }
-    Ok(far)
+    Ok(server_lock)
 }
 
 /// The storage, by a private clone of its mount where the process may make one.

@@ -17,9 +17,9 @@ use crate::format::name::MetaName;
 use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::{DialectName, LayerOptions, OpenOptions};
 use crate::layers::{Dialect, Frozen, Layer, Namespace, Stack, name_of_storage, recognise};
-use crate::store::far_lock::FarLock;
 use crate::store::meta;
 use crate::store::realms::Realms;
+use crate::store::server_lock::ServerLock;
 use crate::sys::own::{Own, OwnAttributes, is_marked};
 use crate::sys::{self, Spot};
 
@@ -213,7 +213,7 @@ fn frozen(
         Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
     }
     let meta = layer.meta_name().unwrap_or_default();
-    let far = FarLock::take((path, &lock), meta, true, warnings)?;
+    let server_lock = ServerLock::take((path, &lock), meta, true, warnings)?;
     let session = meta::session(root.as_fd(), meta);
     let loaded = storage::load_root(path, root, session)?;
     storage::check_index(path, root, session)?;
@@ -235,7 +235,7 @@ fn frozen(
     let recorded = recorded_realms(root, session);
     let frozen = Frozen::open(
         (path, meta),
-        ((lock, far), root),
+        ((lock, server_lock), root),
         features,
         (own, written),
         realms(recorded)?,

@@ -187,7 +187,7 @@ impl MetaEdit<'_> {
     }
 
     /// The same, so that the directory's times stay.
-    pub(super) fn rewrite_unseen(&self) -> Result<()> {
+    pub fn rewrite_unseen(&self) -> Result<()> {
         self.keeping_times(|_| self.rewrite(), |()| Vec::new())
     }
 
@@ -201,11 +201,6 @@ impl MetaEdit<'_> {
     /// Writes META anew where most of it is dead, for the room.
     pub fn squeeze(&self) -> bool {
         self.meta.read().is_mostly_dead() && self.rewrite_unseen().is_ok()
-    }
-
-    /// Writes META anew as the index has it, in any case.
-    pub fn write_anew(&self) -> Result<()> {
-        self.rewrite_unseen()
     }
 
     /// Takes a redirect that does not count any more out of the file: readers

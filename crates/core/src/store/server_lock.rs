@@ -18,7 +18,7 @@ type Result<T> = std::result::Result<T, OpenError>;
 
 /// The lock, for as long as this is kept.
 #[derive(Debug, Default)]
-pub(crate) enum FarLock {
+pub(crate) enum ServerLock {
     /// Nobody else could ask for it.
     #[default]
     Needless,
@@ -28,7 +28,7 @@ pub(crate) enum FarLock {
     Held { _file: OwnedFd },
 }
 
-impl FarLock {
+impl ServerLock {
     /// Takes it where there is one; nothing is written.
     ///
     /// # Errors
@@ -38,14 +38,14 @@ impl FarLock {
         meta: MetaName,
         read_only: bool,
         warnings: &mut Vec<Warning>,
-    ) -> Result<FarLock> {
+    ) -> Result<ServerLock> {
         if rustix::fs::fstatfs(storage).map(|stat| stat.f_type) != Ok(NFS) {
-            return Ok(FarLock::Needless);
+            return Ok(ServerLock::Needless);
         }
         let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
         match open(storage, meta, access) {
             Ok(file) => lock(path, file, read_only, warnings),
-            Err(Errno::NOENT) => Ok(FarLock::Absent),
+            Err(Errno::NOENT) => Ok(ServerLock::Absent),
             Err(errno) => Err(io(path, "its lock cannot be opened", errno)),
         }
     }
@@ -60,7 +60,7 @@ impl FarLock {
         meta: MetaName,
         warnings: &mut Vec<Warning>,
     ) -> Result<()> {
-        if !matches!(self, FarLock::Absent) {
+        if !matches!(self, ServerLock::Absent) {
             return Ok(());
         }
         let file = match open(storage, meta, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
@@ -79,7 +79,7 @@ impl FarLock {
 }
 
 fn open(storage: &OwnedFd, meta: MetaName, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     rustix::fs::openat(storage.as_fd(), meta.lock(), flags, Mode::RUSR | Mode::WUSR)
 }
 
@@ -97,7 +97,7 @@ fn lock(
     file: OwnedFd,
     read_only: bool,
     warnings: &mut Vec<Warning>,
-) -> Result<FarLock> {
+) -> Result<ServerLock> {
     let operation = match read_only {
         true => FlockOperation::NonBlockingLockShared,
         false => FlockOperation::NonBlockingLockExclusive,
@@ -107,7 +107,7 @@ fn lock(
         Err(Errno::WOULDBLOCK) => return Err(in_use(path)),
         Err(_) => warnings.push(Warning::NoLock { path: path.to_path_buf() }),
     }
-    Ok(FarLock::Held { _file: file })
+    Ok(ServerLock::Held { _file: file })
 }
 
 #[cfg(test)]
@@ -122,12 +122,12 @@ mod tests {
         let (path, storage) = (dir.path(), OwnedFd::from(std::fs::File::open(dir.path()).unwrap()));
         let (meta, mut warnings) = (MetaName::DEFAULT, Vec::new());
         assert!(matches!(
-            FarLock::take((path, &storage), meta, false, &mut warnings),
-            Ok(FarLock::Needless)
+            ServerLock::take((path, &storage), meta, false, &mut warnings),
+            Ok(ServerLock::Needless)
         ));
-        let (mut first, mut second) = (FarLock::Absent, FarLock::Absent);
+        let (mut first, mut second) = (ServerLock::Absent, ServerLock::Absent);
         first.make((path, &storage), meta, &mut warnings).unwrap();
-        assert!(matches!(first, FarLock::Held { .. }));
+        assert!(matches!(first, ServerLock::Held { .. }));
         // Who has not seen the file before has not seen what was written either.
         let refused = second.make((path, &storage), meta, &mut warnings);
         assert!(matches!(refused, Err(OpenError::StorageInUse { .. })));
