@@ -2,10 +2,11 @@
 # Boots whole systems in QEMU, with mini_fo as the first program and the overlay
 # as the root. Kernels and packages are fetched; what cannot be had is skipped.
 #
-# Usage: scripts/boot.sh [--quick] [CASE...]     scripts/boot.sh --list
+# Usage: scripts/boot.sh [--quick] [CASE...]     scripts/boot.sh --list | --help
 #   MINI_FO=PROGRAM   the program to put into the images (default: the debug build)
 #   KERNELS="stable newest full"   see scripts/boot/kernels.sh
 #   BOOT_KEEP=DIR     the logs of the consoles stay there
+#   ONLY="renames,times"   of the suites on other storages these groups alone
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PATH=$PATH:/usr/sbin:/sbin
@@ -18,7 +19,14 @@ for word in "$@"; do
     case $word in
         --quick) quick=yes ;;
         --list) list_cases; exit 0 ;;
-        *) chosen+=("$word") ;;
+        --help | -h) sed -n '2,$s/^# \{0,1\}//p;/^set/q' scripts/boot.sh; exit 0 ;;
+        -*) echo "boot: no option is called '$word' (scripts/boot.sh --help)" >&2; exit 2 ;;
+        *) list_cases | grep -qxF -e "$word" || {
+            # shellcheck disable=SC2046  # one line
+            echo "boot: no case is called '$word'; there are:" $(list_cases) >&2
+            exit 2
+        }
+            chosen+=("$word") ;;
     esac
 done
 
@@ -153,6 +161,7 @@ run() {
     hardware=()
     local begun=$SECONDS facts
     "case_$case"
+    [ $result = failed ] || [ "$boots" -gt 0 ] || result=skipped
     (cd "$work" && echo "$sums" | sha256sum --quiet -c) || complain "the base was written"
     facts=$(cat "$work/$case-$kernel-"*.log 2>/dev/null | sed -n 's/\r$//; s/^boot: \(memory of the daemon: [0-9].*\|vfat.*\)$/\1/p' | sort -u | tr '\n' ';')
     echo "boot $case, $kernel kernel ($boots boots, $((SECONDS - begun)) s): $result ${facts:+($facts)}"

@@ -6,10 +6,11 @@ quick_cases="basic power_cut missing persists load"
 long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory limits systemd"
 
 # Storages on what the kernel of the tests' machine may lack: some minutes each.
-storage_cases="hole_vfat nfs_remove nfs_kinds conformance_vfat conformance_nfs pjdfstest_vfat pjdfstest_nfs"
+suite_cases="hole_vfat nfs_remove nfs_kinds conformance_vfat conformance_nfs pjdfstest_vfat pjdfstest_nfs"
 
+# storage_cases are those of cases-storage.sh.
 list_cases() {
-    if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases $storage_cases; fi
+    if [ "${1:-}" = quick ]; then printf '%s\n' $quick_cases; else printf '%s\n' $quick_cases $long_cases $storage_cases $suite_cases; fi
 }
 
 # A tmpfs as storage: what was mounted before is there, list knows the root.
