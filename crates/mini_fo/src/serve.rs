@@ -155,6 +155,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         write_despite_damage: request.damaged_rw,
         volatile: request.volatile,
         far_first: false,
+        on_server: false,
         whole_copies: request.whole_copies,
         blocks_from: request.blocks_from,
         submounts: request.submounts,

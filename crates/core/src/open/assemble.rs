@@ -64,6 +64,7 @@ impl Opened {
     pub fn begin(self) -> std::result::Result<Overlay, OpenError> {
         let Opened { mut layers, options } = self;
         let untouched = Untouched::of(&layers);
+        layers.lock_server(&options)?;
         let begun = layers.begin(&options).and_then(|()| {
             Overlay::build(layers, &options).map_err(|errno| OpenError::Io {
                 path: options.base.clone(),

@@ -44,6 +44,7 @@ use crate::sys::magic::NFS;
 use crate::sys::own::OwnAttributes;
 
 pub(crate) use begin::Untouched;
+pub use found::lock_storage;
 pub(crate) use found::{Found, check_writable};
 pub(crate) use storage::check as storage_is_ours;
 
@@ -169,7 +170,7 @@ pub(crate) fn verify(
     let fresh = root.index.is_empty() && scanned.empty;
     storage::check_use(options, &storage, &scanned)?;
     if options.read_only {
-        storage::tell_if_open(&options.storage, &storage)?;
+        storage::tell_if_open(&options.storage, &storage, options.meta_name)?;
     }
     let holds =
         if read_only { Holds::ALL } else { holds::check(options, &storage, &mut warnings)? };
@@ -275,7 +276,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         Marks::Old if !storage::is_open(mode) => names = OwnAttributes::User,
         marks => marks::check(&path, marks, mode, true)?,
     }
-    if storage::is_open(mode) && !storage::is_empty(&path, &storage)? {
+    if storage::is_open(mode) && !storage::is_empty((&path, &storage), options.meta_name)? {
         warnings.push(Warning::StorageOpen { path, mode });
     }
     let walk = scan::Walk {

@@ -23,7 +23,7 @@ use crate::reach::overlay::Overlay;
 use crate::state::later::{Later, Lock};
 use crate::store::durability::{Durability, Terms};
 use crate::store::meta::{Firm, Session};
-use crate::store::server_lock::ServerLock;
+use crate::store::server_lock::{ServerLock, TakeAlone};
 use crate::sys::{self, Result, StoredDir};
 use crate::tree::dir::Dir;
 
@@ -193,6 +193,7 @@ impl Overlay {
             return Err(Refusal::Found(layers.warnings));
         }
         let untouched = Untouched::of(&layers);
+        self.make_server_lock(&mut layers, &options)?;
         let before = self.durability.terms();
         let begun = self.change_over(&mut layers, &options);
         match (&begun, untouched) {
@@ -214,15 +215,24 @@ impl Overlay {
 
     /// Takes the lock for other machines, too, for this mount alone.
     fn lock_server(&self, later: &mut Later) -> std::result::Result<(), Refusal> {
-        let mut server_lock = self.server_lock.lock();
-        // One's own shared lock would be in the way.
-        *server_lock = ServerLock::default();
-        let storage = (&*later.options.storage, &self.lock);
-        let meta = later.options.meta_name;
-        let taken = ServerLock::take(storage, meta, false, &mut Vec::new());
-        // Who has it may have written.
-        *server_lock = taken.inspect_err(|_| later.lock = Lock::Lost)?;
-        Ok(())
+        let storage = ServerLock::of((&later.options.storage, &self.lock), later.options.meta_name);
+        self.server_lock.lock().take_alone(&storage).map_err(|failed| match failed {
+            TakeAlone::Lost => {
+                later.lock = Lock::Lost;
+                Refusal::Lost
+            }
+            TakeAlone::Failed(error) => Refusal::Open(error),
+        })
+    }
+
+    /// Makes it where there is none. What fails here has written nothing.
+    fn make_server_lock(
+        &self,
+        layers: &mut Layers,
+        options: &OpenOptions,
+    ) -> std::result::Result<(), Refusal> {
+        let storage = ServerLock::of((&options.storage, &self.lock), options.meta_name);
+        Ok(self.server_lock.lock().make(&storage, &mut layers.warnings)?)
     }
 
     /// Looks at everything again, by descriptors alone.
@@ -234,9 +244,10 @@ impl Overlay {
             reached: dup(&self.storage)?,
             own: self.own,
             paths: later.paths.clone(),
-            server_lock: std::mem::take(&mut self.server_lock.lock()),
+            // It stays where it is, whatever comes of this.
+            server_lock: ServerLock::default(),
         };
-        check::storage_is_ours(&options.storage, &self.lock)?;
+        check::storage_is_ours(&options.storage, &self.lock, options.meta_name)?;
         Ok(check::verify(found, options, Vec::new())?)
     }
 
@@ -247,7 +258,6 @@ impl Overlay {
     ) -> std::result::Result<(), Refusal> {
         let start = Start::of(layers);
         layers.begin(options)?;
-        *self.server_lock.lock() = std::mem::take(&mut layers.server_lock);
         // Only of a new storage it is another way, and that has no other directory.
         self.root_dir.write_names(layers.written);
         begin_session(layers, options, |terms| {

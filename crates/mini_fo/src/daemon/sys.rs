@@ -87,16 +87,18 @@ unsafe extern "C" fn let_go_of_object(
         let count = usize::from(object.dlpi_phnum);
         (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, count))
     };
-    let page = rustix::param::page_size() as u64;
+    let page = rustix::param::page_size();
     // What can be written has been: addresses were put in.
     let written = |flags| flags & libc::PF_W != 0;
     for segment in segments.iter().filter(|s| s.p_type == libc::PT_LOAD && !written(s.p_flags)) {
-        let start = base + segment.p_vaddr;
-        let end = start + segment.p_memsz;
-        let (first, length) = (start - start % page, end - (start - start % page));
+        // An object below the address that it was linked for has a base beyond all addresses.
+        let start = (base as usize).wrapping_add(segment.p_vaddr as usize);
+        let end = start.wrapping_add(segment.p_memsz as usize);
+        let first = start - start % page;
+        let length = end.wrapping_sub(first);
         // SAFETY: the segment is mapped from a file, and nobody can have written to it,
         // so that every page has the same content when it is mapped again.
-        unsafe { libc::madvise(first as *mut libc::c_void, length as usize, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(first as *mut libc::c_void, length, libc::MADV_DONTNEED) };
     }
     0
 }

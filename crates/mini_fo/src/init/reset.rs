@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use mini_fo_core::OpenOptions;
 use rustix::fs::{FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -81,6 +82,7 @@ pub fn perform(
     if !asked {
         return removed.map_err(Failure::from);
     }
+    let lock = lock(storage, settings)?;
     // Its name is needed, and what is written while the reset is still asked for
     // would not last.
     removed.map_err(unfinished)?;
@@ -91,7 +93,7 @@ pub fn perform(
         settings.keep = read_keep(&list).map_err(unfinished)?;
         remove(storage).map_err(unfinished)?;
     } else if settings.keep.is_empty() {
-        return everything(storage, &gone, &done, &settings);
+        return everything((storage, lock), &gone, &done, &settings);
     } else {
         // The storage may be full.
         let _ = fs::remove_dir_all(storage.join(overlay::meta_name(&settings).reserve()));
@@ -99,6 +101,7 @@ pub fn perform(
         unprotect(storage);
         rename(storage, &old)?;
     }
+    drop(lock);
     // Until the old one is gone a cut begins the reset again, whatever is noted.
     let renewed = renew(base, &old, storage, work, &settings);
     if let Err(text) = renewed.and_then(|()| note(&done, &settings)) {
@@ -109,6 +112,17 @@ pub fn perform(
     rename(&old, &gone).map_err(unfinished)?;
     let forgotten = fs::remove_file(&list).map_err(|error| format!("{}: {error}", list.display()));
     remove(&gone).and(forgotten).map_err(Failure::from)
+}
+
+/// Nobody else uses the storage, another machine say; without one there is nothing to lock.
+fn lock(storage: &Path, settings: &Settings) -> Result<Option<impl Sized + use<>>, String> {
+    if !storage.is_dir() {
+        return Ok(None);
+    }
+    let meta_name = overlay::meta_name(settings);
+    let options =
+        OpenOptions { storage: storage.to_path_buf(), meta_name, ..OpenOptions::default() };
+    mini_fo_core::lock_storage(&options).map(Some).map_err(|error| error.to_string())
 }
 
 /// What is kept is known to whichever boot goes on with the reset.
@@ -126,13 +140,14 @@ fn read_keep(list: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// Nothing is to be kept: the space comes free first, for the storage may be full.
 fn everything(
-    storage: &Path,
+    (storage, lock): (&Path, Option<impl Sized>),
     gone: &Path,
     done: &Path,
     settings: &Settings,
 ) -> Result<(), Failure> {
     unprotect(storage);
     rename(storage, gone)?;
+    drop(lock);
     let unfinished = |text| Failure { text, begun: true };
     let removed = remove(gone);
     overlay::directory(storage, 0o700)
@@ -320,6 +335,20 @@ mod tests {
         let place = Place::new();
         fs::write(place.at("mini_fo").join(REQUEST), "").unwrap();
         assert!(place.boot(""));
+    }
+
+    #[test]
+    fn what_somebody_uses_is_not_reset() {
+        for line in ["mini_fo.reset", "mini_fo.reset mini_fo.keep=/etc"] {
+            let place = Place::new();
+            let used = File::open(place.at("mini_fo")).unwrap();
+            used.lock_shared().unwrap();
+            let settings = Settings::read(None, line);
+            let storage = place.at("mini_fo");
+            let done = perform(Path::new("/"), &storage, place.0.path(), &settings);
+            assert!(done.is_err_and(|failure| !failure.begun));
+            assert!(place.at("mini_fo/etc/changed").exists());
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{Layers, Result, io, record, storage};
 use crate::format::meta::Record;
 use crate::format::name::MetaName;
 use crate::interface::options::OpenOptions;
+use crate::store::server_lock::ServerLock;
 use crate::sys::{self, Spot};
 
 /// What is still to be done.
@@ -30,21 +31,25 @@ pub(super) struct Task {
 }
 
 impl Layers {
+    /// Takes the lock that other machines see, where nobody has made it yet. Before
+    /// anything else is written: whoever was faster has all that lies there now, so that
+    /// what fails here takes nothing back.
+    pub(crate) fn lock_server(&mut self, options: &OpenOptions) -> Result<()> {
+        if self.read_only || self.task.is_none() {
+            return Ok(());
+        }
+        let storage = ServerLock::of((&options.storage, &self.lock), options.meta_name);
+        self.server_lock.make(&storage, &mut self.warnings)
+    }
+
     /// Closes the storage to others, ends what a crash has left, and records the base.
     /// Uses descriptors alone: paths may lead into the mount.
     pub(crate) fn begin(&mut self, options: &OpenOptions) -> Result<()> {
         let Some(task) = self.task.take() else { return Ok(()) };
-        if !self.read_only {
-            self.server_lock.make(
-                (&options.storage, &self.lock),
-                options.meta_name,
-                &mut self.warnings,
-            )?;
-        }
         let (names, session) = (self.own, self.session);
         let (root, stack, path) = (&self.lock, &self.stack, &*task.path);
         let walk = Walk { root, stack, path, names, written: self.written, session };
-        storage::close(&options.storage, root, &mut self.warnings)?;
+        storage::close((&options.storage, root), session.meta, &mut self.warnings)?;
         if task.marks == Marks::Old {
             marks::take_over(&options.storage, root, |step| walk.take_over(step))?;
         }
@@ -159,14 +164,17 @@ fn attributes(dir: BorrowedFd<'_>) -> std::result::Result<Attributes, Errno> {
     Ok(found)
 }
 
-/// Removes META and unfinished files of ours: there was nothing else.
+/// Removes META and unfinished files of ours, and then the lock that closed them to
+/// others.
 fn remove_own(meta: MetaName, dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let lock = meta.lock().as_bytes();
     let mut names = Vec::new();
     sys::each_entry(dir, |entry| {
-        if meta.reserves(entry.name) {
+        if entry.name == meta.as_bytes() || entry.name == lock || meta.is_leftover(entry.name) {
             names.push(entry.name.to_vec());
         }
         true
     })?;
+    names.sort_by_key(|name| name == lock);
     names.iter().try_for_each(|name| rustix::fs::unlinkat(dir, &**name, AtFlags::empty()))
 }

@@ -48,7 +48,7 @@ impl Found {
         if !options.read_only {
             check_writable(&options.storage, &storage)?;
         }
-        storage::check(&options.storage, &storage)?;
+        storage::check(&options.storage, &storage, options.meta_name)?;
         let server_lock = lock(options, &storage, warnings)?;
         let recorded =
             layers::recorded_realms(&storage, meta::session(storage.as_fd(), options.meta_name));
@@ -140,7 +140,18 @@ pub(crate) fn check_writable(path: &Path, storage: &OwnedFd) -> Result<()> {
     }
 }
 
-/// Locks the storage (docs/FORMAT.md, section 7).
+/// Keeps everybody from mounting a storage, as long as the result is kept: for who puts
+/// it away. Nothing is written.
+///
+/// # Errors
+/// It cannot be opened, or is mounted, also by another machine.
+pub fn lock_storage(options: &OpenOptions) -> Result<impl Sized + use<>> {
+    let storage = open_storage(&options.storage)?;
+    let server_lock = lock(options, &storage, &mut Vec::new())?;
+    Ok((storage, server_lock))
+}
+
+/// Locks the storage (docs/FORMAT.md, section 8).
 pub(super) fn lock(
     options: &OpenOptions,
     storage: &OwnedFd,
@@ -157,8 +168,8 @@ pub(super) fn lock(
         Err(Errno::WOULDBLOCK) => return Err(OpenError::StorageInUse { path, by: None }),
         Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
     }
-    let server_lock =
-        ServerLock::take((&path, storage), options.meta_name, options.read_only, warnings)?;
+    let place = ServerLock::of((&path, storage), options.meta_name).shared_if(options.on_server);
+    let server_lock = ServerLock::take(&place, options.read_only, warnings)?;
     if let Ok(vfs) = rustix::fs::fstatvfs(storage)
         && !options.read_only
         && (vfs.f_bavail == 0 && vfs.f_blocks > 0 || vfs.f_ffree == 0 && vfs.f_files > 0)

@@ -213,7 +213,7 @@ fn frozen(
         Err(_) => warnings.push(Warning::NoLock { path: path.clone() }),
     }
     let meta = layer.meta_name().unwrap_or_default();
-    let server_lock = ServerLock::take((path, &lock), meta, true, warnings)?;
+    let server_lock = ServerLock::take(&ServerLock::of((path, &lock), meta), true, warnings)?;
     let session = meta::session(root.as_fd(), meta);
     let loaded = storage::load_root(path, root, session)?;
     storage::check_index(path, root, session)?;

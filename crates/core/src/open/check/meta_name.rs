@@ -36,7 +36,7 @@ pub(super) fn check(
     }
     // It was not mounted with that name yet.
     if root.origin().is_none() {
-        let own = [meta.as_str(), meta.index(), meta.reserve()].map(str::as_bytes);
+        let own = [meta.as_str(), meta.index(), meta.reserve(), meta.lock()].map(str::as_bytes);
         let is_own = |name: &[u8], _| own.contains(&name) || meta.is_leftover(name);
         let failed = |errno| io(&options.storage, "cannot be listed", errno);
         if let Some(entry) = first_taken(storage, meta, is_own).map_err(failed)? {

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, StatVfsMountFlags, Statx, StatxFlags};
 use super::scan::Scanned;
 use super::{Result, io};
 use crate::format::meta::Record;
+use crate::format::name::MetaName;
 use crate::format::time::Timestamp;
 use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::OpenOptions;
@@ -61,19 +62,19 @@ fn stat(path: &Path, storage: &OwnedFd) -> Result<Statx> {
 
 /// Refuses a storage of another user, and one into which others could have put
 /// what it holds. Nothing is changed.
-pub(crate) fn check(path: &Path, storage: &OwnedFd) -> Result<()> {
+pub(crate) fn check(path: &Path, storage: &OwnedFd, meta: MetaName) -> Result<()> {
     check_owner(path, storage)?;
     let mode = mode(path, storage)?;
-    if mode & 0o022 != 0 && !is_on_read_only(storage) && !is_empty(path, storage)? {
+    if mode & 0o022 != 0 && !is_on_read_only(storage) && !is_empty((path, storage), meta)? {
         return Err(OpenError::StorageWritable { path: path.to_path_buf(), mode });
     }
     Ok(())
 }
 
 /// Tells of a storage that a mount for reading does not close.
-pub(super) fn tell_if_open(path: &Path, storage: &OwnedFd) -> Result<()> {
+pub(super) fn tell_if_open(path: &Path, storage: &OwnedFd, meta: MetaName) -> Result<()> {
     let mode = mode(path, storage)?;
-    if is_open(mode) && !is_on_read_only(storage) && !is_empty(path, storage)? {
+    if is_open(mode) && !is_on_read_only(storage) && !is_empty((path, storage), meta)? {
         let path = path.display();
         tracing::warn!(
             "storage {path}: others can enter it (mode {mode:04o}); chmod 700 closes it"
@@ -133,7 +134,10 @@ pub(super) fn load_root(path: &Path, storage: &OwnedFd, session: Session) -> Res
 /// unless it was asked for.
 pub(super) fn check_use(options: &OpenOptions, storage: &OwnedFd, scanned: &Scanned) -> Result<()> {
     let path = &options.storage;
-    if options.accept_storage || scanned.is_storage() || is_empty(path, storage)? {
+    if options.accept_storage
+        || scanned.is_storage()
+        || is_empty((path, storage), options.meta_name)?
+    {
         return Ok(());
     }
     Err(OpenError::StorageUnknown { path: path.clone() })
@@ -141,18 +145,22 @@ pub(super) fn check_use(options: &OpenOptions, storage: &OwnedFd, scanned: &Scan
 
 /// Closes the storage to all but its owner, once everything else has passed.
 /// The mount's root goes on to show what META and the base say.
-pub(super) fn close(path: &Path, storage: &OwnedFd, warnings: &mut Vec<Warning>) -> Result<()> {
+pub(super) fn close(
+    (path, storage): (&Path, &OwnedFd),
+    meta: MetaName,
+    warnings: &mut Vec<Warning>,
+) -> Result<()> {
     let before = mode(path, storage)?;
     if !is_open(before) {
         return Ok(());
     }
-    let unused = is_empty(path, storage)?;
+    let unused = is_empty((path, storage), meta)?;
     // A file system without permissions refuses, or does nothing.
     let _ = rustix::fs::fchmod(storage, Mode::from_raw_mode(before & 0o7700));
     let after = mode(path, storage)?;
     let refused = if after & 0o022 != 0 {
         Some(OpenError::StorageUnclosable { path: path.to_path_buf(), mode: after })
-    } else if before & 0o022 != 0 && !is_empty(path, storage)? {
+    } else if before & 0o022 != 0 && !is_empty((path, storage), meta)? {
         // It was empty a moment ago.
         Some(OpenError::StorageWritable { path: path.to_path_buf(), mode: before })
     } else {
@@ -183,10 +191,12 @@ fn is_on_read_only(storage: &OwnedFd) -> bool {
 }
 
 /// Nobody has put anything there.
-pub(super) fn is_empty(path: &Path, storage: &OwnedFd) -> Result<bool> {
+pub(super) fn is_empty((path, storage): (&Path, &OwnedFd), meta: MetaName) -> Result<bool> {
     let mut empty = true;
     sys::each_entry(storage.as_fd(), |entry| {
-        empty = matches!(entry.name, b"." | b".." | LOST_FOUND);
+        // The lock for other machines comes before all else, and says nothing.
+        empty =
+            matches!(entry.name, b"." | b".." | LOST_FOUND) || entry.name == meta.lock().as_bytes();
         empty
     })
     .map_err(|errno| io(path, "cannot be listed", errno))?;
