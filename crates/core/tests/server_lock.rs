@@ -1,10 +1,11 @@
 //! A storage on a file server, which other machines reach: their part is played by hand.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use mini_fo_core::{OpenError, OpenOptions, Opened, Overlay};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 const META: &str = "META_dAfFgHE39ktF3HD2sr";
@@ -49,11 +50,11 @@ impl Scene {
     }
 
     fn is_held_alone(&self) -> bool {
-        matches!(self.lock().try_lock_shared(), Err(TryLockError::WouldBlock))
+        flock(self.lock(), FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
     fn is_held(&self) -> bool {
-        matches!(self.lock().try_lock(), Err(TryLockError::WouldBlock))
+        flock(self.lock(), FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
     }
 }
 
@@ -109,7 +110,7 @@ fn a_reader_that_may_not_write_goes_on_to_keep_writers_out() {
     drop(Overlay::assemble(&scene.options).unwrap());
     let reader = scene.reader();
     let other = scene.lock();
-    other.try_lock_shared().unwrap();
+    flock(&other, FlockOperation::NonBlockingLockShared).unwrap();
     assert_eq!(reader.begin_to_write(true), Err(Errno::BUSY));
     drop(other);
     assert!(scene.is_held() && !scene.is_held_alone());

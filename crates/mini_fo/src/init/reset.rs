@@ -342,7 +342,7 @@ mod tests {
         for line in ["mini_fo.reset", "mini_fo.reset mini_fo.keep=/etc"] {
             let place = Place::new();
             let used = File::open(place.at("mini_fo")).unwrap();
-            used.lock_shared().unwrap();
+            rustix::fs::flock(&used, FlockOperation::NonBlockingLockShared).unwrap();
             let settings = Settings::read(None, line);
             let storage = place.at("mini_fo");
             let done = perform(Path::new("/"), &storage, place.0.path(), &settings);
