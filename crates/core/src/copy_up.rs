@@ -1,6 +1,7 @@
 //! From the base to the storage: objects, their data, and what META has to know of them.
 #![forbid(unsafe_code)]
 
+pub(crate) mod ahead;
 pub(crate) mod attributes;
 mod chain;
 mod current;
@@ -11,6 +12,6 @@ mod maps;
 pub(crate) mod object;
 pub(crate) mod partial;
 pub(crate) mod protected;
-mod shared;
+pub(crate) mod shared;
 mod squash;
 mod whole;

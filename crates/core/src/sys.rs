@@ -38,8 +38,8 @@ pub(crate) use names::{
     StoredDir, Within, Written, is_taken_everywhere, mkdir, mknod, rename, symlink, unlink,
 };
 pub(crate) use raw::{
-    allow_writing, begin_flush, clone_with_access_times, flush_range, get_fsxattr, has_writers,
-    replace_fd, seal_tree, set_fsxattr, with_umask,
+    allow_writing, begin_flush, clear_umask, clone_with_access_times, flush_range, get_fsxattr,
+    has_writers, replace_fd, seal_tree, set_fsxattr, with_umask,
 };
 pub(crate) use rights::taking_space;
 pub use rights::{Rights, as_them, with_rights};

@@ -4,15 +4,16 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
-use crate::copy_up::attributes::copy_attributes;
+use crate::copy_up::attributes::{Copied, Fresh, copy_attributes};
 use crate::copy_up::kept::{cannot_hold, is_device, make_link};
 use crate::copy_up::partial::{CAPABILITY, Plan};
 use crate::format::meta::Kept;
 use crate::format::name::MetaName;
 use crate::interface::types::SetTime;
-use crate::layers::Object;
+use crate::layers::{Hold, Object};
 use crate::reach::overlay::Overlay;
 use crate::store::meta::{Firm, Journal, Session};
+use crate::store::meta_dir::MetaDir;
 use crate::store::partial::{Data, copy_dense};
 use crate::sys::own::Own;
 use crate::sys::{self, Result, Spot, Within};
@@ -23,8 +24,48 @@ use std::sync::Arc;
 pub(crate) struct Source<'a> {
     pub node: &'a Node,
     pub at: Object<'a>,
+    /// Its data, if that is open already.
+    pub data: Option<&'a Data>,
     pub stat: &'a Statx,
     pub plan: Plan,
+}
+
+/// An object that is copied, as it was opened for that.
+pub(crate) enum Original {
+    /// To be reached.
+    Held(Hold),
+    /// To be read: a file of a plain layer.
+    Open(Data),
+}
+
+impl Original {
+    /// ESTALE: its data is in several places, so it was not opened here.
+    pub fn object(&self) -> Result<Object<'_>> {
+        match self {
+            Original::Held(hold) => Ok(hold.object()),
+            Original::Open(data) => {
+                let file = data.file().ok_or(Errno::STALE)?;
+                Ok(Object::plain(Spot::Fd(file.as_fd())))
+            }
+        }
+    }
+
+    /// Its data, if that is open.
+    pub fn data(&self) -> Option<&Data> {
+        match self {
+            Original::Held(_) => None,
+            Original::Open(data) => Some(data),
+        }
+    }
+}
+
+/// A finished copy of a regular file that has no name yet.
+pub(crate) struct Unnamed {
+    pub file: OwnedFd,
+    /// What the storage does not hold of it.
+    pub kept: Kept,
+    /// It has all that was asked for by itself.
+    pub exact: bool,
 }
 
 impl Overlay {
@@ -44,41 +85,64 @@ impl Overlay {
         stat
     }
 
+    /// Opens what is to be copied, once and for all that is read of it.
+    pub(crate) fn original(&self, node: &Arc<Node>, stat: &Statx, plan: &Plan) -> Result<Original> {
+        let is_file = sys::kind(stat) == libc::S_IFREG && stat.stx_size > 0;
+        let reads = is_file && matches!(plan, Plan::Copy) && !self.submounts;
+        self.at(node, |object| match object.is_plain() && reads && self.live.is_none() {
+            true => object.open_data(&self.stack, OFlags::empty()).map(Original::Open),
+            false => object.hold().map(Original::Held),
+        })
+    }
+
     /// A finished copy of a regular file, without a name. `None`: the storage
-    /// file system has no unnamed files.
+    /// file system has no unnamed files. `mode`: what it gets instead of the original's.
     pub(crate) fn unnamed_copy(
         &self,
         source: &Source<'_>,
-        dir: Within<'_>,
-    ) -> Result<Option<(OwnedFd, Kept)>> {
-        // Nobody reaches it before it has its mode; only a user could not use it with less.
-        let create = match self.partials.may_have(0) {
-            true => |dir| sys::create_unnamed(dir, 0o600),
-            false => sys::create_private_unnamed,
-        };
-        let made = match create(dir.fd()) {
+        mode: Option<u32>,
+        dir: &MetaDir,
+    ) -> Result<Option<Unnamed>> {
+        let mut stat = *source.stat;
+        stat.stx_mode =
+            mode.map_or(stat.stx_mode, |mode| stat.stx_mode & libc::S_IFMT as u16 | mode as u16);
+        // Nobody reaches it before it has its name, so it can have its mode (but for
+        // set-ID bits, which a write takes away). Only a user could not use it with less.
+        let (bits, all) = (u32::from(stat.stx_mode) & 0o7777, self.partials.may_have(0));
+        let mode = if bits & !0o777 == 0 { bits } else { 0 } | if all { 0 } else { 0o600 };
+        let made = match dir.make_unnamed(mode) {
             // Closed by its owner, or immutable: only its name has to go there.
-            Err(Errno::ACCESS | Errno::PERM) => create(self.anywhere()),
+            Err(Errno::ACCESS | Errno::PERM) => self.root_dir.make_unnamed(mode),
             other => other,
         };
-        let fd = match made {
-            Ok(fd) => fd,
+        let (file, made) = match made {
+            Ok(made) => made,
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => return Ok(None),
             // A directory that its owner may not write: opened for a moment
             // when the name is made.
             Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let kept = self.fill_file(source, &fd)?;
-        Ok(Some((fd, kept)))
+        if !all && !made.is_some_and(|made| made.plain) {
+            sys::set_mode(Spot::Fd(file.as_fd()), 0o600)?;
+        }
+        let fresh = made.map(|made| Fresh { made, mode });
+        let Copied { kept, narrowed } = self.fill_file((source, &stat), &file, fresh)?;
+        let exact = !narrowed && kept == Kept::default();
+        Ok(Some(Unnamed { file, kept, exact }))
     }
 
-    fn fill_file(&self, source: &Source<'_>, fd: &OwnedFd) -> Result<Kept> {
+    fn fill_file(
+        &self,
+        (source, stat): (&Source<'_>, &Statx),
+        fd: &OwnedFd,
+        fresh: Option<Fresh>,
+    ) -> Result<Copied> {
         let (to, size) = (Spot::Fd(fd.as_fd()), source.stat.stx_size);
         let mut contents = Contents::Whole;
         match &source.plan {
             Plan::Empty => {}
-            Plan::Copy => self.copy_data(source.at, fd, source.stat)?,
+            Plan::Copy => self.copy_data(source, fd)?,
             Plan::Leave(_) if self.partials.clones() && self.clone_data(source.at, fd)? => {}
             Plan::Leave(mark) => match self.own.set(to, Own::Partial, &mark.encode()) {
                 Ok(()) => {
@@ -86,20 +150,20 @@ impl Overlay {
                     rustix::fs::ftruncate(fd, size)?;
                 }
                 // No room for it: the data takes its own.
-                Err(_) => self.copy_data(source.at, fd, source.stat)?,
+                Err(_) => self.copy_data(source, fd)?,
             },
         }
         source.node.set_contents(contents);
         let from = (&*self.stack, source.at);
-        let mut kept = copy_attributes(from, to, source.stat, self.holds().modes)?;
+        let mut copied = copy_attributes(from, to, stat, self.holds().modes, fresh)?;
         if self.settle_capabilities(|| source.at.stat(&self.stack), to)? {
-            kept.xattrs.remove(CAPABILITY);
+            copied.kept.xattrs.remove(CAPABILITY);
         }
         if matches!(source.plan, Plan::Empty) {
             // The name shows at once that the content is gone, and when it went.
             sys::set_times(to, None, Some(SetTime::Now))?;
         }
-        Ok(kept)
+        Ok(copied)
     }
 
     /// A copy of anything, made under a reserved name and moved to its own,
@@ -114,9 +178,9 @@ impl Overlay {
     ) -> Result<OwnedFd> {
         let temp = self.meta.temp();
         let made = match sys::kind(source.stat) {
-            libc::S_IFREG => {
-                sys::create_private(dir, &temp).and_then(|fd| self.fill_file(source, &fd))
-            }
+            libc::S_IFREG => sys::create_private(dir, &temp)
+                .and_then(|fd| self.fill_file((source, source.stat), &fd, None))
+                .map(|copied| copied.kept),
             libc::S_IFDIR => self.copy_dir(source, dir, &temp),
             _ => self.copy_special(source, dir, &temp),
         };
@@ -127,23 +191,31 @@ impl Overlay {
             .inspect_err(|_| discard(self.meta, dir, &temp))
     }
 
-    fn copy_data(&self, from: Object<'_>, to: &OwnedFd, stat: &Statx) -> Result<()> {
+    fn copy_data(&self, source: &Source<'_>, to: &OwnedFd) -> Result<()> {
+        let stat = source.stat;
         if stat.stx_size == 0 && !self.submounts {
             return Ok(());
         }
-        let source = from.open_data(&self.stack, OFlags::empty())?;
-        if self.submounts && source.file().is_some_and(sys::is_generated) {
-            return source.copy_buffered(to, 0, u64::MAX);
+        let opened;
+        let data = match source.data {
+            Some(data) => data,
+            None => {
+                opened = source.at.open_data(&self.stack, OFlags::empty())?;
+                &opened
+            }
+        };
+        if self.submounts && data.file().is_some_and(sys::is_generated) {
+            return data.copy_buffered(to, 0, u64::MAX);
         }
-        if self.partials.clones() && is_cloned(&source, to) {
+        if self.partials.clones() && is_cloned(data, to) {
             return Ok(());
         }
         let _slow = self.slow_if(stat.stx_size);
-        match source.file().filter(|_| stat.stx_blocks >= stat.stx_size.div_ceil(512)) {
+        match data.file().filter(|_| stat.stx_blocks >= stat.stx_size.div_ceil(512)) {
             Some(dense) => copy_dense(dense, to, stat.stx_size)?,
             None => {
                 rustix::fs::ftruncate(to, stat.stx_size)?;
-                source.copy_extents(to, 0, stat.stx_size)?;
+                data.copy_extents(to, 0, stat.stx_size)?;
             }
         }
         // The name must not reach the disk before the data does.
@@ -164,7 +236,8 @@ impl Overlay {
         let fd = sys::open_dir(dir, temp)?;
         Journal::open(fd.as_fd(), None, Firm::No, Session::none(self.meta))?;
         let from = (&*self.stack, source.at);
-        copy_attributes(from, Spot::Fd(fd.as_fd()), source.stat, self.holds().modes)
+        let to = Spot::Fd(fd.as_fd());
+        copy_attributes(from, to, source.stat, self.holds().modes, None).map(|copied| copied.kept)
     }
 
     /// A copy of a symlink, FIFO, socket or device. What the storage cannot hold becomes
@@ -173,7 +246,9 @@ impl Overlay {
         let (stat, holds) = (source.stat, self.holds());
         let from = (&*self.stack, source.at);
         let kind = sys::kind(stat);
-        let copied = || copy_attributes(from, Spot::At(dir, temp), stat, holds.modes);
+        let to = Spot::At(dir, temp);
+        let copied =
+            || copy_attributes(from, to, stat, holds.modes, None).map(|copied| copied.kept);
         if kind == libc::S_IFLNK {
             let stands = make_link(holds, &source.at.read_link()?, dir, temp)?;
             let device = stands.then_some((kind, 0));

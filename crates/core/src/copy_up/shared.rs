@@ -66,12 +66,13 @@ impl Overlay {
         // One that has lost its known names shows when that was.
         let since = node.place.read().held().map(|held| held.since);
         let shown = since.map_or(shown, |since| shown.max(since));
-        let source = &Source { node, at: from, stat: &stat, plan: self.plan(node, &stat, need)? };
+        let plan = self.plan(node, &stat, need)?;
+        let source = &Source { node, at: from, data: None, stat: &stat, plan };
         let unnamed = match node.kind() {
-            libc::S_IFREG => self.unnamed_copy(source, index)?,
+            libc::S_IFREG => self.unnamed_copy(source, None, &dir)?,
             _ => None,
         };
-        let (unnamed, kept) = unnamed.unzip();
+        let (unnamed, kept) = unnamed.map(|copy| (copy.file, copy.kept)).unzip();
         let name = self.base_id(node).index_name();
         let mut place = node.place.write();
         {

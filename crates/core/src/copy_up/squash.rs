@@ -52,6 +52,11 @@ fn settle(squash: &Squash, was: Owned) -> Owned {
 }
 
 impl Overlay {
+    /// All objects show one owner or one group.
+    pub(crate) fn squashes(&self) -> bool {
+        is_any(&self.squash)
+    }
+
     /// Attributes of a copy, from those of the base object.
     pub(crate) fn settle_copy(&self, stat: &mut Statx) {
         if !is_any(&self.squash) || sys::kind(stat) != libc::S_IFREG {

@@ -79,6 +79,11 @@ impl<'a> Object<'a> {
         matches!(self.shown, Shown::Stored)
     }
 
+    /// It lies in a layer that has nothing to say of it.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.shown, Shown::AsItIs)
+    }
+
     /// Where it is, to be changed. ESTALE: it lies in a layer that is only read.
     pub fn stored_at(&self) -> Result<Spot<'a>> {
         if self.is_stored() { Ok(self.spot) } else { Err(Errno::STALE) }

@@ -20,6 +20,12 @@ use crate::sys::{self, Result, Spot};
 use crate::tree::dir::Dir;
 use crate::tree::node::Node;
 
+/// Nothing but the mode changes.
+fn only_mode(changes: &SetAttr) -> SetAttr {
+    let SetAttr { mode, kill_suid_sgid, .. } = *changes;
+    SetAttr { mode, kill_suid_sgid, ..SetAttr::default() }
+}
+
 const SUID: u32 = libc::S_ISUID;
 const SGID: u32 = libc::S_ISGID;
 
@@ -74,16 +80,17 @@ impl Overlay {
         if handle.is_none() && self.is_as_long(&node, changes)? {
             return self.attr_of(&node);
         }
+        if let Some(mode) =
+            changes.mode.filter(|_| *changes == only_mode(changes) && !node.is_root())
+            && self.copy_up_with_mode(&node, self.need_of(changes), mode)?
+        {
+            return self.attr_of(&node);
+        }
         let emptied = changes.size == Some(0) && !node.in_storage();
         if node.is_root() {
             self.set_root_owner(changes)?;
         } else {
-            let need = match changes.size {
-                Some(0) => Need::NoData,
-                _ if changes.mode.is_some_and(|mode| !self.partials.may_leave(mode)) => Need::Data,
-                _ => Need::Attributes,
-            };
-            self.copy_up(&node, need)?;
+            self.copy_up(&node, self.need_of(changes))?;
         }
         if let Some(size) = changes.size {
             match self.resize(&node, size, changes.kill_suid_sgid, handle) {
@@ -110,6 +117,15 @@ impl Overlay {
             }
         }
         self.attr_of(&node)
+    }
+
+    /// What is needed of the data of a file whose attributes change.
+    fn need_of(&self, changes: &SetAttr) -> Need {
+        match changes.size {
+            Some(0) => Need::NoData,
+            _ if changes.mode.is_some_and(|mode| !self.partials.may_leave(mode)) => Need::Data,
+            _ => Need::Attributes,
+        }
     }
 
     /// chown(2) to nobody in particular moves the time of change, and the set-ID
@@ -152,7 +168,7 @@ impl Overlay {
         let kept = self.kept(node)?.owner.is_some();
         let dir = self.own_dir(node);
         let set = self.change_at(node, |spot| {
-            let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+            let _held = dir.as_ref().map(|dir| dir.change_attributes());
             if changes.uid.is_some() || changes.gid.is_some() {
                 sys::set_owner(spot, changes.uid, changes.gid)?;
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLockWriteGuard;
+use rustix::fs::Statx;
 
 use crate::format::meta::Record;
 use crate::format::numbers::storage_ino;
@@ -21,6 +22,13 @@ pub(crate) struct End<'a> {
     pub name: &'a [u8],
 }
 
+impl End<'_> {
+    /// Attributes of what the storage has there.
+    pub fn stat(&self) -> Result<Statx> {
+        sys::stat(Spot::at(self.dir.writable()?, self.name))
+    }
+}
+
 impl Overlay {
     /// A directory has moved: on btrfs that must be on the device before META tells
     /// it as a fact. A sync of META, which the next change in that directory asks for,
@@ -37,16 +45,15 @@ impl Overlay {
         }
     }
 
-    /// What META has to say of the name `to` once the object at `from` has come
-    /// to it. `base`: the base directory that it shows.
+    /// What META has to say of the name `to` once the object at `from`, with these
+    /// attributes, has come to it. `base`: the base directory that it shows.
     pub(crate) fn arriving<'a>(
         &self,
         from: &End<'_>,
         (to, edit): (&'a End<'_>, &'a DirEdit<'a>),
-        node: &Node,
+        (node, stat): (&Node, &Statx),
         base: Option<&[u8]>,
     ) -> Result<Step<'a>> {
-        let stat = sys::stat(Spot::at(from.dir.writable()?, from.name))?;
         let mut records = Overlay::kept_moved((&from.dir, from.name), (&to.dir, to.name));
         let (redirected, has_identity) = {
             let meta = to.dir.meta();
@@ -59,7 +66,7 @@ impl Overlay {
             None if redirected => records.push(Record::Unredirect { name: to.name.into() }),
             None => {}
         }
-        if base.is_none() && node.ino != storage_ino(&stat) {
+        if base.is_none() && node.ino != storage_ino(stat) {
             records.push(identity(node, stat.stx_ino, to.name));
         } else if has_identity {
             records.push(no_identity(to.name));

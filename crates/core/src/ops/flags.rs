@@ -32,7 +32,7 @@ impl Overlay {
     pub fn set_inode_flags(&self, node: NodeId, flags: u32) -> Result<()> {
         let node = self.for_setting(node)?;
         let (file, dir) = (self.for_flags(&node)?, self.own_dir(&node));
-        let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+        let _held = dir.as_ref().map(|dir| dir.change_attributes());
         sys::set_flags(&file, flags).map_err(unsupported)
     }
 
@@ -53,7 +53,7 @@ impl Overlay {
     pub fn set_project_flags(&self, node: NodeId, flags: &[u8; FSXATTR_LEN]) -> Result<()> {
         let node = self.for_setting(node)?;
         let (file, dir) = (self.for_flags(&node)?, self.own_dir(&node));
-        let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+        let _held = dir.as_ref().map(|dir| dir.change_attributes());
         sys::set_fsxattr(&file, flags).map_err(unsupported)
     }
 

@@ -70,15 +70,13 @@ impl Overlay {
 
     /// The records by which a name shows nothing of the base.
     pub(crate) fn nothing_below(&self, dir: &Dir, name: &[u8]) -> Result<Vec<Record>> {
-        let redirected = dir.meta().redirect(name).is_some();
-        let unredirect = redirected.then(|| Record::Unredirect { name: name.into() });
-        Ok(self.whiteout(dir, name)?.into_iter().chain(unredirect).collect())
+        Ok(shows_nothing(dir, name, self.whiteout(dir, name)?))
     }
 
     /// The record that hides a base entry; `None` where none shows.
     pub(crate) fn whiteout(&self, dir: &Dir, name: &[u8]) -> Result<Option<Record>> {
         let shows = self.shows_below(dir, name)?;
-        Ok(shows.then(|| Record::Hide { name: name.into() }))
+        Ok(shows.then(|| hide(name)))
     }
 
     /// Takes back what META says of the number of an entry that is gone.
@@ -97,6 +95,18 @@ impl Overlay {
         }
         sys::rename((dir, name), (dir, &self.meta.temp()), RenameFlags::empty())
     }
+}
+
+/// The record that hides a base entry.
+pub(crate) fn hide(name: &[u8]) -> Record {
+    Record::Hide { name: name.into() }
+}
+
+/// As [`Overlay::nothing_below`], where it is known whether a base entry shows: `whiteout` hides it.
+pub(crate) fn shows_nothing(dir: &Dir, name: &[u8], whiteout: Option<Record>) -> Vec<Record> {
+    let redirected = dir.meta().redirect(name).is_some();
+    let unredirect = redirected.then(|| Record::Unredirect { name: name.into() });
+    whiteout.into_iter().chain(unredirect).collect()
 }
 
 /// The record that takes an identity back.

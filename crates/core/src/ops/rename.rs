@@ -8,18 +8,41 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Statx};
 use rustix::io::Errno;
 
+use crate::copy_up::ahead::Ahead;
 use crate::copy_up::partial::Need;
 use crate::copy_up::protected::check_unprotected;
+use crate::copy_up::shared::Losing;
 use crate::format::name::Name;
 use crate::interface::types::{Caller, NodeId, RenameMode};
 use crate::ops::ends::{Edits, End, edit_both, lock_places, relink};
-use crate::ops::gone::{leaving, no_identity, still_there};
+use crate::ops::gone::{hide, leaving, no_identity, shows_nothing, still_there};
 use crate::ops::remove::Doomed;
 use crate::reach::overlay::Overlay;
+use crate::reach::refs::NodeRef;
 use crate::store::meta_dir::{ANY, together};
 use crate::sys::{self, Result, Spot};
+use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{Held, Node, Place};
 use crate::tree::path::path_below;
+
+/// What moves where.
+struct Move<'a> {
+    from: &'a End<'a>,
+    to: &'a End<'a>,
+    source: &'a Arc<Node>,
+    target: Option<&'a Arc<Node>>,
+    /// A copy of the source that was made for this.
+    ahead: Option<Ahead<'a>>,
+    /// The version of the target's directory when the target was looked for.
+    version: Option<u64>,
+}
+
+impl Move<'_> {
+    /// Nothing had the name, and nothing has come to it.
+    fn found_free(&self, edit: &DirEdit<'_>) -> bool {
+        self.target.is_none() && edit.follows(self.version)
+    }
+}
 
 impl Overlay {
     /// Moves an object to another name. Directories are moved as they are,
@@ -46,17 +69,11 @@ impl Overlay {
         let (new_parent, new_dir) = self.writable_dir(new_parent)?;
         let from = End { parent, dir, name };
         let to = End { parent: new_parent, dir: new_dir, name: target_name };
-        let (source, _) =
+        let (source, source_stat) =
             self.find_node(&from.parent, &from.dir, from.name)?.ok_or(Errno::NOENT)?;
-        let target = match self.find_node(&to.parent, &to.dir, to.name)? {
-            Some((node, stat)) => {
-                if let Some(stat) = stat.filter(|_| !node.in_storage()) {
-                    check_unprotected(&stat)?;
-                }
-                Some(node)
-            }
-            None => None,
-        };
+        // Whether something has come to the target meanwhile.
+        let version = to.dir.version();
+        let target = self.find_target(&to)?;
         if [Some(&source), target.as_ref()].into_iter().flatten().any(|node| node.is_shared()) {
             self.prepare_index()?;
         }
@@ -66,44 +83,70 @@ impl Overlay {
             (_, Some(target)) if Arc::ptr_eq(target, &source) => return Ok(()),
             _ => {}
         }
-        self.copy_up(&source, Need::Attributes)?;
-        if let Some(target) = target.as_ref().filter(|_| mode == RenameMode::Exchange) {
-            self.copy_up(target, Need::Attributes)?;
-        }
+        let ahead =
+            self.copy_for_move((&source, source_stat), &from.dir, target.as_deref(), mode)?;
         let moves_dir = source.is_dir() || target.as_ref().is_some_and(|node| node.is_dir());
         self.commit_before(moves_dir)?;
         let _topology = moves_dir.then(|| self.rename_lock.lock());
         self.check_not_below(&source, &to.parent)?;
         let mut settled = self.settle_before_move(&source)?;
-        if mode == RenameMode::Exchange {
-            let target = target.as_ref().ok_or(Errno::NOENT)?;
+        let (source, target) = (&*source, target.as_deref());
+        let exchanged = target.filter(|_| mode == RenameMode::Exchange);
+        if let Some(target) = exchanged {
             self.check_not_below(target, &from.parent)?;
             settled |= self.settle_before_move(target)?;
-            if settled {
-                self.commit_before(moves_dir)?;
-            }
-            return self.exchange(&from, &to, &source, target);
         }
         if settled {
             self.commit_before(moves_dir)?;
         }
-        if let RenameMode::Whiteout { by } = mode {
-            let ends = (&from, &to);
-            return self.replace_by_device(ends, &by, &source, target.as_deref());
+        if let Some(target) = exchanged {
+            return self.exchange(&from, &to, source, target);
         }
-        self.replace(&from, &to, &source, target.as_deref(), RenameFlags::empty())
+        let moving = Move { from: &from, to: &to, source, target, ahead, version };
+        match mode {
+            RenameMode::Whiteout { by } => self.replace_by_device(&moving, &by),
+            _ => self.replace(&moving, RenameFlags::empty()),
+        }
+    }
+
+    /// What has the new name, and may lose it.
+    fn find_target(&self, to: &End<'_>) -> Result<Option<NodeRef<'_>>> {
+        let Some((node, stat)) = self.find_node(&to.parent, &to.dir, to.name)? else {
+            return Ok(None);
+        };
+        if let Some(stat) = stat.filter(|_| !node.in_storage()) {
+            check_unprotected(&stat)?;
+        }
+        Ok(Some(node))
+    }
+
+    /// Copies up what is about to move. The result is a copy that waits for its name.
+    fn copy_for_move<'a>(
+        &self,
+        (source, stat): (&'a Arc<Node>, Option<Statx>),
+        dir: &Dir,
+        target: Option<&Arc<Node>>,
+        mode: RenameMode,
+    ) -> Result<Option<Ahead<'a>>> {
+        // What leaves something under the old name is no simple move.
+        let simple = matches!(mode, RenameMode::Replace | RenameMode::NoReplace);
+        if let Some(stat) = stat.filter(|_| simple)
+            && let Some(copy) = self.copy_ahead(source, dir, &stat)?
+        {
+            return Ok(Some(copy));
+        }
+        self.copy_up(source, Need::Attributes)?;
+        if let Some(target) = target.filter(|_| mode == RenameMode::Exchange) {
+            self.copy_up(target, Need::Attributes)?;
+        }
+        Ok(None)
     }
 
     /// A rename that leaves a device 0:0 under the old name, which belongs to who
     /// renames. The storage's file system makes both at once.
-    fn replace_by_device(
-        &self,
-        (from, to): (&End<'_>, &End<'_>),
-        by: &Caller,
-        source: &Arc<Node>,
-        target: Option<&Arc<Node>>,
-    ) -> Result<()> {
-        match self.replace(from, to, source, target, RenameFlags::WHITEOUT) {
+    fn replace_by_device(&self, moving: &Move<'_>, by: &Caller) -> Result<()> {
+        let from = moving.from;
+        match self.replace(moving, RenameFlags::WHITEOUT) {
             Err(Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {}
             other => {
                 other?;
@@ -115,7 +158,7 @@ impl Overlay {
         let (storage, temp) = (from.dir.writable()?, self.meta.temp());
         let (kind, mode) = (FileType::CharacterDevice, Mode::empty());
         sys::mknod(storage, &temp, kind, mode, 0)?;
-        let renamed = self.replace(from, to, source, target, RenameFlags::empty());
+        let renamed = self.replace(moving, RenameFlags::empty());
         let edit = from.dir.edit();
         let named = renamed
             .and_then(|()| {
@@ -170,14 +213,8 @@ impl Overlay {
         Ok(())
     }
 
-    fn replace(
-        &self,
-        from: &End<'_>,
-        to: &End<'_>,
-        source: &Arc<Node>,
-        target: Option<&Arc<Node>>,
-        flags: RenameFlags,
-    ) -> Result<()> {
+    fn replace(&self, moving: &Move<'_>, flags: RenameFlags) -> Result<()> {
+        let Move { from, to, source, target, .. } = *moving;
         match target {
             Some(target) if source.is_dir() && !target.is_dir() => return Err(Errno::NOTDIR),
             Some(target) if !source.is_dir() && target.is_dir() => return Err(Errno::ISDIR),
@@ -203,13 +240,7 @@ impl Overlay {
         let over = self.shared_target(to, target)?;
         let (mut place, mut target_place) = lock_places(source, target);
         still_there(&place, from.parent.id, from.name)?;
-        let losing = match (target, &over) {
-            (Some(target), Some((false, stat))) => {
-                let base = Some(stat).filter(|_| !target.in_storage());
-                self.losing(target, base, &to.dir, to.name)?
-            }
-            _ => None,
-        };
+        let losing = self.losing_to(to, target, &over)?;
         let doomed = match (target, &target_dir) {
             (Some(node), Some(own)) if own.storage().is_some() => {
                 let own = target_edit.as_ref().unwrap_or(edits.from());
@@ -221,7 +252,8 @@ impl Overlay {
             still_there(place, to.parent.id, to.name)?;
             self.let_stand_alone(doomed, place).inspect_err(|_| self.keep_number(doomed))?;
         }
-        if let Err(errno) = self.move_entry((from, to), &edits, source, base.as_deref(), flags) {
+        let moved = self.move_entry(moving, &edits, &mut place, (base.as_deref(), flags));
+        if let Err(errno) = moved {
             doomed.iter().for_each(|doomed| self.keep_number(doomed));
             return Err(errno);
         }
@@ -255,24 +287,58 @@ impl Overlay {
         Ok(Some((stored, self.stat(target)?)))
     }
 
-    /// The move itself.
+    /// The name of the base that a shared target will lose.
+    fn losing_to(
+        &self,
+        to: &End<'_>,
+        target: Option<&Arc<Node>>,
+        over: &Option<(bool, Statx)>,
+    ) -> Result<Option<Losing>> {
+        let (Some(target), Some((false, stat))) = (target, over) else { return Ok(None) };
+        let base = Some(stat).filter(|_| !target.in_storage());
+        self.losing(target, base, &to.dir, to.name)
+    }
+
+    /// The move itself, after a copy that was made for it has the old name.
     fn move_entry(
         &self,
-        (from, to): (&End<'_>, &End<'_>),
+        moving: &Move<'_>,
         edits: &Edits<'_>,
-        source: &Node,
-        base: Option<&[u8]>,
-        flags: RenameFlags,
+        place: &mut Place,
+        how: (Option<&[u8]>, RenameFlags),
     ) -> Result<()> {
+        let Some(copy) = &moving.ahead else {
+            return self.move_stored(moving, edits, &moving.from.stat()?, how);
+        };
+        let old = (edits.from(), moving.from.name);
+        let before = self.name_ahead(copy, old, (moving.source, place))?;
+        self.move_stored(moving, edits, &copy.stat, how)
+            .inspect_err(|_| self.stays(copy, before, old))
+    }
+
+    /// `stat`: of what moves. `base`: the base directory that it shows.
+    fn move_stored(
+        &self,
+        moving: &Move<'_>,
+        edits: &Edits<'_>,
+        stat: &Statx,
+        (base, flags): (Option<&[u8]>, RenameFlags),
+    ) -> Result<()> {
+        let Move { from, to, source, .. } = *moving;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let mut left = self.nothing_below(&from.dir, from.name)?;
+        let mut left = match &moving.ahead {
+            // The base was seen to have it.
+            Some(_) => shows_nothing(&from.dir, from.name, Some(hide(from.name))),
+            None => self.nothing_below(&from.dir, from.name)?,
+        };
         if from.dir.meta().has_identity(from.name) {
             left.push(no_identity(from.name));
         }
         // Where presence tells as much as the number, it also does in a copy of
         // the storage.
-        let free = sys::absent(sys::stat(Spot::at(new, to.name)))?.is_none();
-        let mut arriving = self.arriving(from, (to, edits.to()), source, base)?;
+        let free = moving.found_free(edits.to())
+            || sys::absent(sys::stat(Spot::at(new, to.name)))?.is_none();
+        let mut arriving = self.arriving(from, (to, edits.to()), (source, stat), base)?;
         let leaves = if flags.is_empty() { ANY } else { arriving.storage_ino };
         if free {
             arriving.storage_ino = ANY;

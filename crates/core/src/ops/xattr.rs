@@ -93,9 +93,9 @@ impl Overlay {
         let whole = closes || name == CAPABILITY;
         self.copy_up(&node, if whole { Need::Data } else { Need::Attributes })?;
         if !self.kept(&node)?.xattrs.contains_key(name) {
-            let dir = self.own_dir(&node).filter(|_| name == acl::ACCESS);
+            let dir = self.own_dir(&node).filter(|_| is_list(name));
             let set = self.change_at(&node, |spot| {
-                let _held = dir.as_ref().map(|dir| dir.hold_attributes());
+                let _held = dir.as_ref().map(|dir| dir.change_attributes());
                 sys::taking_space(|| sys::set_xattr(spot, name, value, flags))
             });
             match set {
@@ -149,8 +149,18 @@ impl Overlay {
                 Record::Xattr { attribute, value: None, name }
             });
         }
-        none_kept(name, self.change_at(node, |spot| sys::remove_xattr(spot, name)))
+        let dir = self.own_dir(node).filter(|_| is_list(name));
+        let removed = self.change_at(node, |spot| {
+            let _held = dir.as_ref().map(|dir| dir.change_attributes());
+            sys::remove_xattr(spot, name)
+        });
+        none_kept(name, removed)
     }
+}
+
+/// An access control list: it changes a mode, or what new files get.
+fn is_list(name: &[u8]) -> bool {
+    name == acl::ACCESS || name == acl::DEFAULT
 }
 
 /// A layer that knows no attributes has none that META could keep: "not supported"

@@ -4,12 +4,14 @@
 mod access;
 mod changes;
 mod edit;
+mod made;
 mod mutate;
 mod together;
 
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, ReentrantMutex, RwLock, RwLockReadGuard};
 use rustix::io::Errno;
 
 use crate::format::meta::{Index, Record};
@@ -23,6 +25,7 @@ pub(crate) use access::with_access;
 use changes::JournalState;
 pub(crate) use changes::decide;
 pub(crate) use edit::MetaEdit;
+pub(crate) use made::{Attributes, Made};
 use mutate::Mutate;
 pub(crate) use together::{ANY, Step, together};
 
@@ -47,8 +50,8 @@ pub(crate) struct MetaDir {
     /// Held where times, mode or flags of the storage directory are set, and while
     /// they are others than programs have made them: what is put back then must not
     /// undo what somebody has set meanwhile. After `mutate` and `place`; whoever takes
-    /// it together with the journal's lock has `mutate`.
-    attributes: ReentrantMutex<()>,
+    /// it together with the journal's lock has `mutate`. In it: what new files get.
+    attributes: ReentrantMutex<Cell<Option<Made>>>,
 }
 
 impl MetaDir {
@@ -99,7 +102,7 @@ impl MetaDir {
             durability: Arc::clone(durability),
             far: Mutex::default(),
             left_behind: Mutex::new(None),
-            attributes: ReentrantMutex::new(()),
+            attributes: ReentrantMutex::default(),
         }
     }
 
@@ -165,11 +168,6 @@ impl MetaDir {
     pub fn set_storage(&self, dir: StoredDir) {
         // A second skeleton cannot be: the node's copy_up lock is held.
         let _ = self.storage.set(dir);
-    }
-
-    /// Keeps others from setting times, mode or flags of the storage directory.
-    pub fn hold_attributes(&self) -> ReentrantMutexGuard<'_, ()> {
-        self.attributes.lock()
     }
 
     /// Bytes of memory that its records take, about. `None` while they change: it is

@@ -187,18 +187,28 @@ thread_local! {
 /// use.
 pub(crate) fn with_umask<T>(umask: u32, mode: u32, create: impl FnOnce(u32) -> T) -> T {
     let umask = umask & 0o777;
+    if set_umask(umask) { create(mode) } else { create(mode & !umask) }
+}
+
+/// What this thread creates gets the mode that is asked for. `false`: that of the
+/// process counts, and cannot be set for a thread.
+pub(crate) fn clear_umask() -> bool {
+    set_umask(0)
+}
+
+fn set_umask(umask: u32) -> bool {
     if UMASK.get().is_none() {
         // SAFETY: takes a number; this thread gets a copy of its own of
         // umask, root and working directory, nothing else changes.
         if unsafe { libc::unshare(libc::CLONE_FS) } != 0 {
-            return create(mode & !umask);
+            return false;
         }
     }
     if UMASK.get() != Some(umask) {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
         UMASK.set(Some(umask));
     }
-    create(mode)
+    true
 }
 
 /// Sets the file-system user ID of this thread alone (libc's function would do

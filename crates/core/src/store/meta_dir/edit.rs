@@ -42,6 +42,11 @@ impl MetaDir {
 }
 
 impl MetaEdit<'_> {
+    /// Nobody has changed anything since [`MetaDir::version`] was this, until this edit.
+    pub fn follows(&self, version: Option<u64>) -> bool {
+        version.is_some_and(|version| self.dir.mutate.follows(version))
+    }
+
     /// What META says, to be changed apart from its file.
     pub fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
         self.meta.write()

@@ -32,6 +32,11 @@ impl Mutate {
         Mutating { version: &self.version, _lock: lock }
     }
 
+    /// Whoever holds the lock is the first one since the version was this.
+    pub fn follows(&self, version: u64) -> bool {
+        self.version.load(Ordering::SeqCst) == version + 1
+    }
+
     /// What is read between two calls that give the same is of one moment.
     /// `None`: somebody may be changing something.
     pub fn version(&self) -> Option<u64> {
@@ -56,10 +61,13 @@ mod tests {
         let before = mutate.version();
         assert_eq!((before.is_some(), mutate.version()), (true, before));
         let held = mutate.lock();
+        assert!(before.is_some_and(|before| mutate.follows(before)));
         assert_eq!(mutate.version(), None);
         assert!(mutate.try_lock().is_none());
         assert_eq!(mutate.version(), None);
         drop(held);
         assert!(mutate.version().is_some_and(|now| Some(now) != before));
+        let _held = mutate.lock();
+        assert!(!before.is_some_and(|before| mutate.follows(before)));
     }
 }
