@@ -35,8 +35,13 @@ fn inside(upper: &Path) -> PathBuf {
     upper.join(format!("{META_NAME}_storage"))
 }
 
+/// Links lead out of what an engine has unpacked: they are nothing of ours.
 fn is_storage(dir: &Path) -> bool {
-    dir.join(META_NAME).symlink_metadata().is_ok()
+    dir.join(META_NAME).symlink_metadata().is_ok_and(|data| data.is_file())
+}
+
+fn is_real_dir(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|data| data.is_dir())
 }
 
 /// What is mounted of these directories.
@@ -66,7 +71,7 @@ pub fn stack(upper: Option<&Path>, lowers: &[PathBuf]) -> Result<Stack, Failure>
             continue;
         }
         // Without META nothing was ever changed.
-        if is_storage(&own) {
+        if is_real_dir(&own) && is_storage(&own) {
             stack.layers.push((own, MINI_FO));
         }
         stack.layers.push((lower.clone(), Some(DialectName::Oci)));
@@ -79,7 +84,10 @@ pub fn stack(upper: Option<&Path>, lowers: &[PathBuf]) -> Result<Stack, Failure>
 fn make(upper: &Path, storage: &Path) -> std::io::Result<()> {
     let before = upper.metadata()?.modified()?;
     match DirBuilder::new().mode(0o700).create(storage) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match is_real_dir(storage) {
+            true => Ok(()),
+            false => Err(ErrorKind::NotADirectory.into()),
+        },
         Err(error) => Err(error),
         Ok(()) => File::open(upper)?.set_modified(before),
     }
@@ -120,5 +128,27 @@ mod tests {
         assert_eq!(ours.layers, [(lower, own)]);
         assert!(!ours.inside);
         assert!(stack(Some(&work.path().join("missing")), &[]).is_err());
+    }
+
+    /// A layer of an image may hold any link.
+    #[test]
+    fn what_a_link_leads_to_is_no_storage() {
+        let work = tempfile::TempDir::new().unwrap();
+        let (upper, host) = (work.path().join("upper"), work.path().join("host"));
+        for dir in [&upper, &host] {
+            fs::create_dir(dir).unwrap();
+        }
+        fs::write(host.join(META_NAME), "").unwrap();
+        let link = inside(&upper);
+        std::os::unix::fs::symlink(&host, &link).unwrap();
+        let as_upper = stack(Some(&upper), &[]).unwrap_err();
+        assert!(as_upper.message.contains(upper.to_str().unwrap()), "{as_upper:?}");
+        let read = stack(None, std::slice::from_ref(&upper)).unwrap();
+        assert_eq!(read.layers, [(upper.clone(), Some(DialectName::Oci))]);
+        // Nor is META one.
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(host.join(META_NAME), upper.join(META_NAME)).unwrap();
+        let read = stack(None, std::slice::from_ref(&upper)).unwrap();
+        assert_eq!(read.layers, [(upper, Some(DialectName::Oci))]);
     }
 }
