@@ -36,7 +36,7 @@ pub(crate) use dir::{LowerDir, Part};
 pub(crate) use list::LowerNumber;
 pub(crate) use mini_fo::Frozen;
 pub(crate) use object::{Hold, Object};
-pub(crate) use recognise::{name_of_storage, other_name, recognise};
+pub(crate) use recognise::{Recognised, name_of_storage, other_name, recognise};
 
 /// How a layer says what it hides of the layers below it.
 pub(crate) enum Dialect {

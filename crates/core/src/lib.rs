@@ -39,7 +39,7 @@ pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};
 pub use interface::options::{AccessTimes, DialectName, LayerOptions, OpenOptions};
 pub use interface::types::*;
 pub use open::assemble::Opened;
-pub use open::check::{examine, lock_storage};
+pub use open::check::{examine, is_storage, lock_storage};
 pub use ops::flags::FSXATTR_LEN;
 pub use ops::listing::{ListFor, OpenDir};
 pub use reach::overlay::{Overlay, SlowHook};

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod durability;
+pub(crate) mod itself;
 pub(crate) mod meta;
 pub(crate) mod meta_dir;
 pub(crate) mod partial;

@@ -309,8 +309,8 @@ fn a_redirect_that_leads_nowhere_is_a_warning() {
 #[test]
 fn leftovers_are_removed_when_writing() {
     let mut scene = Scene::new();
-    let file = scene.storage().join(format!("{META_NAME}.1"));
-    let dir = scene.storage().join(format!("{META_NAME}.2"));
+    let file = scene.storage().join(format!("{META_NAME}.1-18ab0123456789ab-0"));
+    let dir = scene.storage().join(format!("{META_NAME}.2-18ab0123456789ab-0"));
     fs::write(&file, b"half").unwrap();
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join(META_NAME), b"").unwrap();

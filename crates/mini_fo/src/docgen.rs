@@ -215,7 +215,9 @@ deleted entries that the base has not any more, renamed directories whose base
 directory is gone, and entries whose type is another one in the base;
 .IP \(bu 2
 that the storage was made for another base, or that another file system is
-where the base was.
+where the base or a layer below it was;
+.IP \(bu 2
+names that begin with the name of META and are not mini_fo\(aqs own: they do not show.
 .PP
 None of it keeps the tree from being mounted, but for another base
 (accept_base). What the storage holds wins. In storages of the 2005 module
@@ -228,6 +230,11 @@ with \fBlive_base\fR. The storage must belong to who mounts it; a mount for
 writing closes it to others (mode 0700), for who owns a directory of the tree
 owns its copy there. A directory that is not empty and does not look like a storage
 is refused (\fBaccept_storage\fR). A mount that fails has written nothing to it.
+.PP
+Below a storage that is the lowest tree comes what it was made for. A copy of one, or
+one in an image, could name any directory: there name what comes below it with
+\fB\-\-under\fR. A copy whose META has a name of its own is not recognised, either: name
+it with \fBdialect=mini_fo=\fINAME\fR.
 .PP
 Mounts of root are open to all users, and owners and modes are checked by the
 kernel. Mounts of other users are open to themselves alone, unless

@@ -164,7 +164,8 @@ pub const SPECS: &[Spec] = &[
         Opt::MetaName,
         "what the file META is called in the storage (META_dAfFgHE39ktF3HD2sr if not given): for \
          storages of a module of 2005 that was built with another name, or where that one is \
-         wanted as the name of a file. What begins with it is not shown",
+         wanted as the name of a file. What begins with it is not shown; a storage whose base, or \
+         which itself, has such names is refused at its first mount",
     ),
     flag("ro", Flag::ReadOnly, true, "nothing can be changed, until mount -o remount,rw"),
     flag("rw", Flag::ReadOnly, false, "changes go to the storage (the default)"),

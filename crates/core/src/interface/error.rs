@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod class;
+mod paste;
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,7 @@ pub enum OpenError {
         recorded: String,
     },
     /// META of a storage is called otherwise.
-    #[error("storage {}: its META is called '{found}', and not '{name}': mount it with -o meta_name={found} (as a layer of others with -o dialect=mini_fo={found})", path.display())]
+    #[error("storage {}: its META is called '{found}', and not '{name}': mount it with -o {} (as a layer of others with -o {})", path.display(), paste::meta_name(found), paste::dialect(found))]
     OtherMetaName {
         /// The storage.
         path: PathBuf,
@@ -84,10 +85,24 @@ pub enum OpenError {
     #[error("live_base: it works with one plain base, not with several layers")]
     LiveLayers,
     /// A storage as the lowest layer, which does not say what it stands on.
-    #[error("layer {}: it is a storage of mini_fo that does not say what it was made for; name that with --under", path.display())]
+    #[error("layer {}: it is a storage of mini_fo that does not say what it was made for; name that with --under ({OR_PLAIN})", path.display())]
     LayerWithoutBase {
         /// The layer as given.
         path: PathBuf,
+    },
+    /// The same of one that says it, but was not written where it is now.
+    #[error("layer {}: it is a storage of mini_fo that was not made in this very directory, as far as can be told (it was copied or unpacked, is in an image, or an earlier version has written it), so what it says of the directory that it was made for may be anything; name that with --under ({OR_PLAIN})", path.display())]
+    LayerFromElsewhere {
+        /// The layer as given.
+        path: PathBuf,
+    },
+    /// The same of one that was made for something else than what is there.
+    #[error("layer {}: it is a storage of mini_fo, and at {} is another directory than the one that it was made for; name what comes below it with --under ({OR_PLAIN})", path.display(), base.display())]
+    LayerBaseReplaced {
+        /// The layer as given.
+        path: PathBuf,
+        /// Where it was made for something.
+        base: PathBuf,
     },
     /// Storages that were made for each other.
     #[error("layer {}: it is a storage of mini_fo that stands on itself, by what those below it say; name what it was made for with --under", path.display())]
@@ -147,13 +162,13 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// `chattr +i` was used on the storage's root, or on that of its mount.
-    #[error("storage {}: it is immutable (chattr +i), so that nothing can be written; allow it with: chattr -i {}", path.display(), path.display())]
+    #[error("storage {}: it is immutable (chattr +i), so that nothing can be written; allow it with: chattr -i {}", path.display(), paste::path(path))]
     StorageImmutable {
         /// The storage as given.
         path: PathBuf,
     },
     /// The storage does not exist.
-    #[error("storage {}: there is no such directory; make it with: mkdir -p {}", path.display(), path.display())]
+    #[error("storage {}: there is no such directory; make it with: mkdir -p {}", path.display(), paste::path(path))]
     StorageMissing {
         /// The storage as given.
         path: PathBuf,
@@ -223,7 +238,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The storage is another user's.
-    #[error("storage {}: it belongs to user {owner}, who could change what it says, and user {user} mounts it; mount it as user {owner}, choose another storage, or, if you trust all that it holds, make it yours (as root) with: chown -hR {user} {}", path.display(), path.display())]
+    #[error("storage {}: it belongs to user {owner}, who could change what it says, and user {user} mounts it; mount it as user {owner}, choose another storage, or, if you trust all that it holds, make it yours (as root) with: chown -hR {user} {}", path.display(), paste::path(path))]
     StorageForeign {
         /// The storage as given.
         path: PathBuf,
@@ -233,7 +248,7 @@ pub enum OpenError {
         user: u32,
     },
     /// Others could have put into the storage what it holds.
-    #[error("storage {}: others may write in it (mode {mode:04o}), and it is not empty; if you trust all that it holds, close it with: chmod 700 {}", path.display(), path.display())]
+    #[error("storage {}: others may write in it (mode {mode:04o}), and it is not empty; if you trust all that it holds, close it with: chmod 700 {}", path.display(), paste::path(path))]
     StorageWritable {
         /// The storage as given.
         path: PathBuf,
@@ -241,7 +256,7 @@ pub enum OpenError {
         mode: u32,
     },
     /// A directory that is most likely no storage.
-    #[error("storage {}: it is not empty, and nothing in it says that it is a storage; choose an empty directory (are the arguments swapped?), or take it as a storage with -o accept_storage", path.display())]
+    #[error("storage {}: it is not empty, and nothing in it says that it is a storage; choose an empty directory (are the arguments swapped?), name its META with -o meta_name if that is called otherwise (of a copy nobody can tell it), or take it as a storage with -o accept_storage", path.display())]
     StorageUnknown {
         /// The storage as given.
         path: PathBuf,
@@ -263,7 +278,7 @@ pub enum OpenError {
         foreign: Foreign,
     },
     /// The marks are of an earlier version, and others could have written them.
-    #[error("storage {}: the marks that tell where data of some of its files is were written by an earlier version, and others, who can enter it (mode {mode:04o}), could have changed them; if you trust them, close it with: chmod 700 {}", path.display(), path.display())]
+    #[error("storage {}: the marks that tell where data of some of its files is were written by an earlier version, and others, who can enter it (mode {mode:04o}), could have changed them; if you trust them, close it with: chmod 700 {}", path.display(), paste::path(path))]
     OldMarksOpen {
         /// The storage as given.
         path: PathBuf,
@@ -318,6 +333,9 @@ pub enum OpenError {
     },
 }
 
+/// What to do with a layer that only looks like a storage.
+const OR_PLAIN: &str = "or, if it is none, read it as it is with -o dialect=plain";
+
 /// What an ordinary user can do who wants his mount point inside the base.
 fn around(base: &Path) -> &'static str {
     // Everything is inside `/`.
@@ -360,7 +378,7 @@ pub enum Warning {
         count: u64,
     },
     /// Others can enter the storage.
-    #[error("{}: others can enter it (mode {mode:04o}); close it with: chmod 700 {}", path.display(), path.display())]
+    #[error("{}: others can enter it (mode {mode:04o}); close it with: chmod 700 {}", path.display(), paste::path(path))]
     StorageOpen {
         /// The storage.
         path: PathBuf,
@@ -410,6 +428,15 @@ pub enum Warning {
     )]
     BaseReplaced {
         /// The base.
+        path: PathBuf,
+    },
+    /// Where a layer was there is another one.
+    #[error(
+        "layer {}: another file system or directory is at this path than the one that the storage \
+         above it was made for; what it has now shows, except where those above hold something", path.display()
+    )]
+    LayerReplaced {
+        /// The layer as given.
         path: PathBuf,
     },
     /// The storage was made for a base that lies elsewhere; only where this is
@@ -483,13 +510,33 @@ pub enum Warning {
         /// How many.
         count: u64,
     },
-    /// The root of the base has names that belong to mini_fo.
-    #[error("base {}: {count} of its names begin with {META_NAME} and are hidden; it looks like the storage of another mount", path.display())]
+    /// The root of a layer has names that belong to mini_fo.
+    #[error("base {}: {count} of its names begin with {name} and are hidden{}", path.display(), looks_like(name))]
     ReservedNames {
-        /// The base as given.
+        /// The layer as given.
         path: PathBuf,
+        /// What META is called.
+        name: String,
         /// How many names.
         count: u64,
+    },
+    /// The storage has names that belong to mini_fo and that it has not made.
+    #[error("storage {}: {count} names in it begin with {name}, are not mini_fo's own, and do not show, the first {}; move them away", path.display(), first.display())]
+    UnseenNames {
+        /// The storage.
+        path: PathBuf,
+        /// What META is called.
+        name: String,
+        /// The first of them.
+        first: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// A layer may be a storage all the same.
+    #[error("layer {}: it has more files than are looked at for the META of a storage that has another name than the usual one; -o dialect=mini_fo=NAME says so if it is a storage, -o dialect=plain (overlay, oci) if it is none", path.display())]
+    NotRecognised {
+        /// The layer as given.
+        path: PathBuf,
     },
     /// No space left.
     #[error("storage {}: it is full; only deleting what was created will work", path.display())]
@@ -580,8 +627,16 @@ impl Warning {
     /// Something is wrong; else it is good to know.
     #[must_use]
     pub fn is_problem(&self) -> bool {
-        !matches!(self, Warning::NeedsBase { .. } | Warning::NotCompared { .. })
+        !matches!(
+            self,
+            Warning::NeedsBase { .. } | Warning::NotCompared { .. } | Warning::NotRecognised { .. }
+        )
     }
+}
+
+/// What a base is whose names begin so.
+fn looks_like(name: &str) -> &'static str {
+    if name == META_NAME { "; it looks like the storage of another mount" } else { "" }
 }
 
 /// Why a file of mini_fo's own does not count.

@@ -209,11 +209,6 @@ impl Layer {
     pub fn is_plain(&self) -> bool {
         matches!(self.dialect, Dialect::Plain)
     }
-
-    /// It is a storage of mini_fo.
-    pub fn is_storage(&self) -> bool {
-        matches!(self.dialect, Dialect::MiniFo(_))
-    }
 }
 
 impl Stack {

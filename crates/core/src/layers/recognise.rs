@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::overlay::is_device_whiteout;
+use crate::format::meta::Record;
 use crate::format::name::MetaName;
 use crate::interface::options::DialectName;
-use crate::store::meta;
-use crate::store::meta::Session;
+use crate::store::itself;
+use crate::store::meta::{self, Session, Tells};
 use crate::sys::trust;
 use crate::sys::{self, Result, Spot};
 
@@ -16,24 +17,44 @@ use crate::sys::{self, Result, Spot};
 /// image may have count: names that begin with `.wh.` are rare.
 const LOOKS: u32 = 20_000;
 
-/// So many files in the root of a layer may be META by another name.
-const CANDIDATES: usize = 1000;
+/// So many files in the root of a layer are looked at, of which one may be META by
+/// another name. In a directory that is closed to others, as a mount for writing leaves
+/// its storage, all are.
+const CANDIDATES: usize = 10_000;
+
+/// What a layer was found to be.
+pub(crate) struct Recognised {
+    pub dialect: DialectName,
+    /// It has more files in its root than were looked at.
+    pub unsure: bool,
+}
 
 /// Recognises the dialect of a layer. `own`: what META of the storage on top is called;
-/// `privileged`: the process may use `trusted.`
-/// attributes; `alone`: there is no other layer.
+/// `privileged`: the process may use `trusted.` attributes; `alone`: there is no other
+/// layer.
 pub(crate) fn recognise(
     root: &OwnedFd,
     own: MetaName,
     privileged: bool,
     alone: bool,
-) -> Result<DialectName> {
-    if let Some(meta) = name_of_storage(root, own, alone)? {
-        return Ok(DialectName::MiniFo(Some(meta)));
+) -> Result<Recognised> {
+    let now = itself::of(root)?;
+    let (mut storage, unsure) = own_storage(root, own, &now, true)?;
+    // One of 2005 may tell of whiteouts alone; but a base may hold a file of that name.
+    if storage.is_none() && is_storage(root, MetaName::DEFAULT, alone)? {
+        storage = Some(MetaName::DEFAULT);
     }
-    if alone {
-        return Ok(DialectName::Plain);
-    }
+    let dialect = match storage {
+        Some(meta) => DialectName::MiniFo(Some(meta)),
+        None if alone => DialectName::Plain,
+        None => of_marks(root, privileged)?,
+    };
+    let unsure = unsure && storage.is_none();
+    Ok(Recognised { dialect, unsure })
+}
+
+/// The dialect of what is no storage.
+fn of_marks(root: &OwnedFd, privileged: bool) -> Result<DialectName> {
     if let Some(found) = by_attributes(root.as_fd(), privileged)? {
         return Ok(found);
     }
@@ -77,32 +98,73 @@ fn kernels(privileged: bool) -> DialectName {
     if privileged { DialectName::Overlay } else { DialectName::OverlayUser }
 }
 
-/// What META of a layer is called that is a storage. `own`: that of the storage on top;
-/// `alone`: there is no other layer.
-pub(crate) fn name_of_storage(
-    root: &OwnedFd,
-    own: MetaName,
-    alone: bool,
-) -> Result<Option<MetaName>> {
-    for meta in [own, MetaName::DEFAULT] {
-        if is_storage(root, meta, alone || meta.is_chosen())? {
-            return Ok(Some(meta));
+/// What META of a layer is called that somebody says is a storage. `own`: that of the
+/// storage on top.
+pub(crate) fn name_of_storage(root: &OwnedFd, own: MetaName) -> Result<MetaName> {
+    let now = itself::of(root)?;
+    if let (Some(meta), _) = own_storage(root, own, &now, false)? {
+        return Ok(meta);
+    }
+    for says in [true, false] {
+        for meta in [MetaName::DEFAULT, own] {
+            if is_storage(root, meta, says)? {
+                return Ok(meta);
+            }
         }
     }
-    found_name(root, own, CANDIDATES)
+    Ok(own)
 }
 
 /// What META of a storage is called that has none by the name `own`, or one that does not
 /// say what it belongs to.
 pub(crate) fn other_name(root: &OwnedFd, own: MetaName) -> Result<Option<MetaName>> {
-    let found = found_name(root, own, usize::MAX)?;
-    // One of 2005 may tell of whiteouts alone.
-    let usual = || Ok(own.is_chosen() && is_storage(root, MetaName::DEFAULT, false)?);
-    Ok(found.or(usual()?.then_some(MetaName::DEFAULT)))
+    let now = itself::of(root)?;
+    if let (Some(meta), _) = own_storage(root, own, &now, false)? {
+        return Ok((meta != own).then_some(meta));
+    }
+    // One of 2005 may tell of whiteouts alone. Where there is META by the name that was
+    // given, it is a file like others.
+    let tells = |meta: MetaName| meta::tells(root.as_fd(), meta.as_bytes(), &now);
+    let usual = tells(own) == Tells::Nothing && tells(MetaName::DEFAULT) > Tells::Nothing;
+    Ok((own.is_chosen() && usual).then_some(MetaName::DEFAULT))
 }
 
-/// A storage of mini_fo. `says`: it must say so itself, for a base may hold a file of
-/// that name.
+/// What META of a directory is called that says that it belongs to this very one. Nobody
+/// can make that up, so no file of a user, whatever it is called, displaces META. `few`:
+/// not all files may be looked at. Whether there were more, too.
+fn own_storage(
+    root: &OwnedFd,
+    own: MetaName,
+    now: &Record,
+    few: bool,
+) -> Result<(Option<MetaName>, bool)> {
+    let is_it = |name: &[u8]| meta::tells(root.as_fd(), name, now) == Tells::Itself;
+    for meta in [MetaName::DEFAULT, own] {
+        if is_it(meta.as_bytes()) {
+            return Ok((Some(meta), false));
+        }
+    }
+    // It is the user's own, or none; and no look at what belongs to others is to move a
+    // time of access.
+    let stat = sys::stat_fd(root)?;
+    if stat.stx_uid != trust::user() || !itself::is_known(now) {
+        return Ok((None, false));
+    }
+    let most = if few && stat.stx_mode & 0o077 != 0 { CANDIDATES } else { usize::MAX };
+    let (mut looked, mut found) = (0, None);
+    sys::each_entry(root.as_fd(), |entry| {
+        if matches!(entry.kind, 0 | libc::S_IFREG) {
+            looked += 1;
+            if looked <= most && is_it(entry.name) {
+                found = MetaName::of_bytes(entry.name).ok();
+            }
+        }
+        found.is_none() && looked <= most
+    })?;
+    Ok((found, looked > most))
+}
+
+/// A storage of mini_fo. `says`: it must say so itself.
 fn is_storage(root: &OwnedFd, meta: MetaName, says: bool) -> Result<bool> {
     let stat = sys::absent(sys::stat(Spot::at(root, meta.as_bytes())))?;
     if stat.is_none_or(|stat| sys::kind(&stat) != libc::S_IFREG) {
@@ -110,33 +172,6 @@ fn is_storage(root: &OwnedFd, meta: MetaName, says: bool) -> Result<bool> {
     }
     let tells = |loaded: meta::Loaded| loaded.index.origin().or(loaded.index.storage()).is_some();
     Ok(!says || meta::look(root.as_fd(), Session::none(meta)).is_ok_and(tells))
-}
-
-/// A file in a directory that is META of a storage by what it says. `most`: of so many
-/// files at most.
-fn found_name(root: &OwnedFd, own: MetaName, most: usize) -> Result<Option<MetaName>> {
-    // It is the user's own, or none; and no look at what belongs to others is to move a
-    // time of access.
-    if sys::stat_fd(root)?.stx_uid != trust::user() {
-        return Ok(None);
-    }
-    let mut names = Vec::new();
-    sys::each_entry(root.as_fd(), |entry| {
-        if matches!(entry.kind, 0 | libc::S_IFREG) && entry.name != own.as_bytes() {
-            names.push(entry.name.to_vec());
-        }
-        names.len() < most
-    })?;
-    let says = |name: &Vec<u8>| {
-        let stat = sys::stat(Spot::at(root, name));
-        stat.is_ok_and(|stat| {
-            sys::kind(&stat) == libc::S_IFREG
-                && stat.stx_size > 0
-                && trust::check(&stat, true).is_ok()
-        }) && meta::says_storage(root.as_fd(), name)
-    };
-    let found = names.iter().filter(|name| says(name));
-    Ok(found.filter_map(|name| MetaName::of_bytes(name).ok()).next())
 }
 
 /// By the extended attributes of a directory. Those that anybody may give count only for

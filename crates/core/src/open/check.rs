@@ -36,6 +36,7 @@ use crate::interface::options::OpenOptions;
 use crate::layers::Stack;
 use crate::state::holds::Holds;
 use crate::state::later::Paths;
+use crate::store;
 use crate::store::meta;
 use crate::store::meta::{Firm, Journal, Session};
 use crate::store::server_lock::ServerLock;
@@ -124,6 +125,7 @@ pub(crate) fn verify(
         warnings.push(Warning::BaseReplaced { path: options.base.clone() });
     }
     let under = origin::under(&stack)?;
+    origin::tell_replaced(&stack, 1, &origin::below(&root.index), &mut warnings)?;
     let same_layers = origin::check_under(&options.storage, &root.index, &under);
     if let Err(error) = same_layers
         && !options.accept_other_base
@@ -151,7 +153,8 @@ pub(crate) fn verify(
         scanned.orphans.clear();
     }
     let itself = storage::itself(&options.storage, &storage)?;
-    let copied = root.index.storage().is_some_and(|recorded| storage::is_copy(recorded, &itself));
+    let copied =
+        root.index.storage().is_some_and(|recorded| store::itself::is_copy(recorded, &itself));
     if copied && scanned.by_number && !options.write_despite_damage {
         return Err(OpenError::StorageCopied { path: options.storage.clone() });
     }
@@ -166,7 +169,7 @@ pub(crate) fn verify(
     }
     notes::report_data(&options.base, &options.storage, &scanned, &mut warnings);
     meta_name::check(options, (&stack, &storage), &root.index)?;
-    meta_name::tell_of_others(options, &stack, &mut warnings);
+    meta_name::tell_of_others(&stack, &mut warnings);
     let fresh = root.index.is_empty() && scanned.empty;
     storage::check_use(options, &storage, &scanned)?;
     if options.read_only {
@@ -269,7 +272,10 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         }
         Ok(_) => {}
     }
-    origin::tell_under(&options.storage, &root.index, &origin::under(&stack)?, &mut warnings);
+    let under = origin::under(&stack)?;
+    origin::tell_replaced(&stack, 1, &origin::below(&root.index), &mut warnings)?;
+    origin::tell_under(&options.storage, &root.index, &under, &mut warnings);
+    meta_name::tell_of_others(&stack, &mut warnings);
     let (path, mode) = (options.storage.clone(), storage::mode(&options.storage, &storage)?);
     let mut names = OwnAttributes::of_process(&storage);
     match Marks::of(&storage, names, &root.index) {
@@ -295,6 +301,15 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
         warnings.push(Warning::LeftoversFound { path, count });
     }
     Ok(warnings)
+}
+
+/// Whether a directory is a storage whose META has this name: there is a file called so
+/// that nobody else can have written, and it says that it is META of a storage.
+#[must_use]
+pub fn is_storage(path: &Path, meta: MetaName) -> bool {
+    let Ok(dir) = found::open_storage(path) else { return false };
+    store::itself::of(&dir)
+        .is_ok_and(|now| meta::tells(dir.as_fd(), meta.as_bytes(), &now) >= meta::Tells::Storage)
 }
 
 fn io(path: &Path, what: &'static str, errno: Errno) -> OpenError {

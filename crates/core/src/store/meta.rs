@@ -10,5 +10,5 @@ mod tail;
 mod tests;
 
 pub use journal::{Firm, Journal, rewrite, sync};
-pub use load::{Loaded, load, look, says_storage};
+pub use load::{Loaded, Tells, load, look, tells};
 pub use tail::{Session, session};

@@ -333,7 +333,7 @@ fn unmounting_what_is_not_mounted_or_busy() {
 #[test]
 fn rubbish_in_the_storage() {
     let Some(mut s) = scene() else { return };
-    let unfinished: PathBuf = s.storage.join(format!("{META}.123"));
+    let unfinished: PathBuf = s.storage.join(format!("{META}.123-18ab0123456789ab-0"));
     fs::write(&unfinished, "half a copy").expect("write");
     fs::create_dir(s.storage.join("f")).expect("a directory where the base has a file");
     fs::write(s.storage.join("d"), "a file where the base has a directory").expect("write");

@@ -157,7 +157,8 @@ fn damage_and_unfinished_work() {
     let mut meta = fs::read(storage.join(META)).expect("read");
     meta.extend_from_slice(b"D ../x\nD half");
     fs::write(storage.join(META), &meta).expect("write");
-    fs::write(storage.join("d").join(format!("{META}.77")), "half a copy").expect("write");
+    fs::write(storage.join("d").join(format!("{META}.77-18ab0123456789ab-0")), "half a copy")
+        .expect("write");
     let outcome = layers.check().fails(FOUND, &["3 problems"]);
     for words in ["line", "unfinished (a crash", "1 unfinished files"] {
         assert!(outcome.stdout.contains(words), "{words}: {outcome:?}");

@@ -39,7 +39,7 @@ fn storages(s: &mut Scene) -> Vec<&'static str> {
     while fs::metadata(s.at("f")).is_ok() {}
     s.umount();
     let script = format!(
-        "cp -a storage killed; touch killed/{META}.12345; chmod 755 killed
+        "cp -a storage killed; touch killed/{META}.12345-18ab0123456789ab-0; chmod 755 killed
          mkdir new old; chmod 755 new old; setfacl -d -m u:12:rwx new 2>/dev/null || true
          printf 'D g\\n' > old/{META}; rm -rf storage; mkdir storage"
     );

@@ -34,6 +34,7 @@ mod listing;
 mod live;
 mod load;
 mod meta_name;
+mod meta_proof;
 mod newcomer;
 mod numbers;
 mod options;

@@ -9,6 +9,7 @@ use crate::stack::{Place, copy};
 
 const USAGE: i32 = 2;
 const STORAGE: i32 = 4;
+const FOUND: i32 = 11;
 
 /// What a program does, and what then shows.
 const WORK: &str = "rm f; echo x >> d/one; mv 'long dir' moved; ln g hard; rm -r e; mkdir e
@@ -60,6 +61,8 @@ fn everything_is_called_after_it() {
     assert_eq!(fs::read_to_string(storage.join(META)).unwrap(), "1\n");
     assert!(sh(&storage, &format!("find . -name '{META}*'")).lines().count() == 1);
     check(&base, &storage, &["--meta-name", ".mini_fo meta"]).ok();
+    let advice = "-o 'meta_name=.mini_fo meta'";
+    mount(&place, &[&base], &storage, "rw").fails(STORAGE, &[advice]);
     // In the mount the name belongs to mini_fo, and does not show.
     let script = "test -z \"$(ls -A | grep '^.mini_fo meta')\"; test ! -e '.mini_fo meta'
         ! mkdir '.mini_fo meta.x' 2>/tmp/$$; grep -q permitted /tmp/$$; rm /tmp/$$
@@ -122,6 +125,9 @@ fn a_storage_with_another_name_is_refused_by_that_name() {
 fn names_that_cannot_be_are_refused() {
     let Some((place, base, storage)) = scene() else { return };
     let long = "x".repeat(201);
+    let turned = "a\u{202e}b";
+    mount(&place, &[&base], &storage, &format!("meta_name={turned}"))
+        .fails(USAGE, &["meta_name", "'a\\u{202e}b'", "do not show"]);
     for bad in [".", "..", "/", "a/b", &long, &format!("{META}_index")] {
         let said = mount(&place, &[&base], &storage, &format!("meta_name={bad}"));
         said.fails(USAGE, &["meta_name", &format!("'{bad}'")]);
@@ -162,6 +168,7 @@ fn storages_of_different_names_lie_on_each_other() {
     let layers: [&Path; 4] = [&three, &two, &one, &base];
     mounted(&place, &layers, &four, "meta_name=4", script);
     mounted(&place, &layers, &four, &format!("meta_name=4,dialect={dialect}"), script);
+    let at = format!("base {}:", base.display());
     // The lowest tells what it was made for, whatever its name.
     let fifth = place.dir("fifth");
     mounted(&place, &[&one], &fifth, "rw", "test ! -e f; test -e g; cat two/x");
@@ -172,9 +179,13 @@ fn storages_of_different_names_lie_on_each_other() {
     let mut args: Vec<&str> = more.to_vec();
     args.extend([two.to_str().unwrap(), "--under", one.to_str().unwrap()]);
     args.extend(["--under", base.to_str().unwrap()]);
-    check(&three, &four, &args).ok();
-    args.extend(["--dialect", dialect]);
-    check(&three, &four, &args).ok();
+    // `onebase`, as every mount says.
+    let hidden = "1 of its names begin with one and are hidden";
+    for dialects in [&[][..], &["--dialect", dialect]] {
+        args.extend(dialects);
+        let said = check(&three, &four, &args).fails(FOUND, &["1 problem"]).stdout;
+        assert!(said.contains(&at) && said.contains(hidden), "{said}");
+    }
 }
 
 /// A power cut leaves the end of META in its attribute: it is looked for there.

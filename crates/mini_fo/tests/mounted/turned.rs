@@ -243,7 +243,8 @@ fn a_storage_after_a_crash() {
     // A power cut: META of a directory has all in its attribute; a copy has no name
     // yet, and the last line of another META is half written.
     fs::write(s.storage.join("e").join(META), "").expect("truncate");
-    fs::write(s.storage.join("d/META_dAfFgHE39ktF3HD2sr_unfinished"), "x").expect("write");
+    fs::write(s.storage.join("d/META_dAfFgHE39ktF3HD2sr.2b-18ab0123456789ab-0"), "x")
+        .expect("write");
     let meta = s.storage.join("d").join(META);
     let mut torn = OpenOptions::new().append(true).open(&meta).expect("open");
     torn.write_all(b"D tw").expect("write");

@@ -45,7 +45,7 @@ pub enum BadMetaName {
     Empty,
     /// No file can be called so, or it would not show on a screen.
     #[error(
-        "'{0}' cannot be the name of META: it is to be the name of a file, without / and control characters"
+        "'{0}' cannot be the name of META: it is to be the name of a file, without / and characters that do not show"
     )]
     NoName(String),
     /// With what is added to it no name would be left.
@@ -72,10 +72,7 @@ impl MetaName {
             META_NAME => return Ok(MetaName::DEFAULT),
             "" => return Err(BadMetaName::Empty),
             _ if text.len() > LONGEST => return Err(BadMetaName::TooLong(bad(text))),
-            _ if text == "."
-                || text == ".."
-                || text.chars().any(|c| c == '/' || c.is_control()) =>
-            {
+            _ if text == "." || text == ".." || text.contains('/') || !shows_as_it_is(text) => {
                 return Err(BadMetaName::NoName(bad(text)));
             }
             _ if text.starts_with(META_NAME) => return Err(BadMetaName::Taken(bad(text))),
@@ -150,20 +147,17 @@ impl MetaName {
         name.starts_with(self.as_bytes())
     }
 
-    /// A reserved name is that of unfinished work. Where the name of META was chosen,
-    /// other files may begin with it, which somebody has put there: these stay.
+    /// A reserved name is that of unfinished work: what [`MetaName::temp`] makes, and
+    /// nothing else. Other files may begin with the name, which somebody has put there:
+    /// these stay.
     #[must_use]
     pub fn is_leftover(self, name: &[u8]) -> bool {
-        let Some(rest) = name.strip_prefix(self.as_bytes()) else { return false };
-        if !self.is_chosen() {
-            return true;
-        }
-        let mut fields = rest.split(|byte| matches!(byte, b'.' | b'-'));
-        let is_hex = |field: &[u8]| !field.is_empty() && field.iter().all(u8::is_ascii_hexdigit);
-        rest.first() == Some(&b'.')
-            && fields.next() == Some(b"")
-            && fields.clone().count() == 3
-            && fields.all(is_hex)
+        let rest = name.strip_prefix(self.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        let fields: Vec<&[u8]> = rest.unwrap_or_default().split(|byte| *byte == b'-').collect();
+        let [process, nanos, count] = fields.as_slice() else { return false };
+        // As long as there was no other name, a clock that was not set made it shorter.
+        let whole = nanos.len() == NANOS || !self.is_chosen() && is_number(nanos, NANOS);
+        is_number(process, 8) && whole && nanos.iter().all(is_digit) && is_number(count, 8)
     }
 
     /// A reserved name that nothing else uses: process, time and a counter.
@@ -172,8 +166,33 @@ impl MetaName {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-        format!("{self}.{:x}-{nanos:x}-{count:x}", std::process::id()).into_bytes()
+        self.temp_of(std::process::id(), nanos as u64, count)
     }
+
+    fn temp_of(self, process: u32, nanos: u64, count: u32) -> Vec<u8> {
+        format!("{self}.{process:x}-{nanos:0NANOS$x}-{count:x}").into_bytes()
+    }
+}
+
+/// Digits of the time in a reserved name.
+const NANOS: usize = 16;
+
+fn is_digit(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+/// A number in hexadecimal digits, written as short as can be.
+fn is_number(text: &[u8], most: usize) -> bool {
+    let short = text.len() == 1 || text.first().is_some_and(|first| *first != b'0');
+    short && text.len() <= most && text.iter().all(is_digit)
+}
+
+/// Whoever reads it sees what it is: nothing in it is invisible, turns the direction of
+/// what follows, or ends a line.
+fn shows_as_it_is(text: &str) -> bool {
+    let plain = |c: &char| !matches!(c, '\'' | '"' | '\\');
+    let letters: String = text.chars().filter(plain).collect();
+    letters.escape_debug().eq(letters.chars())
 }
 
 impl Default for MetaName {
@@ -239,23 +258,55 @@ mod tests {
     #[test]
     fn what_others_have_called_so_is_no_leftover() {
         let meta = MetaName::new("config").unwrap();
-        for name in ["config", "config.txt", "config.1-2", "config.1-2-3-4", "config_index", "x"] {
-            assert!(!meta.is_leftover(name.as_bytes()), "{name}");
+        let theirs = [
+            "",
+            ".txt",
+            ".1-2",
+            ".2024-01-02",
+            ".1-2-3",
+            ".1-18ab0123456789ab-0-4",
+            ".1-18ab0123456789ab-",
+            ".1-18ab0123456789ab-0.gz",
+            ".01-18ab0123456789ab-0",
+            ".1-18AB0123456789ab-0",
+            ".1-18ab0123456789abc-0",
+            ".123456789-18ab0123456789ab-0",
+            "1-18ab0123456789ab-0",
+            "-1-18ab0123456789ab-0",
+            "_index",
+            "_index.1-18ab0123456789ab-0",
+        ];
+        for end in theirs {
+            assert!(!meta.is_leftover(format!("config{end}").as_bytes()), "{end}");
         }
-        assert!(meta.is_leftover(b"config.1f-2a-0"));
-        assert!(MetaName::DEFAULT.is_leftover(format!("{META_NAME}.1").as_bytes()));
+        assert!(!meta.is_leftover(b"x") && !meta.is_leftover(b".1-18ab0123456789ab-0"));
+        assert!(meta.is_leftover(b"config.1f-18ab0123456789ab-0"));
+        // Also by a clock that was not set. Earlier versions wrote that shorter.
+        for nanos in [0, 77, u64::MAX] {
+            assert!(meta.is_leftover(&meta.temp_of(u32::MAX, nanos, u32::MAX)));
+        }
+        let usual =
+            |end: &str| MetaName::DEFAULT.is_leftover(format!("{META_NAME}{end}").as_bytes());
+        assert!(usual(".1-2-3") && usual(".1f-18ab0123456789ab-a0"));
+        for end in
+            ["", "_storage", "_index", ".1", ".x", ".1-2", ".2024-01-02", ".1-2-3-4", "x.1-2-3"]
+        {
+            assert!(!usual(end), "{end}");
+        }
     }
 
     #[test]
     fn names_that_cannot_be_are_refused_by_name() {
         let long = "x".repeat(LONGEST + 1);
-        for bad in ["", ".", "..", "/", "a/b", "a\nb", "a\u{7f}", &long, MetaName::DEFAULT.index()]
-        {
+        let hidden = ["a\u{202e}b", "\u{2066}a", "a\u{200b}", "\u{feff}a", "a\u{2028}", "a\u{85}"];
+        let plain =
+            ["", ".", "..", "/", "a/b", "a\nb", "a\u{7f}", &long, MetaName::DEFAULT.index()];
+        for bad in plain.into_iter().chain(hidden) {
             let error = MetaName::new(bad).unwrap_err().to_string();
             assert!(error.contains(&format!("'{}'", bad.escape_debug())), "{error}");
         }
         assert!(MetaName::of_bytes(b"\xff").unwrap_err().to_string().contains("\\xff"));
-        for good in [META_NAME, "META", ".meta", "-", "...", "\u{e4} b"] {
+        for good in [META_NAME, "META", ".meta", "-", "...", "\u{e4} b", "a\u{308}", "it's\"\\"] {
             let meta = MetaName::new(good).unwrap();
             assert_eq!((meta.as_str(), meta.is_chosen()), (good, good != META_NAME));
             assert_eq!(MetaName::of_bytes(good.as_bytes()), Ok(meta));

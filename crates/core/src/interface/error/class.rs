@@ -30,6 +30,8 @@ impl OpenError {
             | OpenError::TooManyLayers { .. }
             | OpenError::LiveLayers
             | OpenError::LayerWithoutBase { .. }
+            | OpenError::LayerFromElsewhere { .. }
+            | OpenError::LayerBaseReplaced { .. }
             | OpenError::LayersInCircle { .. }
             | OpenError::LayerFeature { .. }
             | OpenError::LayerFar { .. }

@@ -9,7 +9,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Holds, Layers, Paths, Result, io, layers, nesting};
+use super::{Holds, Layers, Paths, Result, io, layers, meta_name, nesting};
 use crate::format::name::MetaName;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
@@ -35,6 +35,7 @@ pub(super) fn open(options: &OpenOptions) -> Result<Layers> {
     let mut warnings = Vec::new();
     let known = (Vec::new(), None);
     let stack = layers::stack(opened, options, options.submounts, known, &mut warnings)?;
+    meta_name::tell_of_others(&stack, &mut warnings);
     let storage = nowhere()?;
     let failed = |errno| io(&options.base, "cannot be examined", errno);
     let lock = rustix::io::fcntl_dupfd_cloexec(&storage, 0).map_err(failed)?;

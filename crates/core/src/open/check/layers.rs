@@ -1,7 +1,5 @@
 //! Opening the trees that are only read, and putting them together.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -9,17 +7,20 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::marks::{self, Marks};
+use super::origin::{self, Directory};
 use super::{Result, found, io, storage, written};
 use crate::format::features::KNOWN_FEATURES;
 use crate::format::features::{FEATURE_PARTIAL, FEATURE_REALMS};
-use crate::format::meta::{RealmRecord, Record};
+use crate::format::meta::RealmRecord;
 use crate::format::name::MetaName;
 use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::{DialectName, LayerOptions, OpenOptions};
-use crate::layers::{Dialect, Frozen, Layer, Namespace, Stack, name_of_storage, recognise};
-use crate::store::meta;
+use crate::layers::{
+    Dialect, Frozen, Layer, Namespace, Recognised, Stack, name_of_storage, recognise,
+};
 use crate::store::realms::Realms;
 use crate::store::server_lock::ServerLock;
+use crate::store::{itself, meta};
 use crate::sys::own::{Own, OwnAttributes, is_marked};
 use crate::sys::{self, Spot};
 
@@ -34,6 +35,8 @@ pub(super) struct Opened {
     /// The same by a private clone of its mount, where the process may make one.
     sealed: Option<OwnedFd>,
     dialect: DialectName,
+    /// It may be a storage all the same: it was not looked at as a whole.
+    unsure: bool,
 }
 
 impl Opened {
@@ -73,10 +76,14 @@ pub(super) fn open(options: &OpenOptions, submounts: bool) -> Result<Vec<Opened>
     // What is below that may be a storage in its turn.
     while let Some(last) = opened.last().filter(|layer| layer.meta_name().is_some()) {
         let below = made_for(last)?;
-        let alone = below.len() == 1;
-        for path in below {
+        let (above, alone) = (last.given.clone(), below.len() == 1);
+        for recorded in below {
+            let path = origin::path_of(&recorded.2);
             let layer = LayerOptions { path, dialect: None };
             let base = open_one(&layer, options.meta_name, alone, submounts)?;
+            if !origin::is_there(&recorded, base.root())? {
+                return Err(OpenError::LayerBaseReplaced { path: above, base: base.path });
+            }
             if alone && opened.iter().skip(count - 1).any(|above| above.path == base.path) {
                 return Err(OpenError::LayersInCircle { path: base.path });
             }
@@ -99,15 +106,16 @@ fn open_one(layer: &LayerOptions, own: MetaName, alone: bool, submounts: bool) -
     // By the clone, no look moves a time of access.
     let root = sealed.as_ref().unwrap_or(&mount);
     let looked = |errno| io(given, "cannot be looked through", errno);
-    let dialect = match layer.dialect {
+    let said = |dialect| Recognised { dialect, unsure: false };
+    let Recognised { dialect, unsure } = match layer.dialect {
         Some(DialectName::MiniFo(None)) => {
-            let found = name_of_storage(root, own, false).map_err(looked)?;
-            DialectName::MiniFo(Some(found.unwrap_or(own)))
+            let found = name_of_storage(root, own).map_err(looked)?;
+            said(DialectName::MiniFo(Some(found)))
         }
-        Some(dialect) => dialect,
+        Some(dialect) => said(dialect),
         None => recognise(root, own, is_privileged(&mount), alone).map_err(looked)?,
     };
-    Ok(Opened { given: given.clone(), path, mount, sealed, dialect })
+    Ok(Opened { given: given.clone(), path, mount, sealed, dialect, unsure })
 }
 
 /// The process may use `trusted.` attributes.
@@ -115,19 +123,20 @@ fn is_privileged(root: &OwnedFd) -> bool {
     OwnAttributes::of_process(root) == OwnAttributes::Trusted
 }
 
-/// The layers that a storage was made for, from the top down, as far as it tells them.
-fn made_for(layer: &Opened) -> Result<Vec<PathBuf>> {
+/// The layers that a storage was made for, from the top down. Paths that somebody else has
+/// written lead anywhere, so they count only where the storage was written.
+fn made_for(layer: &Opened) -> Result<Vec<Directory>> {
     let session = meta::session(layer.root().as_fd(), layer.meta_name().unwrap_or_default());
     let root = storage::load_root(&layer.path, layer.root(), session)?;
-    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-    let Some(Record::Origin { path: first, .. }) = root.index.origin() else {
-        return Err(OpenError::LayerWithoutBase { path: layer.given.clone() });
-    };
-    let mut below = vec![path(first)];
-    if let Some(Record::Under { layers }) = root.index.under() {
-        below.extend(layers.iter().map(|(_, _, bytes)| path(bytes)));
+    let now = storage::itself(&layer.path, layer.root())?;
+    let path = layer.given.clone();
+    if root.index.origin().is_none() {
+        return Err(OpenError::LayerWithoutBase { path });
     }
-    Ok(below)
+    if !root.index.storage().is_some_and(|recorded| itself::fits(recorded, &now)) {
+        return Err(OpenError::LayerFromElsewhere { path });
+    }
+    Ok(origin::made_for(&root.index))
 }
 
 /// Puts opened layers together. `recorded`: the file systems of the base as the storage
@@ -152,7 +161,11 @@ pub(super) fn stack(
     let mut hidden: Vec<(u64, u64)> = hidden.into_iter().collect();
     let mut layers = Vec::with_capacity(opened.len());
     let mut reserved = vec![options.meta_name];
+    let mut made = Vec::new();
     for layer in opened {
+        if layer.unsure {
+            warnings.push(Warning::NotRecognised { path: layer.given.clone() });
+        }
         reserved.extend(layer.meta_name().filter(|meta| !reserved.contains(meta)));
         let dialect = match layer.dialect {
             DialectName::Plain => Dialect::Plain,
@@ -166,7 +179,8 @@ pub(super) fn stack(
                 let realms = |recorded| -> Result<Realms> {
                     Ok(Realms::new(held(&bottom)?, &bottom_stat, submounts, recorded))
                 };
-                let frozen = frozen(&layer, realms, warnings)?;
+                let (frozen, made_for) = frozen(&layer, realms, warnings)?;
+                made.push((layers.len() + 1, made_for));
                 let known = |new: &RealmRecord| {
                     recorded.iter().any(|old: &RealmRecord| old.realm == new.realm)
                 };
@@ -190,16 +204,21 @@ pub(super) fn stack(
         layers.push(Layer { path, full, root, _mount: mount, dialect, reserved });
     }
     let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
-    Stack::new(layers, realms, submounts, hidden, options.accept_other_base).map_err(examine)
+    let stack = Stack::new(layers, realms, submounts, hidden, options.accept_other_base);
+    let stack = stack.map_err(examine)?;
+    for (below, made_for) in made {
+        origin::tell_replaced(&stack, below, &made_for, warnings)?;
+    }
+    Ok(stack)
 }
 
 /// Opens a layer that is a storage. It is locked as by a mount for reading: nobody writes
-/// it as long as it shows here.
+/// it as long as it shows here. The result also tells what it was made for.
 fn frozen(
     layer: &Opened,
     realms: impl Fn(Vec<RealmRecord>) -> Result<Realms>,
     warnings: &mut Vec<Warning>,
-) -> Result<Frozen> {
+) -> Result<(Frozen, Vec<Directory>)> {
     let (path, root) = (&layer.given, layer.root());
     let failed = |errno| io(path, "cannot be read as a storage", errno);
     storage::check_owner(path, &layer.mount)?;
@@ -244,7 +263,7 @@ fn frozen(
     if frozen.is_unended() {
         warnings.push(Warning::LayerUnended { path: path.clone() });
     }
-    Ok(frozen)
+    Ok((frozen, origin::made_for(&loaded.index)))
 }
 
 /// The file systems that the index of a storage knows.

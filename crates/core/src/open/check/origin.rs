@@ -35,7 +35,7 @@ pub(super) fn same_base(index: &Index, now: &Record) -> std::result::Result<bool
             Record::Origin { fsid, ino, path },
             Record::Origin { fsid: now_fsid, ino: now_ino, path: now_path },
         ) if path != now_path && !is_one((*fsid, *ino), (*now_fsid, *now_ino), false) => {
-            Err(PathBuf::from(OsStr::from_bytes(path)))
+            Err(path_of(path))
         }
         _ => Ok(false),
     }
@@ -50,6 +50,67 @@ pub(super) fn is_replaced(index: &Index, now: &Record) -> bool {
         ) => path == now_path && !is_one((*fsid, *ino), (*now_fsid, *now_ino), true),
         _ => false,
     }
+}
+
+/// A directory as META records it: `f_fsid`, `st_ino`, path.
+pub(super) type Directory = (u64, u64, Box<[u8]>);
+
+/// What a storage was made for, from the top down, as far as its META tells.
+pub(super) fn made_for(index: &Index) -> Vec<Directory> {
+    let first = match index.origin() {
+        Some(Record::Origin { fsid, ino, path }) => Some((*fsid, *ino, path.clone())),
+        _ => None,
+    };
+    first.into_iter().chain(below(index)).collect()
+}
+
+/// The same without the first.
+pub(super) fn below(index: &Index) -> Vec<Directory> {
+    match index.under() {
+        Some(Record::Under { layers }) => layers.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// It is this very directory, as far as can be told. Whoever has not seen it cannot make
+/// that up where its file system has a number that lasts.
+pub(super) fn is_there(recorded: &Directory, now: &OwnedFd) -> Result<bool> {
+    let (fsid, ino, path) = recorded;
+    match origin(now, &path_of(path))? {
+        Record::Origin { fsid: now_fsid, ino: now_ino, .. } => {
+            Ok(*ino == now_ino && sys::lasting(*fsid) == sys::lasting(now_fsid))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The path of a record.
+pub(super) fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// Tells of layers where another directory is than a storage above was made for.
+/// `first`: which layer the first of the recorded ones is.
+pub(super) fn tell_replaced(
+    stack: &Stack,
+    first: usize,
+    recorded: &[Directory],
+    warnings: &mut Vec<Warning>,
+) -> Result<()> {
+    for (layer, (fsid, ino, path)) in stack.layers().iter().skip(first).zip(recorded) {
+        if layer.full.as_os_str().as_bytes() != &**path {
+            continue;
+        }
+        let Record::Origin { fsid: now_fsid, ino: now_ino, .. } = origin(&layer.root, &layer.full)?
+        else {
+            continue;
+        };
+        let told = Warning::LayerReplaced { path: layer.path.clone() };
+        if !is_one((*fsid, *ino), (now_fsid, now_ino), true) && !warnings.contains(&told) {
+            warnings.push(told);
+        }
+    }
+    Ok(())
 }
 
 /// What tells the layers below the uppermost from others.

@@ -105,6 +105,8 @@ struct Scan<'a> {
     storage_below: bool,
     /// META files that do not count.
     foreign: u64,
+    /// Names that are not shown and not mini_fo's own: the first, and how many.
+    unseen: (Option<PathBuf>, u64),
     /// Some META was not read, or not put in order.
     unread: bool,
 }
@@ -172,6 +174,12 @@ impl Walk<'_> {
             scan.warnings.push(Warning::Unchecked { path, errno });
             Vec::new()
         });
+        if let (Some(first), count) = std::mem::take(&mut scan.unseen)
+            && list
+        {
+            let name = self.session.meta.to_string();
+            scan.warnings.push(Warning::UnseenNames { path: self.path.into(), name, first, count });
+        }
         let Scan { damages, leftovers, by_number, foreign, unread, .. } = scan;
         let Scan { root_meta, meta_below, storage_below, .. } = scan;
         let (lost, decided) = (scan.lost.unlisted, scan.losses.records);
@@ -268,6 +276,7 @@ impl Walk<'_> {
             meta_below: false,
             storage_below: false,
             foreign,
+            unseen: (None, 0),
             unread: false,
         }
     }
@@ -353,7 +362,7 @@ impl Scan<'_> {
         empty: &mut bool,
     ) -> Result<Vec<Sub>, Errno> {
         let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
-        let (mut others, mut files) = (Vec::new(), Vec::new());
+        let (mut others, mut files, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
         let (mut has_meta, within) = (false, self.within(dir));
         let meta = self.session.meta;
         each_entry(within, |entry| {
@@ -369,7 +378,10 @@ impl Scan<'_> {
                     && above.is_empty() => {}
                 name if meta.is_leftover(name) => leftovers.push(name.to_vec()),
                 // Nobody sees it.
-                name if meta.reserves(name) => *empty = false,
+                name if meta.reserves(name) => {
+                    *empty = false;
+                    unseen.push(name.to_vec());
+                }
                 name => {
                     *empty = false;
                     if matches!(entry.kind, 0 | libc::S_IFDIR) {
@@ -389,6 +401,7 @@ impl Scan<'_> {
         let seen = if above.is_empty() { &mut self.root_meta } else { &mut self.meta_below };
         *seen |= has_own;
         let path = self.full_path(above, name);
+        self.count_unseen(&unseen, &path);
         if has_meta && self.task == Task::Clean {
             self.settle(within, &path);
         }
@@ -462,6 +475,14 @@ impl Scan<'_> {
         }
     }
 
+    fn count_unseen(&mut self, names: &[Vec<u8>], dir: &Path) {
+        let (first, count) = &mut self.unseen;
+        *count += names.len() as u64;
+        if let (None, Some(name)) = (&first, names.first()) {
+            *first = Some(dir.join(OsStr::from_bytes(name)));
+        }
+    }
+
     fn report(&mut self, loaded: &Loaded, base: &BaseDir, dir: &Path) {
         for damage in loaded.damage.iter().take(LISTED.saturating_sub(self.damages) as usize) {
             let (line, reason) = (damage.line, damage.reason);
@@ -532,7 +553,7 @@ fn remove_leftover(meta: MetaName, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(
             // What was in a directory that was set aside (`Overlay::set_aside`).
             let mut below = Vec::new();
             each_entry(&inner, |entry| {
-                if meta.reserves(entry.name) && entry.name != meta.as_bytes() {
+                if meta.is_leftover(entry.name) {
                     below.push(entry.name.to_vec());
                 }
                 true

@@ -7,18 +7,17 @@
 use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, StatVfsMountFlags, Statx, StatxFlags};
+use rustix::fs::{Mode, StatVfsMountFlags, Statx};
 
 use super::scan::Scanned;
 use super::{Result, io};
 use crate::format::meta::Record;
 use crate::format::name::MetaName;
-use crate::format::time::Timestamp;
 use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::OpenOptions;
 use crate::layers::other_name;
-use crate::store::meta;
 use crate::store::meta::Session;
+use crate::store::{itself, meta};
 use crate::sys;
 use crate::sys::trust;
 use crate::sys::trust::Unusable;
@@ -38,22 +37,7 @@ pub(super) fn mode(path: &Path, storage: &OwnedFd) -> Result<u32> {
 
 /// What tells the storage from a copy of it.
 pub(super) fn itself(path: &Path, storage: &OwnedFd) -> Result<Record> {
-    let stat = stat(path, storage)?;
-    let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-    let born = if has_birth { stat.stx_btime.into() } else { Timestamp::default() };
-    Ok(Record::Storage { ino: stat.stx_ino, born })
-}
-
-/// Whether the storage is another directory than the recorded one.
-pub(super) fn is_copy(recorded: &Record, now: &Record) -> bool {
-    match (recorded, now) {
-        (Record::Storage { ino, born }, Record::Storage { ino: now_ino, born: now_born }) => {
-            // A newer kernel may tell more.
-            let unknown = [born, now_born].contains(&&Timestamp::default());
-            ino != now_ino || born != now_born && !unknown
-        }
-        _ => false,
-    }
+    itself::of(storage).map_err(|errno| io(path, "cannot be examined", errno))
 }
 
 fn stat(path: &Path, storage: &OwnedFd) -> Result<Statx> {

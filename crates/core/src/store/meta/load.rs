@@ -13,6 +13,7 @@ use super::Session;
 use super::journal::LINE_MAX;
 use super::tail::{self, Said};
 use crate::format::meta::{Index, Line, Record, parse_line};
+use crate::store::itself;
 use crate::sys::trust;
 use crate::sys::trust::Unusable;
 use crate::sys::{self, Spot};
@@ -21,8 +22,9 @@ use crate::sys::{self, Spot};
 /// the memory.
 const DAMAGE_LISTED: usize = 100;
 
-/// Bytes that are looked at of a file that may be META by another name.
-const LOOKED_AT: u64 = 1 << 20;
+/// Bytes that are looked at of a file that may be META by another name. Which directory
+/// it belongs to may stand at its end: of a copy that was mounted.
+const LOOKED_AT: u64 = 64 << 20;
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,28 +139,59 @@ pub fn look(dir: BorrowedFd<'_>, session: Session) -> Result<Loaded, Unusable> {
     Ok(loaded)
 }
 
-/// A file is META of a storage's root by what it says: it begins with a record, and tells
-/// what the storage belongs to. What cannot be read says nothing.
-pub fn says_storage(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+/// What a file says of the directory that it lies in, if it is META of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tells {
+    /// It does not count, cannot be read, or begins with no record.
+    Nothing,
+    /// It is META, of whatever directory.
+    Meta,
+    /// That of a storage's root.
+    Storage,
+    /// That of the root of this very storage: nobody can have made that up.
+    Itself,
+}
+
+/// What a file in a directory says of it. `now`: which directory it is.
+pub fn tells(dir: BorrowedFd<'_>, name: &[u8], now: &Record) -> Tells {
+    let counts = |stat: Statx| {
+        sys::kind(&stat) == libc::S_IFREG && stat.stx_size > 0 && trust::check(&stat, true).is_ok()
+    };
+    // What is somebody else's is not opened: that could move a time of access.
+    if !sys::stat(Spot::at(dir, name)).is_ok_and(counts) {
+        return Tells::Nothing;
+    }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
         other => other,
     };
-    let Ok(fd) = opened else { return false };
+    let Ok(fd) = opened else { return Tells::Nothing };
+    if !sys::stat_fd(&fd).is_ok_and(counts) {
+        return Tells::Nothing;
+    }
     let file = File::from(fd);
     let mut reader = BufReader::new(ReadFrom { file: &file, at: 0 }.take(LOOKED_AT));
-    let (mut line, mut first) = (Vec::new(), true);
-    while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        match line.strip_suffix(b"\n").map(parse_line) {
-            Some(Line::Record(Record::Origin { .. } | Record::Storage { .. })) => return true,
-            Some(Line::Record(_)) => first = false,
-            _ if first => return false,
-            _ => {}
-        }
+    // Whatever is no META is told by its first bytes.
+    if !matches!(reader.fill_buf(), Ok([kind, b' ', ..]) if kind.is_ascii_alphabetic()) {
+        return Tells::Nothing;
+    }
+    let (mut line, mut told) = (Vec::new(), Tells::Nothing);
+    // Rubbish without a newline must not fill the memory.
+    let mut next =
+        |line: &mut Vec<u8>| reader.by_ref().take(LINE_MAX as u64).read_until(b'\n', line);
+    while next(&mut line).is_ok_and(|length| length > 0) {
+        let says = match line.strip_suffix(b"\n").map(parse_line) {
+            Some(Line::Record(record)) if itself::fits(&record, now) => return Tells::Itself,
+            Some(Line::Record(Record::Origin { .. } | Record::Storage { .. })) => Tells::Storage,
+            Some(Line::Record(_)) => Tells::Meta,
+            _ if told == Tells::Nothing => return Tells::Nothing,
+            _ => Tells::Nothing,
+        };
+        told = told.max(says);
         line.clear();
     }
-    false
+    told
 }
 
 /// META from its beginning; what the device has not reads as if it had.
