@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mini_fo_core::OpenOptions;
+use mini_fo_core::{MetaName, OpenOptions};
 use rustix::fs::{FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -96,7 +96,7 @@ pub fn perform(
         return everything((storage, lock), &gone, &done, &settings);
     } else {
         // The storage may be full.
-        let _ = fs::remove_dir_all(storage.join(overlay::meta_name(&settings).reserve()));
+        give_up_reserve(storage, overlay::meta_name(&settings));
         write_keep(&list, &settings.keep)?;
         unprotect(storage);
         rename(storage, &old)?;
@@ -123,6 +123,27 @@ fn lock(storage: &Path, settings: &Settings) -> Result<Option<impl Sized + use<>
     let options =
         OpenOptions { storage: storage.to_path_buf(), meta_name, ..OpenOptions::default() };
     mini_fo_core::lock_storage(&options).map(Some).map_err(|error| error.to_string())
+}
+
+/// Removes what a storage keeps back for deletions (docs/FORMAT.md, section 10), and
+/// nothing that somebody else has put under its name.
+fn give_up_reserve(storage: &Path, meta: MetaName) {
+    let dir = storage.join(meta.reserve());
+    let is_dir = dir.symlink_metadata().is_ok_and(|data| data.is_dir());
+    if !is_dir || !mini_fo_core::is_storage(storage, meta) {
+        return;
+    }
+    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_number = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        if is_number && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            // Where it stays, there is less room.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    if let Err(error) = fs::remove_dir(&dir) {
+        console::warn(format!("{} stays: {error}", dir.display()));
+    }
 }
 
 /// What is kept is known to whichever boot goes on with the reset.
@@ -298,142 +319,4 @@ fn sync_above(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Place(tempfile::TempDir);
-
-    impl Place {
-        fn new() -> Place {
-            let place = Place(tempfile::tempdir().unwrap());
-            fs::create_dir_all(place.at("mini_fo/etc")).unwrap();
-            fs::write(place.at("mini_fo/etc/changed"), "x").unwrap();
-            place
-        }
-
-        fn at(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-
-        fn boot(&self, line: &str) -> bool {
-            let settings = Settings::read(None, line);
-            let storage = self.at("mini_fo");
-            let done = perform(Path::new("/"), &storage, self.0.path(), &settings);
-            assert!(done.is_ok());
-            assert!(!self.at("mini_fo.old").exists() && !self.at("mini_fo.gone").exists());
-            let empty = fs::read_dir(&storage).unwrap().next().is_none();
-            assert!(empty || self.at("mini_fo/etc/changed").exists());
-            empty
-        }
-    }
-
-    #[test]
-    fn only_when_it_is_asked_for() {
-        let place = Place::new();
-        assert!(!place.boot(""));
-        assert!(place.boot("mini_fo.reset"));
-        let place = Place::new();
-        fs::write(place.at("mini_fo").join(REQUEST), "").unwrap();
-        assert!(place.boot(""));
-    }
-
-    #[test]
-    fn what_somebody_uses_is_not_reset() {
-        for line in ["mini_fo.reset", "mini_fo.reset mini_fo.keep=/etc"] {
-            let place = Place::new();
-            let used = File::open(place.at("mini_fo")).unwrap();
-            rustix::fs::flock(&used, FlockOperation::NonBlockingLockShared).unwrap();
-            let settings = Settings::read(None, line);
-            let storage = place.at("mini_fo");
-            let done = perform(Path::new("/"), &storage, place.0.path(), &settings);
-            assert!(done.is_err_and(|failure| !failure.begun));
-            assert!(place.at("mini_fo/etc/changed").exists());
-        }
-    }
-
-    #[test]
-    fn once_for_each_word() {
-        let place = Place::new();
-        assert!(place.boot("mini_fo.reset=a"));
-        fs::create_dir_all(place.at("mini_fo/etc")).unwrap();
-        fs::write(place.at("mini_fo/etc/changed"), "x").unwrap();
-        assert!(!place.boot("mini_fo.reset=a"));
-        assert!(place.boot("mini_fo.reset=b"));
-    }
-
-    #[test]
-    fn it_goes_on_after_a_cut() {
-        let place = Place::new();
-        fs::rename(place.at("mini_fo"), place.at("mini_fo.old")).unwrap();
-        fs::create_dir_all(place.at("mini_fo/half")).unwrap();
-        fs::write(place.at(KEEP), "").unwrap();
-        assert!(place.boot(""));
-        let place = Place::new();
-        fs::create_dir_all(place.at("mini_fo.gone/rest")).unwrap();
-        assert!(!place.boot(""));
-    }
-
-    /// Else each boot would begin again, and throw away what the last one wrote.
-    #[test]
-    fn a_word_that_cannot_be_noted_lets_nothing_be_written() {
-        for (line, storage_stays) in [("mini_fo.keep=/var", true), ("", false)] {
-            let place = Place::new();
-            let what = if storage_stays { KEEP } else { DONE };
-            fs::create_dir_all(place.at(&format!("{what}.new/in the way"))).unwrap();
-            let settings = Settings::read(None, &format!("mini_fo.reset=a {line}"));
-            let storage = place.at("mini_fo");
-            let failed = perform(Path::new("/"), &storage, place.0.path(), &settings);
-            assert_eq!(failed.unwrap_err().begun, !storage_stays, "{line}");
-            assert_eq!(storage.join("etc/changed").exists(), storage_stays, "{line}");
-            assert!(!place.at("mini_fo.old").exists());
-        }
-    }
-
-    /// The words of another boot do not say what this one keeps.
-    #[test]
-    fn one_that_was_begun_keeps_what_it_was_told_to() {
-        let place = Place::new();
-        let storage = place.at("mini_fo");
-        fs::rename(&storage, place.at("mini_fo.old")).unwrap();
-        fs::create_dir(&storage).unwrap();
-        let settings = Settings::read(None, "");
-        let failed = perform(Path::new("/"), &storage, place.0.path(), &settings).unwrap_err();
-        assert!(failed.begun && failed.text.contains(KEEP), "{failed:?}");
-        assert!(place.at("mini_fo.old/etc/changed").exists());
-        let keep = [PathBuf::from("/var"), PathBuf::from("/home/a b")];
-        write_keep(&place.at(KEEP), &keep).unwrap();
-        assert_eq!(read_keep(&place.at(KEEP)).unwrap(), keep);
-    }
-
-    /// The word of an earlier reset stands until another one has come to its end.
-    #[test]
-    fn one_that_fails_asks_for_no_other() {
-        let place = Place::new();
-        fs::write(place.at(DONE), "a").unwrap();
-        fs::create_dir_all(place.at("mini_fo.reset-keep.new/in the way")).unwrap();
-        let settings = Settings::read(None, "mini_fo.reset=b mini_fo.keep=/var");
-        let storage = place.at("mini_fo");
-        let failed = perform(Path::new("/"), &storage, place.0.path(), &settings).unwrap_err();
-        assert!(!failed.begun);
-        assert!(!place.boot("mini_fo.reset=a"));
-    }
-
-    /// As far as this user and file system let files be protected.
-    #[test]
-    fn what_is_protected_goes_too() {
-        let place = Place::new();
-        let dir = File::open(place.at("mini_fo/etc")).unwrap();
-        let now = rustix::fs::ioctl_getflags(&dir).unwrap_or(IFlags::empty());
-        let _ = rustix::fs::ioctl_setflags(&dir, now | IFlags::IMMUTABLE);
-        assert!(place.boot("mini_fo.reset=a"));
-    }
-
-    #[test]
-    fn not_in_a_boot_without_changes() {
-        let place = Place::new();
-        let settings = Settings::read(None, "mini_fo.reset mini_fo.ro");
-        let storage = place.at("mini_fo");
-        assert!(perform(Path::new("/"), &storage, place.0.path(), &settings).is_err());
-        assert!(storage.join("etc/changed").exists());
-    }
-}
+mod tests;
