@@ -262,7 +262,7 @@ impl Stack {
 
     /// The object is a storage inside a layer: it is not shown.
     pub fn is_hidden(&self, stat: &Statx) -> bool {
-        !self.hidden.is_empty() && self.hidden.contains(&sys::identity(stat))
+        !self.hidden.is_empty() && self.hidden.contains(&sys::dev_ino(stat))
     }
 
     /// A name of a directory is that of a hidden object.

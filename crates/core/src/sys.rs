@@ -234,7 +234,7 @@ pub(crate) fn device(stat: &Statx) -> u64 {
 }
 
 /// `st_dev` and `st_ino`: which object it is, among those that exist now.
-pub(crate) fn identity(stat: &Statx) -> (u64, u64) {
+pub(crate) fn dev_ino(stat: &Statx) -> (u64, u64) {
     (device(stat), stat.stx_ino)
 }
 

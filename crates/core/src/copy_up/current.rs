@@ -9,14 +9,14 @@ use rustix::io::Errno;
 use crate::interface::types::OpenMode;
 use crate::layers::Object;
 use crate::reach::overlay::Overlay;
-use crate::state::open_file::{OpenFile, Opened};
+use crate::state::open_file::{Backing, OpenFile};
 use crate::store::partial::{Data, PartialFile, read_mark};
 use crate::sys::{self, Result, Spot};
 use crate::tree::node::{Contents, Node};
 
 impl Overlay {
     /// EAGAIN: somebody has a lease on the file.
-    pub(crate) fn open_now(&self, node: &Arc<Node>, mode: OpenMode) -> Result<Opened> {
+    pub(crate) fn open_now(&self, node: &Arc<Node>, mode: OpenMode) -> Result<Backing> {
         let mut flags = if mode.write { OFlags::RDWR } else { OFlags::RDONLY };
         // Not to wait here, with `place` held, for somebody's lease.
         flags |= OFlags::NONBLOCK;
@@ -41,7 +41,7 @@ impl Overlay {
                 }
                 other => other,
             }?;
-            Ok(Opened { fd, in_storage: true, partial: None, generated: false })
+            Ok(Backing { fd, in_storage: true, partial: None, generated: false })
         })?;
         if opened.in_storage {
             opened.partial = self.partial_file(node, &opened.fd)?;
@@ -50,10 +50,10 @@ impl Overlay {
     }
 
     /// A file of the layers below the storage.
-    fn open_below(&self, object: Object<'_>, flags: OFlags) -> Result<Opened> {
+    fn open_below(&self, object: Object<'_>, flags: OFlags) -> Result<Backing> {
         match object.open_data(&self.stack, flags)? {
             Data::Mixed(fd, partial) => {
-                Ok(Opened { fd, in_storage: false, partial: Some(partial), generated: false })
+                Ok(Backing { fd, in_storage: false, partial: Some(partial), generated: false })
             }
             Data::File(fd) => {
                 let generated = self.submounts && sys::is_generated(&fd);
@@ -61,13 +61,13 @@ impl Overlay {
                     // Of what is made up when it is read, some waits for there to be any.
                     rustix::fs::fcntl_setfl(&fd, flags.difference(OFlags::NONBLOCK))?;
                 }
-                Ok(Opened { fd, in_storage: false, partial: None, generated })
+                Ok(Backing { fd, in_storage: false, partial: None, generated })
             }
         }
     }
 
     /// The descriptor that holds the data now.
-    pub(crate) fn current(&self, file: &OpenFile) -> Result<Arc<Opened>> {
+    pub(crate) fn current(&self, file: &OpenFile) -> Result<Arc<Backing>> {
         let opened = Arc::clone(&file.opened.read());
         if opened.in_storage || !file.node.in_storage() {
             return Ok(opened);

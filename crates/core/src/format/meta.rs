@@ -12,7 +12,7 @@ mod record;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use index::{AccessTable, Index, MOST_ACCESSES, Said};
+pub use index::{AccessTable, Index, MOST_ACCESSES, NameSnapshot};
 pub use kept::Kept;
 pub use parse::{Line, parse_line, parse_time};
 pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};

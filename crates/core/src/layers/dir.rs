@@ -299,12 +299,12 @@ impl Stack {
         let mut there = !found.is_empty();
         for one in found {
             match one {
-                Found::Here(part, name) => match self.open_dir_at(part, &name) {
+                PartAt::Here(part, name) => match self.open_dir_at(part, &name) {
                     Ok(fd) => parts.push(Arc::new(self.part(part.layer, fd)?)),
                     Err(Errno::XDEV) => {}
                     Err(errno) => return Err(errno),
                 },
-                Found::Path(from, path) => match self.open_path_with(met, from, &path)? {
+                PartAt::Path(from, path) => match self.open_path_with(met, from, &path)? {
                     Some(more) => parts.extend(more.parts.iter().cloned()),
                     None => there &= !parts.is_empty(),
                 },
@@ -314,7 +314,7 @@ impl Stack {
     }
 
     /// Where the layers have the directory of a name, from the top down.
-    fn collect<'p>(&self, parts: &'p [Arc<Part>], name: &[u8]) -> Result<Vec<Found<'p>>> {
+    fn collect<'p>(&self, parts: &'p [Arc<Part>], name: &[u8]) -> Result<Vec<PartAt<'p>>> {
         let mut name = name.to_vec();
         let mut found = Vec::new();
         for (at, part) in parts.iter().enumerate() {
@@ -322,7 +322,7 @@ impl Stack {
                 Entry::Absent => continue,
                 Entry::Hidden => break,
                 Entry::Path(path) => {
-                    found.push(Found::Path(usize::from(part.layer) + 1, path));
+                    found.push(PartAt::Path(usize::from(part.layer) + 1, path));
                     break;
                 }
                 Entry::There(there) => there,
@@ -332,13 +332,13 @@ impl Stack {
             }
             let last = at + 1 == parts.len() && !self.may_lead_away(part)?;
             let rest = if last { Rest::Nothing } else { self.rest(part, &name, &entry)? };
-            found.push(Found::Here(part, name.clone()));
+            found.push(PartAt::Here(part, name.clone()));
             match rest {
                 Rest::Nothing => break,
                 Rest::Same => {}
                 Rest::Name(other) => name = other,
                 Rest::Path(path) => {
-                    found.push(Found::Path(usize::from(part.layer) + 1, path));
+                    found.push(PartAt::Path(usize::from(part.layer) + 1, path));
                     break;
                 }
             }
@@ -375,7 +375,7 @@ impl Stack {
 }
 
 /// Where a layer has a directory.
-enum Found<'p> {
+enum PartAt<'p> {
     /// Under this name in this directory.
     Here(&'p Part, Vec<u8>),
     /// At this path in the view below so many layers.

@@ -38,7 +38,7 @@ enum Shown<'a> {
     /// It is the root, as the uppermost layer has it.
     Root(&'a Layer),
     /// As it was found somewhere else than under its name.
-    Found(&'a Elsewhere),
+    Elsewhere(&'a Elsewhere),
 }
 
 /// An object that does not lie under its name in its layer.
@@ -95,7 +95,7 @@ impl<'a> Object<'a> {
             Shown::Stored | Shown::AsItIs => sys::stat(self.spot),
             Shown::Root(_) => stack.root_stat(),
             Shown::By { dir, at, name } => stack.stat_by(dir.from(at), name, self.spot),
-            Shown::Found(elsewhere) => Ok(elsewhere.stat),
+            Shown::Elsewhere(elsewhere) => Ok(elsewhere.stat),
         }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Object<'a> {
         let lower = match self.shown {
             Shown::Stored | Shown::AsItIs | Shown::Root(_) => None,
             Shown::By { dir, at, name } => Some(Lower::Named(Arc::clone(dir), at, name.into())),
-            Shown::Found(Elsewhere { layer, stat, kept }) => {
+            Shown::Elsewhere(Elsewhere { layer, stat, kept }) => {
                 let (layer, stat, kept) = (*layer, *stat, kept.clone());
                 Some(Lower::Elsewhere(Box::new(Elsewhere { layer, stat, kept })))
             }
@@ -116,7 +116,7 @@ impl<'a> Object<'a> {
     fn dialect(&self, stack: &'a Stack) -> Result<Option<&'a Dialect>> {
         let layer = match self.shown {
             Shown::By { dir, at, .. } => dir.part(at)?.layer,
-            Shown::Found(elsewhere) => elsewhere.layer,
+            Shown::Elsewhere(elsewhere) => elsewhere.layer,
             Shown::Root(layer) => return Ok(Some(&layer.dialect)),
             Shown::Stored | Shown::AsItIs => return Ok(None),
         };
@@ -127,7 +127,7 @@ impl<'a> Object<'a> {
     fn kept(&self) -> Option<&'a Kept> {
         match self.shown {
             Shown::By { dir, at, name } => dir.part(at).ok()?.meta()?.kept(name),
-            Shown::Found(elsewhere) => Some(&elsewhere.kept),
+            Shown::Elsewhere(elsewhere) => Some(&elsewhere.kept),
             _ => None,
         }
     }
@@ -211,7 +211,7 @@ impl<'a> Object<'a> {
                 super::source::open_plain(self.spot, flags).map(Data::File)
             }
             Shown::By { dir, at, name } => stack.open_in(met, dir.from(at), name, flags),
-            Shown::Found(elsewhere) => match &stack.layer(elsewhere.layer)?.dialect {
+            Shown::Elsewhere(elsewhere) => match &stack.layer(elsewhere.layer)?.dialect {
                 Dialect::MiniFo(frozen) => {
                     stack.open_frozen(met, (frozen, elsewhere.layer), self.spot, flags)
                 }
@@ -264,7 +264,7 @@ impl Hold {
             None if self.stored => Shown::Stored,
             None => Shown::AsItIs,
             Some(Lower::Named(dir, at, name)) => Shown::By { dir, at: *at, name },
-            Some(Lower::Elsewhere(elsewhere)) => Shown::Found(elsewhere),
+            Some(Lower::Elsewhere(elsewhere)) => Shown::Elsewhere(elsewhere),
         };
         Object { spot, shown }
     }
@@ -322,7 +322,7 @@ impl Stack {
         layer: u16,
     ) -> Result<(OwnedFd, Kept)> {
         let same = |fd: &OwnedFd| {
-            sys::stat_fd(fd).is_ok_and(|now| sys::identity(&now) == sys::identity(stat))
+            sys::stat_fd(fd).is_ok_and(|now| sys::dev_ino(&now) == sys::dev_ino(stat))
         };
         if let Dialect::MiniFo(frozen) = &self.layer(layer)?.dialect
             && let Some((id, _)) = frozen.shared.indexed_object(stat)?

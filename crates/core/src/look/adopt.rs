@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use crate::interface::types::NodeId;
-use crate::look::resolve::Found;
+use crate::look::resolve::Resolved;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::sys;
 use crate::tree::node::{Link, Names, Node, Place};
 use crate::tree::table::{Inserted, node_id};
 
-fn new_node(link: &Link, found: &Found) -> Node {
+fn new_node(link: &Link, found: &Resolved) -> Node {
     let place = Place { names: Names::One(link.clone()), base: found.base.clone() };
     let mut node = Node::new(node_id(found.ino), found.ino, found.kind(), found.in_storage, place);
     node.set_below(found.below);
@@ -21,7 +21,7 @@ fn new_node(link: &Link, found: &Found) -> Node {
 impl Overlay {
     /// Makes a node of what was found, or takes the one that another name or
     /// another thread has made.
-    pub(crate) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Found) -> NodeRef<'_> {
+    pub(crate) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Resolved) -> NodeRef<'_> {
         let several = found.kind() != libc::S_IFDIR && found.stat.stx_nlink > 1;
         let linked = found.shared.is_some() || several;
         let link = Link::new(parent, name);
@@ -60,8 +60,8 @@ impl Overlay {
 
     /// As [`Overlay::adopt`], of a storage object with several names: whatever
     /// number a name shows, it leads to one node.
-    fn adopt_linked(&self, link: Link, found: &Found) -> NodeRef<'_> {
-        let object = sys::identity(&found.stat);
+    fn adopt_linked(&self, link: Link, found: &Resolved) -> NodeRef<'_> {
+        let object = sys::dev_ino(&found.stat);
         let mut node = new_node(&link, found);
         let mut id = self.linked.claim(object, node.id);
         let mut others = std::iter::once(found.second_id());
@@ -104,14 +104,14 @@ impl Overlay {
     /// The node of an object with several names, if it is known by another one
     /// under this id. An id is no proof: two objects may show one number, and a
     /// changed base may have given it away again.
-    fn named_before(&self, id: NodeId, found: &Found) -> Option<NodeRef<'_>> {
+    fn named_before(&self, id: NodeId, found: &Resolved) -> Option<NodeRef<'_>> {
         let node = self.reference(self.table.referenced(id)?);
         if let Some(shared) = found.shared.filter(|_| node.is_shared()) {
             return (self.base_id(&node) == shared).then_some(node);
         }
         let same = self.at(&node, |known| {
             let stat = known.stat(&self.stack)?;
-            let same = sys::identity(&stat) == sys::identity(&found.stat);
+            let same = sys::dev_ino(&stat) == sys::dev_ino(&found.stat);
             Ok(known.is_stored() == found.in_storage && same)
         });
         (same == Ok(true)).then_some(node)

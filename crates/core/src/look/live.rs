@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::fs::Statx;
 
 use crate::interface::types::NodeId;
-use crate::look::resolve::Found;
+use crate::look::resolve::Resolved;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::state::live::Version;
@@ -56,7 +56,7 @@ impl Overlay {
             return Ok(Some((node, stat)));
         }
         let found = self.resolve(dir, name)?;
-        let same = |found: &Found| {
+        let same = |found: &Resolved| {
             let shared =
                 found.shared.is_none_or(|id| !node.is_shared() || id == self.base_id(&node));
             shared && found.ino == node.ino && sys::kind(&found.stat) == node.kind()

@@ -15,7 +15,7 @@ use crate::tree::dir::Dir;
 use crate::tree::node::BaseRef;
 
 /// What a name stands for, before a node is made of it.
-pub(crate) struct Found {
+pub(crate) struct Resolved {
     /// Attributes of the object that counts.
     pub stat: Statx,
     /// The number it shows.
@@ -30,18 +30,18 @@ pub(crate) struct Found {
     pub device: Option<u32>,
 }
 
-impl Found {
+impl Resolved {
     /// An object of the layers below with one name.
-    fn in_base(below: Below) -> Found {
+    fn in_base(below: Below) -> Resolved {
         let Below { stat, number: ino, place: below, .. } = below;
         let base = BaseRef::SameName;
-        Found { stat, ino, in_storage: false, below, base, shared: None, device: None }
+        Resolved { stat, ino, in_storage: false, below, base, shared: None, device: None }
     }
 
     /// An object of the storage that shows nothing of what is below.
-    pub(crate) fn in_storage(stat: Statx, ino: u64) -> Found {
+    pub(crate) fn in_storage(stat: Statx, ino: u64) -> Resolved {
         let (below, base) = (InStack::default(), BaseRef::None);
-        Found { stat, ino, in_storage: true, below, base, shared: None, device: None }
+        Resolved { stat, ino, in_storage: true, below, base, shared: None, device: None }
     }
 
     pub(crate) fn kind(&self) -> u32 {
@@ -49,7 +49,7 @@ impl Found {
     }
 }
 
-impl Found {
+impl Resolved {
     /// A node id of the object's own where another one has its number.
     pub fn second_id(&self) -> NodeId {
         let own = BaseId { realm: Realm(self.in_storage.into()), ino: self.stat.stx_ino };
@@ -59,7 +59,7 @@ impl Found {
 
 impl Overlay {
     /// What base, storage and META make of a name.
-    pub(crate) fn resolve(&self, dir: &Dir, name: &[u8]) -> Result<Option<Found>> {
+    pub(crate) fn resolve(&self, dir: &Dir, name: &[u8]) -> Result<Option<Resolved>> {
         if self.meta.reserves(name) {
             return Ok(None);
         }
@@ -72,14 +72,17 @@ impl Overlay {
         {
             // A crash came before the skeleton.
             if let Some(below) = self.look_path(&path)? {
-                return Ok(Some(Found { base: BaseRef::Path(path), ..Found::in_base(below) }));
+                return Ok(Some(Resolved {
+                    base: BaseRef::Path(path),
+                    ..Resolved::in_base(below)
+                }));
             }
         }
         let Some(below) = self.below(dir, name)? else {
             return Ok(None);
         };
         if !is_shared(&below.stat) {
-            return Ok(Some(Found::in_base(below)));
+            return Ok(Some(Resolved::in_base(below)));
         }
         let (id, ino) = self.known_as(&below);
         let shared = Some(id);
@@ -87,10 +90,10 @@ impl Overlay {
             Indexed::As(stat) => {
                 let device = self.shared.index_device(id);
                 let base = BaseRef::SameName;
-                Found { base, shared, device, ..Found::in_storage(*stat, ino) }
+                Resolved { base, shared, device, ..Resolved::in_storage(*stat, ino) }
             }
-            Indexed::No => Found { shared, ino, ..Found::in_base(below) },
-            Indexed::Another => Found { ino, ..Found::in_base(below) },
+            Indexed::No => Resolved { shared, ino, ..Resolved::in_base(below) },
+            Indexed::Another => Resolved { ino, ..Resolved::in_base(below) },
         }))
     }
 
@@ -106,7 +109,7 @@ impl Overlay {
         Ok(found.filter(|below| sys::kind(&below.stat) == libc::S_IFDIR))
     }
 
-    fn resolve_stored(&self, dir: &Dir, name: &[u8], stat: Statx) -> Result<Found> {
+    fn resolve_stored(&self, dir: &Dir, name: &[u8], stat: Statx) -> Result<Resolved> {
         let is_dir = sys::kind(&stat) == libc::S_IFDIR;
         let (identity, redirect, device) = {
             let meta = dir.meta();
@@ -118,7 +121,7 @@ impl Overlay {
                 meta.kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind),
             )
         };
-        let mut found = Found { device, ..Found::in_storage(stat, storage_ino(&stat)) };
+        let mut found = Resolved { device, ..Resolved::in_storage(stat, storage_ino(&stat)) };
         if let Some(path) = redirect {
             match self.look_path(&path)? {
                 Some(below) => {

@@ -13,7 +13,7 @@ use crate::format::name::Name;
 use crate::format::numbers::storage_ino;
 use crate::interface::types::{Caller, Entry, NodeId, OpenMode};
 use crate::layers::Hold;
-use crate::look::resolve::Found;
+use crate::look::resolve::Resolved;
 use crate::reach::overlay::Overlay;
 use crate::state::holds::Holds;
 use crate::state::open_file::OpenFile;
@@ -282,7 +282,7 @@ impl Overlay {
         let (stat, ino) = numbered.inspect_err(|_| take_away(dir, name))?;
         dir.seen();
         let device = dir.meta().kept(name).and_then(|kept| kept.device).map(|(kind, _)| kind);
-        let found = Found { device, ..Found::in_storage(stat, ino) };
+        let found = Resolved { device, ..Resolved::in_storage(stat, ino) };
         let since = self.dirs.since(None);
         let node = self.adopt(parent, name, found);
         node.set_contents(Contents::Whole);

@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::reach::overlay::Overlay;
-use crate::state::open_file::{OpenFile, Opened};
+use crate::state::open_file::{Backing, OpenFile};
 use crate::store::partial::PartialFile;
 use crate::sys::{self, Result, Spot};
 
@@ -63,7 +63,7 @@ impl Overlay {
     fn write_partial(
         &self,
         file: &OpenFile,
-        opened: &Opened,
+        opened: &Backing,
         partial: &PartialFile,
         data: &[u8],
         offset: u64,
@@ -221,7 +221,7 @@ impl Overlay {
 }
 
 /// Writes by the descriptor of a handle.
-fn put(file: &OpenFile, opened: &Opened, data: &[u8], offset: u64) -> Result<usize> {
+fn put(file: &OpenFile, opened: &Backing, data: &[u8], offset: u64) -> Result<usize> {
     let written = sys::taking_space(|| {
         sys::write_with(data, |rest, done| {
             if file.mode().append {
@@ -236,7 +236,7 @@ fn put(file: &OpenFile, opened: &Opened, data: &[u8], offset: u64) -> Result<usi
 }
 
 /// A descriptor of the same storage file that takes any bytes anywhere.
-fn buffered(file: &OpenFile, opened: &Opened) -> Result<OwnedFd> {
+fn buffered(file: &OpenFile, opened: &Backing) -> Result<OwnedFd> {
     let fd = opened.fd().as_fd();
     if file.mode().direct || file.mode().at_end {
         return sys::open(Spot::Fd(fd), OFlags::RDWR);

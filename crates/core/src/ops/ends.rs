@@ -8,7 +8,7 @@ use rustix::fs::Statx;
 use crate::format::meta::Record;
 use crate::format::numbers::storage_ino;
 use crate::ops::gone::no_identity;
-use crate::ops::link::identity;
+use crate::ops::link::identity_record;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::Step;
 use crate::sys::{self, Result, Spot};
@@ -67,7 +67,7 @@ impl Overlay {
             None => {}
         }
         if base.is_none() && node.ino != storage_ino(stat) {
-            records.push(identity(node, stat.stx_ino, to.name));
+            records.push(identity_record(node, stat.stx_ino, to.name));
         } else if has_identity {
             records.push(no_identity(to.name));
         }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::copy_up::partial::Need;
 use crate::interface::types::{NodeId, OpenMode};
 use crate::reach::overlay::Overlay;
-use crate::state::open_file::{OpenFile, Opened};
+use crate::state::open_file::{Backing, OpenFile};
 use crate::store::partial::Data;
 use crate::sys::descriptors::Ticket;
 use crate::sys::{self, Result};
@@ -96,7 +96,7 @@ impl Overlay {
         Ok(Arc::new(file))
     }
 
-    fn truncate_opened(&self, node: &Arc<Node>, opened: &Opened, mode: OpenMode) -> Result<()> {
+    fn truncate_opened(&self, node: &Arc<Node>, opened: &Backing, mode: OpenMode) -> Result<()> {
         if mode.write {
             return rustix::fs::ftruncate(&opened.fd, 0);
         }
@@ -147,6 +147,6 @@ impl Overlay {
 }
 
 /// Somebody else may have copied it up with its data.
-fn is_empty(opened: &Opened) -> bool {
+fn is_empty(opened: &Backing) -> bool {
     sys::stat_fd(&opened.fd).is_ok_and(|stat| stat.stx_size == 0)
 }

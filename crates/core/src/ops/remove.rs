@@ -11,7 +11,7 @@ use crate::format::name::{MetaName, Name};
 use crate::format::numbers::storage_ino;
 use crate::interface::types::NodeId;
 use crate::ops::gone::{changed_now, leaving, lock_down, still_there};
-use crate::ops::link::identity;
+use crate::ops::link::identity_record;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{ANY, together, with_access};
 use crate::sys::{self, Result, Spot, Within, each_entry};
@@ -194,7 +194,7 @@ impl Overlay {
         if let Ok(stat) = stat
             && end.node.ino != storage_ino(&stat)
         {
-            end.dir.append_late(vec![identity(end.node, stat.stx_ino, end.name)]);
+            end.dir.append_late(vec![identity_record(end.node, stat.stx_ino, end.name)]);
         }
     }
 }

@@ -206,9 +206,9 @@ fn checked_at(dir: &Dir) -> u64 {
 fn refresh(known: &Part, now: Option<&Now>, checked: u64) -> Result<()> {
     let was = match known.is_absent() {
         true => None,
-        false => Some(sys::identity(&sys::stat_fd(known)?)),
+        false => Some(sys::dev_ino(&sys::stat_fd(known)?)),
     };
-    if was != now.map(|now| sys::identity(&now.stat)) {
+    if was != now.map(|now| sys::dev_ino(&now.stat)) {
         known.replace(now.map(|now| (&now.fd, now.realm)))?;
     }
     known.checked.store(checked, Ordering::Relaxed);

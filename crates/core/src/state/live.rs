@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
 use crate::layers::LowerDir;
-use crate::state::open_file::Opened;
+use crate::state::open_file::Backing;
 use crate::tree::node::Node;
 
 /// What a mount with a changing base keeps.
@@ -20,7 +20,7 @@ pub(crate) struct Live {
     pub trust: Duration,
     begun: Instant,
     /// Open base files by node: the objects of those whose name is gone.
-    open: Mutex<HashMap<u64, Vec<Weak<Opened>>>>,
+    open: Mutex<HashMap<u64, Vec<Weak<Backing>>>>,
     swept: AtomicU64,
 }
 
@@ -55,7 +55,7 @@ impl Live {
         rustix::io::fcntl_dupfd_cloexec(opened.fd(), 0).ok()
     }
 
-    pub fn note(&self, node: NodeId, opened: &Arc<Opened>) {
+    pub fn note(&self, node: NodeId, opened: &Arc<Backing>) {
         let mut open = self.open.lock();
         let of_node = open.entry(node.0).or_default();
         of_node.retain(|opened| opened.strong_count() > 0);

@@ -19,14 +19,14 @@ pub struct OpenFile {
     pub(crate) node: Arc<Node>,
     pub(crate) mode: OpenMode,
     pub(crate) number: u64,
-    pub(crate) opened: RwLock<Arc<Opened>>,
+    pub(crate) opened: RwLock<Arc<Backing>>,
     /// The next reading moves the time of access.
     pub(crate) access_due: AtomicBool,
     pub(crate) _ticket: Ticket,
 }
 
 /// A descriptor in one of the layers.
-pub(crate) struct Opened {
+pub(crate) struct Backing {
     pub fd: OwnedFd,
     pub in_storage: bool,
     /// The base has what the storage file lacks.
@@ -35,7 +35,7 @@ pub(crate) struct Opened {
     pub generated: bool,
 }
 
-impl Opened {
+impl Backing {
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
     }
@@ -58,7 +58,7 @@ impl OpenFile {
         number: u64,
         (fd, _ticket): (OwnedFd, Ticket),
     ) -> Arc<OpenFile> {
-        let opened = Opened { fd, in_storage: true, partial: None, generated: false };
+        let opened = Backing { fd, in_storage: true, partial: None, generated: false };
         let opened = RwLock::new(Arc::new(opened));
         let access_due = AtomicBool::new(false);
         Arc::new(OpenFile { node, mode, number, opened, access_due, _ticket })
@@ -94,7 +94,7 @@ impl OpenFile {
     }
 
     /// What it reads, while that lies in the base.
-    pub(crate) fn in_base(&self) -> Option<Arc<Opened>> {
+    pub(crate) fn in_base(&self) -> Option<Arc<Backing>> {
         let opened = Arc::clone(&self.opened.read());
         (!opened.in_storage && !self.node.in_storage()).then_some(opened)
     }

@@ -25,7 +25,7 @@ const NAME_BYTES: usize = 72;
 
 /// What is said of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct NameSnapshot {
     hidden: bool,
     redirect: Option<Box<[u8]>>,
     identity: Option<(u64, u64)>,
@@ -299,8 +299,8 @@ impl Index {
 
     /// What is said of a name, to be given back with [`Index::say`].
     #[must_use]
-    pub fn said(&self, name: &[u8]) -> Said {
-        Said {
+    pub fn said(&self, name: &[u8]) -> NameSnapshot {
+        NameSnapshot {
             hidden: self.hidden.contains(name),
             redirect: self.redirects.get(name).cloned(),
             identity: self.identities.get(name).copied(),
@@ -309,7 +309,7 @@ impl Index {
     }
 
     /// Says this of a name, and nothing else.
-    pub fn say(&mut self, name: &[u8], said: Said) {
+    pub fn say(&mut self, name: &[u8], said: NameSnapshot) {
         self.hidden.remove(name);
         self.redirects.remove(name);
         self.identities.remove(name);

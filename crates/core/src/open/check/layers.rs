@@ -187,7 +187,7 @@ pub(super) fn stack(
                 let more: Vec<_> = frozen.recorded().into_iter().filter(|r| !known(r)).collect();
                 recorded.extend(more);
                 let stat = sys::stat_fd(&layer.mount).map_err(examine)?;
-                hidden.push(sys::identity(&stat));
+                hidden.push(sys::dev_ino(&stat));
                 Dialect::MiniFo(Box::new(frozen))
             }
         };

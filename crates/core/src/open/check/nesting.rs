@@ -32,10 +32,8 @@ pub(super) fn check(base: At<'_>, storage: At<'_>, submounts: bool) -> Result<Op
     let ((base, base_fd), (storage, storage_fd)) = (base, storage);
     let examine =
         |(path, fd)| sys::stat_fd(fd).map_err(|errno| io(path, "cannot be examined", errno));
-    let [of_base, of_storage] = [
-        sys::identity(&examine((base, base_fd))?),
-        sys::identity(&examine((storage, storage_fd))?),
-    ];
+    let [of_base, of_storage] =
+        [sys::dev_ino(&examine((base, base_fd))?), sys::dev_ino(&examine((storage, storage_fd))?)];
     let origins = origin(base, base_fd).zip(origin(storage, storage_fd));
     let origins = origins.filter(|(base, storage)| base.device == storage.device);
     let inside = |inner: &Path, outer: &Path, inner_origin: &Path, outer_origin: &Path| {

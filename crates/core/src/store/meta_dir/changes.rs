@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 
 use super::{ANY, MetaDir, with_access};
-use crate::format::meta::{Index, Record, Said};
+use crate::format::meta::{Index, NameSnapshot, Record};
 use crate::format::name::MetaName;
 use crate::format::time::Timestamp;
 use crate::store::durability::Terms;
@@ -55,11 +55,11 @@ impl JournalState {
 }
 
 /// What META said at some point, of the names that are about to change.
-pub(crate) struct Mark {
+pub(crate) struct Savepoint {
     /// Size of the file in bytes.
     pub(super) size: u64,
     pub(super) rewrites: u64,
-    pub(super) said: Vec<(Box<[u8]>, Said)>,
+    pub(super) said: Vec<(Box<[u8]>, NameSnapshot)>,
 }
 
 /// Decides about records that hold only if a change of storage names came to

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use parking_lot::RwLockWriteGuard;
 use rustix::io::Errno;
 
-use super::changes::{JournalState, Mark};
+use super::changes::{JournalState, Savepoint};
 use super::mutate::Mutating;
 use super::{MetaDir, with_access};
 use crate::format::meta::{Index, Record};
@@ -139,8 +139,8 @@ impl MetaEdit<'_> {
         if self.journal.lock().owed.is_empty() { Ok(()) } else { self.write(&[]).map(drop) }
     }
 
-    /// Marks what META says of some names, for [`MetaEdit::roll_back`].
-    pub fn mark(&self, names: &[&[u8]]) -> Result<Mark> {
+    /// Remembers what META says of some names, for [`MetaEdit::roll_back`].
+    pub fn savepoint(&self, names: &[&[u8]]) -> Result<Savepoint> {
         self.pay()?;
         let mut state = self.journal.lock();
         let size = self.opened(&mut state)?.size();
@@ -148,21 +148,21 @@ impl MetaEdit<'_> {
         drop(state);
         let meta = self.meta.read();
         let said = names.iter().map(|name| ((*name).into(), meta.said(name))).collect();
-        Ok(Mark { size, rewrites, said })
+        Ok(Savepoint { size, rewrites, said })
     }
 
-    /// Makes META say again what it said at a mark. Takes no space where only
+    /// Makes META say again what it said at a savepoint. Takes no space where only
     /// appending was done since, by this edit.
-    pub fn roll_back(&self, mark: Mark) {
+    pub fn roll_back(&self, savepoint: Savepoint) {
         let mut index = self.meta.write();
-        for (name, said) in mark.said {
+        for (name, said) in savepoint.said {
             index.say(&name, said);
         }
         drop(index);
         let mut state = self.journal.lock();
-        let appended = mark.rewrites == state.rewrites;
+        let appended = savepoint.rewrites == state.rewrites;
         let cut = match &mut state.file {
-            Some(file) if appended => file.cut(mark.size),
+            Some(file) if appended => file.cut(savepoint.size),
             _ => Err(Errno::STALE),
         };
         drop(state);

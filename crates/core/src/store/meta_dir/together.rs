@@ -2,7 +2,7 @@
 //! both have happened or neither has.
 
 use super::MetaEdit;
-use super::changes::Mark;
+use super::changes::Savepoint;
 use crate::format::meta::Record;
 use crate::sys::Result;
 
@@ -60,19 +60,19 @@ pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>
     if steps.is_empty() {
         return secured().and_then(|()| change());
     }
-    let mut marks: Vec<(&MetaEdit<'_>, Mark)> = Vec::with_capacity(2);
-    let announced = announce(&steps, &mut marks).and_then(|()| secured());
+    let mut savepoints: Vec<(&MetaEdit<'_>, Savepoint)> = Vec::with_capacity(2);
+    let announced = announce(&steps, &mut savepoints).and_then(|()| secured());
     match announced.and_then(|()| change()) {
         Ok(value) => {
-            for (dir, _) in &marks {
+            for (dir, _) in &savepoints {
                 let own = steps.iter().filter(|step| std::ptr::eq(step.dir, *dir));
                 dir.append_late(own.flat_map(|step| step.results()).collect());
             }
             Ok(value)
         }
         Err(errno) => {
-            for (dir, mark) in marks {
-                dir.roll_back(mark);
+            for (dir, savepoint) in savepoints {
+                dir.roll_back(savepoint);
             }
             Err(errno)
         }
@@ -80,14 +80,17 @@ pub(crate) fn together<T>(steps: &[Step<'_>], change: impl FnOnce() -> Result<T>
 }
 
 /// Writes the conditions, each directory's at once.
-fn announce<'a>(steps: &[&Step<'a>], marks: &mut Vec<(&'a MetaEdit<'a>, Mark)>) -> Result<()> {
+fn announce<'a>(
+    steps: &[&Step<'a>],
+    savepoints: &mut Vec<(&'a MetaEdit<'a>, Savepoint)>,
+) -> Result<()> {
     for step in steps {
-        if marks.iter().any(|(dir, _)| std::ptr::eq(*dir, step.dir)) {
+        if savepoints.iter().any(|(dir, _)| std::ptr::eq(*dir, step.dir)) {
             continue;
         }
         let own = || steps.iter().filter(|other| std::ptr::eq(other.dir, step.dir));
         let names: Vec<&[u8]> = own().map(|step| step.name).collect();
-        marks.push((step.dir, step.dir.mark(&names)?));
+        savepoints.push((step.dir, step.dir.savepoint(&names)?));
         let conditions: Vec<Record> = own().flat_map(|step| step.conditions()).collect();
         step.dir.append(&conditions)?;
     }
