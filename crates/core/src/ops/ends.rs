@@ -7,13 +7,13 @@ use rustix::fs::Statx;
 
 use crate::format::meta::Record;
 use crate::format::numbers::storage_ino;
-use crate::ops::gone::no_identity;
+use crate::ops::gone::{has_other, no_identity};
 use crate::ops::link::identity_record;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::Step;
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::{Dir, DirEdit};
-use crate::tree::node::{BaseRef, Link, Node, Place};
+use crate::tree::node::{BaseRef, Held, Link, Node, Place};
 
 /// One end of a rename: a name in a directory, and what is there.
 pub(crate) struct End<'a> {
@@ -77,6 +77,28 @@ impl Overlay {
         }
         Ok(Step { dir: edit, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
     }
+
+    /// The places of what moves and of what loses its name to it, and what the latter is
+    /// reached by then (see [`lock_without`](Overlay::lock_without)).
+    pub(crate) fn lock_both<'a>(
+        &self,
+        source: &'a Arc<Node>,
+        target: Option<&'a Arc<Node>>,
+        to: &End<'_>,
+    ) -> Result<(Writing<'a>, Option<Writing<'a>>, Option<Arc<Held>>)> {
+        let name = (to.parent.id, to.name);
+        loop {
+            let held = match target {
+                Some(target) => self.hold_without(target, name)?,
+                None => None,
+            };
+            let (place, target_place) = lock_places(source, target);
+            let is_named = |place: &Writing<'_>| has_other(place, name);
+            if held.is_some() || target_place.as_ref().is_none_or(is_named) {
+                return Ok((place, target_place, held));
+            }
+        }
+    }
 }
 
 /// Gives a node its new name and what it shows of the base there.
@@ -130,6 +152,7 @@ pub(crate) fn edit_both<'a>(from: &'a Arc<Dir>, to: &'a Arc<Dir>) -> Edits<'a> {
     Edits { first: first.edit(), second: Some(second.edit()), swapped }
 }
 
+/// A place that is being changed.
 type Writing<'a> = RwLockWriteGuard<'a, Place>;
 
 pub(crate) fn lock_places<'a>(

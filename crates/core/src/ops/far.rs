@@ -87,7 +87,7 @@ impl Overlay {
             root.index_mut().far_mut().forget_tree(&joined(&path, name));
             self.detach_dir(&node, &mut place, held);
         } else {
-            self.name_gone((&parent, name), &node, &mut place, held);
+            self.name_gone((&parent, name), &node, &mut place, Some(held));
         }
         Ok(Some(()))
     }

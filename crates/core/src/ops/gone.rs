@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLockWriteGuard;
 use rustix::fd::BorrowedFd;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -17,18 +18,49 @@ use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{BaseRef, Held, Names, Node, Place};
 
 impl Overlay {
+    /// By what a node is reached once it has lost a name; `None`: by another name. (A
+    /// client of NFS does not remove a name of what is held: it gives it one of its own,
+    /// which counts and stays until nobody holds it any more.)
+    pub(crate) fn hold_without(
+        &self,
+        node: &Arc<Node>,
+        (parent, name): (NodeId, &[u8]),
+    ) -> Result<Option<Arc<Held>>> {
+        if !node.is_dir() && has_other(&node.place.read(), (parent, name)) {
+            return Ok(None);
+        }
+        Held::bounded(|| self.hold(node)).map(Some)
+    }
+
+    /// The same, and the node's place, locked.
+    pub(crate) fn lock_without<'a>(
+        &self,
+        node: &'a Arc<Node>,
+        (parent, name): (NodeId, &[u8]),
+    ) -> Result<(RwLockWriteGuard<'a, Place>, Option<Arc<Held>>)> {
+        loop {
+            let held = self.hold_without(node, (parent, name))?;
+            let place = node.place.write();
+            still_there(&place, parent, name)?;
+            // Somebody else may have taken the other one meanwhile.
+            if held.is_some() || has_other(&place, (parent, name)) {
+                return Ok((place, held));
+            }
+        }
+    }
+
     /// An object that is no directory has a name less.
     pub(crate) fn name_gone(
         &self,
         (parent, name): (&Node, &[u8]),
         node: &Arc<Node>,
         place: &mut Place,
-        held: Arc<Held>,
+        held: Option<Arc<Held>>,
     ) {
         place.names.remove(parent.id, name);
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
-            place.hold(held);
+            held.into_iter().for_each(|held| place.hold(held));
             self.freed.note(node.ino);
             self.note_leaving(node);
         }
@@ -153,6 +185,11 @@ pub(crate) fn lock_down<'a>(dirs: &[&'a Dir]) -> Vec<DirEdit<'a>> {
         // Wait for whoever has it, then take all in order.
         drop(busy.edit());
     }
+}
+
+/// Whether there is a name besides this.
+pub(crate) fn has_other(place: &Place, (parent, name): (NodeId, &[u8])) -> bool {
+    place.names.iter().any(|link| !link.is(parent, name))
 }
 
 /// ENOENT if another thread took the name away since it was found.

@@ -46,10 +46,8 @@ impl Overlay {
         }
         let edit = dir.edit();
         let storage = dir.writable()?;
-        // Open files and others that hold the node reach the object by this.
-        let held = Held::bounded(|| self.hold(&node))?;
-        let mut place = node.place.write();
-        still_there(&place, parent.id, name)?;
+        // Open files and others that hold the node reach the object by what holds it.
+        let (mut place, held) = self.lock_without(&node, (parent.id, name))?;
         let stored = match node.is_shared() {
             false => node.in_storage(),
             // Else the base alone has the name, the object lies in the index.

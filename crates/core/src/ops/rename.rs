@@ -14,7 +14,7 @@ use crate::copy_up::protected::check_unprotected;
 use crate::copy_up::shared::Losing;
 use crate::format::name::Name;
 use crate::interface::types::{Caller, NodeId, RenameMode};
-use crate::ops::ends::{Edits, End, edit_both, lock_places, relink};
+use crate::ops::ends::{Edits, End, edit_both, relink};
 use crate::ops::gone::{hide, leaving, no_identity, shows_nothing, still_there};
 use crate::ops::remove::Doomed;
 use crate::reach::overlay::Overlay;
@@ -231,14 +231,10 @@ impl Overlay {
         if let Some(dir) = &target_dir {
             self.check_empty(dir)?;
         }
-        let held = match target {
-            Some(target) => Some(Held::bounded(|| self.hold(target))?),
-            None => None,
-        };
         let base = if source.is_dir() { path_below(source, true) } else { None };
         self.materialise(edits.from(), from.name, source)?;
         let over = self.shared_target(to, target)?;
-        let (mut place, mut target_place) = lock_places(source, target);
+        let (mut place, mut target_place, held) = self.lock_both(source, target, to)?;
         still_there(&place, from.parent.id, from.name)?;
         let losing = self.losing_to(to, target, &over)?;
         let doomed = match (target, &target_dir) {
@@ -260,7 +256,7 @@ impl Overlay {
         if let Some(losing) = losing {
             losing.happened(edits.to());
         }
-        if let (Some(target), Some(place), Some(held)) = (target, target_place.as_mut(), held) {
+        if let (Some(target), Some(place)) = (target, target_place.as_mut()) {
             self.replaced(target, place, to, held);
             if let Some((stored, _)) = over {
                 self.shared_name_removed(target, place, stored);
@@ -364,15 +360,21 @@ impl Overlay {
     }
 
     /// The node that had the target name lives on without it.
-    fn replaced(&self, target: &Arc<Node>, place: &mut Place, to: &End<'_>, held: Arc<Held>) {
-        if target.is_dir() {
-            self.detach_dir(target, place, held);
-            return;
-        }
+    fn replaced(
+        &self,
+        target: &Arc<Node>,
+        place: &mut Place,
+        to: &End<'_>,
+        held: Option<Arc<Held>>,
+    ) {
+        let held = match held {
+            Some(held) if target.is_dir() => return self.detach_dir(target, place, held),
+            other => other,
+        };
         place.names.remove(to.parent.id, to.name);
         self.table.remove_name(to.parent.id, to.name);
         if place.names.first().is_none() {
-            place.hold(held);
+            held.into_iter().for_each(|held| place.hold(held));
             self.freed.note(target.ino);
         }
     }
