@@ -22,7 +22,8 @@ impl Overlay {
     ///
     /// # Errors
     /// EISDIR; ENXIO for what is not a regular file (the kernel opens FIFOs,
-    /// sockets and devices itself); EROFS; ENFILE: programs have as many open as
+    /// sockets and devices itself); EROFS; ETXTBSY: a program is to be emptied, and not
+    /// written; ENFILE: programs have as many open as
     /// the process can hold without stopping others; as `open(2)`.
     pub fn open(&self, node: NodeId, mode: OpenMode) -> Result<Arc<OpenFile>> {
         match self.open_with(node, mode, self.ticket()?) {
@@ -55,6 +56,11 @@ impl Overlay {
             libc::S_IFDIR => return Err(Errno::ISDIR),
             libc::S_IFLNK => return Err(Errno::LOOP),
             _ => return Err(Errno::NXIO),
+        }
+        // O_RDONLY | O_TRUNC. Of an opening for writing the kernel asks first whether
+        // somebody runs the program; of this one when it has been carried out.
+        if mode.truncate && !mode.write && self.attr_of(&node)?.mode & 0o111 != 0 {
+            return Err(Errno::TXTBSY);
         }
         let emptied = mode.truncate && !node.in_storage();
         if mode.write || mode.truncate {

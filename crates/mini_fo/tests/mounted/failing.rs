@@ -2,7 +2,7 @@
 //! remount, and what succeeded is not called a failure.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -24,6 +24,38 @@ fn fails(mnt: &Path, script: &str) {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| format!("{}: {error}", path.display()))
+}
+
+/// A program that runs is not emptied by an opening that is refused: of one for reading the
+/// kernel's FUSE asks whether somebody runs it only when it has been carried out.
+#[test]
+fn a_running_program_is_not_emptied() {
+    let fill =
+        |base: &Path| drop(sh(base, "cp $(command -v sleep) below; cp below linked; echo x > f"));
+    let Some(mut scene) = Scene::new(fill) else { return };
+    sh(&scene.mnt, "cp below new");
+    let emptying = |name: &str, write: bool| {
+        let mut options = fs::OpenOptions::new();
+        options.read(!write).write(write).custom_flags(libc::O_TRUNC);
+        options.open(scene.at(name)).map(drop).map_err(|error| error.raw_os_error())
+    };
+    for name in ["below", "new"] {
+        let mut child = Command::new(scene.at(name)).arg("60").spawn().expect("sleep");
+        let refused = (emptying(name, false), emptying(name, true));
+        let same =
+            fs::read(scene.at(name)).expect("read") == fs::read(scene.at("linked")).expect("read");
+        let runs = child.try_wait().expect("wait").is_none();
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        let busy = Err(Some(libc::ETXTBSY));
+        assert_eq!((refused, same, runs), ((busy, busy), true, true), "{name}");
+        // Whoever writes may empty it when it does not run.
+        emptying(name, true).expect(name);
+        assert_eq!(fs::metadata(scene.at(name)).expect("stat").len(), 0);
+    }
+    // What is no program is emptied by either.
+    emptying("f", false).expect("f");
+    scene.now_and_remounted(|mnt| assert_eq!(read(&mnt.join("f")), ""));
 }
 
 #[test]

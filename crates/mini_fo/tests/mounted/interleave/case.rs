@@ -114,12 +114,22 @@ impl<'a> Case<'a> {
         let result = open(&self.path(name), how.flags());
         match self.named(name) {
             None => absent("open", result),
-            Some(inode) => {
-                let file = at("open", result)?;
-                self.opened(fd, file, inode, how);
-                Ok(())
-            }
+            Some(inode) => self.opened_or_busy(fd, result, inode, how),
         }
+    }
+
+    /// A file that somebody may execute is not emptied by an opening for reading
+    /// (docs/SEMANTICS.md, "What differs").
+    fn opened_or_busy(&mut self, fd: u8, result: io::Result<File>, inode: usize, how: How) -> Step {
+        if how == How::ReadTruncate && self.model.inodes[inode].mode & 0o111 != 0 {
+            let error = result.as_ref().map_err(io::Error::raw_os_error).err();
+            return match error {
+                Some(Some(libc::ETXTBSY)) => Ok(()),
+                _ => Err(format!("a program is emptied: {result:?}")),
+            };
+        }
+        self.opened(fd, at("open", result)?, inode, how);
+        Ok(())
     }
 
     fn create(&mut self, fd: u8, name: u8) -> Step {
@@ -145,9 +155,7 @@ impl<'a> Case<'a> {
         let Some(source) = self.fds.get(&from) else { return Ok(()) };
         let inode = source.inode;
         let path = PathBuf::from(format!("/proc/self/fd/{}", source.file.as_raw_fd()));
-        let file = at("open by /proc/self/fd", open(&path, how.flags()))?;
-        self.opened(fd, file, inode, how);
-        Ok(())
+        self.opened_or_busy(fd, open(&path, how.flags()), inode, how)
     }
 
     /// Opens, reads all and closes, as any program may at any time.
