@@ -17,7 +17,9 @@ list_cases() {
 case_basic() {
     boot basic "mini_fo.storage=tmpfs:32M"
     small
-    [ -n "$quick" ] || boot basic ""
+    [ -z "$quick" ] || return
+    boot basic "at_work"
+    small
 }
 
 # The load under which a daemon that needs its own tree stands still.
@@ -197,7 +199,7 @@ case_systemd() {
     boot write "mini_fo.storage=LABEL=storage systemd.show_status=1" "$work/s.ext4"
     clean "$work/s.ext4"
     quick_end
-    boot written "mini_fo.storage=LABEL=storage" "$work/s.ext4"
+    boot written "mini_fo.storage=LABEL=storage at_work" "$work/s.ext4"
     small
     clean "$work/s.ext4"
     quick_end

@@ -54,9 +54,9 @@ impl<F: FileSystem> Dispatcher<F> {
         &self.negotiated
     }
 
-    /// No request has come for seconds.
-    pub(crate) fn at_rest(&self) {
-        self.fs.at_rest();
+    /// See [`FileSystem::give_back`].
+    pub(crate) fn give_back(&self) {
+        self.fs.give_back();
     }
 
     /// Serves a request. Never panics: a malformed request or a panic of the

@@ -142,7 +142,7 @@ impl<F: FileSystem> Pool<F> {
                 }
                 stalled || progress
             };
-            pool.watch.run(look, || pool.dispatcher.at_rest());
+            pool.watch.run(look, || pool.dispatcher.give_back());
         };
         if let Err(error) = watch.spawn(look) {
             tracing::warn!(%error, "cannot start the watch");

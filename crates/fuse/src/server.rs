@@ -54,9 +54,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// calls it. The thread is the one that served it.
     fn failed(&self, req: &Request, operation: &'static str, errno: Errno) {}
 
-    /// No request has come for seconds: what only requests need can be given back.
+    /// What is kept for requests and not needed now can be given back: none have come
+    /// for seconds, or so many that what the first ones needed may not be needed again.
     /// Others may come while this goes on.
-    fn at_rest(&self) {}
+    fn give_back(&self) {}
 
     /// Looks up a name in directory `req.node`.
     ///

@@ -1,7 +1,7 @@
 //! The watch: notices that a request takes long.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -13,6 +13,11 @@ const QUIET: u32 = 20;
 
 /// After so long without one more, nobody is expected soon.
 const REST: Duration = Duration::from_secs(2);
+
+/// How often what only some requests need is given back while they come without end; the
+/// first time soon, for the mounting itself needs much that nothing needs later.
+const WORK: Duration = Duration::from_secs(5);
+const BEGIN: Duration = Duration::from_secs(1);
 
 /// Looks at those who serve every few milliseconds while there are requests,
 /// and sleeps while there are none.
@@ -39,33 +44,42 @@ impl Watch {
     }
 
     /// Watches until [`end`](Self::end). `look` does what is to be done every few
-    /// milliseconds, and tells whether requests came since, or take long; `rest` what is
-    /// to be done once when none have come for seconds.
-    pub(crate) fn run(&self, mut look: impl FnMut() -> bool, rest: impl Fn()) {
+    /// milliseconds, and tells whether requests came since, or take long; `give_back` what
+    /// is to be done once when none have come for seconds, and now and then while they come.
+    pub(crate) fn run(&self, mut look: impl FnMut() -> bool, give_back: impl Fn()) {
         let mut quiet = 0;
+        let (mut given_back, mut next) = (Instant::now(), BEGIN);
         let mut ended = self.ended.lock();
         while !*ended {
             if quiet < QUIET {
                 self.changed.wait_for(&mut ended, TICK);
             } else {
-                self.sleep(&mut ended, &rest);
+                if self.sleep(&mut ended, &give_back) {
+                    (given_back, next) = (Instant::now(), WORK);
+                }
                 quiet = 0;
             }
             let busy = MutexGuard::unlocked(&mut ended, &mut look);
             quiet = if busy { 0 } else { quiet + 1 };
+            if busy && given_back.elapsed() >= next {
+                MutexGuard::unlocked(&mut ended, &give_back);
+                (given_back, next) = (Instant::now(), WORK);
+            }
         }
     }
 
-    /// Waits for a request.
-    fn sleep(&self, ended: &mut MutexGuard<'_, bool>, rest: &impl Fn()) {
+    /// Waits for a request. Whether there was time to give back what is not needed.
+    fn sleep(&self, ended: &mut MutexGuard<'_, bool>, give_back: &impl Fn()) -> bool {
         self.asleep.store(true, Ordering::Release);
-        if self.changed.wait_for(ended, REST).timed_out() && !**ended {
-            MutexGuard::unlocked(ended, rest);
+        let rests = self.changed.wait_for(ended, REST).timed_out() && !**ended;
+        if rests {
+            MutexGuard::unlocked(ended, give_back);
         }
         // It may have been woken meanwhile, when it was not waiting.
         while self.asleep.load(Ordering::Acquire) && !**ended {
             self.changed.wait(ended);
         }
+        rests
     }
 }
 
@@ -76,11 +90,12 @@ mod tests {
     use super::*;
 
     /// Runs a watch, whose rest is `rest`, beside `work`, which gets the number of looks.
-    fn beside(rest: impl Fn(&Watch) + Sync, work: impl FnOnce(&Watch, &AtomicU32)) {
+    /// `busy`: requests come without end.
+    fn beside(busy: bool, rest: impl Fn(&Watch) + Sync, work: impl FnOnce(&Watch, &AtomicU32)) {
         let (watch, looks) = (&Watch::default(), &AtomicU32::new(0));
         let look = || {
             looks.fetch_add(1, Ordering::Relaxed);
-            false
+            busy
         };
         std::thread::scope(|scope| {
             scope.spawn(|| watch.run(look, || rest(watch)));
@@ -103,7 +118,7 @@ mod tests {
         let count = |_: &Watch| {
             rests.fetch_add(1, Ordering::Relaxed);
         };
-        beside(count, |watch, looks| {
+        beside(false, count, |watch, looks| {
             wait_until(|| rests.load(Ordering::Relaxed) == 1);
             let before = looks.load(Ordering::Relaxed);
             std::thread::sleep(REST + REST / 2);
@@ -125,6 +140,45 @@ mod tests {
                 watch.wake();
             }
         };
-        beside(one_comes, |_, _| wait_until(|| rests.load(Ordering::Relaxed) == 2));
+        beside(false, one_comes, |_, _| wait_until(|| rests.load(Ordering::Relaxed) == 2));
+    }
+
+    /// Work without end does not hold for ever what only its beginning needed; nor does a
+    /// request now and then, after which there is no time to rest.
+    #[test]
+    fn it_gives_back_while_there_is_work() {
+        let given_back = AtomicU32::new(0);
+        let count = |_: &Watch| {
+            given_back.fetch_add(1, Ordering::Relaxed);
+        };
+        let begun = Instant::now();
+        beside(true, count, |_, _| {
+            wait_until(|| given_back.load(Ordering::Relaxed) == 1);
+            assert!(begun.elapsed() >= BEGIN, "at once");
+            wait_until(|| given_back.load(Ordering::Relaxed) == 2);
+            assert!(begun.elapsed() >= BEGIN + WORK, "all the time");
+        });
+    }
+
+    #[test]
+    fn it_gives_back_between_requests_that_come_now_and_then() {
+        let (given_back, requests) = (AtomicU32::new(0), AtomicU32::new(0));
+        let watch = &Watch::default();
+        let mut before = 0;
+        let look = || {
+            let now = requests.load(Ordering::Relaxed);
+            std::mem::replace(&mut before, now) != now
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| watch.run(look, || _ = given_back.fetch_add(1, Ordering::Relaxed)));
+            let begun = Instant::now();
+            while given_back.load(Ordering::Relaxed) == 0 && begun.elapsed() < 3 * WORK {
+                requests.fetch_add(1, Ordering::Relaxed);
+                watch.wake();
+                std::thread::sleep(REST / 4);
+            }
+            watch.end();
+        });
+        assert_eq!(given_back.load(Ordering::Relaxed), 1);
     }
 }

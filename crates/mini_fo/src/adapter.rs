@@ -177,7 +177,7 @@ impl FileSystem for Adapter {
         self.failures.tell(&self.overlay, req, operation, errno);
     }
 
-    fn at_rest(&self) {
+    fn give_back(&self) {
         crate::daemon::let_go_of_code();
     }
 

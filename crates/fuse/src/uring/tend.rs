@@ -33,7 +33,7 @@ impl<F: FileSystem> Uring<F> {
                 }
                 quiet == 0
             };
-            uring.watch.run(look, || uring.dispatcher.at_rest());
+            uring.watch.run(look, || uring.dispatcher.give_back());
         });
         if let Err(error) = spawned {
             tracing::warn!(%error, "cannot start the watch");
