@@ -6,7 +6,7 @@ quick_cases="basic power_cut missing persists load"
 long_cases="bare initramfs hook other_bases directory config reset full vfat broken read_only kept_init memory limits systemd"
 
 # Storages on what the kernel of the tests' machine may lack: some minutes each.
-suite_cases="hole_vfat nfs_remove nfs_kinds conformance_vfat conformance_nfs pjdfstest_vfat pjdfstest_nfs"
+suite_cases="hole_vfat nfs_remove nfs_kinds nfs_clients conformance_vfat conformance_nfs pjdfstest_vfat pjdfstest_nfs"
 
 # storage_cases are those of cases-storage.sh.
 list_cases() {
@@ -230,6 +230,7 @@ case_limits() {
 
 case_nfs_remove() { on_other_storage nfs nfs-remove; }
 case_nfs_kinds() { on_other_storage nfs nfs-kinds; }
+case_nfs_clients() { on_other_storage nfs nfs-clients; }
 case_hole_vfat() { on_other_storage vfat hole; }
 case_conformance_vfat() { on_other_storage vfat conformance; }
 case_conformance_nfs() { on_other_storage nfs conformance; }
@@ -277,7 +278,14 @@ judge_lost() {
     [ -n "${ONLY:-}" ] || while read -r name; do
         complain "it is listed in $list, and passes: $name"
     done < <(comm -12 "$work/always" "$of" | comm -23 - "$work/lost")
-    tr -d '\r' < "$log" | sed -n 's/^told /    /p'
+    tr -d '\r' < "$log" | awk -v what="$2, storage on $1, $kernel kernel" '
+        /^told [0-9]+ cases, [0-9]+ failures in / { all += $2; lost += $4 }
+        /^told Summary: / { for (n = 3; n < NF; n++) {
+            if ($(n + 1) ~ /^failed/) lost = $n
+            if ($(n + 1) ~ /^skipped/) left_out = $n
+            if ($(n + 1) ~ /^total/) all = $n } }
+        END { printf "    %s: %d of %d pass, %d do not", what, all - lost - left_out, all, lost
+            print left_out ? ", " left_out " are left out" : "" }'
     tells 'told the end'
 }
 

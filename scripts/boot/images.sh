@@ -17,7 +17,7 @@ later="block2mtd mtdblock ubi"
 # What mini_fo loads from the root. (The kernel asks for ciphers and checksums by itself.)
 more="fuse crc32c_generic ext4 btrfs xfs jffs2 ubifs zstd lzo deflate vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8"
 # For storages on other file systems.
-others="$more exfat nfs nfsv3 nfsv4 nfsd"
+others="$more exfat nfs nfsv3 nfsv4 nfsd veth"
 
 # Copies modules and what they need, unpacked, and prints them in the order in
 # which they are inserted. $1: kernel, $2: root, the rest: names.
