@@ -20,5 +20,6 @@ mod rename;
 mod reserve;
 mod space;
 mod sync;
+pub mod usage;
 mod volatile;
 mod xattr;

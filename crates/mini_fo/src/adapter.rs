@@ -6,6 +6,7 @@ mod begin;
 mod behind;
 mod bound;
 mod caller;
+mod control;
 mod convert;
 mod data;
 mod failures;
@@ -32,6 +33,8 @@ use crate::handles::Handles;
 use crate::ids::Ids;
 use begin::Beginning;
 use caller::Capability;
+use control::Control;
+pub use control::Facts;
 use convert::LONG;
 use data::{Files, How};
 use failures::Failures;
@@ -51,6 +54,7 @@ pub struct Adapter {
     minor: AtomicU32,
     written: Beginning,
     failures: Failures,
+    control: Control,
 }
 
 impl Adapter {
@@ -61,7 +65,7 @@ impl Adapter {
         let (files, dirs) = (Files::new(Arc::clone(&judge)), Handles::new());
         let (minor, written) = (AtomicU32::new(0), Beginning::default());
         let most_nodes = bound::MOST;
-        let failures = Failures::default();
+        let (failures, control) = (Failures::default(), Control::default());
         Adapter {
             overlay,
             files,
@@ -73,12 +77,18 @@ impl Adapter {
             minor,
             written,
             failures,
+            control,
         }
     }
 
     /// What is served.
     pub fn overlay(&self) -> &Arc<Overlay> {
         &self.overlay
+    }
+
+    /// What commands are told that ask for the mount.
+    pub fn known_as(self, facts: Facts) -> Adapter {
+        Adapter { control: Control::new(facts), ..self }
     }
 
     /// Other than the usual number of nodes may be known; `None`: the usual one.
@@ -386,6 +396,7 @@ impl FileSystem for Adapter {
     }
 
     fn releasedir(&self, _req: &Request, args: &ReleaseArgs) -> Result<()> {
+        self.control.closed(args.fh);
         self.dirs.remove(args.fh);
         Ok(())
     }
@@ -427,6 +438,7 @@ impl FileSystem for Adapter {
                     .and_then(|()| self.written.begin(&self.overlay, &self.files, true))
                     .map(|()| IoctlReply { result: 0, len: 0 });
             }
+            cmd if control::is(cmd) => return self.control.ioctl(&self.overlay, req, args, out),
             _ => {}
         }
         let reply = flags::ioctl(&self.overlay, req, minor, args, out)?;

@@ -3,6 +3,7 @@
 
 pub mod args;
 mod check;
+mod du;
 mod list;
 mod umount;
 
@@ -30,6 +31,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Umount(args) => umount::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Du(args) => du::run(&args),
         Command::Init(args) => init::run(args),
         Command::Shutdown(args) => init::shutdown::run(&args),
     }

@@ -21,7 +21,7 @@ use crate::log::Control;
 
 pub use rights::{give_up_rights, is_initial_namespace};
 pub use root::{OwnProc, hold_directory};
-pub use sys::{EndSignals, close_inherited, let_go_of_code, plain_ioctl};
+pub use sys::{EndSignals, close_inherited, data_ioctl, let_go_of_code, plain_ioctl};
 
 /// Tells whoever waits that the mount is usable.
 pub struct Ready {

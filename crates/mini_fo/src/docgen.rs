@@ -92,6 +92,7 @@ fn more(command: &str) -> String {
         "umount" => UMOUNT_NOTES.to_owned(),
         "list" => LIST_NOTES.to_owned(),
         "check" => CHECK_NOTES.to_owned(),
+        "du" => DU_NOTES.to_owned(),
         "init" => INIT_NOTES.to_owned(),
         "shutdown" => SHUTDOWN_NOTES.to_owned(),
         _ => String::new(),
@@ -139,6 +140,7 @@ fn see_also(name: &str) -> String {
     let pages = [
         ("mini_fo", 1),
         ("mini_fo-check", 1),
+        ("mini_fo-du", 1),
         ("mini_fo-init", 1),
         ("mini_fo-list", 1),
         ("mini_fo-mount", 1),
@@ -204,6 +206,22 @@ Records of the live mounts of root and of other users.
 In directories of the storage: what files cannot say (deleted and renamed
 entries). It is not shown in the mount, and names that begin so cannot be
 created there. \fBmeta_name\fR gives it another name.
+";
+
+const DU_NOTES: &str = r".SH WHAT IS TOLD
+A line for each entry of the uppermost levels (\fB--depth\fR) with what it and everything
+below it takes, one for each of the largest files, and in brackets what is not in the tree:
+base files with several names that were changed, META, what is kept for deletions, and
+what an interrupted mount has left. A file of which only blocks were changed takes these.
+.PP
+A live mount is asked through the mount itself, so a directory of it is enough, in a chroot
+or a container, too; its owner and root are answered.
+.SH JSON
+One object: \fBentries\fR and \fBlargest\fR, arrays of objects with \fBpath\fR (and
+\fBpath_hex\fR, all bytes as hexadecimal digits, where it is no UTF-8), \fBbytes\fR,
+\fBfiles\fR and \fBdirectories\fR; \fBtree\fR, \fBhard_links\fR, \fBrecords\fR,
+\fBreserve\fR and \fBleftovers\fR, objects with the last three of these; \fBbytes\fR, all
+together; \fBfree\fR, bytes that are free.
 ";
 
 const CHECK_NOTES: &str = r".SH NOTES

@@ -72,6 +72,7 @@ pub fn codes_of(command: &str) -> &'static [u8] {
         "umount" => &[0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
         "list" | "init" => &[0, FAILURE, USAGE],
         "shutdown" => &[0, FAILURE, USAGE, BUSY],
+        "du" => &[0, FAILURE, USAGE, STORAGE],
         "check" => &[0, FAILURE, USAGE, BASE, STORAGE, IN_USE, NESTED, FOUND],
         _ => &[],
     }

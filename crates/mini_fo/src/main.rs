@@ -7,6 +7,7 @@
 
 mod adapter;
 mod cli;
+mod control;
 mod daemon;
 mod exit;
 mod fuse_overlayfs;
@@ -24,6 +25,7 @@ mod report;
 mod request;
 mod serve;
 mod stack;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -11,7 +11,7 @@ use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Opened, Over
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Facts};
 use crate::daemon::{self, EndSignals, OwnProc, Ready};
 use crate::exit::{Failure, code};
 use crate::log::{self, Sink};
@@ -270,8 +270,19 @@ fn connect(
         let overlay = Arc::new(opened.begin().map_err(refusal)?);
         let adapter = Adapter::new(overlay, request.ids.clone(), request.birth_times);
         let adapter = adapter.with_most_nodes(request.max_nodes).acting_as_others(acts_as_others);
-        Ok(Arc::new(adapter))
+        Ok(Arc::new(adapter.known_as(facts(request))))
     })
+}
+
+/// What commands are told of the mount.
+fn facts(request: &MountRequest) -> Facts {
+    let layers = std::iter::once(&request.layers.first).chain(&request.layers.under);
+    Facts {
+        mountpoint: request.mountpoint.clone(),
+        layers: layers.map(|layer| layer.path.clone()).collect(),
+        storage: request.storage.clone(),
+        meta_name: request.meta_name,
+    }
 }
 
 impl From<SessionError> for Failure {

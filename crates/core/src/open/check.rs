@@ -17,6 +17,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod unfinished;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(crate) use begin::Untouched;
 pub use found::lock_storage;
 pub(crate) use found::{Found, check_writable};
 pub(crate) use storage::check as storage_is_ours;
+pub use usage::usage_at_rest;
 
 type Result<T> = std::result::Result<T, OpenError>;
 

@@ -54,6 +54,13 @@ pub enum Command {
     #[command(override_usage = "mini_fo check BASE --storage DIR")]
     #[command(after_long_help = exit::help("check"))]
     Check(CheckArgs),
+    /// Show what a storage holds, and what takes the room
+    ///
+    /// WHERE is a live mount, a directory in one (then only what is below it counts), or
+    /// a storage. Sizes are what is taken on the storage's file system.
+    #[command(override_usage = "mini_fo du [OPTIONS] [WHERE]")]
+    #[command(after_long_help = exit::help("du"))]
+    Du(DuArgs),
     /// Start a system on a root that becomes writable
     ///
     /// The first program of a system, for init=/sbin/mini_fo-init on the
@@ -180,6 +187,30 @@ pub struct CheckArgs {
     /// What META is called in it (see the option meta_name of mount)
     #[arg(long, value_name = "NAME")]
     pub meta_name: Option<OsString>,
+}
+
+/// `mini_fo du`.
+#[derive(Debug, Args)]
+pub struct DuArgs {
+    /// How many levels of directories get a line of their own
+    #[arg(short, long, value_name = "LEVELS", default_value_t = 1)]
+    pub depth: usize,
+
+    /// Show the N largest files, too
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
+    pub largest: usize,
+
+    /// Print a JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// What META is called in a storage (see the option meta_name of mount)
+    #[arg(long, value_name = "NAME")]
+    pub meta_name: Option<OsString>,
+
+    /// A live mount, a directory in one, or a storage
+    #[arg(value_name = "WHERE", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub place: PathBuf,
 }
 
 /// `mini_fo init`.

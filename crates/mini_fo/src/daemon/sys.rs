@@ -59,6 +59,23 @@ pub fn plain_ioctl(fd: &std::fs::File, command: u32) -> io::Result<()> {
     }
 }
 
+/// An ioctl with as much data as its number says, to and fro.
+///
+/// # Errors
+/// As ioctl(2); EINVAL: there is less room.
+pub fn data_ioctl(fd: &std::fs::File, command: u32, data: &mut [u8]) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let size = command >> 16 & 0x1fff;
+    if data.len() < size as usize {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the kernel moves at most as many bytes as the number says, which `data` has.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), command as _, data.as_mut_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets SIGIO pass: the kernel sends it to the holder of a lease that somebody
 /// breaks, and ours are given back at once anyway.
 pub fn ignore_sigio() {

@@ -129,6 +129,63 @@ fn one_with_user_attributes() {
     as_the_kernel_shows_it("userxattr");
 }
 
+/// An overlayfs whose upper directory lies in another one leaves marks that the outer one
+/// escapes; and what lies in a mount of ours can be a layer, of ours and of overlayfs.
+#[test]
+fn overlays_in_overlays() {
+    let Some(place) = Place::new() else { return };
+    if !is_root() {
+        return skip("overlayfs needs root");
+    }
+    let (lower, upper, work) = (place.dir("lower"), place.dir("upper"), place.dir("work"));
+    let (over, inner) = (place.dir("over"), place.dir("inner"));
+    fs::create_dir(lower.join("low")).expect("mkdir");
+    standard_base(&lower.join("low"));
+    let mount = |at: &Path, line: String| {
+        let words = ["-t", "overlay", "overlay", "-o", &line].map(PathBuf::from);
+        run("mount", &words.iter().map(|word| &**word).chain([at]).collect::<Vec<_>>())
+    };
+    let line = |lowers: &str, upper: &Path, work: &Path| {
+        let (upper, work) = (upper.display(), work.display());
+        format!("lowerdir={lowers},upperdir={upper},workdir={work},redirect_dir=on")
+    };
+    if mount(&over, line(lower.to_str().unwrap(), &upper, &work)).code != 0 {
+        return skip("no overlayfs");
+    }
+    let umount = |at: &Path| drop(run("umount", &[at]).ok());
+    for dir in ["up", "wk"] {
+        fs::create_dir(over.join(dir)).expect("mkdir");
+    }
+    let low = over.join("low");
+    let line = line(low.to_str().unwrap(), &over.join("up"), &over.join("wk"));
+    let mounted = mount(&inner, line.clone());
+    if mounted.code != 0 {
+        umount(&over);
+        return skip("no overlayfs on overlayfs (before Linux 6.7)");
+    }
+    WORK.iter().for_each(|work| drop(sh(&inner, work)));
+    umount(&inner);
+    mount(&inner, line).ok();
+    let (shown, marked) = (place.dir("shown"), place.dir("marked"));
+    copy(&inner, &shown);
+    umount(&inner);
+    fs::remove_dir_all(over.join("wk")).expect("rm");
+    copy(&over, &marked);
+    umount(&over);
+    let marks = sh(&upper, "getfattr -Rhd -m . . 2>/dev/null");
+    assert!(marks.contains("trusted.overlay.overlay."), "{marks}");
+    place.shown(&[&upper, &lower], &["-r"], |mnt| {
+        assert_same_tree(mnt, &marked);
+        let layers = [mnt.join("up"), mnt.join("low")].map(|dir| dir.display().to_string());
+        mount(&inner, format!("lowerdir={}", layers.join(":"))).ok();
+        assert_same_tree(&inner, &shown);
+        umount(&inner);
+        mini_fo(&["mount", &layers.join(":"), inner.to_str().unwrap(), "-r"]).ok();
+        assert_same_tree(&inner, &shown);
+        mini_fo(&["umount", inner.to_str().unwrap()]).ok();
+    });
+}
+
 /// Numbers, link counts and change times of a tree.
 fn numbers(dir: &Path) -> String {
     let line = "find . -printf '%p %i %n %C@ %s %b %m\\n' | sort";

@@ -1,0 +1,141 @@
+//! `mini_fo du`.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead};
+use std::path::Path;
+
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use crate::cli::args::DuArgs;
+use crate::control::client::{self, Channel};
+use crate::control::wire::{PathBytes, Request};
+use crate::exit::{Failure, code, shown};
+use crate::request;
+use crate::serve;
+use crate::usage::{Row, Sum, Usage, Wanted};
+
+/// Prints what a storage holds.
+///
+/// # Errors
+/// It cannot be read.
+pub fn run(args: &DuArgs) -> Result<(), Failure> {
+    let usage = look(args)?;
+    let text = if args.json { json(&usage) } else { table(&usage) };
+    super::print(&text)
+}
+
+fn look(args: &DuArgs) -> Result<Usage, Failure> {
+    let mut wanted = Wanted { depth: args.depth, largest: args.largest, ..Wanted::default() };
+    let place = &args.place;
+    let failed =
+        |error: io::Error| Failure::new(code::FAILURE, format!("{}: {error}", place.display()));
+    match Channel::open(place) {
+        Ok((channel, info)) => {
+            let inside = info.path.0.strip_prefix(b"/").unwrap_or_default();
+            wanted.within = PathBytes(inside.to_vec());
+            let mut line = String::new();
+            let asked = channel.ask(&Request::Usage(wanted));
+            asked.and_then(|mut answer| answer.read_line(&mut line)).map_err(failed)?;
+            if let Some(trouble) = client::trouble(&line) {
+                return Err(Failure::new(code::STORAGE, trouble.trouble));
+            }
+            serde_json::from_str(&line).map_err(|error| failed(error.into()))
+        }
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
+            at_rest(place, args, &wanted)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn at_rest(place: &Path, args: &DuArgs, wanted: &Wanted) -> Result<Usage, Failure> {
+    let meta_name = args.meta_name.as_deref().map(request::meta_name).transpose()?;
+    Usage::at_rest(place, meta_name.unwrap_or_default(), wanted).map_err(serve::refusal)
+}
+
+/// What is not in the tree, as it is called for people and for programs.
+fn beside(usage: &Usage) -> [(&'static str, &'static str, Sum); 4] {
+    [
+        ("hard links of the base", "hard_links", usage.hard_links),
+        ("records (META)", "records", usage.records),
+        ("kept for deletions", "reserve", usage.reserve),
+        ("left by what was interrupted", "leftovers", usage.leftovers),
+    ]
+}
+
+fn table(usage: &Usage) -> String {
+    let mut out = String::new();
+    let mut line = |bytes: u64, text: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{:>10}  {text}", size(bytes));
+    };
+    for Row { path, sum } in usage.entries.iter().chain(&usage.largest) {
+        line(sum.bytes, &shown(&String::from_utf8_lossy(&path.0)));
+    }
+    for (text, _, sum) in beside(usage).iter().filter(|(.., sum)| sum.bytes > 0) {
+        line(sum.bytes, &format!("({text})"));
+    }
+    let Sum { files, directories, .. } = usage.tree;
+    let free = size(usage.free);
+    line(
+        usage.bytes(),
+        &format!("in all: {files} files, {directories} directories; {free} are free"),
+    );
+    out
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in units {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    let digits = usize::from(unit != "B" && value < 99.95);
+    format!("{value:.digits$} {unit}")
+}
+
+fn json(usage: &Usage) -> String {
+    let sum = |sum: &Sum| json!({ "bytes": sum.bytes, "files": sum.files, "directories": sum.directories });
+    let row = |row: &Row| {
+        let mut object = sum(&row.sum);
+        object["path"] = json!(String::from_utf8_lossy(&row.path.0));
+        if std::str::from_utf8(&row.path.0).is_err() {
+            let hex: String = row.path.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            object["path_hex"] = json!(hex);
+        }
+        object
+    };
+    let rows = |rows: &[Row]| Value::Array(rows.iter().map(row).collect());
+    let mut object = json!({
+        "entries": rows(&usage.entries),
+        "largest": rows(&usage.largest),
+        "tree": sum(&usage.tree),
+        "bytes": usage.bytes(),
+        "free": usage.free,
+    });
+    for (_, name, part) in beside(usage) {
+        object[name] = sum(&part);
+    }
+    format!("{object}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 1023, 1024, 1536, 100 << 10, 5 << 30, u64::MAX].map(size);
+        assert_eq!(
+            sizes,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "100 KiB", "5.0 GiB", "16.0 EiB"]
+        );
+    }
+}

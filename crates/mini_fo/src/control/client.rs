@@ -1,0 +1,74 @@
+//! A command's end.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::wire::{self, FETCH, FRAME, HEADER, Info, Request, SEND, Trouble};
+use crate::daemon;
+
+/// The channel to the daemon of a mount.
+pub struct Channel(File);
+
+/// What the daemon answers, as a stream.
+pub struct Answer<'a> {
+    channel: &'a Channel,
+    frame: Vec<u8>,
+    /// What of the frame is still to be read.
+    left: std::ops::Range<usize>,
+    more: bool,
+}
+
+impl Channel {
+    /// Opens it by any directory of a mount.
+    ///
+    /// # Errors
+    /// As open(2); ENOTTY: it is no mount of ours, of an older version, or of somebody else.
+    pub fn open(directory: &Path) -> io::Result<(Channel, Info)> {
+        let channel = Channel(File::open(directory)?);
+        let mut line = String::new();
+        channel.ask(&Request::Info)?.read_line(&mut line)?;
+        let info = serde_json::from_str(&line)?;
+        Ok((channel, info))
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// As ioctl(2).
+    pub fn ask(&self, request: &Request) -> io::Result<BufReader<Answer<'_>>> {
+        let text = serde_json::to_vec(request)?;
+        let pieces = text.chunks(FRAME - HEADER);
+        let last = pieces.len().saturating_sub(1);
+        for (at, piece) in pieces.enumerate() {
+            let mut frame = vec![0; FRAME];
+            wire::pack(&mut frame, piece, at < last).ok_or(io::ErrorKind::InvalidInput)?;
+            daemon::data_ioctl(&self.0, SEND, &mut frame)?;
+        }
+        let answer = Answer { channel: self, frame: vec![0; FRAME], left: 0..0, more: true };
+        Ok(BufReader::with_capacity(FRAME, answer))
+    }
+}
+
+impl Read for Answer<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_empty() && self.more {
+            daemon::data_ioctl(&self.channel.0, FETCH, &mut self.frame)?;
+            let (data, more) = wire::unpack(&self.frame).ok_or(io::ErrorKind::InvalidData)?;
+            (self.left, self.more) = (HEADER..HEADER + data.len(), more);
+        }
+        let data = self.frame.get(self.left.clone()).unwrap_or_default();
+        let taken = data.len().min(to.len());
+        if let (Some(to), Some(data)) = (to.get_mut(..taken), data.get(..taken)) {
+            to.copy_from_slice(data);
+        }
+        self.left.start += taken;
+        Ok(taken)
+    }
+}
+
+/// A line that ends an answer with why there is no more of it.
+pub fn trouble(line: &str) -> Option<Trouble> {
+    line.starts_with("{\"trouble\":").then(|| serde_json::from_str(line).ok())?
+}

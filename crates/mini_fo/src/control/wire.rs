@@ -1,0 +1,163 @@
+//! What goes through the channel.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use crate::usage::Wanted;
+
+/// Bytes that one ioctl carries: with 13 bits for the size, as some architectures have, less
+/// than 8,192.
+pub const FRAME: usize = 8176;
+
+/// Bytes of a frame before its data: a flag and a length, native `u32` each.
+pub const HEADER: usize = 8;
+
+/// The longest request.
+pub const LONGEST: usize = 1 << 20;
+
+/// `_IOW('m', 0x68, FRAME)`: a piece of a request. The flag tells that more comes.
+pub const SEND: u32 = ioc(WRITES, 0x68);
+
+/// `_IOR('m', 0x69, FRAME)`: the next piece of the answer. The flag tells that there is more.
+pub const FETCH: u32 = ioc(READS, 0x69);
+
+const OTHER_ENCODING: bool = cfg!(any(
+    target_arch = "mips",
+    target_arch = "mips64",
+    target_arch = "powerpc",
+    target_arch = "powerpc64",
+    target_arch = "sparc64"
+));
+
+/// The caller writes, or reads (asm-generic/ioctl.h, and those of the others).
+const WRITES: u32 = if OTHER_ENCODING { 4 << 29 } else { 1 << 30 };
+const READS: u32 = if OTHER_ENCODING { 2 << 29 } else { 2 << 30 };
+
+const fn ioc(direction: u32, number: u32) -> u32 {
+    direction | (FRAME as u32) << 16 | (b'm' as u32) << 8 | number
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Request {
+    /// Which mount it is, and where in it the directory lies: one [`Info`].
+    Info,
+    /// What the storage holds: one [`Usage`](crate::usage::Usage).
+    Usage(Wanted),
+}
+
+/// The answer to [`Request::Info`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Version of the program that serves the mount.
+    pub version: String,
+    /// Its process, as it counts.
+    pub pid: u32,
+    /// Path of the directory in the mount, without a leading slash.
+    pub path: PathBytes,
+    /// Where it was mounted, as the daemon sees it.
+    pub mountpoint: PathBytes,
+    /// What is below, from the top down.
+    pub base: Vec<PathBytes>,
+    /// What receives the changes; none of a mount without a storage.
+    pub storage: Option<PathBytes>,
+    /// What META is called there.
+    pub meta_name: String,
+    /// Nothing can be changed.
+    pub read_only: bool,
+}
+
+/// The end of an answer that could not be given, or not as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// A sentence.
+    pub trouble: String,
+    /// What the system said, if that is why.
+    pub errno: Option<i32>,
+}
+
+/// A path; bytes that are no UTF-8 go through JSON as the two digits of each byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Spelled", into = "Spelled")]
+pub struct PathBytes(pub Vec<u8>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Spelled {
+    Text(String),
+    Bytes { hex: String },
+}
+
+impl From<Spelled> for PathBytes {
+    fn from(spelled: Spelled) -> PathBytes {
+        PathBytes(match spelled {
+            Spelled::Text(text) => text.into_bytes(),
+            Spelled::Bytes { hex } => {
+                let digit = |c: u8| char::from(c).to_digit(16).unwrap_or(0) as u8;
+                hex.as_bytes()
+                    .chunks(2)
+                    .map(|pair| pair.iter().fold(0, |byte, c| byte << 4 | digit(*c)))
+                    .collect()
+            }
+        })
+    }
+}
+
+impl From<PathBytes> for Spelled {
+    fn from(path: PathBytes) -> Spelled {
+        match String::from_utf8(path.0) {
+            Ok(text) => Spelled::Text(text),
+            Err(error) => {
+                let hex = error.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                Spelled::Bytes { hex }
+            }
+        }
+    }
+}
+
+/// Puts a piece into a frame, as far as it has room: how much that was. `more`: there will
+/// be another one.
+pub fn pack(frame: &mut [u8], data: &[u8], more: bool) -> Option<()> {
+    let (flag, rest) = frame.split_first_chunk_mut()?;
+    let (len, room) = rest.split_first_chunk_mut()?;
+    *flag = u32::from(more).to_ne_bytes();
+    *len = u32::try_from(data.len()).ok()?.to_ne_bytes();
+    room.get_mut(..data.len())?.copy_from_slice(data);
+    Some(())
+}
+
+/// What a frame holds, and whether there will be more. `None`: it is none.
+pub fn unpack(frame: &[u8]) -> Option<(&[u8], bool)> {
+    let (flag, rest) = frame.split_first_chunk()?;
+    let (len, data) = rest.split_first_chunk()?;
+    let len = usize::try_from(u32::from_ne_bytes(*len)).ok()?;
+    Some((data.get(..len)?, u32::from_ne_bytes(*flag) != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let mut frame = vec![0; FRAME];
+        for (data, more) in [(&b""[..], false), (b"x", true), (&[7; FRAME - HEADER], true)] {
+            pack(&mut frame, data, more).unwrap();
+            assert_eq!(unpack(&frame), Some((data, more)));
+        }
+        assert_eq!(pack(&mut frame, &[7; FRAME - HEADER + 1], true), None);
+        frame[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
+        assert_eq!(unpack(&frame), None);
+        assert_eq!(unpack(&frame[..7]), None);
+    }
+
+    #[test]
+    fn any_path_goes_through() {
+        for path in [&b""[..], b"a/\xc3\xa4", b"a\xff\x00\n\"", b"{\"hex\":\"00\"}"] {
+            let path = PathBytes(path.to_vec());
+            let text = serde_json::to_string(&path).unwrap();
+            assert_eq!(serde_json::from_str::<PathBytes>(&text).unwrap(), path);
+        }
+    }
+}
