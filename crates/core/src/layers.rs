@@ -17,6 +17,7 @@ mod oci;
 mod overlay;
 mod recognise;
 mod source;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub(crate) use list::LowerNumber;
 pub(crate) use mini_fo::Frozen;
 pub(crate) use object::{Hold, Object};
 pub(crate) use recognise::{Recognised, name_of_storage, other_name, recognise};
+pub(crate) use top::Beneath;
 
 /// How a layer says what it hides of the layers below it.
 pub(crate) enum Dialect {
@@ -217,13 +219,18 @@ impl Stack {
 
     /// Attributes of the root: those of the uppermost layer.
     pub fn root_stat(&self) -> Result<Statx> {
-        let top = self.layers.first().ok_or(Errno::NOENT)?;
+        self.root_stat_below(0)
+    }
+
+    /// The same in the view below `from` layers. ENOENT: there are not so many.
+    pub fn root_stat_below(&self, from: usize) -> Result<Statx> {
+        let top = self.layers.get(from).ok_or(Errno::NOENT)?;
         let mut stat = sys::stat_fd(&top.root)?;
         match &top.dialect {
             Dialect::MiniFo(frozen) => frozen.show_root(top.root.as_fd(), &mut stat)?,
             Dialect::Plain | Dialect::Overlay(_) | Dialect::Oci(_) => {}
         }
-        let (mode, uid, gid) = self.root_owner()?;
+        let (mode, uid, gid) = self.root_owner_below(from)?;
         stat.stx_mode = stat.stx_mode & libc::S_IFMT as u16 | mode as u16;
         (stat.stx_uid, stat.stx_gid) = (uid, gid);
         Ok(stat)
@@ -233,7 +240,11 @@ impl Stack {
     /// directory of a frozen storage is closed to others whatever its root shows: META
     /// tells that, else what is below.
     pub fn root_owner(&self) -> Result<(u32, u32, u32)> {
-        for layer in &self.layers {
+        self.root_owner_below(0)
+    }
+
+    fn root_owner_below(&self, from: usize) -> Result<(u32, u32, u32)> {
+        for layer in self.layers.iter().skip(from) {
             let mut stat = sys::stat_fd(&layer.root)?;
             let spot = Spot::Fd(layer.root.as_fd());
             match &layer.dialect {

@@ -31,9 +31,15 @@ mod ops;
 
 mod open;
 
+mod changes;
+
 #[cfg(test)]
 mod tests;
 
+pub use changes::{
+    Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences, FoundChange,
+    RestOptions, UnreadChange, changes_at_rest,
+};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
 pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};
 pub use interface::options::{AccessTimes, DialectName, LayerOptions, OpenOptions};

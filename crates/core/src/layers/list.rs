@@ -73,7 +73,7 @@ impl Stack {
 
     /// The objects of one layer, marks of its dialect left out; what these hide goes
     /// to `hides`.
-    fn each_of(
+    pub(super) fn each_of(
         &self,
         part: &Part,
         hides: &mut Vec<Box<[u8]>>,

@@ -300,7 +300,12 @@ impl Stack {
 
     /// The root, as the uppermost layer has it.
     pub fn root_object(&self) -> Result<Object<'_>> {
-        let layer = self.layers.first().ok_or(Errno::NOENT)?;
+        self.root_object_below(0)
+    }
+
+    /// The same in the view below `from` layers. ENOENT: there are not so many.
+    pub fn root_object_below(&self, from: usize) -> Result<Object<'_>> {
+        let layer = self.layers.get(from).ok_or(Errno::NOENT)?;
         Ok(Object { spot: Spot::Fd(layer.root.as_fd()), shown: Shown::Root(layer) })
     }
 

@@ -48,6 +48,7 @@ use crate::sys::own::OwnAttributes;
 pub(crate) use begin::Untouched;
 pub use found::lock_storage;
 pub(crate) use found::{Found, check_writable};
+pub(crate) use layers::{layers_of, recognise_storage};
 pub(crate) use storage::check as storage_is_ours;
 pub use usage::usage_at_rest;
 

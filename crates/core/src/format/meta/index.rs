@@ -155,6 +155,11 @@ impl Index {
         self.shared.get(&id).copied()
     }
 
+    /// All base objects with several names of which something is known.
+    pub fn shared_objects(&self) -> impl Iterator<Item = (BaseId, SharedRecord)> {
+        self.shared.iter().map(|(id, record)| (*id, *record))
+    }
+
     /// Base objects with several names that show this number: one, or more by
     /// a rare chance.
     pub fn shared_by_number(&self, number: u64) -> impl Iterator<Item = BaseId> {

@@ -139,6 +139,26 @@ fn made_for(layer: &Opened) -> Result<Vec<Directory>> {
     Ok(origin::made_for(&root.index))
 }
 
+/// What META of a directory is called, if it is a storage. `alone`: nobody has said what
+/// is below it.
+pub(crate) fn recognise_storage(
+    path: &Path,
+    own: MetaName,
+    alone: bool,
+) -> Result<Option<MetaName>> {
+    let layer = LayerOptions { path: path.to_path_buf(), dialect: None };
+    Ok(open_one(&layer, own, alone, false)?.meta_name())
+}
+
+/// The layers that a storage was made for, from the top down.
+pub(crate) fn layers_of(path: &Path, meta: MetaName) -> Result<Vec<PathBuf>> {
+    let dialect = Some(DialectName::MiniFo(Some(meta)));
+    let layer = open_one(&LayerOptions { path: path.into(), dialect }, meta, true, false)?;
+    storage::check_owner(path, &layer.mount)?;
+    let made_for = made_for(&layer)?;
+    Ok(made_for.iter().map(|(_, _, path)| origin::path_of(path)).collect())
+}
+
 /// Puts opened layers together. `recorded`: the file systems of the base as the storage
 /// on top knows them; `hidden`: that storage, where it lies in a layer.
 pub(super) fn stack(

@@ -28,6 +28,15 @@ impl Data {
         }
     }
 
+    /// Both are the same file. `false`: that is not known.
+    pub fn is_same(&self, other: &Data) -> bool {
+        let (Data::File(own) | Data::Mixed(own, _), Data::File(others) | Data::Mixed(others, _)) =
+            (self, other);
+        let one = |fd| sys::stat_fd(fd).map(|stat| sys::dev_ino(&stat));
+        self.file().is_some() == other.file().is_some()
+            && one(own).is_ok_and(|own| one(others) == Ok(own))
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> Result<u64> {
         match self {

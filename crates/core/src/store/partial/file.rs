@@ -119,6 +119,12 @@ impl PartialFile {
         &self.base
     }
 
+    /// Whether the byte `at` is in the storage, and the end of the stretch from there, at
+    /// most to `end`, of which the same is true.
+    pub fn run(&self, at: u64, end: u64) -> (bool, u64) {
+        if self.is_whole() { (true, end) } else { self.map.read().run(at, end) }
+    }
+
     /// A descriptor of the file in which the map is recorded.
     pub fn map_file(&self) -> Result<Option<OwnedFd>> {
         self.map.read().file()
@@ -190,8 +196,7 @@ impl PartialFile {
             let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) else {
                 return Ok(done);
             };
-            let (stored, to) =
-                if self.is_whole() { (true, end) } else { self.map.read().run(at, end) };
+            let (stored, to) = self.run(at, end);
             let len = usize::try_from(to - at).unwrap_or(usize::MAX);
             let part = rest.get_mut(..len).ok_or(Errno::IO)?;
             let got = if stored {

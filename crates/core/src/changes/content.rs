@@ -1,0 +1,149 @@
+//! Reading and comparing the content of files.
+
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::sides::{Lower, Sides};
+use crate::interface::types::OpenMode;
+use crate::store::partial::Data;
+use crate::sys::Result;
+use crate::sys::descriptors::Ticket;
+use crate::tree::node::Node;
+
+/// Bytes that are read at once from each side.
+const PIECE: usize = 128 * 1024;
+
+/// The data of one file, as one of the two views shows it.
+pub struct Content {
+    data: Data,
+    _ticket: Ticket,
+}
+
+impl Content {
+    /// Its size in bytes.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub fn size(&self) -> Result<u64> {
+        self.data.size()
+    }
+
+    /// Reads at an offset; less than asked for only at the end.
+    ///
+    /// # Errors
+    /// As `pread(2)`; EIO: the base does not have the data (any more).
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.data.read_at(buf, offset)
+    }
+
+    /// The first stretch from `offset` on that may hold something else than zeros: where it
+    /// begins and ends. `None`: there is none.
+    ///
+    /// # Errors
+    /// As `lseek(2)`.
+    pub fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>> {
+        self.data.next_data(offset, self.size()?)
+    }
+}
+
+impl Sides<'_> {
+    /// The data of a file of the upper view.
+    pub fn open_upper(&self, node: &Arc<Node>) -> Result<Content> {
+        let mode = OpenMode { no_access_time: true, ..OpenMode::default() };
+        let _ticket = self.overlay.ticket()?;
+        let opened = self.overlay.past_leases(|| self.overlay.open_now(node, mode))?;
+        let data = match opened.partial.filter(|partial| !partial.is_whole()) {
+            Some(partial) => Data::Mixed(opened.fd, partial),
+            None => Data::File(opened.fd),
+        };
+        Ok(Content { data, _ticket })
+    }
+
+    /// The same of the lower one.
+    pub fn open_lower(&self, lower: &Lower) -> Result<Content> {
+        let _ticket = self.overlay.ticket()?;
+        let stack = &self.overlay.stack;
+        let open = || self.at(lower, |object| object.open_data(stack, OFlags::NOATIME));
+        let data = match self.overlay.past_leases(open) {
+            // Somebody else's file, which is read by the rights of others.
+            Err(Errno::PERM) => self
+                .overlay
+                .past_leases(|| self.at(lower, |object| object.open_data(stack, OFlags::empty()))),
+            other => other,
+        }?;
+        Ok(Content { data, _ticket })
+    }
+
+    /// Two files of the same size hold the same. Of what the upper one has not in the
+    /// storage nothing is read, nor are holes of both.
+    pub fn is_same_content(&self, node: &Arc<Node>, lower: &Lower) -> Result<bool> {
+        let (upper, lower) = (self.open_upper(node)?, self.open_lower(lower)?);
+        if upper.data.is_same(&lower.data) {
+            return Ok(true);
+        }
+        let size = upper.size()?;
+        if size != lower.size()? {
+            return Ok(false);
+        }
+        let mut buffers = (vec![0; PIECE], vec![0; PIECE]);
+        let mut at = 0;
+        while let Some((start, end)) = to_compare(&upper.data, &lower.data, at, size)? {
+            if !is_same_stretch((&upper, &lower), (start, end), &mut buffers)? {
+                return Ok(false);
+            }
+            at = end;
+        }
+        Ok(true)
+    }
+}
+
+/// The first stretch from `at` on in which two files may differ.
+fn to_compare(upper: &Data, lower: &Data, at: u64, size: u64) -> Result<Option<(u64, u64)>> {
+    if let Data::Mixed(_, partial) = upper
+        && partial.base().is_same(lower)
+    {
+        let mut at = at;
+        while at < size {
+            let (stored, to) = partial.run(at, size);
+            if stored {
+                return Ok(Some((at, to)));
+            }
+            at = to;
+        }
+        return Ok(None);
+    }
+    Ok(match (upper.next_data(at, size)?, lower.next_data(at, size)?) {
+        (None, None) => None,
+        (Some(one), None) | (None, Some(one)) => Some(one),
+        (Some((a, a_end)), Some((b, b_end))) => {
+            let start = a.min(b);
+            // Up to where one of them begins or ends.
+            let ends = [a, b, a_end, b_end].into_iter().filter(|end| *end > start);
+            Some((start, ends.min().unwrap_or(size)))
+        }
+    })
+}
+
+fn is_same_stretch(
+    (upper, lower): (&Content, &Content),
+    (mut at, end): (u64, u64),
+    (own, others): &mut (Vec<u8>, Vec<u8>),
+) -> Result<bool> {
+    while at < end {
+        let len = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        let own = own.get_mut(..len).unwrap_or_default();
+        let others = others.get_mut(..len).unwrap_or_default();
+        let got = upper.read_at(own, at)?;
+        if lower.read_at(others, at)? != got || own.get(..got) != others.get(..got) {
+            return Ok(false);
+        }
+        if got == 0 {
+            // Both have become shorter.
+            break;
+        }
+        at += got as u64;
+    }
+    Ok(true)
+}
