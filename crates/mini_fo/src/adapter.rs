@@ -62,7 +62,7 @@ impl Adapter {
     pub fn new(overlay: Arc<Overlay>, ids: Ids, birth_times: bool) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
         let judge = Arc::new(Judge::new(&overlay, false));
-        let (files, dirs) = (Files::new(Arc::clone(&judge)), Handles::new());
+        let (files, dirs) = (Files::new(&overlay, Arc::clone(&judge)), Handles::new());
         let (minor, written) = (AtomicU32::new(0), Beginning::default());
         let most_nodes = bound::MOST;
         let (failures, control) = (Failures::default(), Control::default());
@@ -100,7 +100,7 @@ impl Adapter {
     /// file system judges.
     pub fn acting_as_others(self, can: bool) -> Adapter {
         let judge = Arc::new(Judge::new(&self.overlay, can));
-        Adapter { files: Files::new(Arc::clone(&judge)), judge, ..self }
+        Adapter { files: Files::new(&self.overlay, Arc::clone(&judge)), judge, ..self }
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {

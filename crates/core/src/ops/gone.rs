@@ -118,11 +118,17 @@ impl Overlay {
         }
     }
 
+    /// The storage's file system, a client of NFS, does not remove what is open: it gives
+    /// it a name of its own until then.
+    pub fn renames_what_is_open(&self) -> bool {
+        rustix::fs::fstatfs(&self.storage).is_ok_and(|stat| stat.f_type == NFS)
+    }
+
     /// Takes a directory out of the way that shows nothing and is not empty: a client
     /// of NFS keeps files in it that were removed and that somebody has open. It gets
     /// the name of unfinished work, and goes at the next mount.
     pub(crate) fn set_aside(&self, dir: Within<'_>, name: &[u8]) -> Result<()> {
-        if rustix::fs::fstatfs(&self.storage)?.f_type != NFS {
+        if !self.renames_what_is_open() {
             return Err(Errno::NOTEMPTY);
         }
         sys::rename((dir, name), (dir, &self.meta.temp()), RenameFlags::empty())

@@ -96,10 +96,12 @@ impl Connection {
 
 impl Files {
     /// No file.
-    pub fn new(judge: Arc<Judge>) -> Files {
+    pub fn new(overlay: &Overlay, judge: Arc<Judge>) -> Files {
+        // There what was removed would stay, and be counted, as long as it is kept.
+        let keep = if overlay.renames_what_is_open() { 0 } else { KEEP_IDLE };
         Files {
             handles: Handles::new(),
-            modes: std::array::from_fn(|_| Mutex::new(Modes::new(KEEP_IDLE))),
+            modes: std::array::from_fn(|_| Mutex::new(Modes::new(keep))),
             connection: OnceLock::new(),
             watched: Arc::default(),
             judge,
