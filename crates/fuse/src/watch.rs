@@ -14,10 +14,9 @@ const QUIET: u32 = 20;
 /// After so long without one more, nobody is expected soon.
 const REST: Duration = Duration::from_secs(2);
 
-/// How often what only some requests need is given back while they come without end; the
-/// first time soon, for the mounting itself needs much that nothing needs later.
-const WORK: Duration = Duration::from_secs(5);
-const BEGIN: Duration = Duration::from_secs(1);
+/// How often what only some requests need is given back while they come without end. What
+/// is needed again costs less than a thousandth of that.
+const WORK: Duration = Duration::from_secs(1);
 
 /// Looks at those who serve every few milliseconds while there are requests,
 /// and sleeps while there are none.
@@ -48,22 +47,22 @@ impl Watch {
     /// is to be done once when none have come for seconds, and now and then while they come.
     pub(crate) fn run(&self, mut look: impl FnMut() -> bool, give_back: impl Fn()) {
         let mut quiet = 0;
-        let (mut given_back, mut next) = (Instant::now(), BEGIN);
+        let mut given_back = Instant::now();
         let mut ended = self.ended.lock();
         while !*ended {
             if quiet < QUIET {
                 self.changed.wait_for(&mut ended, TICK);
             } else {
                 if self.sleep(&mut ended, &give_back) {
-                    (given_back, next) = (Instant::now(), WORK);
+                    given_back = Instant::now();
                 }
                 quiet = 0;
             }
             let busy = MutexGuard::unlocked(&mut ended, &mut look);
             quiet = if busy { 0 } else { quiet + 1 };
-            if busy && given_back.elapsed() >= next {
+            if busy && given_back.elapsed() >= WORK {
                 MutexGuard::unlocked(&mut ended, &give_back);
-                (given_back, next) = (Instant::now(), WORK);
+                given_back = Instant::now();
             }
         }
     }
@@ -154,9 +153,9 @@ mod tests {
         let begun = Instant::now();
         beside(true, count, |_, _| {
             wait_until(|| given_back.load(Ordering::Relaxed) == 1);
-            assert!(begun.elapsed() >= BEGIN, "at once");
+            assert!(begun.elapsed() >= WORK, "at once");
             wait_until(|| given_back.load(Ordering::Relaxed) == 2);
-            assert!(begun.elapsed() >= BEGIN + WORK, "all the time");
+            assert!(begun.elapsed() >= 2 * WORK, "all the time");
         });
     }
 
@@ -172,7 +171,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| watch.run(look, || _ = given_back.fetch_add(1, Ordering::Relaxed)));
             let begun = Instant::now();
-            while given_back.load(Ordering::Relaxed) == 0 && begun.elapsed() < 3 * WORK {
+            while given_back.load(Ordering::Relaxed) == 0 && begun.elapsed() < 20 * WORK {
                 requests.fetch_add(1, Ordering::Relaxed);
                 watch.wake();
                 std::thread::sleep(REST / 4);
