@@ -84,8 +84,8 @@ pub(crate) struct Layer {
     pub full: PathBuf,
     /// `O_PATH` descriptor of its root: by a private clone of its mount where the
     /// process may make one.
-    pub root: OwnedFd,
-    /// Keeps the layer's own mount in use, if `root` is a clone.
+    pub root: Arc<OwnedFd>,
+    /// Keeps the layer's own mount in use, if `root` is a clone, and no other layer does.
     pub _mount: Option<OwnedFd>,
     pub dialect: Dialect,
     /// What META of the storages is called that are above it, or that it is itself: names
@@ -214,7 +214,7 @@ impl Stack {
     /// # Errors
     /// None in practice: there is at least one layer.
     pub fn top(&self) -> Result<&OwnedFd> {
-        self.layers.first().map(|layer| &layer.root).ok_or(Errno::NOENT)
+        self.layers.first().map(|layer| &*layer.root).ok_or(Errno::NOENT)
     }
 
     /// Attributes of the root: those of the uppermost layer.

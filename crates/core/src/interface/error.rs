@@ -76,6 +76,18 @@ pub enum OpenError {
         /// How many there can be.
         most: usize,
     },
+    /// The process may not have as many files open as the layers need.
+    #[error(
+        "{count} layers: this process may have {limit} files open, which is not enough; raise the limit (ulimit -n, LimitNOFILE= of a unit) to {wanted}, or give fewer layers"
+    )]
+    FewDescriptors {
+        /// How many layers were given.
+        count: usize,
+        /// How many files may be open.
+        limit: u64,
+        /// How many should be.
+        wanted: u64,
+    },
     /// Changes are wanted, and there is nowhere to put them.
     #[error(
         "no storage is given: add --storage DIR or the option sto=DIR; without one a tree can be shown, but not changed (-r)"

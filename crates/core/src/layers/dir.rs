@@ -34,7 +34,7 @@ pub(super) struct View<'a> {
 pub(crate) struct Part {
     pub(super) layer: u16,
     /// `O_PATH` descriptor.
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// The file system it is on.
     realm: AtomicU32,
     /// It is not there (any more); only where the base may change.
@@ -57,7 +57,7 @@ pub(super) enum Knows {
 
 impl Part {
     /// `fd`: an `O_PATH` descriptor.
-    fn new(layer: u16, fd: OwnedFd, realm: Realm, knows: Knows) -> Part {
+    fn new(layer: u16, fd: Arc<OwnedFd>, realm: Realm, knows: Knows) -> Part {
         Part {
             layer,
             fd,
@@ -71,7 +71,7 @@ impl Part {
 
     /// One of a base that may change.
     pub fn live(fd: OwnedFd, realm: Realm) -> Part {
-        Part::new(0, fd, realm, Knows::Nothing)
+        Part::new(0, Arc::new(fd), realm, Knows::Nothing)
     }
 
     /// One that is not there; `any`: some directory of the base.
@@ -227,7 +227,7 @@ impl Stack {
     /// The roots of the layers, and whether nothing of those below shows in them.
     pub(super) fn open_roots(&self) -> Result<Vec<(Arc<Part>, bool)>> {
         let open = |(layer, number): (&Layer, u16)| {
-            let part = self.part(number, rustix::io::fcntl_dupfd_cloexec(&layer.root, 0)?)?;
+            let part = self.part(number, Arc::clone(&layer.root))?;
             // A root of the kernel's is not, whatever it says of itself.
             let opaque = match &layer.dialect {
                 Dialect::Oci(marks) if usize::from(number) + 1 < self.layers.len() => {
@@ -246,7 +246,7 @@ impl Stack {
     }
 
     /// A directory of a layer, with what the layer says of it.
-    fn part(&self, number: u16, fd: OwnedFd) -> Result<Part> {
+    fn part(&self, number: u16, fd: Arc<OwnedFd>) -> Result<Part> {
         let realm = self.realms.of(&sys::stat_fd(&fd)?, Spot::Fd(fd.as_fd()))?;
         let (knows, written) = match &self.layer(number)?.dialect {
             Dialect::MiniFo(frozen) => {
@@ -288,7 +288,7 @@ impl Stack {
         if let Some(part) = dir.only_plain(self) {
             return match self.open_dir_at(part, name) {
                 Ok(fd) => {
-                    let part = Arc::new(self.part(part.layer, fd)?);
+                    let part = Arc::new(self.part(part.layer, Arc::new(fd))?);
                     Ok(LowerDir::of(vec![part], dir.first))
                 }
                 Err(Errno::XDEV) => Ok(None),
@@ -300,7 +300,7 @@ impl Stack {
         for one in found {
             match one {
                 PartAt::Here(part, name) => match self.open_dir_at(part, &name) {
-                    Ok(fd) => parts.push(Arc::new(self.part(part.layer, fd)?)),
+                    Ok(fd) => parts.push(Arc::new(self.part(part.layer, Arc::new(fd))?)),
                     Err(Errno::XDEV) => {}
                     Err(errno) => return Err(errno),
                 },

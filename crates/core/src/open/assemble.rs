@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 
 use crate::format::features::FEATURE_REALMS;
 use crate::interface::error::OpenError;
@@ -46,7 +47,7 @@ impl Opened {
     /// # Errors
     /// As [`Overlay::assemble`].
     pub fn open(options: &OpenOptions) -> std::result::Result<Opened, OpenError> {
-        let layers = check::open_layers(options)?;
+        let layers = check::open_layers(options).map_err(|error| explained(error, options))?;
         Ok(Opened { layers, options: options.clone() })
     }
 
@@ -75,7 +76,26 @@ impl Opened {
         if let (Err(_), Some(untouched)) = (&begun, untouched) {
             untouched.restore();
         }
-        begun
+        begun.map_err(|error| explained(error, &options))
+    }
+}
+
+/// Descriptors that a layer may need, and what all else needs.
+const FOR_LAYER: u64 = 4;
+const FOR_ALL: u64 = 256;
+
+/// Which of many layers met the limit of open files says nothing to anybody.
+fn explained(error: OpenError, options: &OpenOptions) -> OpenError {
+    let count = 1 + options.under.len();
+    match error {
+        OpenError::Io { errno: Errno::MFILE, .. }
+        | OpenError::BaseUnreachable { errno: Errno::MFILE, .. }
+        | OpenError::StorageUnreachable { errno: Errno::MFILE, .. } => OpenError::FewDescriptors {
+            count,
+            limit: sys::descriptors::limit(),
+            wanted: FOR_LAYER * count as u64 + FOR_ALL,
+        },
+        error => error,
     }
 }
 
@@ -101,9 +121,10 @@ impl Overlay {
         let path = &*layers.paths.storage;
         let shared = SharedIndex::open(path, storage.as_fd(), named, &durability)?;
         shared.take(&layers.decided);
+        let shares = Shares::by_limit(stack.layers().len());
         let partials = {
             let meta = root_dir.meta();
-            Partials::new(&storage, layers.own, &meta, options)
+            Partials::new(&storage, layers.own, &meta, options, shares.files)
         };
         let ordering = WriteOut::of(&storage, options.volatile);
         let fine_clock = layers.read_only || sys::has_fine_clock(storage.as_fd());
@@ -118,7 +139,7 @@ impl Overlay {
             meta: layers.session.meta,
             holds: if layers.read_only { OnceLock::new() } else { layers.holds.into() },
             table: Table::new(Arc::clone(&root)),
-            dirs: DirCache::new(Shares::by_limit().dirs),
+            dirs: DirCache::new(shares.dirs),
             listings: Listings::default(),
             reserve: Reserve::default(),
             leaving: Leaving::default(),

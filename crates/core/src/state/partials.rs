@@ -16,7 +16,6 @@ use crate::state::open_file::OpenFile;
 use crate::state::parked::Parked;
 use crate::store::durability::WriteOut;
 use crate::store::partial::{BLOCK_MIN, PartialFile};
-use crate::sys::descriptors::Shares;
 use crate::sys::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::sys::own::{Own, OwnAttributes, is_marked};
 
@@ -65,12 +64,14 @@ pub(crate) struct Closed {
 }
 
 impl Partials {
-    /// As the user wants it in a storage whose root META is `root`.
+    /// As the user wants it in a storage whose root META is `root`. `files`: so many may be
+    /// open.
     pub fn new(
         storage: &OwnedFd,
         own: OwnAttributes,
         root: &Index,
         options: &OpenOptions,
+        files: usize,
     ) -> Partials {
         let stat = rustix::fs::fstatfs(storage);
         // A larger block may be there without all that the map says of it.
@@ -90,7 +91,7 @@ impl Partials {
             exist: AtomicBool::new(exist),
             open: Mutex::default(),
             closed: Mutex::default(),
-            closed_most: (Shares::by_limit().files / 9).clamp(1, 64),
+            closed_most: (files / 9).clamp(1, 64),
             following: Mutex::default(),
             settling: Mutex::default(),
             ending: AtomicBool::new(false),

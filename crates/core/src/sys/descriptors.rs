@@ -28,6 +28,14 @@ static HELD: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Descriptors that programs make the process hold.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
+/// Descriptors of a layer: its root, and of a storage its lock.
+pub(crate) const FOR_LAYER: usize = 2;
+
+/// How many files the process may have open now.
+pub(crate) fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 impl Shares {
     fn of(limit: usize) -> Shares {
         // The layers, the device, rings, and what requests open for a moment.
@@ -38,10 +46,12 @@ impl Shares {
         Shares { dirs, files: held.saturating_sub(others), held }
     }
 
-    /// By the limit of the process as it is now, from now on.
-    pub fn by_limit() -> Shares {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let shares = Shares::of(usize::try_from(limit).unwrap_or(usize::MAX));
+    /// By the limit of the process as it is now, from now on, when the layers of a stack
+    /// are open.
+    pub fn by_limit(layers: usize) -> Shares {
+        let limit = usize::try_from(limit()).unwrap_or(usize::MAX);
+        let more = layers.saturating_sub(1).saturating_mul(FOR_LAYER);
+        let shares = Shares::of(limit.saturating_sub(more));
         FILES.store(shares.files, Ordering::Relaxed);
         HELD.store(shares.held, Ordering::Relaxed);
         shares

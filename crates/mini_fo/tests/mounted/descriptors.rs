@@ -138,3 +138,50 @@ fn root_has_as_many_as_there_can_be() {
     assert!(line.contains(most.trim()), "{line}");
     umount(&s);
 }
+
+/// Layers take descriptors that files cannot have then; where they take too many, the
+/// message tells the limit, and not just which layer met it.
+#[test]
+fn many_layers_and_few_descriptors() {
+    let Some(s) = scene(|base| {
+        standard_base(base);
+        fs::create_dir(base.join("many")).expect("mkdir");
+        (0..100).for_each(|i| fs::write(base.join(format!("many/{i}")), "x").expect("write"));
+    }) else {
+        return;
+    };
+    let above = s.base.with_extension("above");
+    for layer in 0..499 {
+        let layer = above.join(layer.to_string());
+        fs::create_dir_all(layer.join("many")).expect("mkdir");
+        fs::write(layer.join("f"), "of a layer").expect("write");
+    }
+    let mount = |count: u32, limit: u32| {
+        let less = if is_root() { "setpriv --bounding-set=-sys_resource" } else { "env" };
+        let layers: Vec<_> =
+            (0..count).map(|layer| above.join(layer.to_string()).display().to_string()).collect();
+        let script = format!(
+            "ulimit -n {limit}; exec {less} {} mount {}:{} {} --storage {} -o transport=classic",
+            env!("CARGO_BIN_EXE_mini_fo"),
+            layers.join(":"),
+            s.base.display(),
+            s.mnt.display(),
+            s.storage.display(),
+        );
+        run("sh", &["-c", &script])
+    };
+    mount(499, 512).fails(3, &["500 layers", "512 files open", "ulimit -n"]);
+    mount(499, 1024).ok();
+    sh(&s.mnt, "cat f; ls; echo x >> f; ls d; mkdir -p a/b/c; touch a/b/c/d; rm -r a");
+    umount(&s);
+    fs::remove_dir_all(&s.storage).expect("rm");
+    fs::create_dir(&s.storage).expect("mkdir");
+    mount(250, 1024).ok();
+    sh(
+        &s.mnt,
+        "for f in many/*; do echo more >> $f; done; ls many | wc -l; mkdir -p a/b/c/d
+         for f in many/*; do exec {fd}< $f; done 2>/dev/null || true; cat f; touch a/b/c/d/e; ls -R > /dev/null",
+    );
+    umount(&s);
+    fs::remove_dir_all(&above).expect("rm");
+}

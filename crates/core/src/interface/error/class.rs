@@ -28,6 +28,7 @@ impl OpenError {
             | OpenError::BaseNotDirectory { .. }
             | OpenError::BaseUnreadable { .. }
             | OpenError::TooManyLayers { .. }
+            | OpenError::FewDescriptors { .. }
             | OpenError::LiveLayers
             | OpenError::LayerWithoutBase { .. }
             | OpenError::LayerFromElsewhere { .. }

@@ -1,6 +1,8 @@
 //! Opening the trees that are only read, and putting them together.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, OFlags};
@@ -181,7 +183,7 @@ pub(super) fn stack(
     let mut hidden: Vec<(u64, u64)> = hidden.into_iter().collect();
     let mut layers = Vec::with_capacity(opened.len());
     let mut reserved = vec![options.meta_name];
-    let mut made = Vec::new();
+    let (mut made, mut in_use) = (Vec::new(), HashSet::new());
     for layer in opened {
         if layer.unsure {
             warnings.push(Warning::NotRecognised { path: layer.given.clone() });
@@ -219,9 +221,14 @@ pub(super) fn stack(
             Some(sealed) => (sealed, Some(layer.mount)),
             None => (layer.mount, None),
         };
+        // One keeps a mount in use as well as many.
+        let mount = mount.filter(|mount| {
+            let number = sys::stat_fd(mount).ok().map(|stat| stat.stx_mnt_id);
+            number.is_none_or(|number| in_use.insert(number))
+        });
         let (path, full) = (layer.given, layer.path);
         let reserved = reserved.clone();
-        layers.push(Layer { path, full, root, _mount: mount, dialect, reserved });
+        layers.push(Layer { path, full, root: Arc::new(root), _mount: mount, dialect, reserved });
     }
     let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
     let stack = Stack::new(layers, realms, submounts, hidden, options.accept_other_base);
