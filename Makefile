@@ -159,9 +159,7 @@ lint:
 	scripts/msrv.sh
 
 deny:
-	@command -v cargo-deny >/dev/null || { \
-		echo 'cargo install --locked cargo-deny' first. >&2; exit 1; }
-	$(CARGO) deny check
+	scripts/deny.sh
 
 clean:
 	$(CARGO) clean
