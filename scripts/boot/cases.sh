@@ -254,7 +254,8 @@ on_other_storage() {
             ;;
         *) mke2fs -qF -t ext4 -N 200000 "$work/on" >/dev/null || exit 1 ;;
     esac
-    root=$tools_root next=/sbin/init memory=1024 limit=3000 cpus=2
+    # On a machine that does other work besides, a suite on NFS may take an hour.
+    root=$tools_root next=/sbin/init memory=1024 limit=7200 cpus=2
     boot storage "kind=$kind do=$suite only=${ONLY:-}" "$work/base.ext4" "$work/on"
     case $suite in
         conformance | pjdfstest) judge_lost "$kind" "$suite" ;;
