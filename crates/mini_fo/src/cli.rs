@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod changes;
 mod check;
 mod du;
+mod json;
 mod list;
 mod umount;
 
@@ -32,6 +34,8 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Du(args) => du::run(&args),
+        Command::Status(args) => changes::status(&args),
+        Command::Diff(args) => changes::diff(&args),
         Command::Init(args) => init::run(args),
         Command::Shutdown(args) => init::shutdown::run(&args),
     }

@@ -70,7 +70,10 @@ fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
         out.extend(subcommands(command).bytes());
     }
     out.extend_from_slice(more.as_bytes());
-    out.extend(exit_codes(exit::MEANINGS, exit::codes_of(command.get_name())).bytes());
+    out.extend(
+        exit_codes(exit::meanings_of(command.get_name()), exit::codes_of(command.get_name()))
+            .bytes(),
+    );
     out.extend(FILES.bytes());
     out.extend(see_also(name).bytes());
     Ok(out)
@@ -93,6 +96,8 @@ fn more(command: &str) -> String {
         "list" => LIST_NOTES.to_owned(),
         "check" => CHECK_NOTES.to_owned(),
         "du" => DU_NOTES.to_owned(),
+        "status" => STATUS_NOTES.to_owned(),
+        "diff" => DIFF_NOTES.to_owned(),
         "init" => INIT_NOTES.to_owned(),
         "shutdown" => SHUTDOWN_NOTES.to_owned(),
         _ => String::new(),
@@ -309,6 +314,39 @@ Paths are as they are: the JSON string of /a followed by a newline is \(dq/a\eu0
 Where a path is not UTF\-8, each wrong byte is U+FFFD, and a further member
 (\fBmountpoint_hex\fR, \fBbase_hex\fR, \fBstorage_hex\fR) has all its bytes in
 hexadecimal digits. Without \fB\-\-json\fR control characters are written \eooo.
+";
+
+const STATUS_NOTES: &str = r".SH OUTPUT
+A word for each entry (added, modified, attributes, deleted, renamed, type), its path
+and what differs; a line with totals. Names are quoted as git does it. With
+\fB\-z\fR a letter (A, M, P, D, R, T; ! for what cannot be read), a blank and the path,
+ended by NUL; after what was renamed the old path.
+.PP
+On a terminal the text is in colours (unless \fBNO_COLOR\fR is set) and goes through
+\fBPAGER\fR (less, with \fBLESS=FRX\fR unless that is set).
+.SH JSON
+One object a line, the last one with \fBkind\fR \(dqtotals\(dq. Members: \fBpath\fR,
+\fBkind\fR, \fBfrom\fR (the path below of what it is compared with, if that is another
+one), \fBcontent\fR, \fBattributes\fR, \fBxattrs\fR, \fBbefore\fR and \fBafter\fR
+(\fBtype\fR, \fBmode\fR, \fBuid\fR, \fBgid\fR, \fBsize\fR, \fBmtime\fR, \fBino\fR,
+\fBnlink\fR, \fBdevice\fR), \fBmore_names\fR, \fBerrno\fR, \fBerror\fR; all of them are told
+in docs/CHANGES.md. Bytes that are no UTF\-8 show as U+FFFD; a second member
+\fINAME\fR_hex has all bytes then.
+.SH EXAMPLES
+.nf
+.RS
+mini_fo status /srv/changes
+mini_fo status \-\-base /var/lib/image /var/lib/upper
+.RE
+.fi
+";
+
+const DIFF_NOTES: &str = r".SH NOTES
+\fBgit apply\fR makes of a copy of the base what a mount shows, with \fB\-\-binary\fR
+also of binary files. Lines that begin with \(dqmini_fo: \(dq tell what git does not
+know; git and patch(1) pass over them. Files of more than 8 MiB count as binary.
+.PP
+Colours and pager are those of mini_fo\-status(1).
 ";
 
 const INIT_NOTES: &str = r".SH SETTINGS

@@ -50,6 +50,18 @@ pub const MEANINGS: &[(u8, &str)] = &[
     (code::FOUND, "mini_fo check found damage, or that the base has changed"),
 ];
 
+/// What the codes of commands mean that compare, as those of diff(1).
+pub const COMPARING: &[(u8, &str)] = &[
+    (0, "nothing has changed"),
+    (1, "something has changed"),
+    (2, "trouble: what is to be compared, or a part of it, cannot be read"),
+];
+
+/// What the codes of a command mean.
+pub fn meanings_of(command: &str) -> &'static [(u8, &'static str)] {
+    if matches!(command, "status" | "diff") { COMPARING } else { MEANINGS }
+}
+
 /// The exit codes of a command; empty: all.
 pub fn codes_of(command: &str) -> &'static [u8] {
     use code::{
@@ -81,7 +93,8 @@ pub fn codes_of(command: &str) -> &'static [u8] {
 /// The exit codes of a command, for `--help`.
 pub fn help(command: &str) -> String {
     let only = codes_of(command);
-    let shown = MEANINGS.iter().filter(|(code, _)| only.is_empty() || only.contains(code));
+    let shown =
+        meanings_of(command).iter().filter(|(code, _)| only.is_empty() || only.contains(code));
     shown.fold("Exit codes:\n".to_owned(), |out, (code, meaning)| {
         out + &entry(&format!("{code:>4}  "), meaning)
     })
@@ -137,6 +150,16 @@ impl Failure {
     /// An error with its exit code.
     pub fn new(code: u8, message: impl fmt::Display) -> Failure {
         Failure { code, message: message.to_string(), usage: None, more: Vec::new() }
+    }
+
+    /// The exit code alone, which tells something else than a failure.
+    pub fn silent(code: u8) -> Failure {
+        Failure::new(code, "")
+    }
+
+    /// There is nothing to say.
+    pub fn is_silent(&self) -> bool {
+        self.message.is_empty()
     }
 
     /// Another part of the command has failed as well: the exit code stays.

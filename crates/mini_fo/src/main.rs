@@ -61,7 +61,9 @@ fn main() -> ExitCode {
         None => cli::run(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    // Without a standard error only the exit code can tell.
-    let _ = writeln!(std::io::stderr(), "{name}: {failure}");
+    if !failure.is_silent() {
+        // Without a standard error only the exit code can tell.
+        let _ = writeln!(std::io::stderr(), "{name}: {failure}");
+    }
     ExitCode::from(codes(&failure))
 }

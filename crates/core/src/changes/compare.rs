@@ -32,7 +32,9 @@ impl Sides<'_> {
     ) -> Result<(bool, Differences)> {
         let below = &lower.attr;
         let content = match lower.kind() {
-            libc::S_IFREG => attr.size != below.size || !self.is_same_content(node, lower)?,
+            libc::S_IFREG => {
+                attr.size != below.size || !self.is_same_content(node, lower, attr.size)?
+            }
             libc::S_IFLNK => {
                 let target = self.at(lower, |object| object.read_link())?;
                 self.overlay.readlink(node.id)? != target

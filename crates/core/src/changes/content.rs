@@ -76,18 +76,20 @@ impl Sides<'_> {
         Ok(Content { data, _ticket })
     }
 
-    /// Two files of the same size hold the same. Of what the upper one has not in the
-    /// storage nothing is read, nor are holes of both.
-    pub fn is_same_content(&self, node: &Arc<Node>, lower: &Lower) -> Result<bool> {
+    /// Two files of this size hold the same. Of what the upper one has not in the storage
+    /// nothing is read, nor are holes of both.
+    pub fn is_same_content(&self, node: &Arc<Node>, lower: &Lower, size: u64) -> Result<bool> {
         let (upper, lower) = (self.open_upper(node)?, self.open_lower(lower)?);
-        if upper.data.is_same(&lower.data) {
+        // A file of the storage is none of the base.
+        let other = !self.overlay.bare && node.in_storage() && upper.data.file().is_some();
+        if !other && upper.data.is_same(&lower.data) {
             return Ok(true);
         }
-        let size = upper.size()?;
-        if size != lower.size()? {
-            return Ok(false);
+        let piece = usize::try_from(size).unwrap_or(PIECE).min(PIECE);
+        let mut buffers = (vec![0; piece], vec![0; piece]);
+        if other && size <= PIECE as u64 {
+            return is_same_stretch((&upper, &lower), (0, size), &mut buffers);
         }
-        let mut buffers = (vec![0; PIECE], vec![0; PIECE]);
         let mut at = 0;
         while let Some((start, end)) = to_compare(&upper.data, &lower.data, at, size)? {
             if !is_same_stretch((&upper, &lower), (start, end), &mut buffers)? {
@@ -132,7 +134,7 @@ fn is_same_stretch(
     (own, others): &mut (Vec<u8>, Vec<u8>),
 ) -> Result<bool> {
     while at < end {
-        let len = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        let len = usize::try_from(end - at).unwrap_or(PIECE).min(own.len());
         let own = own.get_mut(..len).unwrap_or_default();
         let others = others.get_mut(..len).unwrap_or_default();
         let got = upper.read_at(own, at)?;

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{exit, options};
 
@@ -61,6 +61,24 @@ pub enum Command {
     #[command(override_usage = "mini_fo du [OPTIONS] [WHERE]")]
     #[command(after_long_help = exit::help("du"))]
     Du(DuArgs),
+    /// Tell what has changed
+    ///
+    /// Compares the tree as a mount shows it with what is below the storage: one line for
+    /// each entry that was added, deleted, renamed, or differs in content, attributes or
+    /// type. A deleted directory is one line, and so is a renamed one, followed by what has
+    /// changed in it. What was only opened or is the same again is not listed. Nothing is
+    /// written.
+    #[command(override_usage = "mini_fo status [OPTIONS] [WHERE]")]
+    #[command(after_long_help = exit::help("status"))]
+    Status(StatusArgs),
+    /// Show what has changed as a patch
+    ///
+    /// Writes changes in git's extended format, as git apply and patch(1) take them. What
+    /// git does not know (owners, devices, empty directories, access lists) is told in
+    /// lines that begin with "mini_fo: ".
+    #[command(override_usage = "mini_fo diff [OPTIONS] [WHERE] [PATHS]...")]
+    #[command(after_long_help = exit::help("diff"))]
+    Diff(DiffArgs),
     /// Start a system on a root that becomes writable
     ///
     /// The first program of a system, for init=/sbin/mini_fo-init on the
@@ -211,6 +229,130 @@ pub struct DuArgs {
     /// A live mount, a directory in one, or a storage
     #[arg(value_name = "WHERE", default_value = ".", value_hint = ValueHint::DirPath)]
     pub place: PathBuf,
+}
+
+/// What is compared, for `mini_fo status` and `mini_fo diff`.
+#[derive(Debug, Default, Args)]
+pub struct WhereArgs {
+    /// The tree below the changes; of several, A:B:C, the first is the uppermost
+    ///
+    /// A storage tells by itself what it was made for.
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub base: Option<PathBuf>,
+
+    /// A tree below the base, and below those that --under has named before
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub under: Vec<PathBuf>,
+
+    /// How WHERE and these trees are to be read (see the option dialect of mount)
+    ///
+    /// The first name is that of WHERE.
+    #[arg(long, value_name = "NAME[:NAME...]")]
+    pub dialect: Option<OsString>,
+
+    /// What META is called in the storage (see the option meta_name of mount)
+    #[arg(long, value_name = "NAME")]
+    pub meta_name: Option<OsString>,
+
+    /// Compare a storage with another base than the one that it was made for
+    #[arg(long)]
+    pub accept_base: bool,
+}
+
+/// How text is shown.
+#[derive(Debug, Default, Args)]
+pub struct ShowArgs {
+    /// Colours: on a terminal (auto), always, or never
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorWhen::Auto)]
+    pub color: ColorWhen,
+
+    /// Do not send the text through a pager on a terminal
+    #[arg(long)]
+    pub no_pager: bool,
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// `mini_fo status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// What is compared.
+    #[command(flatten)]
+    pub place: WhereArgs,
+
+    /// List also what is in deleted and renamed directories
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// Look through the base for other names of changed files (hard links)
+    #[arg(long)]
+    pub links: bool,
+
+    /// Print a JSON object for each change, and one for the totals, a line each
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print a letter, a blank and the path for each change, ended by NUL
+    #[arg(short, conflicts_with = "json")]
+    pub z: bool,
+
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+
+    /// A storage, an upper directory of overlayfs (with --base), or a path in a live mount
+    #[arg(value_name = "WHERE", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub path: PathBuf,
+}
+
+/// `mini_fo diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// What is compared.
+    #[command(flatten)]
+    pub place: WhereArgs,
+
+    /// Write binary files so that git apply takes them
+    #[arg(long)]
+    pub binary: bool,
+
+    /// Tell for each file how many lines were added and deleted
+    #[arg(long, conflicts_with_all = ["name_only", "name_status"])]
+    pub stat: bool,
+
+    /// Print paths only
+    #[arg(long, conflicts_with = "name_status")]
+    pub name_only: bool,
+
+    /// Print a letter for what happened, and the path
+    #[arg(long)]
+    pub name_status: bool,
+
+    /// End paths by NUL, and quote nothing (with --name-only and --name-status)
+    #[arg(short)]
+    pub z: bool,
+
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+
+    /// A storage, an upper directory of overlayfs (with --base), or a path in a live mount
+    #[arg(value_name = "WHERE", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub path: PathBuf,
+
+    /// Only what is at these paths of the tree, or below them
+    #[arg(value_name = "PATHS")]
+    pub paths: Vec<PathBuf>,
 }
 
 /// `mini_fo init`.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::ListArgs;
+use crate::cli::json::{self, quoted};
 use crate::exit::{self, Failure, code};
 use crate::log::utc;
 use crate::mountinfo::{self, Mount};
@@ -20,7 +21,7 @@ pub fn run(args: &ListArgs) -> Result<(), Failure> {
     let mounts = mountinfo::read()
         .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
     let rows = rows(&mounts);
-    let text = if args.json { json(&rows) } else { table(&rows, args.verbose) };
+    let text = if args.json { array(&rows) } else { table(&rows, args.verbose) };
     super::print(&text)
 }
 
@@ -158,7 +159,7 @@ fn details(report: &Report) -> String {
     known.fold(String::new(), |out, (name, value)| out + &format!("  {name:<8} {value}\n"))
 }
 
-fn json(rows: &[Row]) -> String {
+fn array(rows: &[Row]) -> String {
     let mut items = Vec::new();
     for row in rows {
         let mut item = format!("{{{}", path("mountpoint", &row.mountpoint));
@@ -189,30 +190,9 @@ fn json(rows: &[Row]) -> String {
     format!("[{}]\n", items.join(","))
 }
 
-/// A member that is a path. JSON has no bytes: what is no UTF-8 shows as U+FFFD, and
-/// a second member `NAME_hex` has all bytes then.
+/// A member that is a path.
 fn path(name: &str, path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
-    let mut out = format!("\"{name}\":{}", quoted(&String::from_utf8_lossy(bytes)));
-    if std::str::from_utf8(bytes).is_err() {
-        let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        // Writing to a string does not fail.
-        let _ = write!(out, ",\"{name}_hex\":\"{hex}\"");
-    }
-    out
-}
-
-/// A JSON string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out + "\""
+    json::bytes(name, path.as_os_str().as_bytes())
 }
 
 #[cfg(test)]
@@ -244,16 +224,13 @@ mod tests {
             },
         ];
         assert_eq!(
-            json(&rows),
+            array(&rows),
             "[{\"mountpoint\":\"/m \\\"x\\\"\\u000a\",\"read_only\":false,\"state\":\"live\",\"base\":\"/b\",\
              \"storage\":\"/s\",\"pid\":12,\"since\":\"1970-01-01T00:00:00Z\",\
              \"transport\":\"io_uring\",\"data\":\"\",\"features\":\"\",\"unused\":\"\"},\
              {\"mountpoint\":\"/n\",\"read_only\":true,\"state\":\"foreign\"}]\n"
         );
-        assert_eq!(json(&[]), "[]\n");
-        let odd = std::ffi::OsStr::from_bytes(b"/\xff\n");
-        let told = "\"base\":\"/\u{fffd}\\u000a\",\"base_hex\":\"2fff0a\"";
-        assert_eq!(path("base", odd.as_ref()), told);
+        assert_eq!(array(&[]), "[]\n");
     }
 
     #[test]

@@ -9,15 +9,18 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 12] = [
+const FILES: [&str; 15] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
     "share/man/man1/mini_fo-check.1",
+    "share/man/man1/mini_fo-diff.1",
+    "share/man/man1/mini_fo-du.1",
     "share/man/man1/mini_fo-init.1",
     "share/man/man1/mini_fo-list.1",
     "share/man/man1/mini_fo-mount.1",
     "share/man/man1/mini_fo-shutdown.1",
+    "share/man/man1/mini_fo-status.1",
     "share/man/man1/mini_fo-umount.1",
     "share/man/man1/mini_fo.1",
     "share/man/man8/mount.mini_fo.8",

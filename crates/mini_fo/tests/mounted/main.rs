@@ -5,6 +5,7 @@ mod common;
 
 mod badinput;
 mod base_safety;
+mod changes;
 mod check;
 mod cli;
 mod closed;

@@ -1,0 +1,50 @@
+//! `mini_fo status` and `mini_fo diff`: what has changed.
+#![forbid(unsafe_code)]
+
+mod diff;
+mod out;
+mod place;
+mod quote;
+mod status;
+
+use crate::cli::args::{DiffArgs, StatusArgs};
+use crate::exit::{Failure, code};
+
+/// `mini_fo status`.
+///
+/// # Errors
+/// Something has changed (exit code 1, without a message), or could not be read (2).
+pub fn status(args: &StatusArgs) -> Result<(), Failure> {
+    outcome(status::run(args))
+}
+
+/// `mini_fo diff`.
+///
+/// # Errors
+/// As [`status`].
+pub fn diff(args: &DiffArgs) -> Result<(), Failure> {
+    outcome(diff::run(args))
+}
+
+/// What was found, as exit code: 1 says that there are changes, so every trouble is 2.
+fn outcome(found: Result<Seen, Failure>) -> Result<(), Failure> {
+    match found {
+        Ok(Seen { unread: 0, changes: false }) => Ok(()),
+        Ok(Seen { unread: 0, changes: true }) => Err(Failure::silent(code::FAILURE)),
+        Ok(Seen { unread: 1, .. }) => Err(Failure::new(code::USAGE, "1 entry could not be read")),
+        Ok(Seen { unread, .. }) => {
+            Err(Failure::new(code::USAGE, format!("{unread} entries could not be read")))
+        }
+        Err(mut failure) => {
+            failure.code = code::USAGE;
+            Err(failure)
+        }
+    }
+}
+
+/// What a command has seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    changes: bool,
+    unread: u64,
+}

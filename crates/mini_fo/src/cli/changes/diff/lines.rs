@@ -1,0 +1,144 @@
+//! Which lines of a text differ.
+
+use std::ops::Range;
+
+use imara_diff::{Algorithm, Hunk, InternedInput};
+use rustix::io::Result;
+
+use super::body::Body;
+use crate::cli::changes::out::{Color, Out};
+
+/// Larger files are not compared line by line, nor are texts of more lines: both are in
+/// memory for that.
+const MOST_BYTES: u64 = 8 << 20;
+const MOST_LINES: usize = 1_000_000;
+
+/// So many bytes tell whether a file is a text, as for git.
+const LOOKED_AT: usize = 8000;
+
+/// Lines that are shown around what differs.
+const CONTEXT: u32 = 3;
+
+/// The lines of two texts, and which of them differ.
+pub struct Lines<'t> {
+    before: Vec<&'t [u8]>,
+    after: Vec<&'t [u8]>,
+    hunks: Vec<Hunk>,
+}
+
+impl<'t> Lines<'t> {
+    /// Two texts. `None`: one of them is none, or too large.
+    pub fn load(before: &Body, after: &Body) -> Result<Option<[Vec<u8>; 2]>> {
+        for body in [before, after] {
+            if body.size() > MOST_BYTES || body.beginning(LOOKED_AT)?.contains(&0) {
+                return Ok(None);
+            }
+        }
+        let (Some(before), Some(after)) = (before.load(MOST_BYTES)?, after.load(MOST_BYTES)?)
+        else {
+            return Ok(None);
+        };
+        let texts = [before, after];
+        let lines = |text: &Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count();
+        Ok(texts.iter().all(|text| lines(text) < MOST_LINES).then_some(texts))
+    }
+
+    /// Compares them.
+    pub fn new(texts: &'t [Vec<u8>; 2]) -> Lines<'t> {
+        let [before, after] = texts;
+        let split = |text: &'t [u8]| text.split_inclusive(|byte| *byte == b'\n').collect();
+        let mut input = InternedInput::default();
+        let (before, after): (Vec<&[u8]>, Vec<&[u8]>) = (split(before), split(after));
+        input.update_before(before.iter().copied());
+        input.update_after(after.iter().copied());
+        let mut diff = imara_diff::Diff::compute(Algorithm::Histogram, &input);
+        diff.postprocess_lines(&input);
+        let hunks = diff.hunks().collect();
+        Lines { before, after, hunks }
+    }
+
+    /// How many lines were added, and how many deleted.
+    pub fn counts(&self) -> (u32, u32) {
+        let count = |range: &Range<u32>| range.end - range.start;
+        let added = self.hunks.iter().map(|hunk| count(&hunk.after)).sum();
+        (added, self.hunks.iter().map(|hunk| count(&hunk.before)).sum())
+    }
+
+    /// How much of the larger text is in both, in percent.
+    pub fn similarity(&self) -> u64 {
+        let bytes = |lines: &[&[u8]]| lines.iter().map(|line| line.len() as u64).sum::<u64>();
+        let (before, after) = (bytes(&self.before), bytes(&self.after));
+        let gone: u64 = self.hunks.iter().map(|hunk| bytes(part(&self.before, &hunk.before))).sum();
+        before.saturating_sub(gone) * 100 / before.max(after).max(1)
+    }
+
+    /// Writes what differs as git does.
+    pub fn write(&self, out: &mut Out) -> bool {
+        let mut rest = &*self.hunks;
+        while let Some(first) = rest.first() {
+            let mut count = 1;
+            let mut end = first.before.end;
+            while let Some(next) = rest.get(count).filter(|n| n.before.start - end <= 2 * CONTEXT) {
+                (count, end) = (count + 1, next.before.end);
+            }
+            let (group, others) = rest.split_at(count);
+            if !self.write_group(group, out) {
+                return false;
+            }
+            rest = others;
+        }
+        true
+    }
+
+    fn write_group(&self, group: &[Hunk], out: &mut Out) -> bool {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else { return true };
+        let lead = first.before.start.min(CONTEXT);
+        let all = u32::try_from(self.before.len()).unwrap_or(u32::MAX);
+        let tail = all.saturating_sub(last.before.end).min(CONTEXT);
+        let before = first.before.start - lead..last.before.end + tail;
+        let after = first.after.start - lead..last.after.end + tail;
+        let head = format!("@@ -{} +{} @@\n", numbers(&before), numbers(&after));
+        if !out.put_colored(Color::Cyan, head.as_bytes()) {
+            return false;
+        }
+        let mut at = before.start;
+        for hunk in group {
+            let done = lines(b' ', None, part(&self.before, &(at..hunk.before.start)), out)
+                && lines(b'-', Some(Color::Red), part(&self.before, &hunk.before), out)
+                && lines(b'+', Some(Color::Green), part(&self.after, &hunk.after), out);
+            if !done {
+                return false;
+            }
+            at = hunk.before.end;
+        }
+        lines(b' ', None, part(&self.before, &(at..before.end)), out)
+    }
+}
+
+fn part<'p, 't>(lines: &'p [&'t [u8]], range: &Range<u32>) -> &'p [&'t [u8]] {
+    lines.get(range.start as usize..range.end as usize).unwrap_or_default()
+}
+
+/// First line and count; of no lines, the line before.
+fn numbers(range: &Range<u32>) -> String {
+    match range.end - range.start {
+        0 => format!("{},0", range.start),
+        1 => format!("{}", range.start + 1),
+        count => format!("{},{count}", range.start + 1),
+    }
+}
+
+fn lines(sign: u8, color: Option<Color>, lines: &[&[u8]], out: &mut Out) -> bool {
+    lines.iter().all(|line| {
+        let (text, ended) = match line.strip_suffix(b"\n") {
+            Some(text) => (text, true),
+            None => (*line, false),
+        };
+        let text = [&[sign], text].concat();
+        let put = match color {
+            Some(color) => out.put_colored(color, &text),
+            None => out.put(&text),
+        };
+        put && out.put(if ended { b"\n" } else { b"\n\\ No newline at end of file\n" })
+    })
+}

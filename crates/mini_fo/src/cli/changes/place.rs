@@ -1,0 +1,153 @@
+//! Where changes are looked for.
+
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use mini_fo_core::{LayerOptions, Overlay, RestOptions, changes_at_rest};
+
+use crate::cli::args::WhereArgs;
+use crate::exit::{self, Failure, code};
+use crate::mountinfo::{self, Mount};
+use crate::registry::{self, Registry};
+use crate::{request, serve, stack};
+
+/// What WHERE names.
+#[derive(Debug)]
+pub enum Where {
+    /// A directory with changes that is not mounted.
+    AtRest(PathBuf),
+    /// A path in a live mount, and that path from the root of the mount.
+    Live(Box<Mount>, PathBuf),
+}
+
+impl Where {
+    /// Finds out what a path is.
+    ///
+    /// # Errors
+    /// It is not there, or /proc cannot be read.
+    pub fn find(path: &Path) -> Result<Where, Failure> {
+        let failed = |error| Failure::new(code::FAILURE, format!("{}: {error}", path.display()));
+        let full = path.canonicalize().map_err(failed)?;
+        let dev = full.metadata().map_err(failed)?.dev();
+        let dev = (rustix::fs::major(dev), rustix::fs::minor(dev));
+        let mounts = mountinfo::read()
+            .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
+        let ours = mounts.into_iter().filter(|mount| mount.is_ours() && mount.dev == dev);
+        let mount = ours
+            .filter(|mount| full.starts_with(&mount.mountpoint))
+            .max_by_key(|mount| mount.mountpoint.as_os_str().len());
+        Ok(match mount {
+            Some(mount) => {
+                let below = full.strip_prefix(&mount.mountpoint).unwrap_or(&full).to_path_buf();
+                Where::Live(Box::new(mount), below)
+            }
+            None => Where::AtRest(full),
+        })
+    }
+
+    /// Opens both trees, to be compared. The result has the path from the root of the
+    /// trees to which WHERE restricts what is told, if it does.
+    ///
+    /// # Errors
+    /// They cannot be read; exit code and message say why.
+    pub fn open(&self, args: &WhereArgs) -> Result<(Overlay, Option<Vec<u8>>), Failure> {
+        match self {
+            Where::AtRest(path) => Ok((at_rest(path, args)?, None)),
+            Where::Live(mount, below) => Err(live(mount, below)),
+        }
+    }
+}
+
+fn at_rest(path: &Path, args: &WhereArgs) -> Result<Overlay, Failure> {
+    let mut base = args.base.as_ref().map_or_else(Vec::new, |base| stack::split(base.as_os_str()));
+    base.extend(args.under.iter().cloned());
+    let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
+    let mut dialects = dialects.into_iter();
+    let meta_name = args.meta_name.as_deref().map(request::meta_name).transpose()?;
+    let options = RestOptions {
+        path: path.to_path_buf(),
+        dialect: dialects.next().flatten(),
+        base: base
+            .into_iter()
+            .map(|path| LayerOptions { path, dialect: dialects.next().flatten() })
+            .collect(),
+        meta_name: meta_name.unwrap_or_default(),
+        accept_other_base: args.accept_base,
+    };
+    let overlay = changes_at_rest(&options).map_err(|error| match error {
+        mini_fo_core::OpenError::StorageInUse { path, .. } => in_use(&path),
+        mini_fo_core::OpenError::LayerWithoutBase { path } => Failure::new(
+            code::USAGE,
+            format!(
+                "{}: it does not tell what it lies on: name that with --base DIR (and --under \
+                 DIR for each tree below that)",
+                path.display()
+            ),
+        ),
+        error => serve::refusal(error),
+    })?;
+    for warning in overlay.warnings() {
+        // Without a standard error nobody wants to know.
+        let _ = writeln!(std::io::stderr(), "mini_fo: {}", exit::shown(&warning.to_string()));
+    }
+    Ok(overlay)
+}
+
+/// A storage that is mounted for writing changes while it is read.
+fn in_use(storage: &Path) -> Failure {
+    let storage_text = storage.display();
+    let Some(record) = registry::holder(storage) else {
+        return Failure::new(
+            code::IN_USE,
+            format!("storage {storage_text}: a mount writes to it; unmount that first"),
+        );
+    };
+    let mountpoint = record.mountpoint.display();
+    Failure::new(
+        code::IN_USE,
+        format!(
+            "storage {storage_text}: it is mounted at {mountpoint} (process {}), which may be \
+             changing it: name that path instead",
+            record.pid
+        ),
+    )
+}
+
+/// Where a live mount is asked, once it can be.
+fn live(mount: &Mount, below: &Path) -> Failure {
+    let records = Registry::open().and_then(|registry| registry.all()).unwrap_or_default();
+    let record = records.iter().find(|record| record.lives && record.is_shown_by(mount));
+    let mountpoint = mount.mountpoint.display();
+    let storage = record.map_or("DIR".into(), |record| record.storage.display().to_string());
+    Failure::new(
+        code::IN_USE,
+        format!(
+            "{}: a live mount cannot be asked yet; unmount it ('mini_fo umount {mountpoint}') \
+             and name its storage: {storage}",
+            mount.mountpoint.join(below).display()
+        ),
+    )
+}
+
+/// Paths from the command line, as the trees have them.
+pub fn inside(paths: &[PathBuf]) -> Vec<Vec<u8>> {
+    let clean = |path: &PathBuf| {
+        let names = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
+        let names: Vec<&[u8]> = names.filter(|name| !matches!(*name, b"" | b".")).collect();
+        names.join(&b'/')
+    };
+    paths.iter().map(clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_trees() {
+        let paths = ["/etc/x/", "./a//b", "."].map(PathBuf::from);
+        assert_eq!(inside(&paths), [b"etc/x".to_vec(), b"a/b".to_vec(), Vec::new()]);
+    }
+}
