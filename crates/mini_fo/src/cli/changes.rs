@@ -21,7 +21,7 @@ pub fn status(args: &StatusArgs) -> Result<(), Failure> {
 /// `mini_fo diff`.
 ///
 /// # Errors
-/// As [`status`].
+/// As [`status()`].
 pub fn diff(args: &DiffArgs) -> Result<(), Failure> {
     outcome(diff::run(args))
 }
