@@ -247,6 +247,9 @@ fn upper_directories_of_overlayfs() {
         return;
     }
     fs::create_dir(upper.join("moved")).unwrap();
+    // A copy-up keeps the time, and nothing else tells this directory from its source.
+    let time = fs::metadata(scene.base.join("dir")).unwrap().modified().unwrap();
+    fs::File::open(upper.join("moved")).unwrap().set_modified(time).unwrap();
     set("moved", "user.overlay.redirect", b"/dir").unwrap();
     set(".", "user.overlay.opaque", b"x").unwrap();
     fs::write(upper.join("dir"), "").unwrap();
