@@ -7,6 +7,8 @@
 //! The modules are rooms, the lowest first: each uses those above it in this list, and
 //! none below it (`tests/rooms.rs`).
 
+mod locks;
+
 mod format;
 
 mod interface;

@@ -28,6 +28,7 @@ use rustix::io::Errno;
 
 use crate::format::time::Timestamp;
 use crate::interface::types::{Attr, SetTime};
+use crate::locks::{Rank, is_free};
 
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
 pub(crate) use failure::noted_fd;
@@ -84,6 +85,12 @@ impl<'a> Spot<'a> {
     }
 }
 
+/// A system call that may wait follows: nobody may wait for what a lock keeps that is a
+/// leaf ([`Rank::TableNames`] and those behind it).
+fn may_wait() {
+    debug_assert!(is_free(Rank::TableNames));
+}
+
 /// The magic link of a descriptor, for calls without `AT_EMPTY_PATH`: an entry of
 /// `/proc/self/fd`, which is not looked for from the root.
 fn magic_link(fd: BorrowedFd<'_>) -> Result<(BorrowedFd<'static>, String)> {
@@ -104,6 +111,7 @@ pub(crate) fn open_at<'a>(
     name: &[u8],
     flags: OFlags,
 ) -> Result<OwnedFd> {
+    may_wait();
     let (dir, flags) = (dir.into(), flags | OFlags::CLOEXEC | OFlags::NOFOLLOW);
     let name = dir.existing(name)?;
     let opened = retry_open(flags, || fs::openat2(dir.fd(), &*name, flags, Mode::empty(), RESOLVE));
@@ -217,6 +225,7 @@ pub(crate) fn link_fd<'a>(
 
 /// Attributes of an object, symlinks not followed.
 pub(crate) fn stat(spot: Spot<'_>) -> Result<Statx> {
+    may_wait();
     let (dir, name, flags) = spot.parts()?;
     let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
     let stat = fs::statx(dir, &*name, flags | AtFlags::NO_AUTOMOUNT, mask);
@@ -308,6 +317,7 @@ pub(crate) fn set_times(
     atime: Option<SetTime>,
     mtime: Option<SetTime>,
 ) -> Result<()> {
+    may_wait();
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
     match spot {
         Spot::At(..) | Spot::Across(..) => {

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The lowest first.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 14] = [
+    "locks",
     "format",
     "interface",
     "sys",

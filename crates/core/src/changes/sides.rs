@@ -187,7 +187,7 @@ impl<'a> Sides<'a> {
     ) -> Result<Option<Vec<u8>>> {
         let in_parent = |name: &[u8]| parent.map(|parent| join(parent, name));
         if !self.overlay.bare {
-            return Ok(match &node.place.read().base {
+            return Ok(match &node.place().base {
                 BaseRef::None => None,
                 BaseRef::SameName => in_parent(name),
                 BaseRef::Path(path) => Some(path.to_vec()),

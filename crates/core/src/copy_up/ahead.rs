@@ -1,7 +1,6 @@
 //! A copy that is made for a move: it gets the name of its original only to lose it at
 //! once, so nothing keeps that out of the times of the directory unless the move fails.
 
-use parking_lot::MutexGuard;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Statx;
 use std::sync::Arc;
@@ -12,11 +11,12 @@ use crate::copy_up::partial::Need;
 use crate::copy_up::protected::check_unprotected;
 use crate::format::meta::Kept;
 use crate::format::time::Timestamp;
+use crate::locks::MutexGuard;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{Attributes, with_access};
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::{Dir, DirEdit};
-use crate::tree::node::{BaseRef, Node, Place};
+use crate::tree::node::{BaseRef, Node, PlaceMut};
 
 /// A copy without a name. Nobody else copies its original meanwhile.
 pub(crate) struct Ahead<'a> {
@@ -38,8 +38,6 @@ pub(crate) struct Before<'a> {
 impl Overlay {
     /// Copies a file of the base that is about to move out of `dir`. `stat`: its
     /// attributes, as they were seen just now. `None`: it has to be copied up before.
-    ///
-    /// No lock may be held.
     pub(crate) fn copy_ahead<'a>(
         &self,
         node: &'a Arc<Node>,
@@ -62,7 +60,7 @@ impl Overlay {
         dir: &Dir,
         stat: &Statx,
     ) -> Result<Option<Ahead<'a>>> {
-        let lock = self.lock_slow(&node.copy_up);
+        let lock = self.lock_copy_up(node);
         if node.in_storage() {
             return Ok(None);
         }
@@ -76,12 +74,12 @@ impl Overlay {
         Ok(Some(Ahead { _lock: lock, file, kept, shown, stat }))
     }
 
-    /// Gives the copy the name of its original, whose `place` is held.
+    /// Gives the copy the name of its original.
     pub(crate) fn name_ahead<'a>(
         &self,
         copy: &Ahead<'_>,
         (edit, name): (&DirEdit<'a>, &[u8]),
-        (node, place): (&Node, &mut Place),
+        place: &mut PlaceMut<'_>,
     ) -> Result<Before<'a>> {
         self.drop_kept(edit, name)?;
         edit.append(&copy.kept.records(name))?;
@@ -95,7 +93,7 @@ impl Overlay {
         with_access(dir.fd(), || sys::link_fd(copy.file.as_fd(), dir, name))?;
         self.durability.copied_up();
         place.base = BaseRef::None;
-        node.set_in_storage();
+        place.set_in_storage();
         Ok(Before { stat, _held: held })
     }
 

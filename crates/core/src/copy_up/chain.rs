@@ -13,10 +13,11 @@ use crate::copy_up::protected::{check_unprotected, is_append_only};
 use crate::format::meta::{Kept, Record};
 use crate::format::time::Timestamp;
 use crate::layers::Hold;
+use crate::locks::{Rank, is_free, is_held};
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result, StoredDir};
 use crate::tree::dir::Dir;
-use crate::tree::node::{BaseRef, Held, Node, Place};
+use crate::tree::node::{BaseRef, Held, Node, PlaceMut};
 
 /// What a copy-up is to come to.
 #[derive(Clone, Copy)]
@@ -38,8 +39,9 @@ impl Overlay {
     /// Makes sure that a node lies in the storage, with all directories above
     /// it, and as much of its data as `need` asks for.
     ///
-    /// No lock may be held. Nothing is done where it lies there.
+    /// Nothing is done where it lies there.
     pub(crate) fn copy_up(&self, node: &Arc<Node>, need: Need) -> Result<()> {
+        debug_assert!(is_free(Rank::CopyUp));
         self.past_leases(|| self.copy_up_now(node, need, None)).map(drop)
     }
 
@@ -114,7 +116,7 @@ impl Overlay {
             // With a coarse clock the change that follows may get the ctime of
             // the copy-up, so that one must show.
             let unseen = self.fine_clock.load(Atomic::Relaxed) || !chain.is_empty();
-            let _lock = self.lock_slow(&node.copy_up);
+            let _lock = self.lock_copy_up(&node);
             if !node.in_storage() {
                 self.durability.copied_up();
                 let wanted = if chain.is_empty() { wanted } else { Wanted::of(wanted.need) };
@@ -127,9 +129,10 @@ impl Overlay {
 
     /// `unseen`: the ctime shown stays that of the base object.
     fn copy_up_one(&self, node: &Arc<Node>, wanted: Wanted, unseen: bool) -> Result<bool> {
+        debug_assert!(is_held(Rank::CopyUp, Some(node.id.0)));
         self.check_writable()?;
         let (need, mode) = (wanted.need, wanted.mode);
-        let link = node.place.read().names.first().cloned();
+        let link = node.place().names.first().cloned();
         if node.is_shared() && (link.is_some() || self.has_base_names(node)) {
             return self.copy_up_shared(node, need, unseen).map(|()| false);
         }
@@ -151,9 +154,9 @@ impl Overlay {
         let unseen = unseen && !had_mode;
         let (unnamed, kept) = unnamed.map(|copy| (copy.file, copy.kept)).unzip();
         let edit = parent.edit();
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         if !place.names.first().is_some_and(|now| now.is_same(&link)) {
-            return moved_meanwhile(node, &mut place, unnamed).map(|()| had_mode);
+            return moved_meanwhile(&mut place, unnamed).map(|()| had_mode);
         }
         self.drop_kept(&edit, link.name())?;
         let keep = |kept: &Kept| edit.append(&kept.records(link.name()));
@@ -175,12 +178,12 @@ impl Overlay {
         )?;
         let (Some(own), Some(made)) = (own, made) else {
             place.base = BaseRef::None;
-            node.set_in_storage();
+            place.set_in_storage();
             return Ok(had_mode);
         };
         let real = sys::stat_fd(&made);
         own.set_storage(StoredDir::new(made, dir.written()));
-        node.set_in_storage();
+        place.set_in_storage();
         drop((edit, place));
         self.skeleton_made(node, &own, unseen.then_some((shown, real)));
         Ok(false)
@@ -237,20 +240,20 @@ impl Overlay {
         let plan = if need == Need::NoData { Plan::Empty } else { Plan::Copy };
         let source = &Source { node, at: from, data: None, stat: &stat, plan };
         let copy = self.unnamed_copy(source, None, &self.root_dir)?.ok_or(Errno::STALE)?;
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         place.hold(Held::new(Hold::stored(copy.file)));
-        node.set_in_storage();
+        place.set_in_storage();
         Ok(())
     }
 }
 
 /// The name went away while its object was copied: an open file lives on in
 /// the copy; whatever else was wanted finds its name gone.
-fn moved_meanwhile(node: &Node, place: &mut Place, unnamed: Option<OwnedFd>) -> Result<()> {
+fn moved_meanwhile(place: &mut PlaceMut<'_>, unnamed: Option<OwnedFd>) -> Result<()> {
     match unnamed {
         Some(fd) if place.names.first().is_none() => {
             place.hold(Held::new(Hold::stored(fd)));
-            node.set_in_storage();
+            place.set_in_storage();
             Ok(())
         }
         _ => Err(Errno::STALE),

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::interface::types::OpenMode;
 use crate::layers::Object;
+use crate::locks::{Rank, is_held};
 use crate::reach::overlay::Overlay;
 use crate::state::open_file::{Backing, OpenFile};
 use crate::store::partial::{Data, PartialFile, read_mark};
@@ -97,18 +98,19 @@ impl Overlay {
             }
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }
-        let _lock = self.lock_slow(&node.copy_up);
+        let _lock = self.lock_copy_up(node);
         self.make_partial_file(node, storage)
     }
 
-    /// Makes the shared state of a partial file, unless somebody has. The lock
-    /// `copy_up` of the node is held: the mark goes away only by this state, or
-    /// under the same lock where there is none.
+    /// Makes the shared state of a partial file, unless somebody has, under the
+    /// node's `copy_up`: the mark goes away only by this state, or under the same lock
+    /// where there is none.
     pub(crate) fn make_partial_file(
         &self,
         node: &Arc<Node>,
         storage: &OwnedFd,
     ) -> Result<Option<Arc<PartialFile>>> {
+        debug_assert!(is_held(Rank::CopyUp, Some(node.id.0)));
         if let Some(known) = self.partials.open(node.id) {
             return Ok(Some(known).filter(|known| !known.is_whole()));
         }

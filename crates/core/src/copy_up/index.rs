@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::format::features::{FEATURE_INDEX, FEATURE_REALMS};
 use crate::format::meta::Record;
+use crate::locks::{Rank, is_free};
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::store::shared_index::index_dir;
@@ -15,8 +16,9 @@ use crate::sys::{self, Result, Spot};
 
 impl Overlay {
     /// Makes sure that there is an index, and that it says which file system of
-    /// the base is which. No lock may be held.
+    /// the base is which.
     pub(crate) fn prepare_index(&self) -> Result<Arc<MetaDir>> {
+        debug_assert!(is_free(Rank::Mutate));
         let dir = self.make_index()?;
         let realms = self.stack.realms.unsaved();
         if !realms.is_empty() {

@@ -69,7 +69,7 @@ impl Overlay {
             let name = self.base_id(node).index_name().into_bytes().into();
             return Ok(vec![(AnyDir::Index(self.shared.dir()?), name)]);
         }
-        let links: Vec<_> = node.place.read().names.iter().cloned().collect();
+        let links: Vec<_> = node.place().names.iter().cloned().collect();
         let entry = |link: crate::tree::node::Link| {
             Ok((AnyDir::Shown(self.dir(link.parent())?), link.name().into()))
         };

@@ -2,14 +2,15 @@
 
 use rustix::io::Errno;
 
+use crate::locks::{Rank, is_held};
 use crate::reach::overlay::Overlay;
 use crate::store::partial::{PartialFile, map_name};
 use crate::sys::{self, Result};
 
 impl Overlay {
-    /// Makes sure that changes of a partial file can be recorded. Its `writing`
-    /// is held.
+    /// Makes sure that changes of a partial file can be recorded.
     pub(crate) fn prepare_map(&self, partial: &PartialFile) -> Result<()> {
+        debug_assert!(is_held(Rank::Writing, None));
         if partial.is_recorded() {
             if partial.is_map_shut() {
                 // From before this mount began to write.

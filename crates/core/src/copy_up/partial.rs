@@ -15,6 +15,7 @@ use rustix::fs::{OFlags, Statx};
 use crate::format::features::FEATURE_PARTIAL;
 use crate::format::mark::Mark;
 use crate::layers::Object;
+use crate::locks::{Rank, is_free};
 use crate::reach::overlay::Overlay;
 use crate::store::durability::WriteOut;
 use crate::store::partial::MARK_MAX;
@@ -58,8 +59,8 @@ pub(crate) enum Plan {
 
 impl Overlay {
     /// What a copy-up of an object with these attributes does with its data.
-    /// No `mutate` or `place` may be held.
     pub(crate) fn plan(&self, node: &Arc<Node>, stat: &Statx, need: Need) -> Result<Plan> {
+        debug_assert!(is_free(Rank::Mutate));
         if need == Need::NoData {
             return Ok(Plan::Empty);
         }

@@ -17,11 +17,12 @@ use crate::format::meta::{Kept, Loss, Record, SharedRecord};
 use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
 use crate::layers::Hold;
+use crate::locks::{Rank, is_held};
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::store::shared_index::whole;
 use crate::sys::{self, Result, Spot};
-use crate::tree::node::{Held, Node, Place};
+use crate::tree::node::{Held, Node, PlaceMut};
 
 impl Overlay {
     /// Names of the base that nobody has looked up may show a node.
@@ -54,9 +55,10 @@ impl Overlay {
         Ok(Some(Losing { index, loss: Some(loss) }))
     }
 
-    /// Copies a shared object up into the index. Its `copy_up` lock is held.
+    /// Copies a shared object up into the index.
     /// `unseen`: the ctime shown stays that of the base object.
     pub(crate) fn copy_up_shared(&self, node: &Arc<Node>, need: Need, unseen: bool) -> Result<()> {
+        debug_assert!(is_held(Rank::CopyUp, Some(node.id.0)));
         let dir = self.prepare_index()?;
         let index = dir.writable()?;
         let source = self.hold(node)?;
@@ -64,7 +66,7 @@ impl Overlay {
         let stat = self.stat_for_copy(node, from)?;
         let shown = self.shared_ctime(node, stat.stx_ctime.into());
         // One that has lost its known names shows when that was.
-        let since = node.place.read().held().map(|held| held.since);
+        let since = node.place().held().map(|held| held.since);
         let shown = since.map_or(shown, |since| shown.max(since));
         let plan = self.plan(node, &stat, need)?;
         let source = &Source { node, at: from, data: None, stat: &stat, plan };
@@ -74,7 +76,7 @@ impl Overlay {
         };
         let (unnamed, kept) = unnamed.map(|copy| (copy.file, copy.kept)).unzip();
         let name = self.base_id(node).index_name();
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         {
             let edit = dir.edit();
             if self.shared.record(self.base_id(node)).is_none() {
@@ -94,8 +96,8 @@ impl Overlay {
                 self.shared.note_stored(&copy, self.base_id(node));
             }
             place.let_go();
-            node.set_indexed(true);
-            node.set_in_storage();
+            place.set_indexed(true);
+            place.set_in_storage();
         }
         let link = place.names.first().cloned();
         drop(place);
@@ -104,7 +106,7 @@ impl Overlay {
             && let Ok(parent) = self.dir(link.parent())
         {
             let edit = parent.edit();
-            let there = node.place.read().names.iter().any(|now| now.is_same(&link));
+            let there = node.place().names.iter().any(|now| now.is_same(&link));
             if there && let Err(errno) = self.materialise(&edit, link.name(), node) {
                 tracing::debug!("a shared object has no entry under its name: {errno}");
             }
@@ -145,7 +147,7 @@ impl Overlay {
 
     /// What is left to do when a name of a shared node is gone for good.
     /// Failures cost a wrong change time, or space.
-    pub(crate) fn shared_name_removed(&self, node: &Node, place: &mut Place, stored: bool) {
+    pub(crate) fn shared_name_removed(&self, node: &Node, place: &mut PlaceMut<'_>, stored: bool) {
         if !stored && node.is_indexed() {
             log_failure(self.move_ctime(node));
         }
@@ -153,8 +155,9 @@ impl Overlay {
     }
 
     /// Moves the ctime of an object in the index: one of its names went, which
-    /// the storage did not see. Its `place` is held for writing.
+    /// the storage did not see.
     fn move_ctime(&self, node: &Node) -> Result<()> {
+        debug_assert!(is_held(Rank::Place, Some(node.id.0)));
         let dir = self.shared.dir()?;
         let name = self.base_id(node).index_name();
         let spot = Spot::at(dir.writable()?, name.as_bytes());
@@ -162,9 +165,8 @@ impl Overlay {
         sys::set_times(spot, None, Some(mtime))
     }
 
-    /// Takes a shared node out of the index once it has no name left. Its
-    /// `place` is held for writing.
-    fn leave_index(&self, node: &Node, place: &mut Place) -> Result<()> {
+    /// Takes a shared node out of the index once it has no name left.
+    fn leave_index(&self, node: &Node, place: &mut PlaceMut<'_>) -> Result<()> {
         let left = self.shared.record(self.base_id(node)).map_or(0, |record| record.left);
         // Through mounts the base may have more names than its link count says.
         if !node.is_indexed() || left > 0 || self.submounts {
@@ -179,7 +181,7 @@ impl Overlay {
         }
         place.hold(Held::new(Hold::stored(sys::hold(spot)?)));
         sys::unlink(index, name.as_bytes(), AtFlags::empty())?;
-        node.set_indexed(false);
+        place.set_indexed(false);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::copy_up::partial::Need;
 use crate::format::meta::Record;
 use crate::interface::types::SetTime;
+use crate::locks::{Rank, is_held};
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::state::open_file::OpenFile;
@@ -91,8 +92,9 @@ impl Overlay {
         self.unmark(node, partial, target)
     }
 
-    /// Everything is in the storage: takes the mark away. `writing` is held.
+    /// Everything is in the storage: takes the mark away.
     fn unmark(&self, node: &Arc<Node>, partial: &PartialFile, target: &OwnedFd) -> Result<()> {
+        debug_assert!(is_held(Rank::Writing, None));
         let removed = self.unseen_in_file(node, target, || {
             match self.own.remove(Spot::Fd(target.as_fd()), Own::Partial) {
                 Err(Errno::NODATA) => Ok(()),
@@ -174,7 +176,7 @@ impl Overlay {
     /// Cuts a partial file to nothing; what the base has does not matter.
     fn empty_partial(&self, node: &Arc<Node>, target: &OwnedFd) -> Result<()> {
         // Nobody may believe in the mark meanwhile.
-        let _making = self.lock_slow(&node.copy_up);
+        let _making = self.lock_copy_up(node);
         if let Some(partial) = self.partials.open(node.id) {
             let _lock = self.lock_slow(&partial.writing);
             rustix::fs::ftruncate(target, 0)?;
@@ -204,17 +206,17 @@ impl Overlay {
     }
 
     /// Runs a change of a storage file that programs must not see in its times.
-    /// Its `writing` is held.
     fn unseen_in_file<T>(
         &self,
         node: &Arc<Node>,
         file: &OwnedFd,
         change: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        debug_assert!(is_held(Rank::Writing, None));
         let entries = self.spoken_of(node).unwrap_or_default();
         let (value, before, after) = {
             // Nobody else sets times meanwhile.
-            let _place = node.place.write();
+            let _place = node.place_mut();
             let before = sys::stat_fd(file)?;
             // Also where it fails: it may have left traces.
             let value = change();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use parking_lot::Mutex;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::LowerDir;
+use crate::locks::{Mutex, Rank};
 use crate::sys::Result;
 
 /// What the layers below others have at the paths that marks and redirects name, as far as
@@ -18,8 +18,8 @@ use crate::sys::Result;
 /// without this the work would double with each layer.
 #[derive(Default)]
 pub(super) struct Met {
-    files: Mutex<HashMap<Place, Result<Statx>>>,
-    dirs: Mutex<HashMap<Place, Option<Arc<LowerDir>>>>,
+    files: Mutex<HashMap<Place, Result<Statx>>, { Rank::Met as u8 }>,
+    dirs: Mutex<HashMap<Place, Option<Arc<LowerDir>>>, { Rank::Met as u8 }>,
     /// Paths within paths.
     depth: AtomicUsize,
 }

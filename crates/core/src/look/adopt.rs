@@ -32,7 +32,9 @@ impl Overlay {
         if found.shared.is_some() {
             node.set_shared();
         }
-        node.set_indexed(node.is_shared() && found.in_storage);
+        if node.is_shared() && found.in_storage {
+            node.set_indexed();
+        }
         let ids = [node.id, found.second_id()];
         let ids = if linked { &ids[..] } else { &ids[..1] };
         // Another thread may enter another name between the look and the entry.
@@ -94,7 +96,7 @@ impl Overlay {
 
     /// One name more of a node, unless it has it.
     fn name_too(&self, node: &Arc<Node>, link: Link) {
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         if !place.names.iter().any(|known| known.is(link.parent().id, link.name())) {
             self.table.add_name(node, link.clone());
             place.names.add(link);

@@ -30,7 +30,7 @@ impl Overlay {
         if node.is_indexed() {
             return Ok(of(&*self.shared.dir()?, self.base_id(node).index_name().as_bytes()));
         }
-        let link = node.place.read().names.first().cloned();
+        let link = node.place().names.first().cloned();
         match link {
             Some(link) => Ok(of(&*self.dir(link.parent())?, link.name())),
             None => Ok(Kept::default()),

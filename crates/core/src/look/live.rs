@@ -70,7 +70,7 @@ impl Overlay {
             }
             None => {
                 let link = {
-                    let place = node.place.read();
+                    let place = node.place();
                     place.names.iter().find(|link| link.is(parent.id, name)).cloned()
                 };
                 if let Some(link) = link

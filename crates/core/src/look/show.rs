@@ -61,7 +61,7 @@ impl Overlay {
             attr.ctime = dir.shown_ctime(name, attr.ctime);
             return Ok(attr);
         }
-        if node.place.read().base != BaseRef::None {
+        if node.place().base != BaseRef::None {
             // Entries of two layers: 1 says that nothing is to be concluded.
             attr.nlink = 1;
         }
@@ -78,7 +78,7 @@ impl Overlay {
         }
         let stat = self.stat(node)?;
         let (link, held) = {
-            let place = node.place.read();
+            let place = node.place();
             (place.names.first().cloned(), place.held().cloned())
         };
         let Some(link) = link else {

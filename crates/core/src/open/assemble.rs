@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
@@ -11,6 +10,7 @@ use crate::format::features::FEATURE_REALMS;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
 use crate::interface::types::NodeId;
+use crate::locks::Mutex;
 use crate::open::check::{self, Layers, Untouched};
 use crate::open::writing;
 use crate::reach::overlay::Overlay;

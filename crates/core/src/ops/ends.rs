@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
 use rustix::fs::Statx;
 
 use crate::format::meta::Record;
@@ -13,7 +12,7 @@ use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::Step;
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::{Dir, DirEdit};
-use crate::tree::node::{BaseRef, Held, Link, Node, Place};
+use crate::tree::node::{BaseRef, Held, Link, Node, PlaceMut};
 
 /// One end of a rename: a name in a directory, and what is there.
 pub(crate) struct End<'a> {
@@ -85,7 +84,7 @@ impl Overlay {
         source: &'a Arc<Node>,
         target: Option<&'a Arc<Node>>,
         to: &End<'_>,
-    ) -> Result<(Writing<'a>, Option<Writing<'a>>, Option<Arc<Held>>)> {
+    ) -> Result<(PlaceMut<'a>, Option<PlaceMut<'a>>, Option<Arc<Held>>)> {
         let name = (to.parent.id, to.name);
         loop {
             let held = match target {
@@ -93,7 +92,7 @@ impl Overlay {
                 None => None,
             };
             let (place, target_place) = lock_places(source, target);
-            let is_named = |place: &Writing<'_>| has_other(place, name);
+            let is_named = |place: &PlaceMut<'_>| has_other(place, name);
             if held.is_some() || target_place.as_ref().is_none_or(is_named) {
                 return Ok((place, target_place, held));
             }
@@ -103,7 +102,7 @@ impl Overlay {
 
 /// Gives a node its new name and what it shows of the base there.
 pub(crate) fn relink(
-    place: &mut Place,
+    place: &mut PlaceMut<'_>,
     from: &End<'_>,
     to: &End<'_>,
     base: Option<Vec<u8>>,
@@ -152,22 +151,19 @@ pub(crate) fn edit_both<'a>(from: &'a Arc<Dir>, to: &'a Arc<Dir>) -> Edits<'a> {
     Edits { first: first.edit(), second: Some(second.edit()), swapped }
 }
 
-/// A place that is being changed.
-type Writing<'a> = RwLockWriteGuard<'a, Place>;
-
 pub(crate) fn lock_places<'a>(
     source: &'a Arc<Node>,
     target: Option<&'a Arc<Node>>,
-) -> (Writing<'a>, Option<Writing<'a>>) {
+) -> (PlaceMut<'a>, Option<PlaceMut<'a>>) {
     match target {
-        None => (source.place.write(), None),
+        None => (source.place_mut(), None),
         Some(target) if source.id < target.id => {
-            let place = source.place.write();
-            (place, Some(target.place.write()))
+            let place = source.place_mut();
+            (place, Some(target.place_mut()))
         }
         Some(target) => {
-            let place = target.place.write();
-            (source.place.write(), Some(place))
+            let place = target.place_mut();
+            (source.place_mut(), Some(place))
         }
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::format::name::is_dot;
 use crate::interface::types::{Entry, NodeId};
+use crate::locks::{Rank, is_held};
 use crate::ops::listing::ListFor;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
@@ -104,8 +105,9 @@ impl Overlay {
         }
     }
 
-    /// Through the whole tree. `walking` is held.
+    /// Through the whole tree.
     fn walk(&self, id: NodeId) -> Result<Option<NodeRef<'_>>> {
+        debug_assert!(is_held(Rank::Walking, None));
         let mut count = self.trail.census.begin();
         let mut found = self.search(id, false, &mut count)?;
         // What lies on another file system than its directory is listed with a

@@ -14,6 +14,7 @@ use crate::format::features::FEATURE_FAR;
 use crate::format::meta::Record;
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
+use crate::locks::{Rank, is_held};
 use crate::ops::gone::{changed_now, lock_down, still_there};
 use crate::reach::overlay::Overlay;
 use crate::store::meta::Firm;
@@ -72,7 +73,7 @@ impl Overlay {
         if let Some(own) = &own {
             self.check_empty(own)?;
         }
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         still_there(&place, parent.id, name)?;
         if !fits() || !self.shows_below(&dir, name)? {
             return Ok(None);
@@ -107,7 +108,7 @@ impl Overlay {
     }
 
     /// A directory is about to move: copies say what is hidden in those below it; whether
-    /// there were any. `rename_lock` is held.
+    /// there were any.
     ///
     /// # Errors
     /// ENOSPC: there is no room for them.
@@ -115,6 +116,7 @@ impl Overlay {
         if !node.is_dir() {
             return Ok(false);
         }
+        debug_assert!(is_held(Rank::Topology, None));
         let Some(path) = self.far_path(node) else { return Ok(false) };
         let dirs: Vec<Box<[u8]>> = self.root_dir.meta().far().tree(&path).map(Into::into).collect();
         dirs.iter().try_for_each(|dir| self.settle_far_dir(dir).map(drop))?;
@@ -161,7 +163,7 @@ impl Overlay {
         for name in path.split(|byte| *byte == b'/') {
             let dir = self.dir(&node)?;
             match self.find_node(&node, &dir, name)? {
-                Some((next, _)) if next.place.read().base == BaseRef::SameName => {
+                Some((next, _)) if next.place().base == BaseRef::SameName => {
                     node = Arc::clone(&next);
                     on_the_way.push(next);
                 }

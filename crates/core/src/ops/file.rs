@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::RwLock;
 use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::copy_up::partial::Need;
 use crate::interface::types::{NodeId, OpenMode};
+use crate::locks::RwLock;
 use crate::reach::overlay::Overlay;
 use crate::state::open_file::{Backing, OpenFile};
 use crate::store::partial::Data;

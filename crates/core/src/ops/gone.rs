@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
 use rustix::fd::BorrowedFd;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -15,7 +14,7 @@ use crate::store::meta_dir::{MetaEdit, Step, with_access};
 use crate::sys::magic::NFS;
 use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::tree::dir::{Dir, DirEdit};
-use crate::tree::node::{BaseRef, Held, Names, Node, Place};
+use crate::tree::node::{BaseRef, Held, Names, Node, Place, PlaceMut};
 
 impl Overlay {
     /// By what a node is reached once it has lost a name; `None`: by another name. (A
@@ -26,7 +25,7 @@ impl Overlay {
         node: &Arc<Node>,
         (parent, name): (NodeId, &[u8]),
     ) -> Result<Option<Arc<Held>>> {
-        if !node.is_dir() && has_other(&node.place.read(), (parent, name)) {
+        if !node.is_dir() && has_other(&node.place(), (parent, name)) {
             return Ok(None);
         }
         Held::bounded(|| self.hold(node)).map(Some)
@@ -37,10 +36,10 @@ impl Overlay {
         &self,
         node: &'a Arc<Node>,
         (parent, name): (NodeId, &[u8]),
-    ) -> Result<(RwLockWriteGuard<'a, Place>, Option<Arc<Held>>)> {
+    ) -> Result<(PlaceMut<'a>, Option<Arc<Held>>)> {
         loop {
             let held = self.hold_without(node, (parent, name))?;
-            let place = node.place.write();
+            let place = node.place_mut();
             still_there(&place, parent, name)?;
             // Somebody else may have taken the other one meanwhile.
             if held.is_some() || has_other(&place, (parent, name)) {
@@ -54,7 +53,7 @@ impl Overlay {
         &self,
         (parent, name): (&Node, &[u8]),
         node: &Arc<Node>,
-        place: &mut Place,
+        place: &mut PlaceMut<'_>,
         held: Option<Arc<Held>>,
     ) {
         place.names.remove(parent.id, name);
@@ -67,7 +66,7 @@ impl Overlay {
     }
 
     /// A removed directory keeps nothing but a descriptor for whoever is in it.
-    pub(crate) fn detach_dir(&self, node: &Arc<Node>, place: &mut Place, held: Arc<Held>) {
+    pub(crate) fn detach_dir(&self, node: &Arc<Node>, place: &mut PlaceMut<'_>, held: Arc<Held>) {
         if let Some(link) = place.names.first() {
             self.table.remove_name(link.parent().id, link.name());
         }

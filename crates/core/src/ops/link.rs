@@ -51,7 +51,7 @@ impl Overlay {
         edit.seen();
         let link = Link::new(&parent, name);
         {
-            let mut place = node.place.write();
+            let mut place = node.place_mut();
             self.table.add_name(&node, link.clone());
             place.names.add(link);
         }

@@ -4,7 +4,6 @@ mod merged;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -14,6 +13,7 @@ use crate::format::name::is_dot;
 use crate::format::numbers::storage_ino;
 use crate::interface::types::{DirEntry, NodeId};
 use crate::layers::Part;
+use crate::locks::{Mutex, Rank};
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::with_access;
 use crate::sys::descriptors::Ticket;
@@ -26,7 +26,7 @@ use crate::tree::packed::{Listed, Number, Packed};
 /// An open directory: a position in its listing.
 pub struct OpenDir {
     node: Arc<Node>,
-    listing: Mutex<Listing>,
+    listing: Mutex<Listing, { Rank::Reading as u8 }>,
 }
 
 impl OpenDir {

@@ -16,7 +16,7 @@ use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{ANY, together, with_access};
 use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::tree::dir::{Dir, DirEdit};
-use crate::tree::node::{BaseRef, Held, Node, Place};
+use crate::tree::node::{BaseRef, Held, Node, PlaceMut};
 
 impl Overlay {
     /// Removes a name of an object that is no directory. Nothing is copied.
@@ -116,7 +116,7 @@ impl Overlay {
             self.check_empty(&own)?;
         }
         let held = Held::bounded(|| self.hold(&node))?;
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         still_there(&place, parent.id, name)?;
         if node.in_storage() && own.storage().is_some() {
             let end = Doomed { dir: edit, name, node: &node, own: own_edit };
@@ -153,7 +153,12 @@ impl Overlay {
 
     /// Removes the storage directory of an empty one. `simple`: only the
     /// storage has it, and nobody has looked whether it is empty.
-    fn remove_stored_dir(&self, end: &Doomed<'_>, place: &mut Place, simple: bool) -> Result<()> {
+    fn remove_stored_dir(
+        &self,
+        end: &Doomed<'_>,
+        place: &mut PlaceMut<'_>,
+        simple: bool,
+    ) -> Result<()> {
         let storage = end.dir.writable()?;
         let remove = || sys::unlink(storage, end.name, AtFlags::REMOVEDIR);
         if simple && end.dir.meta().redirect(end.name).is_none() {
@@ -173,7 +178,7 @@ impl Overlay {
 
     /// Takes the base and META from an empty directory: it shows the same
     /// afterwards, which is nothing, whether it goes then or not.
-    pub(crate) fn let_stand_alone(&self, end: &Doomed<'_>, place: &mut Place) -> Result<()> {
+    pub(crate) fn let_stand_alone(&self, end: &Doomed<'_>, place: &mut PlaceMut<'_>) -> Result<()> {
         end.dir.append(&self.nothing_below(end.dir.dir(), end.name)?)?;
         let secured = end.dir.secure();
         place.base = BaseRef::None;

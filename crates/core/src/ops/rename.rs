@@ -22,7 +22,7 @@ use crate::reach::refs::NodeRef;
 use crate::store::meta_dir::{ANY, together};
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::{Dir, DirEdit};
-use crate::tree::node::{Held, Node, Place};
+use crate::tree::node::{Held, Node, PlaceMut};
 use crate::tree::path::path_below;
 
 /// What moves where.
@@ -81,6 +81,8 @@ impl Overlay {
             (RenameMode::NoReplace, Some(_)) => return Err(Errno::EXIST),
             (RenameMode::Exchange, None) => return Err(Errno::NOENT),
             (_, Some(target)) if Arc::ptr_eq(target, &source) => return Ok(()),
+            (RenameMode::Exchange, _) => {}
+            (_, Some(target)) if !source.is_dir() && target.is_dir() => return Err(Errno::ISDIR),
             _ => {}
         }
         let ahead =
@@ -215,10 +217,8 @@ impl Overlay {
 
     fn replace(&self, moving: &Move<'_>, flags: RenameFlags) -> Result<()> {
         let Move { from, to, source, target, .. } = *moving;
-        match target {
-            Some(target) if source.is_dir() && !target.is_dir() => return Err(Errno::NOTDIR),
-            Some(target) if !source.is_dir() && target.is_dir() => return Err(Errno::ISDIR),
-            _ => {}
+        if source.is_dir() && target.is_some_and(|target| !target.is_dir()) {
+            return Err(Errno::NOTDIR);
         }
         let target_dir = match target.filter(|target| target.is_dir()) {
             Some(target) => Some(self.dir(target)?),
@@ -226,8 +226,10 @@ impl Overlay {
         };
         let edits = edit_both(&from.dir, &to.dir);
         // The target may be the directory that the source is in.
-        let target_edit =
-            target_dir.as_ref().filter(|dir| !Arc::ptr_eq(dir, &from.dir)).map(|dir| dir.edit());
+        let target_edit = target_dir
+            .as_ref()
+            .filter(|dir| !Arc::ptr_eq(dir, &from.dir))
+            .map(|dir| dir.edit_beside());
         if let Some(dir) = &target_dir {
             self.check_empty(dir)?;
         }
@@ -300,14 +302,14 @@ impl Overlay {
         &self,
         moving: &Move<'_>,
         edits: &Edits<'_>,
-        place: &mut Place,
+        place: &mut PlaceMut<'_>,
         how: (Option<&[u8]>, RenameFlags),
     ) -> Result<()> {
         let Some(copy) = &moving.ahead else {
             return self.move_stored(moving, edits, &moving.from.stat()?, how);
         };
         let old = (edits.from(), moving.from.name);
-        let before = self.name_ahead(copy, old, (moving.source, place))?;
+        let before = self.name_ahead(copy, old, place)?;
         self.move_stored(moving, edits, &copy.stat, how)
             .inspect_err(|_| self.stays(copy, before, old))
     }
@@ -363,7 +365,7 @@ impl Overlay {
     fn replaced(
         &self,
         target: &Arc<Node>,
-        place: &mut Place,
+        place: &mut PlaceMut<'_>,
         to: &End<'_>,
         held: Option<Arc<Held>>,
     ) {

@@ -86,7 +86,7 @@ impl Overlay {
         }
         let since = self.dirs.since(Some(node.id));
         let far = self.far_hidden(node);
-        let place = node.place.read();
+        let place = node.place();
         let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
         };
@@ -129,7 +129,7 @@ impl Overlay {
         let Ok(mut node) = self.node(id) else { return format!("node {}", id.0).into_bytes() };
         let mut names: Vec<Box<[u8]>> = Vec::new();
         while !node.is_root() {
-            let link = node.place.read().names.first().cloned();
+            let link = node.place().names.first().cloned();
             let Some(link) = link else {
                 names.push(Box::from(&b"(removed)"[..]));
                 break;
@@ -162,7 +162,7 @@ impl Overlay {
                 }
             }
             let (link, held) = {
-                let place = node.place.read();
+                let place = node.place();
                 (place.names.first().cloned(), place.held().cloned())
             };
             let Some(link) = link else {
@@ -171,7 +171,7 @@ impl Overlay {
             let dir = match self.try_dir(link.parent()) {
                 Ok(Some(dir)) => dir,
                 Ok(None) => continue,
-                Err(_) if !node.place.read().names.iter().any(|now| now.is_same(&link)) => {
+                Err(_) if !node.place().names.iter().any(|now| now.is_same(&link)) => {
                     continue;
                 }
                 Err(errno) => match self.live_elsewhere(node, &link, errno)? {
@@ -179,7 +179,7 @@ impl Overlay {
                     None => continue,
                 },
             };
-            let place = node.place.read();
+            let place = node.place();
             if node.is_indexed() || !place.names.first().is_some_and(|now| now.is_same(&link)) {
                 continue;
             }
@@ -217,7 +217,7 @@ impl Overlay {
     ) -> Result<Option<T>> {
         let dir = self.shared.dir()?;
         let (index, name) = (dir.writable()?, self.base_id(node).index_name());
-        let _place = node.place.read();
+        let _place = node.place();
         if node.is_indexed() {
             f(Object::stored(Spot::At(index, name.as_bytes()))).map(Some)
         } else {

@@ -4,11 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
+use crate::locks::{Among, Mutex, MutexGuard, Rank, is_free};
 use crate::reach::overlay::Overlay;
 use crate::sys::Result;
+use crate::tree::node::Node;
 
 /// The kernel ends a lease after `fs.lease-break-time`, 45 s if nobody has
 /// changed that.
@@ -21,11 +22,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 impl Overlay {
     /// Runs `open` until no lease is in its way, as open(2) without `O_NONBLOCK`
     /// does. That must fail with EAGAIN meanwhile, without effect; the first
-    /// attempt tells the holder. No lock may be held.
+    /// attempt tells the holder. No lock may be held that others wait for.
     ///
     /// # Errors
     /// Those of `open`. EAGAIN: too many wait already, or for too long.
     pub(crate) fn past_leases<T>(&self, mut open: impl FnMut() -> Result<T>) -> Result<T> {
+        debug_assert!(is_free(Rank::CopyUp));
         match open() {
             Err(Errno::AGAIN) => {}
             other => return other,
@@ -43,11 +45,16 @@ impl Overlay {
         }
     }
 
+    /// Copies up a node, or brings data of its copy, with nobody else at it.
+    pub(crate) fn lock_copy_up<'a>(&self, node: &'a Node) -> MutexGuard<'a, ()> {
+        node.copy_up.lock_slow(Among::Alone(node.id.0), || self.slow_section())
+    }
+
     /// Takes a lock that another request may hold for long.
-    pub(crate) fn lock_slow<'a>(&self, lock: &'a Mutex<()>) -> MutexGuard<'a, ()> {
-        lock.try_lock().unwrap_or_else(|| {
-            let _slow = self.slow_section();
-            lock.lock()
-        })
+    pub(crate) fn lock_slow<'a, const RANK: u8>(
+        &self,
+        lock: &'a Mutex<(), RANK>,
+    ) -> MutexGuard<'a, ()> {
+        lock.lock_slow(Among::Only, || self.slow_section())
     }
 }

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::format::identity::Realm;
 use crate::interface::types::NodeId;
 use crate::layers::{Hold, LowerDir, Part};
+use crate::locks::{Rank, is_held};
 use crate::reach::overlay::Overlay;
 use crate::state::live::Live;
 use crate::sys::{self, Result, Spot, StoredDir};
@@ -58,7 +59,7 @@ impl Overlay {
     ) -> Result<Option<Arc<Dir>>> {
         let since = self.dirs.since(Some(node.id));
         let far = self.far_hidden(node);
-        let place = node.place.read();
+        let place = node.place();
         let Some(link) = place.names.first().filter(|link| link.parent().id == parent.node) else {
             return Ok(None);
         };
@@ -122,9 +123,9 @@ impl Overlay {
         Ok(Some(Now { fd, stat, realm }))
     }
 
-    /// The base object of a node whose name leads to `spot`. The node's
-    /// `place` is held. ESTALE: the name leads elsewhere now.
+    /// The base object of a node whose name leads to `spot`. ESTALE: the name leads elsewhere now.
     pub(crate) fn live_object(&self, node: &Node, spot: Spot<'_>) -> Result<OwnedFd> {
+        debug_assert!(is_held(Rank::Place, Some(node.id.0)));
         let Some(fd) = gone(sys::hold(spot))? else { return Err(Errno::STALE) };
         let stat = sys::stat_fd(&fd)?;
         let id = self.stack.realms.id(&stat, Spot::Fd(fd.as_fd()))?;
@@ -156,7 +157,7 @@ impl Overlay {
         if let Some(fd) = self.still_open(live, node) {
             return Ok(Some(fd));
         }
-        let several = node.place.read().names.iter().nth(1).is_some();
+        let several = node.place().names.iter().nth(1).is_some();
         if several && self.lose_name(node, link) {
             return Ok(None);
         }
@@ -176,7 +177,7 @@ impl Overlay {
     /// the storage (by now), and so does the name.
     pub(crate) fn lose_name(&self, node: &Arc<Node>, link: &Link) -> bool {
         let object = self.live.as_ref().and_then(|live| self.still_open(live, node));
-        let mut place = node.place.write();
+        let mut place = node.place_mut();
         if node.in_storage() && !node.is_indexed() {
             return false;
         }

@@ -5,7 +5,6 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -15,6 +14,7 @@ use crate::format::name::MetaName;
 use crate::interface::error::Warning;
 use crate::interface::types::{NodeId, Squash};
 use crate::layers::Stack;
+use crate::locks::{Mutex, Rank};
 use crate::state::access::Accesses;
 use crate::state::freed::Freed;
 use crate::state::holds::Holds;
@@ -58,7 +58,7 @@ pub struct Overlay {
     /// Holds the lock on the storage.
     pub(crate) lock: OwnedFd,
     /// The same for other machines.
-    pub(crate) server_lock: Mutex<ServerLock>,
+    pub(crate) server_lock: Mutex<ServerLock, { Rank::ServerLock as u8 }>,
     /// How mini_fo's own attributes in the storage are named.
     pub(crate) own: OwnAttributes,
     /// What META is called.
@@ -83,12 +83,12 @@ pub struct Overlay {
     pub(crate) live: Option<Live>,
     pub(crate) root: Arc<Node>,
     pub(crate) root_dir: Arc<Dir>,
-    pub(crate) root_owner: Mutex<RootOwner>,
+    pub(crate) root_owner: Mutex<RootOwner, { Rank::RootOwner as u8 }>,
     /// Serialises renames that move a directory to another one.
-    pub(crate) rename_lock: Mutex<()>,
+    pub(crate) rename_lock: Mutex<(), { Rank::Topology as u8 }>,
     pub(crate) read_only: AtomicBool,
     /// How a read-only mount can begin to write; `None`: never.
-    pub(crate) later: Option<Mutex<Later>>,
+    pub(crate) later: Option<Mutex<Later, { Rank::Later as u8 }>>,
     pub(crate) ordering: WriteOut,
     pub(crate) durability: Arc<Durability>,
     /// This mount has marked the storage as unclean.

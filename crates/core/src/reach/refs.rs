@@ -83,7 +83,7 @@ impl Overlay {
         for gone in self.table.forget(node, count) {
             self.trail.remember(&gone);
             self.linked.forget(&gone);
-            if let Some(held) = gone.place.read().held() {
+            if let Some(held) = gone.place().held() {
                 self.forget_partial(&gone, &held.object.fd);
             }
             self.dirs.remove_unless(gone.id, || self.table.get(gone.id).is_some());

@@ -8,12 +8,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use rustix::fs::Statx;
 
 use crate::format::meta::{AccessTable, MOST_ACCESSES};
 use crate::format::time::Timestamp;
 use crate::interface::options::AccessTimes;
+use crate::locks::{Mutex, Rank};
 
 /// Seconds after which relatime moves a time of access in any case (mount(8)).
 const DAY: i64 = 24 * 60 * 60;
@@ -32,11 +32,11 @@ pub(crate) struct Accesses {
     /// The table of the index's META, of which there is no second one.
     pub times: Arc<AccessTable>,
     /// Those that are not written yet.
-    pub unsaved: Mutex<Vec<u64>>,
+    pub unsaved: Mutex<Vec<u64>, { Rank::Unsaved as u8 }>,
     /// Numbers of objects that were opened lately, each with the second before
     /// which its time of access does not move: files that are opened again and
     /// again are not looked at each time.
-    resting: Mutex<Box<[(u64, i64)]>>,
+    resting: Mutex<Box<[(u64, i64)]>, { Rank::Resting as u8 }>,
 }
 
 impl Accesses {

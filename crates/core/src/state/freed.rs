@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashSet;
-use parking_lot::Mutex;
 use rustix::fs::Statx;
 
 use crate::format::numbers::{INO_BITS, STORAGE_BIT, storage_ino};
+use crate::locks::{Mutex, Rank};
 
 /// How long the number of a removed object could come again: a storage with a
 /// coarse clock gives what it makes within one tick (at most 10 ms) the same
@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Numbers of storage objects that were removed a moment ago.
 #[derive(Default)]
-pub(crate) struct Freed(Mutex<Recent>);
+pub(crate) struct Freed(Mutex<Recent, { Rank::Freed as u8 }>);
 
 #[derive(Default)]
 struct Recent {

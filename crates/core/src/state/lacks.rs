@@ -7,9 +7,9 @@
 use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
-use parking_lot::Mutex;
 
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank};
 
 const SHARDS: usize = 16;
 
@@ -21,7 +21,7 @@ type Slot = Option<(NodeId, Box<[u8]>)>;
 /// A bounded memory of absent names.
 pub(crate) struct Lacks {
     hasher: DefaultHashBuilder,
-    shards: [Mutex<Vec<Slot>>; SHARDS],
+    shards: [Mutex<Vec<Slot>, { Rank::Lacks as u8 }>; SHARDS],
 }
 
 impl Lacks {
@@ -31,7 +31,7 @@ impl Lacks {
         Lacks { hasher: DefaultHashBuilder::default(), shards }
     }
 
-    fn shard(&self, dir: NodeId, name: &[u8]) -> (&Mutex<Vec<Slot>>, usize) {
+    fn shard(&self, dir: NodeId, name: &[u8]) -> (&Mutex<Vec<Slot>, { Rank::Lacks as u8 }>, usize) {
         let hash = self.hasher.hash_one((dir.0, name)) as usize;
         let [first, ..] = &self.shards;
         (self.shards.get(hash % SHARDS).unwrap_or(first), hash / SHARDS % SLOTS)

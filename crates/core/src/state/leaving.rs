@@ -3,13 +3,12 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank};
 
 /// Removed files of the last moment.
 #[derive(Default)]
 pub(crate) struct Leaving {
     pub any: AtomicBool,
-    pub nodes: Mutex<Vec<(NodeId, Instant)>>,
+    pub nodes: Mutex<Vec<(NodeId, Instant)>, { Rank::Leaving as u8 }>,
 }

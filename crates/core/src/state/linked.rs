@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank};
 use crate::tree::node::Node;
 
 /// Device and `st_ino` in the storage.
@@ -19,7 +19,7 @@ pub(crate) type Object = (u64, u64);
 
 /// The node ids of known objects with several names. Its lock is a leaf.
 #[derive(Default)]
-pub(crate) struct Linked(Mutex<Ids>);
+pub(crate) struct Linked(Mutex<Ids, { Rank::Linked as u8 }>);
 
 #[derive(Default)]
 struct Ids {

@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
 use crate::layers::LowerDir;
+use crate::locks::{Mutex, Rank};
 use crate::state::open_file::Backing;
 use crate::tree::node::Node;
 
@@ -20,7 +20,7 @@ pub(crate) struct Live {
     pub trust: Duration,
     begun: Instant,
     /// Open base files by node: the objects of those whose name is gone.
-    open: Mutex<HashMap<u64, Vec<Weak<Backing>>>>,
+    open: Mutex<HashMap<u64, Vec<Weak<Backing>>>, { Rank::OpenBase as u8 }>,
     swept: AtomicU64,
 }
 

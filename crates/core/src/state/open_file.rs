@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
 use rustix::fd::OwnedFd;
 
 use crate::interface::types::{NodeId, OpenMode};
+use crate::locks::{Rank, RwLock};
 use crate::store::partial::PartialFile;
 use crate::sys::descriptors::Ticket;
 use crate::tree::node::Node;
@@ -19,7 +19,7 @@ pub struct OpenFile {
     pub(crate) node: Arc<Node>,
     pub(crate) mode: OpenMode,
     pub(crate) number: u64,
-    pub(crate) opened: RwLock<Arc<Backing>>,
+    pub(crate) opened: RwLock<Arc<Backing>, { Rank::OpenFile as u8 }>,
     /// The next reading moves the time of access.
     pub(crate) access_due: AtomicBool,
     pub(crate) _ticket: Ticket,

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use rustix::fs::StatFs;
 
@@ -12,6 +11,7 @@ use crate::format::features::FEATURE_PARTIAL;
 use crate::format::meta::Index;
 use crate::interface::options::OpenOptions;
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank};
 use crate::state::open_file::OpenFile;
 use crate::state::parked::Parked;
 use crate::store::durability::WriteOut;
@@ -42,15 +42,14 @@ pub(crate) struct Partials {
     /// There may be some. What is made first is this feature in META.
     pub exist: AtomicBool,
     /// Those that are open.
-    pub open: Mutex<HashMap<NodeId, Weak<PartialFile>>>,
-    pub closed: Mutex<Closed>,
+    pub open: Mutex<HashMap<NodeId, Weak<PartialFile>>, { Rank::OpenPartials as u8 }>,
+    pub closed: Mutex<Closed, { Rank::ClosedPartials as u8 }>,
     /// So many closed files may wait to be settled.
     pub closed_most: usize,
-    /// Held while a mark and its file follow a new base file; a leaf but for the
-    /// node's `place`.
-    pub following: Mutex<()>,
-    /// Held by who settles closed files; comes first of all locks.
-    pub settling: Mutex<()>,
+    /// Held while a mark and its file follow a new base file.
+    pub following: Mutex<(), { Rank::Following as u8 }>,
+    /// Held by who settles closed files.
+    pub settling: Mutex<(), { Rank::Settling as u8 }>,
     /// The end has begun: what is not settled yet stays as it is.
     pub ending: AtomicBool,
 }

@@ -6,11 +6,11 @@
 
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
+use crate::locks::{Mutex, Rank};
 use crate::sys;
 use crate::sys::{Result, Spot};
 
@@ -40,7 +40,7 @@ const ATTRIBUTE: usize = 3500;
 /// The reserve of a storage.
 #[derive(Default)]
 pub(crate) struct Reserve {
-    pub pieces: Mutex<Pieces>,
+    pub pieces: Mutex<Pieces, { Rank::Reserve as u8 }>,
     /// Something was given up.
     pub short: AtomicBool,
 }

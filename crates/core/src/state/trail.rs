@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank};
 use crate::tree::node::Node;
 
 /// Forgotten nodes whose last name is kept; about 100 bytes each and the name.
@@ -19,10 +19,10 @@ pub(crate) const REMEMBERED: usize = 64 * 1024;
 /// since most mounts are never asked.
 pub(crate) struct Trail {
     pub used: AtomicBool,
-    inner: Mutex<Remembered>,
+    inner: Mutex<Remembered, { Rank::Trail as u8 }>,
     pub census: Census,
-    /// Held over a walk through the tree; comes first of all locks.
-    pub walking: Mutex<()>,
+    /// Held over a walk through the tree.
+    pub walking: Mutex<(), { Rank::Walking as u8 }>,
     pub waiting: AtomicUsize,
 }
 
@@ -58,7 +58,7 @@ impl Trail {
     /// Remembers where a node was that goes out of the table.
     pub fn remember(&self, node: &Node) {
         if self.used.load(Ordering::Relaxed)
-            && let Some(link) = node.place.read().names.first()
+            && let Some(link) = node.place().names.first()
         {
             self.note(node.id, link.parent().id, link.name());
         }

@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::Condvar;
 use rustix::fd::{AsFd, OwnedFd};
 
+use crate::locks::{Mutex, Rank, RwLock};
 use crate::store::meta::{Firm, Session};
 use crate::sys::magic::{BTRFS, EXT4, TMPFS, XFS};
 use crate::sys::{self, Result};
@@ -25,16 +26,16 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Durability {
     /// They change once at most, where a read-only mount begins to write.
-    terms: RwLock<Terms>,
+    terms: RwLock<Terms, { Rank::Terms as u8 }>,
     /// Some META has what was not handed to the device yet.
-    dirty: Mutex<bool>,
+    dirty: Mutex<bool, { Rank::Dirty as u8 }>,
     wake: Condvar,
     /// Objects were copied up that no transaction has on the device yet.
     fresh: AtomicBool,
     /// Names were moved that no transaction has on the device yet.
     moved: AtomicBool,
     /// Held while they are brought there: who comes meanwhile must wait for it.
-    settling: Mutex<()>,
+    settling: Mutex<(), { Rank::Syncing as u8 }>,
     /// Counts what was written to META.
     writes: AtomicU64,
     /// The count at the last look.
@@ -157,7 +158,7 @@ impl Durability {
     pub fn wait(&self, most: Duration) -> bool {
         let mut dirty = self.dirty.lock();
         if !*dirty {
-            self.wake.wait_for(&mut dirty, most);
+            dirty.wait(&self.wake, most);
         }
         std::mem::take(&mut dirty)
     }

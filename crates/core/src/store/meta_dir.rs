@@ -11,12 +11,12 @@ mod together;
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, ReentrantMutex, RwLock, RwLockReadGuard};
 use rustix::io::Errno;
 
 use crate::format::meta::{Index, Record};
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank, ReadGuard, ReentrantMutex, RwLock, is_held};
 use crate::store::durability::Durability;
 use crate::store::meta;
 use crate::sys::{Result, StoredDir, Within, Written};
@@ -37,22 +37,24 @@ pub(crate) struct MetaDir {
     /// `O_PATH` descriptor in the storage, once it lies there.
     storage: OnceLock<StoredDir>,
     /// What META says. Written by [`MetaEdit`], read by everybody.
-    meta: RwLock<Index>,
+    meta: RwLock<Index, { Rank::Meta as u8 }>,
     /// Held by whoever changes entries.
     mutate: Mutate,
-    /// The file of META. A leaf in the order of locks.
-    journal: Mutex<JournalState>,
+    /// The file of META.
+    journal: Mutex<JournalState, { Rank::Journal as u8 }>,
     durability: Arc<Durability>,
     /// What META of the storage's root says is hidden in it, besides its own.
-    far: Mutex<Vec<Box<[u8]>>>,
+    far: Mutex<Vec<Box<[u8]>>, { Rank::Far as u8 }>,
     /// A recorded change time that the directory has left behind.
-    left_behind: Mutex<Option<Timestamp>>,
+    left_behind: Mutex<Option<Timestamp>, { Rank::LeftBehind as u8 }>,
     /// Held where times, mode or flags of the storage directory are set, and while
     /// they are others than programs have made them: what is put back then must not
-    /// undo what somebody has set meanwhile. After `mutate` and `place`; whoever takes
-    /// it together with the journal's lock has `mutate`. In it: what new files get.
-    attributes: ReentrantMutex<Cell<Option<Made>>>,
+    /// undo what somebody has set meanwhile. In it: what new files get.
+    attributes: ReentrantMutex<Cell<Option<Made>>, { Rank::Attributes as u8 }>,
 }
+
+/// In place of a node: the index has none.
+pub(crate) const INDEX: NodeId = NodeId(0);
 
 impl MetaDir {
     /// Opens META, if the storage has the directory.
@@ -137,7 +139,7 @@ impl MetaDir {
     }
 
     /// What META says.
-    pub fn meta(&self) -> RwLockReadGuard<'_, Index> {
+    pub fn meta(&self) -> ReadGuard<'_, Index> {
         self.meta.read()
     }
 
@@ -166,7 +168,8 @@ impl MetaDir {
 
     /// Tells that the directory lies in the storage now.
     pub fn set_storage(&self, dir: StoredDir) {
-        // A second skeleton cannot be: the node's copy_up lock is held.
+        // So a second skeleton cannot be.
+        debug_assert!(is_held(Rank::CopyUp, Some(self.node.0)));
         let _ = self.storage.set(dir);
     }
 

@@ -7,7 +7,6 @@
 //! is there at the next mount tells which device it is now.
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
@@ -16,6 +15,7 @@ use crate::format::identity::{BaseId, Realm, mix};
 use crate::format::meta::RealmRecord;
 use crate::format::name::{file_name, parent};
 use crate::format::numbers::{INO_BITS, STORAGE_BIT, spread, with_upper};
+use crate::locks::{Rank, RwLock};
 use crate::sys::{self, Result, Spot};
 
 /// The file systems of the base.
@@ -24,7 +24,7 @@ pub(crate) struct Realms {
     root: u64,
     base: OwnedFd,
     submounts: bool,
-    table: RwLock<Table>,
+    table: RwLock<Table, { Rank::Realms as u8 }>,
 }
 
 #[derive(Default)]

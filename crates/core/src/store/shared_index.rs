@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
@@ -14,18 +13,17 @@ use rustix::io::Errno;
 use crate::format::identity::{BaseId, Realm};
 use crate::format::meta::{AccessTable, RealmRecord, Record, SharedRecord};
 use crate::interface::types::NodeId;
+use crate::locks::{Mutex, Rank, RwLock};
 use crate::store::durability::Durability;
-use crate::store::meta_dir::MetaDir;
+use crate::store::meta_dir::{INDEX, MetaDir};
 use crate::store::realms::Realms;
 use crate::sys::{self, Result, Spot, StoredDir, Within, Written, trust};
 
 /// The index of copied-up shared objects, with a META of its own.
-///
-/// Its `mutate` comes after every `place` in the order of locks.
 pub(crate) struct SharedIndex {
     /// The storage, for messages.
     path: PathBuf,
-    dir: Mutex<Option<Arc<MetaDir>>>,
+    dir: Mutex<Option<Arc<MetaDir>>, { Rank::IndexDir as u8 }>,
     /// Times of access, whether there is an index already or not.
     accesses: Arc<AccessTable>,
     /// It was made before there were realms, and may call objects by numbers
@@ -33,10 +31,10 @@ pub(crate) struct SharedIndex {
     old: bool,
     /// Shared nodes whose number does not say which base object they are; kept
     /// as long as the mount.
-    told: RwLock<HashMap<NodeId, BaseId>>,
+    told: RwLock<HashMap<NodeId, BaseId>, { Rank::IndexTold as u8 }>,
     /// What the objects in the index are, by `st_ino` there; made when it is first
     /// asked for.
-    stored: RwLock<Option<HashMap<u64, BaseId>>>,
+    stored: RwLock<Option<HashMap<u64, BaseId>>, { Rank::IndexStored as u8 }>,
 }
 
 /// What the index has of a base object with several names.
@@ -96,7 +94,7 @@ impl SharedIndex {
 
     /// Takes in what META of the index does not say yet.
     pub fn take(&self, records: &[Record]) {
-        if let Some(dir) = &*self.dir.lock() {
+        if let Ok(dir) = self.dir() {
             let edit = dir.edit();
             let mut meta = edit.index_mut();
             records.iter().for_each(|record| meta.apply(record));
@@ -131,13 +129,12 @@ impl SharedIndex {
 
     /// What is recorded of an object.
     pub fn record(&self, id: BaseId) -> Option<SharedRecord> {
-        self.dir.lock().as_ref()?.meta().shared(id)
+        self.dir().ok()?.meta().shared(id)
     }
 
     /// File systems of the base as they were met by earlier mounts.
     pub fn recorded_realms(&self) -> Vec<RealmRecord> {
-        let realms = |dir: &Arc<MetaDir>| dir.meta().realms().cloned().collect();
-        self.dir.lock().as_ref().map(realms).unwrap_or_default()
+        self.dir().map(|dir| dir.meta().realms().cloned().collect()).unwrap_or_default()
     }
 
     /// What the index calls a base object with several names, and the number
@@ -258,5 +255,5 @@ pub(crate) fn index_dir(fd: OwnedFd, durability: &Arc<Durability>) -> Result<Arc
     trust::check_opened(&fd, durability.terms().session.meta.index(), false)?;
     // Its names are numbers.
     let dir = StoredDir::new(fd, Written::Plain);
-    Ok(Arc::new(MetaDir::new(NodeId(0), Some(dir), durability)?))
+    Ok(Arc::new(MetaDir::new(INDEX, Some(dir), durability)?))
 }

@@ -18,6 +18,7 @@ pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T>) -> Resul
 /// Reads at an offset; less than asked for only at the end of the file, or
 /// where an error came after some data.
 pub(crate) fn read_at(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize> {
+    super::may_wait();
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match retry_interrupted(|| rustix::io::pread(&fd, &mut *rest, offset + done as u64)) {
@@ -50,6 +51,7 @@ pub(crate) fn write_with(
 
 /// Writes at an offset, as [`write_with`].
 pub(crate) fn write_at(fd: impl AsFd, data: &[u8], offset: u64) -> Result<usize> {
+    super::may_wait();
     let written = taking_space(|| {
         write_with(data, |rest, done| rustix::io::pwrite(&fd, rest, offset + done))
     });

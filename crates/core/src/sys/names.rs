@@ -218,6 +218,7 @@ fn named<T>(
     (dir, name): (Within<'_>, &[u8]),
     call: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T>,
 ) -> Result<T> {
+    super::may_wait();
     let stored = dir.written.stored(name)?;
     noted(what, Spot::At(dir, &stored), call(dir.fd, &stored))
 }

@@ -50,6 +50,7 @@ fn either<T>(
     new: impl FnOnce(BorrowedFd<'_>, &CStr, AtFlags) -> Result<T>,
     old: impl FnOnce(&str) -> Result<T>,
 ) -> Result<T> {
+    super::may_wait();
     if !NO_XATTRAT.load(Ordering::Relaxed) {
         let done = match spot {
             Spot::Fd(fd) => {

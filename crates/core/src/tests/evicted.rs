@@ -9,7 +9,7 @@ use crate::interface::types::NodeId;
 use crate::reach::overlay::Overlay;
 use crate::tests::mounted::mounted;
 
-type Meanwhile = Box<dyn FnOnce(&Overlay)>;
+type Meanwhile = Box<dyn FnOnce(&Overlay) + Send>;
 
 thread_local! {
     /// Happens once a directory was read, before it is entered.
@@ -19,7 +19,8 @@ thread_local! {
 /// A directory was read by this thread.
 pub(crate) fn loaded(overlay: &Overlay) {
     if let Some(happens) = MEANWHILE.take() {
-        happens(overlay);
+        // As another thread, which has other locks.
+        std::thread::scope(|scope| scope.spawn(|| happens(overlay)).join()).unwrap();
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
 
 use crate::interface::types::NodeId;
+use crate::locks::{Rank, RwLock};
 use crate::tree::dir::Dir;
 
 /// Bytes of META records in cached directories from which on those that were
@@ -33,7 +33,7 @@ const GROUPS: usize = 256;
 /// What somebody uses is never dropped, so the bound may be passed while many
 /// operations run at once.
 pub(crate) struct DirCache {
-    inner: RwLock<Inner>,
+    inner: RwLock<Inner, { Rank::Cache as u8 }>,
     limit: usize,
 }
 

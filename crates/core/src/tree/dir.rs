@@ -15,7 +15,7 @@ use crate::tree::listed::LastListing;
 pub(crate) struct Dir {
     /// What it shows of the layers below, if anything.
     base: Option<Arc<LowerDir>>,
-    /// What was listed last, if anybody still reads it. Comes before `mutate`.
+    /// What was listed last, if anybody still reads it.
     pub listed: LastListing,
     own: MetaDir,
 }
@@ -35,6 +35,11 @@ impl Dir {
         DirEdit { dir: self, own: self.own.edit() }
     }
 
+    /// As [`MetaDir::edit_beside`].
+    pub fn edit_beside(&self) -> DirEdit<'_> {
+        DirEdit { dir: self, own: self.own.edit_beside() }
+    }
+
     /// The same; `None`: somebody else does.
     pub fn try_edit(&self) -> Option<DirEdit<'_>> {
         self.own.try_edit().map(|own| DirEdit { dir: self, own })
@@ -50,8 +55,8 @@ impl Dir {
         durability: &Arc<Durability>,
     ) -> Result<Dir> {
         let own = MetaDir::new(node, storage, durability)?;
-        if !far.is_empty() {
-            let edit = own.edit();
+        // Nobody else knows it yet, so nobody is waited for.
+        if let Some(edit) = own.try_edit().filter(|_| !far.is_empty()) {
             far.iter().for_each(|name| edit.hide_far(name));
         }
         Ok(Dir { base, listed: LastListing::default(), own })

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
+use crate::locks::{Mutex, Rank};
 use crate::tree::packed::Packed;
 
 /// Bytes of listings that are kept for those who go on reading them. One that is
@@ -17,7 +16,7 @@ const MOST: usize = 32 << 20;
 pub(crate) struct HeldListing {
     /// Of the directory's entries; `None`: they may have changed meanwhile.
     version: Option<u64>,
-    packed: Mutex<Option<Arc<Packed>>>,
+    packed: Mutex<Option<Arc<Packed>>, { Rank::Packed as u8 }>,
     bytes: usize,
     total: Arc<AtomicUsize>,
 }
@@ -44,7 +43,7 @@ impl Drop for HeldListing {
 
 /// The last listing of a directory. Held by who makes one, so that all others
 /// who want it wait for that.
-pub(crate) type LastListing = Mutex<Weak<HeldListing>>;
+pub(crate) type LastListing = Mutex<Weak<HeldListing>, { Rank::LastListing as u8 }>;
 
 /// The listing that `last` tells of, if it is of this version.
 pub(crate) fn shared(
@@ -56,11 +55,10 @@ pub(crate) fn shared(
     Some((held, entries))
 }
 
-/// All that are kept, in the order in which they were made. A leaf in the order
-/// of locks.
+/// All that are kept, in the order in which they were made.
 #[derive(Default)]
 pub(crate) struct Listings {
-    order: Mutex<VecDeque<Weak<HeldListing>>>,
+    order: Mutex<VecDeque<Weak<HeldListing>>, { Rank::Listings as u8 }>,
     total: Arc<AtomicUsize>,
 }
 

@@ -1,25 +1,20 @@
 //! Nodes: the objects that the kernel knows.
 #![forbid(unsafe_code)]
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use triomphe::ThinArc;
 
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
 use crate::layers::{Hold, InStack};
+use crate::locks::{Among, Mutex, Rank, ReadGuard, RwLock, WriteGuard};
 use crate::sys::Result;
 use crate::sys::descriptors::Ticket;
 
 /// An object that the kernel knows by number.
-///
-/// Lock order, for the whole crate: `copy_up` of a node, then the rename lock
-/// of the overlay, then `mutate` of directories (by node number; rmdir, which
-/// needs a parent before its child, only tries the second; a rename onto a
-/// directory takes that one last, and relies on its caller to keep other changes
-/// of its parent away), then `place` of nodes (by number), then the table (a leaf).
 ///
 /// There may be millions of them: `tests/memory.rs` sees to it that they stay
 /// small.
@@ -39,10 +34,9 @@ pub(crate) struct Node {
     pub children: AtomicU32,
     /// Held while the object is copied up, also over the copying of data:
     /// only requests that need the copy wait for it.
-    pub copy_up: Mutex<()>,
-    /// Where it is. Held for writing over the system calls that move or
-    /// remove this one object, for reading over those that use its name.
-    pub place: RwLock<Place>,
+    pub copy_up: Mutex<(), { Rank::CopyUp as u8 }>,
+    /// Where it is.
+    place: RwLock<Place, { Rank::Place as u8 }>,
 }
 
 /// Whether a storage file holds all data of its node.
@@ -120,6 +114,42 @@ impl Place {
     pub fn let_go(&mut self) {
         if self.held().is_some() {
             self.names = Names::None;
+        }
+    }
+}
+
+/// The right to say where a node is: whoever has it is the only one.
+pub(crate) struct PlaceMut<'a> {
+    node: &'a Node,
+    place: WriteGuard<'a, Place>,
+}
+
+impl Deref for PlaceMut<'_> {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl DerefMut for PlaceMut<'_> {
+    fn deref_mut(&mut self) -> &mut Place {
+        &mut self.place
+    }
+}
+
+impl PlaceMut<'_> {
+    /// From here on the storage counts.
+    pub fn set_in_storage(&mut self) {
+        self.node.state.fetch_or(IN_STORAGE, Ordering::Release);
+    }
+
+    /// It is reached through the index from here on, or not any more.
+    pub fn set_indexed(&mut self, indexed: bool) {
+        if indexed {
+            self.node.state.fetch_or(INDEXED, Ordering::Release);
+        } else {
+            self.node.state.fetch_and(!INDEXED, Ordering::Release);
         }
     }
 }
@@ -321,9 +351,16 @@ impl Node {
         self.state.load(Ordering::Acquire) & IN_STORAGE != 0
     }
 
-    /// From here on the storage counts. Call it with `place` held for writing.
-    pub fn set_in_storage(&self) {
-        self.state.fetch_or(IN_STORAGE, Ordering::Release);
+    /// Where it is, which nobody changes meanwhile: held over the system calls that use
+    /// its name.
+    pub fn place(&self) -> ReadGuard<'_, Place> {
+        self.place.read_among(Among::Numbered(self.id.0))
+    }
+
+    /// The right to change where it is: held over the system calls that move or remove
+    /// this one object.
+    pub fn place_mut(&self) -> PlaceMut<'_> {
+        PlaceMut { node: self, place: self.place.write_among(Among::Numbered(self.id.0)) }
     }
 
     pub fn contents(&self) -> Contents {
@@ -368,18 +405,14 @@ impl Node {
         self.state.load(Ordering::Acquire) & INDEXED != 0
     }
 
-    /// Call it with `place` held for writing.
-    pub fn set_indexed(&self, indexed: bool) {
-        if indexed {
-            self.state.fetch_or(INDEXED, Ordering::Release);
-        } else {
-            self.state.fetch_and(!INDEXED, Ordering::Release);
-        }
+    /// For a node that nobody knows yet.
+    pub fn set_indexed(&mut self) {
+        *self.state.get_mut() |= INDEXED;
     }
 
     /// The directory that holds the first name. `None`: the root, or gone.
     pub fn parent(&self) -> Option<Arc<Node>> {
-        self.place.read().names.first().map(|link| Arc::clone(link.parent()))
+        self.place().names.first().map(|link| Arc::clone(link.parent()))
     }
 }
 

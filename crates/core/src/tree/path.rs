@@ -11,7 +11,7 @@ pub(crate) fn path_below(node: &Arc<Node>, moved: bool) -> Option<Vec<u8>> {
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut node = Arc::clone(node);
     while !node.is_root() {
-        let place = node.place.read();
+        let place = node.place();
         match &place.base {
             BaseRef::SameName => {}
             BaseRef::Path(path) if moved => {

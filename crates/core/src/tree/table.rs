@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use parking_lot::{RwLock, RwLockWriteGuard};
 
 use crate::interface::types::NodeId;
+use crate::locks::{Among, Rank, RwLock, WriteGuard};
 use crate::tree::node::{Link, Node};
 
 /// Marks node ids that are not the number of their object, because that one is
@@ -44,12 +44,11 @@ pub(crate) enum Inserted {
 
 /// Known nodes.
 ///
-/// Its locks are leaves: nothing else is taken and no system call made under
-/// them. Among themselves: names before numbers, names in the order of shards,
-/// one shard of numbers at a time.
+/// No system call is made under its locks. Of names several shards are held together,
+/// in their order, of numbers one.
 pub(crate) struct Table {
-    ids: Box<[RwLock<HashTable<Arc<Node>>>]>,
-    names: Box<[RwLock<HashTable<Entry>>]>,
+    ids: Box<[RwLock<Ids, { Rank::TableIds as u8 }>]>,
+    names: Box<[RwLock<Names, { Rank::TableNames as u8 }>]>,
     len: AtomicUsize,
     next: AtomicU64,
     hasher: DefaultHashBuilder,
@@ -76,7 +75,7 @@ fn shard_number(hash: u64) -> usize {
     ((bent as usize * SHARDS) >> 16).min(SHARDS - 1)
 }
 
-fn shard<T>(shards: &[RwLock<T>], hash: u64) -> &RwLock<T> {
+fn shard<T, const RANK: u8>(shards: &[RwLock<T, RANK>], hash: u64) -> &RwLock<T, RANK> {
     &shards[shard_number(hash)]
 }
 
@@ -145,7 +144,7 @@ impl Table {
         self.hash(link.parent().id, link.name())
     }
 
-    fn ids(&self, id: NodeId) -> RwLockWriteGuard<'_, Ids> {
+    fn ids(&self, id: NodeId) -> WriteGuard<'_, Ids> {
         shard(&self.ids, self.id_hash(id)).write()
     }
 
@@ -176,7 +175,7 @@ impl Table {
 
     /// Enters a node under its first name, with one reference.
     pub fn insert(&self, node: Node) -> Inserted {
-        let link = node.place.read().names.first().cloned();
+        let link = node.place().names.first().cloned();
         let Some(link) = link else {
             return self.insert_id(node, |_| {});
         };
@@ -257,16 +256,17 @@ impl Table {
             return false;
         }
         // `place` is read first, as the order of locks wants it.
-        let place = node.place.read();
+        let place = node.place();
         // Whoever finds the node by name or number refers to it under one of
         // these locks, so with all of them held its use is settled.
         let mut links: Vec<(u64, &Link)> =
             place.names.iter().map(|link| (self.link_hash(link), link)).collect();
         links.sort_unstable_by_key(|(hash, _)| shard_number(*hash));
-        let mut locked: Vec<(usize, RwLockWriteGuard<'_, Names>)> = Vec::with_capacity(links.len());
+        let mut locked: Vec<(usize, WriteGuard<'_, Names>)> = Vec::with_capacity(links.len());
         for (hash, _) in &links {
             if locked.last().is_none_or(|(last, _)| *last != shard_number(*hash)) {
-                locked.push((shard_number(*hash), shard(&self.names, *hash).write()));
+                let (at, shard) = (shard_number(*hash), shard(&self.names, *hash));
+                locked.push((at, shard.write_among(Among::Numbered(at as u64))));
             }
         }
         let mut ids = self.ids(node.id);

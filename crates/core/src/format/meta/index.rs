@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use parking_lot::RwLock;
 
 use super::far::Far;
 use super::{Kept, Loss, RealmRecord, Record, SharedRecord};
 use crate::format::identity::{BaseId, Realm};
 use crate::format::time::Timestamp;
+use crate::locks::{Rank, RwLock};
 
 /// Records below which a rewrite is never worth it.
 const WASTE_FLOOR: usize = 4096;
 
 /// Times of access of base objects by number, in nanoseconds since 1970.
-pub type AccessTable = RwLock<HashMap<u64, i64>>;
+pub type AccessTable = RwLock<HashMap<u64, i64>, { Rank::AccessTable as u8 }>;
 
 /// Times of access that are kept at most; each takes up to 40 bytes.
 pub const MOST_ACCESSES: usize = 1 << 20;

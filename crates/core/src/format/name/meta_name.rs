@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use crate::locks::{Mutex, Rank};
 use thiserror::Error;
 
 /// Name of the META file of a storage directory, if no other was chosen. Every name that
@@ -31,7 +31,7 @@ static DEFAULT: Names = Names {
 };
 
 /// Other names that this process has met. There are few: one for each storage at most.
-static OTHERS: Mutex<Vec<&'static Names>> = Mutex::new(Vec::new());
+static OTHERS: Mutex<Vec<&'static Names>, { Rank::MetaNames as u8 }> = Mutex::new(Vec::new());
 
 /// What META is called in a storage. All names that begin with it are reserved there.
 #[derive(Clone, Copy)]

@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashSet;
-use parking_lot::RwLock;
 
 use crate::interface::types::NodeId;
+use crate::locks::{Rank, RwLock};
 
 /// So many objects are remembered, 4 bytes each. Larger trees are walked through
 /// for each handle of nothing.
@@ -23,7 +23,7 @@ const VAIN: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Census {
     key: RandomState,
-    inner: RwLock<Inner>,
+    inner: RwLock<Inner, { Rank::Census as u8 }>,
     /// Objects that began to get another name, and those that have it.
     begun: AtomicU64,
     ended: AtomicU64,

@@ -91,7 +91,7 @@ impl MetaDir {
             let dir = self.writable()?.fd();
             let Terms { firm, session, .. } = self.durability.terms();
             let open = || Journal::open(dir, state.torn_at, firm, session);
-            let _held = self.hold_attributes();
+            let _held = self.hold_attributes_too();
             let file = with_access(dir, open)?;
             (state.file, state.torn_at) = (Some(file), None);
             self.durability.open.store(true, Ordering::Release);
@@ -117,11 +117,13 @@ impl MetaDir {
 
     /// This mount writes to the storage: META of its root says so.
     pub fn begin_session(&self) -> Result<()> {
+        let _edit = self.edit();
         self.opened(&mut self.journal.lock())?.begin_session()
     }
 
     /// It ends in order, and everything is on the device.
     pub fn end_session(&self) -> Result<()> {
+        let _edit = self.edit();
         self.opened(&mut self.journal.lock())?.end_session()
     }
 

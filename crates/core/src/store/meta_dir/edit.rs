@@ -2,15 +2,15 @@
 
 use std::ops::Deref;
 
-use parking_lot::RwLockWriteGuard;
 use rustix::io::Errno;
 
 use super::changes::{JournalState, Savepoint};
 use super::mutate::Mutating;
-use super::{MetaDir, with_access};
+use super::{INDEX, MetaDir, with_access};
 use crate::format::meta::{Index, Record};
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
+use crate::locks::{Among, Rank, WriteGuard};
 use crate::store::meta::{self, Session};
 use crate::sys::{self, Result, Spot, Within};
 
@@ -32,12 +32,30 @@ impl Deref for MetaEdit<'_> {
 impl MetaDir {
     /// Waits until nobody else changes anything.
     pub fn edit(&self) -> MetaEdit<'_> {
-        MetaEdit { dir: self, _lock: self.mutate.lock() }
+        let order = self.order(Among::Numbered(self.node.0));
+        MetaEdit { dir: self, _lock: self.mutate.lock(order) }
+    }
+
+    /// The same, for one who changes entries of other directories already, and keeps
+    /// everybody away who could take this one before those.
+    pub fn edit_beside(&self) -> MetaEdit<'_> {
+        let order = self.order(Among::Beside(self.node.0));
+        MetaEdit { dir: self, _lock: self.mutate.lock(order) }
+    }
+
+    /// Where its lock comes: that of the index after all others.
+    fn order(&self, among: Among) -> (Rank, Among) {
+        (if self.is_index() { Rank::MutateIndex } else { Rank::Mutate }, among)
+    }
+
+    pub(super) fn is_index(&self) -> bool {
+        self.node == INDEX
     }
 
     /// The same; `None`: somebody else does.
     pub fn try_edit(&self) -> Option<MetaEdit<'_>> {
-        self.mutate.try_lock().map(|lock| MetaEdit { dir: self, _lock: lock })
+        let order = self.order(Among::Beside(self.node.0));
+        self.mutate.try_lock(order).map(|lock| MetaEdit { dir: self, _lock: lock })
     }
 }
 
@@ -48,7 +66,7 @@ impl MetaEdit<'_> {
     }
 
     /// What META says, to be changed apart from its file.
-    pub fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+    pub fn index_mut(&self) -> WriteGuard<'_, Index> {
         self.meta.write()
     }
 
@@ -175,7 +193,7 @@ impl MetaEdit<'_> {
     fn rewrite(&self) -> Result<()> {
         let dir = self.writable()?;
         {
-            let _held = self.hold_attributes();
+            let _held = self.hold_attributes_too();
             let index = self.meta.read();
             let root = self.node == NodeId::ROOT;
             let session = self.durability.terms().session;
@@ -239,7 +257,7 @@ impl MetaEdit<'_> {
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
         let dir = self.writable()?;
-        let held = self.hold_attributes();
+        let held = self.hold_attributes_too();
         let before = sys::stat_fd(dir.fd())?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
         let (value, timed) = with_access(dir.fd(), || {

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use parking_lot::ReentrantMutexGuard;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::MetaDir;
 use crate::format::acl;
+use crate::locks::{Among, Rank, ReentrantGuard};
 use crate::sys::{self, Result, Spot};
 
 /// What a file has that this process makes in a directory. It depends on the directory
@@ -23,17 +23,24 @@ pub(crate) struct Made {
 }
 
 /// Held where times, mode or flags of a storage directory are set.
-pub(crate) type Attributes<'a> = ReentrantMutexGuard<'a, Cell<Option<Made>>>;
+pub(crate) type Attributes<'a> = ReentrantGuard<'a, Cell<Option<Made>>>;
 
 impl MetaDir {
     /// Keeps others from setting times, mode or flags of the storage directory.
     pub fn hold_attributes(&self) -> Attributes<'_> {
-        self.attributes.lock()
+        self.attributes.lock_among(Among::Again(self.node.0))
     }
 
-    /// The same, for one who is about to set what new files may get from it.
+    /// The same, for one who may have the lock of the journal, or these of another
+    /// directory: they are taken together only by who has the `mutate` of each.
+    pub(super) fn hold_attributes_too(&self) -> Attributes<'_> {
+        let mutate = if self.is_index() { Rank::MutateIndex } else { Rank::Mutate };
+        self.attributes.lock_among(Among::Under(mutate, self.node.0))
+    }
+
+    /// The same as [`MetaDir::hold_attributes`], for one who is about to set what new files may get from it.
     pub fn change_attributes(&self) -> Attributes<'_> {
-        let held = self.attributes.lock();
+        let held = self.hold_attributes();
         held.set(None);
         held
     }

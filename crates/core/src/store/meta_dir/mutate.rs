@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::locks::{Among, Held, Rank};
+
 /// Held by whoever changes entries of a directory, or what META says of them.
 #[derive(Default)]
 pub(crate) struct Mutate {
@@ -16,20 +18,26 @@ pub(crate) struct Mutate {
 pub(crate) struct Mutating<'a> {
     version: &'a AtomicU64,
     _lock: MutexGuard<'a, ()>,
+    _held: Held,
 }
 
+/// Where the lock of a directory is in the order of locks.
+type Order = (Rank, Among);
+
 impl Mutate {
-    pub fn lock(&self) -> Mutating<'_> {
-        self.held(self.lock.lock())
+    pub fn lock(&self, (rank, among): Order) -> Mutating<'_> {
+        let held = Held::wait(rank, among);
+        self.held(self.lock.lock(), held)
     }
 
-    pub fn try_lock(&self) -> Option<Mutating<'_>> {
-        self.lock.try_lock().map(|lock| self.held(lock))
+    pub fn try_lock(&self, (rank, among): Order) -> Option<Mutating<'_>> {
+        let lock = self.lock.try_lock()?;
+        Some(self.held(lock, Held::tried(rank, among)))
     }
 
-    fn held<'a>(&'a self, lock: MutexGuard<'a, ()>) -> Mutating<'a> {
+    fn held<'a>(&'a self, lock: MutexGuard<'a, ()>, held: Held) -> Mutating<'a> {
         self.version.fetch_add(1, Ordering::SeqCst);
-        Mutating { version: &self.version, _lock: lock }
+        Mutating { version: &self.version, _lock: lock, _held: held }
     }
 
     /// Whoever holds the lock is the first one since the version was this.
@@ -55,19 +63,21 @@ impl Drop for Mutating<'_> {
 mod tests {
     use super::*;
 
+    const ORDER: Order = (Rank::Mutate, Among::Only);
+
     #[test]
     fn each_change_makes_another_version() {
         let mutate = Mutate::default();
         let before = mutate.version();
         assert_eq!((before.is_some(), mutate.version()), (true, before));
-        let held = mutate.lock();
+        let held = mutate.lock(ORDER);
         assert!(before.is_some_and(|before| mutate.follows(before)));
         assert_eq!(mutate.version(), None);
-        assert!(mutate.try_lock().is_none());
+        assert!(mutate.try_lock(ORDER).is_none());
         assert_eq!(mutate.version(), None);
         drop(held);
         assert!(mutate.version().is_some_and(|now| Some(now) != before));
-        let _held = mutate.lock();
+        let _held = mutate.lock(ORDER);
         assert!(!before.is_some_and(|before| mutate.follows(before)));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -10,6 +9,7 @@ use rustix::io::Errno;
 use super::Data;
 use super::map::Map;
 use crate::format::mark::Mark;
+use crate::locks::{Mutex, Rank, RwLock, is_held};
 use crate::store::durability::WriteOut;
 use crate::sys::descriptors::Ticket;
 use crate::sys::{self, Result};
@@ -26,9 +26,9 @@ pub(crate) struct PartialFile {
     /// The data of the base file.
     base: Data,
     /// Which blocks are in the storage. No data is read or written under it.
-    map: RwLock<Map>,
+    map: RwLock<Map, { Rank::Map as u8 }>,
     /// Held by whoever brings blocks into the storage.
-    pub writing: Mutex<()>,
+    pub writing: Mutex<(), { Rank::Writing as u8 }>,
     /// All of the data is in the storage.
     whole: AtomicBool,
     /// The file of the map was opened for reading only.
@@ -98,8 +98,9 @@ impl PartialFile {
         self.whole.load(Ordering::Acquire)
     }
 
-    /// `writing` is held, and the mark is gone.
+    /// The mark is gone.
     pub fn set_whole(&self) {
+        debug_assert!(is_held(Rank::Writing, None));
         self.whole.store(true, Ordering::Release);
     }
 
@@ -140,8 +141,9 @@ impl PartialFile {
         self.map_shut.load(Ordering::Acquire)
     }
 
-    /// The file of the map, opened for writing. `writing` is held.
+    /// The file of the map, opened for writing.
     pub fn take_map(&self, file: &OwnedFd) -> Result<()> {
+        debug_assert!(is_held(Rank::Writing, None));
         if is_for_reading(file) {
             return Err(Errno::ROFS);
         }
@@ -217,8 +219,9 @@ impl PartialFile {
     }
 
     /// Prepares a write of `start..end` to the storage: what the touched
-    /// blocks keep of the base is copied. `writing` is held.
+    /// blocks keep of the base is copied.
     pub fn before_write(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
+        debug_assert!(is_held(Rank::Writing, None));
         let (block, limit) = {
             let map = self.map.read();
             (map.block(), map.limit())
@@ -253,8 +256,9 @@ impl PartialFile {
     }
 
     /// Of a write of `start..end` all up to `done` was written. The result is up
-    /// to where it is in the storage from now on. `writing` is held.
+    /// to where it is in the storage from now on.
     pub fn written(&self, start: u64, done: u64, end: u64) -> Result<u64> {
+        debug_assert!(is_held(Rank::Writing, None));
         let mut map = self.map.write();
         // Of a block that was not filled the rest is still the base's, so none
         // of it counts.
@@ -264,7 +268,7 @@ impl PartialFile {
     }
 
     /// Copies what is missing of `start..end` from the base, but for blocks in
-    /// which that has nothing: they stay the base's. `writing` is held.
+    /// which that has nothing: they stay the base's.
     fn fetch_extents(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
         let (block, limit) = (self.map.read().block(), self.limit());
         let mut at = start;
@@ -278,7 +282,7 @@ impl PartialFile {
 
     /// Copies what is missing of `start..end` from the base, holes as zeros: in
     /// a block that is (to be) written to, there must be none (see `Map::load`).
-    /// `start` and `end` do not cut a block. `writing` is held.
+    /// `start` and `end` do not cut a block.
     fn fetch(&self, target: &OwnedFd, start: u64, end: u64) -> Result<()> {
         let mut at = start;
         let end = end.min(self.map.read().limit());
@@ -303,9 +307,10 @@ impl PartialFile {
     /// Copies what is missing of one piece from byte `from` on. The result is
     /// where the next piece begins; `None`: nothing is left.
     ///
-    /// `writing` is held; where it is not recorded, until the mark is gone: all
+    /// Where it is not recorded, until the mark is gone: all
     /// that was copied counts as missing until then.
     pub fn fetch_piece(&self, target: &OwnedFd, from: u64, record: bool) -> Result<Option<u64>> {
+        debug_assert!(is_held(Rank::Writing, None));
         if self.is_whole() {
             // What the map has last is no longer true.
             return Ok(None);
@@ -330,8 +335,9 @@ impl PartialFile {
         Ok((end < self.limit()).then_some(end))
     }
 
-    /// Gives the space back that unrecorded pieces have. `writing` is held.
+    /// Gives the space back that unrecorded pieces have.
     pub fn drop_unrecorded(&self, target: &OwnedFd) -> Result<()> {
+        debug_assert!(is_held(Rank::Writing, None));
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let (mut at, limit) = (0, self.limit());
         while at < limit {
@@ -345,8 +351,9 @@ impl PartialFile {
     }
 
     /// Data beyond `size` was cut off in the storage: what comes there later
-    /// is not the base's. `writing` is held.
+    /// is not the base's.
     pub fn cut(&self, size: u64) -> Result<()> {
+        debug_assert!(is_held(Rank::Writing, None));
         self.map.write().end_at(size)
     }
 

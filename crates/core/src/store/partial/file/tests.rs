@@ -42,6 +42,7 @@ fn contents(partial: &PartialFile, storage: &OwnedFd) -> Vec<u8> {
 #[test]
 fn of_a_write_that_was_cut_short_what_counts_is_in_the_storage() {
     let (partial, storage, _map) = partial(file(&[b'b'; 4 * BLOCK]));
+    let _writing = partial.writing.lock();
     let end = 3 * BLOCK as u64;
     partial.before_write(&storage, 0, end).unwrap();
     // A block and a half found room.
@@ -61,6 +62,7 @@ fn what_a_failed_write_left_does_not_show_once_the_file_is_whole() {
     let base = file(&[b'b'; BLOCK]);
     rustix::fs::ftruncate(&base, 4 * BLOCK as u64).unwrap();
     let (partial, storage, _map) = partial(base);
+    let _writing = partial.writing.lock();
     sys::write_at(&storage, &[b'w'; 3 * BLOCK], BLOCK as u64 / 2).unwrap();
     let before = contents(&partial, &storage);
     assert_eq!(partial.fetch_piece(&storage, 0, false), Ok(None));
@@ -71,6 +73,7 @@ fn what_a_failed_write_left_does_not_show_once_the_file_is_whole() {
 #[test]
 fn a_cut_that_was_not_recorded_costs_no_data() {
     let (partial, storage, map) = partial(file(&[b'b'; 3 * BLOCK]));
+    let _writing = partial.writing.lock();
     sys::write_at(&storage, &[b'w'; BLOCK], BLOCK as u64).unwrap();
     partial.written(BLOCK as u64, 2 * BLOCK as u64, 2 * BLOCK as u64).unwrap();
     // The daemon is killed in the midst of a truncation.
@@ -85,6 +88,7 @@ fn a_cut_that_was_not_recorded_costs_no_data() {
 #[test]
 fn the_last_block_is_recorded_once_it_is_on_the_device() {
     let (partial, storage, map) = partial(file(&[b'b'; 5000]));
+    let _writing = partial.writing.lock();
     sys::write_at(&storage, b"appended", 5000).unwrap();
     // Written in full: the rest of the block is not the base's.
     partial.before_write(&storage, BLOCK as u64, 5008).unwrap();
@@ -98,6 +102,7 @@ fn the_last_block_is_recorded_once_it_is_on_the_device() {
 #[test]
 fn nothing_is_fetched_once_the_file_is_whole() {
     let (partial, storage, _map) = partial(file(&[b'b'; 2 * BLOCK]));
+    let _writing = partial.writing.lock();
     assert_eq!(partial.fetch_piece(&storage, 0, false), Ok(None));
     partial.set_whole();
     sys::write_at(&storage, &[b'w'; 2 * BLOCK], 0).unwrap();
@@ -108,6 +113,7 @@ fn nothing_is_fetched_once_the_file_is_whole() {
 #[test]
 fn a_base_that_became_shorter_is_an_error_also_for_writes() {
     let (partial, storage, _map) = partial(file(&[b'b'; 2 * BLOCK]));
+    let _writing = partial.writing.lock();
     rustix::fs::ftruncate(partial.base().file().unwrap(), 100).unwrap();
     assert_eq!(partial.before_write(&storage, 10, 20), Err(Errno::IO));
     assert_eq!(partial.missing(), 2 * BLOCK as u64);
