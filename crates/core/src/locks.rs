@@ -64,8 +64,6 @@ ranks! {
     Place,
     /// As [`Rank::Mutate`], of the index.
     MutateIndex,
-    /// What the objects in the index are; held while the index is read.
-    IndexStored,
     /// Times, mode or flags of a storage directory. Who has its `Mutate` may take it, and
     /// the journal in either order ([`Among::Under`]).
     Attributes,
@@ -83,6 +81,8 @@ ranks! {
     AccessTable,
     /// Which blocks of a partial file are in the storage. Held over changes of its file.
     Map,
+    /// What the objects in the index are; held while the index is read.
+    IndexStored,
     /// The storage is handed to the device.
     Syncing,
     /// Objects that are about to be freed.
