@@ -195,6 +195,7 @@ impl Locked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::mounted::patiently;
 
     struct Server(tempfile::TempDir, OwnedFd);
 
@@ -217,6 +218,22 @@ mod tests {
 
         fn take(&self, read_only: bool) -> Result<ServerLock> {
             ServerLock::take(&self.storage(), read_only, &mut Vec::new())
+        }
+
+        /// What another test's child holds a copy of is free soon.
+        fn taken(&self, read_only: bool) -> ServerLock {
+            patiently(|| self.take(read_only)).unwrap()
+        }
+
+        fn taken_alone(&self, lock: &mut ServerLock) {
+            let take = || match lock.take_alone(&self.storage()) {
+                Err(TakeAlone::Failed(error)) => Err(error),
+                other => {
+                    other.unwrap();
+                    Ok(())
+                }
+            };
+            patiently(take).unwrap();
         }
 
         fn made(&self) -> ServerLock {
@@ -243,10 +260,10 @@ mod tests {
         assert!(is_in_use(second.make(&server.storage(), &mut Vec::new())));
         assert!(is_in_use(server.take(false)) && is_in_use(server.take(true)));
         drop(first);
-        let readers = (server.take(true).unwrap(), server.take(true).unwrap());
+        let readers = (server.taken(true), server.taken(true));
         assert!(is_in_use(server.take(false)));
         drop(readers);
-        assert!(server.take(false).is_ok());
+        server.taken(false);
     }
 
     #[test]
@@ -263,15 +280,15 @@ mod tests {
     fn one_reader_becomes_the_writer_and_two_do_not() {
         let server = Server::new();
         drop(server.made());
-        let (mut first, second) = (server.take(true).unwrap(), server.take(true).unwrap());
+        let (mut first, second) = (server.taken(true), server.taken(true));
         let refused = first.take_alone(&server.storage());
         assert!(matches!(refused, Err(TakeAlone::Failed(OpenError::StorageInUse { .. }))));
         // It still keeps writers out.
         drop(second);
         assert!(is_in_use(server.take(false)));
-        first.take_alone(&server.storage()).unwrap();
+        server.taken_alone(&mut first);
         assert!(is_in_use(server.take(true)));
-        first.take_alone(&server.storage()).unwrap();
+        server.taken_alone(&mut first);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::interface::types::{NodeId, RenameMode};
 use crate::reach::overlay::Overlay;
 use crate::sys::Spot;
 use crate::sys::own::{Own, OwnAttributes};
+use crate::tests::mounted::patiently;
 
 struct Mounted(PathBuf);
 
@@ -51,7 +52,7 @@ fn a_full_storage_without_a_recorded_base_opens() {
     let (accept_storage, at) = (true, storage.clone());
     let options = OpenOptions { base, storage: at, accept_storage, ..OpenOptions::default() };
     let begun = || {
-        let mut layers = open_layers(&options).unwrap();
+        let mut layers = patiently(|| open_layers(&options)).unwrap();
         layers.begin(&options).unwrap();
         layers
     };
@@ -73,7 +74,7 @@ fn a_mount_says_when_it_has_not_compared_all() {
     fs::create_dir(&base).unwrap();
     fs::create_dir(&storage).unwrap();
     let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
-    open_layers(&options).unwrap().begin(&options).unwrap();
+    patiently(|| open_layers(&options)).unwrap().begin(&options).unwrap();
     // There may be partial files.
     let open = fs::File::open(&storage).unwrap().into();
     if OwnAttributes::of_process(&open).set(Spot::Fd(open.as_fd()), Own::Storage, b"1").is_err() {
@@ -83,12 +84,12 @@ fn a_mount_says_when_it_has_not_compared_all() {
     for n in 0..LOOKS {
         fs::write(storage.join(n.to_string()), "").unwrap();
     }
-    assert_eq!(open_layers(&options).unwrap().warnings, []);
+    assert_eq!(patiently(|| open_layers(&options)).unwrap().warnings, []);
     fs::write(storage.join("more"), "").unwrap();
     let note = Warning::NotCompared { path: storage, looks: LOOKS };
     assert!(!note.is_problem());
-    assert_eq!(open_layers(&options).unwrap().warnings, [note]);
-    assert_eq!(examine(&options).unwrap(), []);
+    assert_eq!(patiently(|| open_layers(&options)).unwrap().warnings, [note]);
+    assert_eq!(patiently(|| examine(&options)).unwrap(), []);
 }
 
 /// A crash came in a rename of a base directory over an empty one, after the move
@@ -103,7 +104,7 @@ fn a_copy_of_a_storage_with_open_renames_is_refused() {
     fs::create_dir(base.join("b")).unwrap();
     fs::create_dir(&storage).unwrap();
     let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
-    let begin = |options: &OpenOptions| Overlay::assemble(options);
+    let begin = |options: &OpenOptions| patiently(|| Overlay::assemble(options));
     let overlay = begin(&options).unwrap();
     let (top, mode) = (NodeId::ROOT, RenameMode::Replace);
     overlay.rename(top, b"a", top, b"b", mode).unwrap();
@@ -132,7 +133,7 @@ fn a_copy_of_a_storage_with_open_renames_is_refused() {
         let refused = begin(&OpenOptions { read_only, ..early.clone() });
         assert!(matches!(refused, Err(OpenError::StorageCopied { .. })));
     }
-    assert!(examine(&early).is_ok());
+    assert!(patiently(|| examine(&early)).is_ok());
     let overlay = begin(&options).unwrap();
     assert!(precious(&overlay));
     overlay.finish();
