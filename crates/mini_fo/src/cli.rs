@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
-mod changes;
+pub mod changes;
 mod check;
 mod du;
 mod json;

@@ -1,6 +1,6 @@
 //! The control channel's end in the daemon: who is answered, and what.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use mini_fo_core::{MetaName, NodeId, Overlay};
 use rustix::io::Errno;
 
 use super::caller;
+use crate::cli::changes::{self, out::Out};
 use crate::control::server::{Answer, Sessions};
 use crate::control::wire::{self, FETCH, Info, PathBytes, SEND, Trouble};
 use crate::usage::Usage;
@@ -87,6 +88,12 @@ fn carry_out(
 ) -> io::Result<()> {
     match request {
         wire::Request::Info => answer.line(&info(overlay, facts, directory)),
+        wire::Request::Status(form) => {
+            in_parts(answer, form.colored, |out| changes::status::show(overlay, form, out))
+        }
+        wire::Request::Diff(form) => {
+            in_parts(answer, form.colored, |out| changes::diff::show(overlay, form, out))
+        }
         wire::Request::Usage(wanted) => match Usage::of(overlay, wanted) {
             Ok(usage) => answer.line(&usage),
             Err(errno) => answer.line(&Trouble {
@@ -94,6 +101,26 @@ fn carry_out(
                 errno: Some(errno.raw_os_error()),
             }),
         },
+    }
+}
+
+/// Shows changes as text in parts, and how it ended.
+fn in_parts(
+    answer: &mut Answer,
+    colored: bool,
+    show: impl FnOnce(&mut Out<'_>) -> rustix::io::Result<wire::Seen>,
+) -> io::Result<()> {
+    let mut out = Out::into_answer(answer, colored);
+    let seen = show(&mut out);
+    // Who does not read any more needs no end either.
+    out.finish().map_err(|_| io::ErrorKind::BrokenPipe)?;
+    answer.write_all(&0u32.to_ne_bytes())?;
+    match seen {
+        Ok(seen) => answer.line(&seen),
+        Err(errno) => answer.line(&Trouble {
+            trouble: format!("the tree cannot be read: {errno}"),
+            errno: Some(errno.raw_os_error()),
+        }),
     }
 }
 

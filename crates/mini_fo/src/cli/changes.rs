@@ -1,13 +1,15 @@
 //! `mini_fo status` and `mini_fo diff`: what has changed.
 #![forbid(unsafe_code)]
 
-mod diff;
-mod out;
+pub mod diff;
+mod live;
+pub mod out;
 mod place;
 mod quote;
-mod status;
+pub mod status;
 
 use crate::cli::args::{DiffArgs, StatusArgs};
+use crate::control::wire::Seen;
 use crate::exit::{Failure, code};
 
 /// `mini_fo status`.
@@ -40,11 +42,4 @@ fn outcome(found: Result<Seen, Failure>) -> Result<(), Failure> {
             Err(failure)
         }
     }
-}
-
-/// What a command has seen.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    changes: bool,
-    unread: u64,
 }

@@ -45,7 +45,61 @@ pub enum Request {
     Info,
     /// What the storage holds: one [`Usage`](crate::usage::Usage).
     Usage(Wanted),
+    /// What has changed, as `mini_fo status` shows it: text in parts ([`COMPLAINT`]), and a
+    /// [`Seen`] or [`Trouble`].
+    Status(StatusForm),
+    /// The same as `mini_fo diff` shows it.
+    Diff(DiffForm),
 }
+
+/// What `mini_fo status` is to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusForm {
+    /// Only what is at these paths or below them, without a leading slash; none: all.
+    pub within: Vec<PathBytes>,
+    /// What is in deleted and renamed directories, too.
+    pub all: bool,
+    /// All names of changed hard links.
+    pub links: bool,
+    /// JSON.
+    pub json: bool,
+    /// Records that end with NUL.
+    pub z: bool,
+    /// For a terminal.
+    pub colored: bool,
+}
+
+/// What `mini_fo diff` is to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffForm {
+    /// Only what is at these paths or below them, without a leading slash; none: all.
+    pub within: Vec<PathBytes>,
+    /// Binary files so that they can be applied.
+    pub binary: bool,
+    /// Lines that were added and deleted.
+    pub stat: bool,
+    /// Paths only.
+    pub name_only: bool,
+    /// Letters and paths.
+    pub name_status: bool,
+    /// They end with NUL.
+    pub z: bool,
+    /// For a terminal.
+    pub colored: bool,
+}
+
+/// What there was to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Something has changed.
+    pub changes: bool,
+    /// So many entries could not be read.
+    pub unread: u64,
+}
+
+/// Set in the length of a part (`u32`, as the machine has it) that goes to standard error.
+/// A part of no length is the last one; one line of JSON follows it.
+pub const COMPLAINT: u32 = 1 << 31;
 
 /// The answer to [`Request::Info`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -139,3 +139,60 @@ fn nobody_else_is_answered() {
     assert_eq!(errno(sys::ioctl(&s.mnt, SEND, frame.as_mut_ptr().cast())), None);
     mini_fo(&["du", s.mnt.to_str().expect("text")]).ok();
 }
+
+/// What a live mount tells of its changes is what its storage tells at rest.
+#[test]
+fn changes_of_a_live_mount() {
+    let Some(mut s) = scene() else { return };
+    s.mount(&[]);
+    sh(
+        &s.mnt,
+        "echo more >> f; chmod 600 g; rm d/one; mkdir -p new/deep; echo x > new/deep/file
+         mv e moved; head -c 70000 /dev/urandom > binary; ln -s f link2; rm -f sl",
+    );
+    let path = s.mnt.to_str().expect("text").to_owned();
+    let ask = |args: &[&str]| {
+        let outcome = mini_fo(args);
+        assert!(outcome.code < 2, "{}", outcome.stderr);
+        (outcome.code, outcome.stdout)
+    };
+    let forms: [&[&str]; 6] = [
+        &["status"],
+        &["status", "--json", "--all"],
+        &["status", "-z"],
+        &["diff", "--binary"],
+        &["diff", "--stat"],
+        &["diff", "--name-status"],
+    ];
+    let live = forms.map(|form| ask(&[form, &[&path]].concat()));
+    assert!(live.iter().all(|(code, text)| *code == 1 && !text.is_empty()));
+    // A part of it, also one that is not there any more.
+    let deep = s.at("new");
+    let within = ask(&["status", "-z", deep.to_str().expect("text")]).1;
+    assert!(within.starts_with("A new") && !within.contains("M f"), "{within:?}");
+    let gone = s.at("d/one");
+    assert_eq!(ask(&["status", "-z", gone.to_str().expect("text")]).1, "D d/one\0");
+    // Who has seen enough leaves nothing behind.
+    for _ in 0..20 {
+        sh(
+            &s.base,
+            &format!("{} diff --binary {path} | head -c 10", env!("CARGO_BIN_EXE_mini_fo")),
+        );
+    }
+    let pid = crate::cli::daemon(&s);
+    let threads = || {
+        let all = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks");
+        let names = all.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "control").count()
+    };
+    let begun = std::time::Instant::now();
+    while threads() > 0 && begun.elapsed().as_secs() < 10 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(threads(), 0);
+    s.umount();
+    let storage = s.storage.to_str().expect("text").to_owned();
+    for (form, live) in forms.iter().zip(live) {
+        assert_eq!(ask(&[*form, &[&storage]].concat()), live, "{form:?}");
+    }
+}

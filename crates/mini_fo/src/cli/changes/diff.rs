@@ -9,51 +9,73 @@ mod body;
 mod lines;
 mod patch;
 
-use std::io::Write as _;
+use mini_fo_core::{Change, ChangeKind, ChangesOptions, FoundChange, Overlay};
 
-use mini_fo_core::{Change, ChangeKind, ChangesOptions, FoundChange};
-
-use super::Seen;
+use super::live;
 use super::out::Out;
 use super::place::{self, Where};
 use super::quote::quoted;
 use super::status::{attributes, letter, type_of};
 use crate::cli::args::DiffArgs;
+use crate::control::wire::{DiffForm, PathBytes, Request, Seen};
 use crate::exit::{Failure, code};
 use body::Body;
 use lines::Lines;
 
 pub fn run(args: &DiffArgs) -> Result<Seen, Failure> {
-    let (overlay, within) = Where::find(&args.path)?.open(&args.place)?;
+    let place = Where::find(&args.path)?;
+    let mut out = Out::new(&args.show, args.z);
     let mut paths = place::inside(&args.paths);
-    if let Some(within) = within {
+    if let Where::Live(_, Some(within)) = &place {
         match paths.is_empty() {
-            true => paths.push(within),
-            false => paths.iter_mut().for_each(|path| *path = join(&within, path)),
+            true => paths.push(within.clone()),
+            false => paths.iter_mut().for_each(|path| *path = join(within, path)),
         }
     }
+    let form = DiffForm {
+        within: paths.into_iter().map(PathBytes).collect(),
+        binary: args.binary,
+        stat: args.stat,
+        name_only: args.name_only,
+        name_status: args.name_status,
+        z: args.z,
+        colored: out.is_colored(),
+    };
+    let seen = match place {
+        Where::Live(channel, _) => live::show(&channel, &Request::Diff(form), &mut out)?,
+        Where::AtRest(path) => {
+            let overlay = place::at_rest(&path, &args.place)?;
+            show(&overlay, &form, &mut out).map_err(|errno| {
+                Failure::new(code::FAILURE, format!("{}: cannot be read: {errno}", path.display()))
+            })?
+        }
+    };
+    out.finish()?;
+    Ok(seen)
+}
+
+/// Shows what has changed.
+///
+/// # Errors
+/// The root cannot be read.
+pub fn show(overlay: &Overlay, form: &DiffForm, out: &mut Out) -> rustix::io::Result<Seen> {
     let options = ChangesOptions {
-        within: paths,
+        within: form.within.iter().map(|path| path.0.clone()).collect(),
         deleted_below: true,
         renamed_below: true,
         all_links: true,
         directory_times: false,
     };
-    let mut diff = Diff::new(args);
-    let found = overlay.changes(&options, &mut |found| match found {
+    let mut diff = Diff::new(form, out);
+    let totals = overlay.changes(&options, &mut |found| match found {
         FoundChange::Change(change) => diff.take(change),
         FoundChange::Unread(unread) => {
-            tell(unread.path, unread.errno);
+            tell(diff.out, unread.path, unread.errno);
             true
         }
-    });
-    let totals = found.map_err(|errno| {
-        Failure::new(code::FAILURE, format!("{}: cannot be read: {errno}", args.path.display()))
     })?;
     diff.end();
-    let unread = totals.unread + diff.unread;
-    diff.out.finish()?;
-    Ok(Seen { changes: totals.all() > 0, unread })
+    Ok(Seen { changes: totals.all() > 0, unread: totals.unread + diff.unread })
 }
 
 fn join(path: &[u8], below: &[u8]) -> Vec<u8> {
@@ -62,12 +84,11 @@ fn join(path: &[u8], below: &[u8]) -> Vec<u8> {
 }
 
 /// What cannot be read is told at once, where errors go.
-fn tell(path: &[u8], errno: rustix::io::Errno) {
+fn tell(out: &mut Out, path: &[u8], errno: rustix::io::Errno) {
     let mut text = b"mini_fo: ".to_vec();
     text.extend(&*quoted(path));
     text.extend(format!(": {errno}\n").bytes());
-    // Without a standard error only the exit code can tell.
-    let _ = std::io::stderr().write_all(&text);
+    out.complain(&text);
 }
 
 /// What is shown of each change.
@@ -78,9 +99,9 @@ enum Form {
     Names { status: bool, raw: bool },
 }
 
-struct Diff {
+struct Diff<'d, 'o> {
     form: Form,
-    out: Out,
+    out: &'d mut Out<'o>,
     unread: u64,
     /// A directory that was added or deleted, if nothing in it was told.
     bare: Option<(Vec<u8>, String)>,
@@ -88,14 +109,13 @@ struct Diff {
     counts: (u64, u64, u64),
 }
 
-impl Diff {
-    fn new(args: &DiffArgs) -> Diff {
-        let form = match (args.stat, args.name_only || args.name_status) {
+impl<'d, 'o> Diff<'d, 'o> {
+    fn new(form: &DiffForm, out: &'d mut Out<'o>) -> Diff<'d, 'o> {
+        let form = match (form.stat, form.name_only || form.name_status) {
             (true, _) => Form::Stat,
-            (_, true) => Form::Names { status: args.name_status, raw: args.z },
-            _ => Form::Patch { binary: args.binary },
+            (_, true) => Form::Names { status: form.name_status, raw: form.z },
+            _ => Form::Patch { binary: form.binary },
         };
-        let out = Out::new(&args.show, args.z);
         Diff { form, out, unread: 0, bare: None, counts: (0, 0, 0) }
     }
 
@@ -113,7 +133,7 @@ impl Diff {
         };
         shown.unwrap_or_else(|errno| {
             self.unread += 1;
-            tell(change.path, errno);
+            tell(self.out, change.path, errno);
             true
         })
     }
@@ -212,12 +232,11 @@ impl Diff {
             (true, true) if before.kind() != after.kind() => {
                 let gone = patch::Entry { paths, before, after: Body::None, renamed: false };
                 let new = patch::Entry { paths, before: Body::None, after, renamed: false };
-                Ok(patch::write(&gone, binary, &mut self.out)?
-                    && patch::write(&new, binary, &mut self.out)?)
+                Ok(patch::write(&gone, binary, self.out)? && patch::write(&new, binary, self.out)?)
             }
             _ => {
                 let entry = patch::Entry { paths, before, after, renamed };
-                patch::write(&entry, binary, &mut self.out)
+                patch::write(&entry, binary, self.out)
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::{Child, Command, Stdio};
 
 use crate::cli::args::{ColorWhen, ShowArgs};
+use crate::control::wire::COMPLAINT;
 use crate::exit::{Failure, code};
 
 /// Bytes that are kept back at most.
@@ -21,8 +22,8 @@ pub enum Color {
 }
 
 /// The way to who reads.
-pub struct Out {
-    to: Option<Box<dyn Write>>,
+pub struct Out<'a> {
+    to: Option<To<'a>>,
     pager: Option<Child>,
     colored: bool,
     /// Nobody reads any more.
@@ -30,9 +31,68 @@ pub struct Out {
     error: Option<io::Error>,
 }
 
-impl Out {
+enum To<'a> {
+    Here(BufWriter<Box<dyn Write>>),
+    /// To a command that asks the daemon, which is this process.
+    Asker(BufWriter<Parts<'a>>),
+}
+
+impl To<'_> {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            To::Here(to) => to,
+            To::Asker(to) => to,
+        }
+    }
+}
+
+/// Text as parts of an answer.
+struct Parts<'a>(&'a mut dyn Write);
+
+impl Parts<'_> {
+    fn part(&mut self, bytes: &[u8], flag: u32) -> io::Result<()> {
+        let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.0.write_all(&(len | flag).to_ne_bytes())?;
+        self.0.write_all(bytes)
+    }
+}
+
+impl Write for Parts<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = bytes.get(..BUFFER).unwrap_or(bytes);
+        if !bytes.is_empty() {
+            self.part(bytes, 0)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> Out<'a> {
+    /// Into an answer of the daemon.
+    pub fn into_answer(answer: &'a mut dyn Write, colored: bool) -> Out<'a> {
+        let to = To::Asker(BufWriter::with_capacity(BUFFER, Parts(answer)));
+        Out { to: Some(to), pager: None, colored, closed: false, error: None }
+    }
+
+    /// Whether it is for a terminal that has colours.
+    pub fn is_colored(&self) -> bool {
+        self.colored
+    }
+
+    /// Tells of trouble where errors go. What cannot be told shows in the exit code.
+    pub fn complain(&mut self, text: &[u8]) {
+        let _ = match &mut self.to {
+            Some(To::Asker(to)) => to.flush().and_then(|()| to.get_mut().part(text, COMPLAINT)),
+            _ => io::stderr().write_all(text),
+        };
+    }
+
     /// For people, or for programs, which get neither colours nor a pager.
-    pub fn new(show: &ShowArgs, for_programs: bool) -> Out {
+    pub fn new(show: &ShowArgs, for_programs: bool) -> Out<'static> {
         let terminal = io::stdout().is_terminal();
         let colored = match show.color {
             ColorWhen::Always => !for_programs,
@@ -49,7 +109,7 @@ impl Out {
             Some((input, child)) => (Box::new(input), Some(child)),
             None => (Box::new(io::stdout()), None),
         };
-        let to: Box<dyn Write> = Box::new(BufWriter::with_capacity(BUFFER, to));
+        let to = To::Here(BufWriter::with_capacity(BUFFER, to));
         Out { to: Some(to), pager, colored, closed: false, error: None }
     }
 
@@ -57,7 +117,7 @@ impl Out {
     /// [`Out::finish`] tells.
     pub fn put(&mut self, bytes: &[u8]) -> bool {
         let Some(to) = self.to.as_mut().filter(|_| !self.closed) else { return false };
-        if let Err(error) = to.write_all(bytes) {
+        if let Err(error) = to.writer().write_all(bytes) {
             self.closed = true;
             self.error = Some(error);
         }
@@ -85,7 +145,7 @@ impl Out {
     /// It could not be written (a full disk). A reader that has seen enough is no error.
     pub fn finish(mut self) -> Result<(), Failure> {
         if let Some(mut to) = self.to.take()
-            && let Err(error) = to.flush()
+            && let Err(error) = to.writer().flush()
         {
             self.error = self.error.take().or(Some(error));
         }

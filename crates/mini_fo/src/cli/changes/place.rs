@@ -8,59 +8,68 @@ use std::path::{Path, PathBuf};
 use mini_fo_core::{LayerOptions, Overlay, RestOptions, changes_at_rest};
 
 use crate::cli::args::WhereArgs;
+use crate::control::client::Channel;
 use crate::exit::{self, Failure, code};
-use crate::mountinfo::{self, Mount};
-use crate::registry::{self, Registry};
+use crate::mountinfo;
+use crate::registry;
 use crate::{request, serve, stack};
 
 /// What WHERE names.
-#[derive(Debug)]
 pub enum Where {
     /// A directory with changes that is not mounted.
     AtRest(PathBuf),
-    /// A path in a live mount, and that path from the root of the mount.
-    Live(Box<Mount>, PathBuf),
+    /// A path in a live mount: the way to its daemon, and the path there that is asked for,
+    /// without a leading slash; `None`: all.
+    Live(Channel, Option<Vec<u8>>),
 }
 
 impl Where {
-    /// Finds out what a path is.
+    /// Finds out what a path is. What lies in a mount need not be there (any more).
     ///
     /// # Errors
-    /// It is not there, or /proc cannot be read.
+    /// It is not there, or lies in a mount that does not answer.
     pub fn find(path: &Path) -> Result<Where, Failure> {
         let failed = |error| Failure::new(code::FAILURE, format!("{}: {error}", path.display()));
+        let is_dir = path.is_dir();
+        let name = path.file_name().filter(|_| !is_dir);
+        let dir = match path.parent() {
+            Some(parent) if !is_dir && parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) if !is_dir => parent,
+            _ => path,
+        };
+        if let Ok((channel, info)) = Channel::open(dir) {
+            let mut inside = info.path.0;
+            if let Some(name) = name {
+                inside.push(b'/');
+                inside.extend(name.as_bytes());
+            }
+            let inside: Vec<&[u8]> =
+                inside.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+            let inside = inside.join(&b'/');
+            return Ok(Where::Live(channel, Some(inside).filter(|path| !path.is_empty())));
+        }
         let full = path.canonicalize().map_err(failed)?;
         let dev = full.metadata().map_err(failed)?.dev();
         let dev = (rustix::fs::major(dev), rustix::fs::minor(dev));
         let mounts = mountinfo::read()
             .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
-        let ours = mounts.into_iter().filter(|mount| mount.is_ours() && mount.dev == dev);
-        let mount = ours
-            .filter(|mount| full.starts_with(&mount.mountpoint))
-            .max_by_key(|mount| mount.mountpoint.as_os_str().len());
-        Ok(match mount {
-            Some(mount) => {
-                let below = full.strip_prefix(&mount.mountpoint).unwrap_or(&full).to_path_buf();
-                Where::Live(Box::new(mount), below)
-            }
-            None => Where::AtRest(full),
-        })
-    }
-
-    /// Opens both trees, to be compared. The result has the path from the root of the
-    /// trees to which WHERE restricts what is told, if it does.
-    ///
-    /// # Errors
-    /// They cannot be read; exit code and message say why.
-    pub fn open(&self, args: &WhereArgs) -> Result<(Overlay, Option<Vec<u8>>), Failure> {
-        match self {
-            Where::AtRest(path) => Ok((at_rest(path, args)?, None)),
-            Where::Live(mount, below) => Err(live(mount, below)),
+        if mounts.iter().any(|mount| mount.is_ours() && mount.dev == dev) {
+            let text = format!(
+                "{}: its mount answers root and the user who has mounted it, if its daemon lives \
+                 and is not of an earlier version",
+                full.display()
+            );
+            return Err(Failure::new(code::IN_USE, text));
         }
+        Ok(Where::AtRest(full))
     }
 }
 
-fn at_rest(path: &Path, args: &WhereArgs) -> Result<Overlay, Failure> {
+/// Opens both trees of what is not mounted, to be compared.
+///
+/// # Errors
+/// They cannot be read; exit code and message say why.
+pub fn at_rest(path: &Path, args: &WhereArgs) -> Result<Overlay, Failure> {
     let mut base = args.base.as_ref().map_or_else(Vec::new, |base| stack::split(base.as_os_str()));
     base.extend(args.under.iter().cloned());
     let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
@@ -111,22 +120,6 @@ fn in_use(storage: &Path) -> Failure {
             "storage {storage_text}: it is mounted at {mountpoint} (process {}), which may be \
              changing it: name that path instead",
             record.pid
-        ),
-    )
-}
-
-/// Where a live mount is asked, once it can be.
-fn live(mount: &Mount, below: &Path) -> Failure {
-    let records = Registry::open().and_then(|registry| registry.all()).unwrap_or_default();
-    let record = records.iter().find(|record| record.lives && record.is_shown_by(mount));
-    let mountpoint = mount.mountpoint.display();
-    let storage = record.map_or("DIR".into(), |record| record.storage.display().to_string());
-    Failure::new(
-        code::IN_USE,
-        format!(
-            "{}: a live mount cannot be asked yet; unmount it ('mini_fo umount {mountpoint}') \
-             and name its storage: {storage}",
-            mount.mountpoint.join(below).display()
         ),
     )
 }

@@ -3,42 +3,68 @@
 use std::fmt::Write as _;
 
 use mini_fo_core::{
-    Attr, Change, ChangeKind, ChangeTotals, ChangesOptions, FoundChange, UnreadChange,
+    Attr, Change, ChangeKind, ChangeTotals, ChangesOptions, FoundChange, Overlay, UnreadChange,
 };
 
-use super::Seen;
+use super::live;
 use super::out::{Color, Out, size};
-use super::place::Where;
+use super::place::{self, Where};
 use super::quote::quoted;
 use crate::cli::args::StatusArgs;
 use crate::cli::json;
+use crate::control::wire::{PathBytes, Request, Seen, StatusForm};
 use crate::exit::{Failure, code};
 
 pub fn run(args: &StatusArgs) -> Result<Seen, Failure> {
-    let (overlay, within) = Where::find(&args.path)?.open(&args.place)?;
+    let place = Where::find(&args.path)?;
+    let mut out = Out::new(&args.show, args.json || args.z);
+    let mut form = StatusForm {
+        within: Vec::new(),
+        all: args.all,
+        links: args.links,
+        json: args.json,
+        z: args.z,
+        colored: out.is_colored(),
+    };
+    let seen = match place {
+        Where::Live(channel, inside) => {
+            form.within.extend(inside.map(PathBytes));
+            live::show(&channel, &Request::Status(form), &mut out)?
+        }
+        Where::AtRest(path) => {
+            let overlay = place::at_rest(&path, &args.place)?;
+            show(&overlay, &form, &mut out).map_err(|errno| {
+                Failure::new(code::FAILURE, format!("{}: cannot be read: {errno}", path.display()))
+            })?
+        }
+    };
+    out.finish()?;
+    Ok(seen)
+}
+
+/// Shows what has changed.
+///
+/// # Errors
+/// The root cannot be read.
+pub fn show(overlay: &Overlay, form: &StatusForm, out: &mut Out) -> rustix::io::Result<Seen> {
     let options = ChangesOptions {
-        within: within.into_iter().collect(),
-        deleted_below: args.all,
-        renamed_below: args.all,
-        all_links: args.links,
+        within: form.within.iter().map(|path| path.0.clone()).collect(),
+        deleted_below: form.all,
+        renamed_below: form.all,
+        all_links: form.links,
         directory_times: false,
     };
-    let mut out = Out::new(&args.show, args.json || args.z);
-    let found = overlay.changes(&options, &mut |found| match found {
-        _ if args.json => out.put(object(&found).as_bytes()),
-        _ if args.z => record(&found, &mut out),
-        FoundChange::Change(change) => line(change, &mut out),
-        FoundChange::Unread(unread) => unread_line(unread, &mut out),
-    });
-    let totals = found.map_err(|errno| {
-        Failure::new(code::FAILURE, format!("{}: cannot be read: {errno}", args.path.display()))
+    let totals = overlay.changes(&options, &mut |found| match found {
+        _ if form.json => out.put(object(&found).as_bytes()),
+        _ if form.z => record(&found, out),
+        FoundChange::Change(change) => line(change, out),
+        FoundChange::Unread(unread) => unread_line(unread, out),
     })?;
-    if args.json {
+    if form.json {
         out.put(totals_object(&totals).as_bytes());
-    } else if !args.z {
+    } else if !form.z {
         out.put(summary(&totals).as_bytes());
     }
-    out.finish()?;
     Ok(Seen { changes: totals.all() > 0, unread: totals.unread })
 }
 

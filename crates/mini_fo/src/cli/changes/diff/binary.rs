@@ -70,13 +70,13 @@ fn literal(body: &Body, out: &mut Out) -> Result<bool> {
 }
 
 /// Makes lines of bytes.
-struct Base85<'o> {
-    out: &'o mut Out,
+struct Base85<'o, 'w> {
+    out: &'o mut Out<'w>,
     pending: Vec<u8>,
 }
 
-impl<'o> Base85<'o> {
-    fn end(mut self) -> io::Result<&'o mut Out> {
+impl<'o, 'w> Base85<'o, 'w> {
+    fn end(mut self) -> io::Result<&'o mut Out<'w>> {
         let pending = std::mem::take(&mut self.pending);
         if !pending.is_empty() {
             self.line(&pending)?;
@@ -90,7 +90,7 @@ impl<'o> Base85<'o> {
     }
 }
 
-impl Write for Base85<'_> {
+impl Write for Base85<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.pending.extend_from_slice(bytes);
         let pending = std::mem::take(&mut self.pending);

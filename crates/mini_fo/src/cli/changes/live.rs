@@ -1,0 +1,55 @@
+//! What the daemon of a live mount shows of its changes.
+
+use std::io::{self, BufRead, Read};
+
+use super::out::Out;
+use crate::control::client::{self, Channel};
+use crate::control::wire::{COMPLAINT, Request, Seen};
+use crate::exit::{Failure, code};
+
+/// Asks, and hands on what comes.
+///
+/// # Errors
+/// The daemon cannot tell, or has ended.
+pub fn show(channel: &Channel, request: &Request, out: &mut Out) -> Result<Seen, Failure> {
+    let line = hand_on(channel, request, out).map_err(|error| {
+        Failure::new(code::FAILURE, format!("the daemon of the mount does not answer: {error}"))
+    })?;
+    if let Some(trouble) = client::trouble(&line) {
+        return Err(Failure::new(code::FAILURE, trouble.trouble));
+    }
+    match serde_json::from_str(&line) {
+        Ok(seen) => Ok(seen),
+        // Nobody reads any more, so nobody asked for the end.
+        Err(_) if line.is_empty() => Ok(Seen::default()),
+        Err(error) => Err(Failure::new(code::FAILURE, format!("an answer without end: {error}"))),
+    }
+}
+
+/// The result is what follows the last part.
+fn hand_on(channel: &Channel, request: &Request, out: &mut Out) -> io::Result<String> {
+    let mut answer = channel.ask(request)?;
+    let (mut head, mut part) = ([0; 4], Vec::new());
+    let mut line = String::new();
+    loop {
+        // A daemon that does not know the request answers with a line alone.
+        if answer.fill_buf()?.starts_with(b"{\"trouble\"") {
+            break;
+        }
+        answer.read_exact(&mut head)?;
+        let head = u32::from_ne_bytes(head);
+        let len = head & !COMPLAINT;
+        if len == 0 {
+            break;
+        }
+        part.clear();
+        (&mut answer).take(len.into()).read_to_end(&mut part)?;
+        if head & COMPLAINT != 0 {
+            out.complain(&part);
+        } else if !out.put(&part) {
+            return Ok(line);
+        }
+    }
+    answer.read_line(&mut line)?;
+    Ok(line)
+}
