@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod dir;
+mod entry;
 mod list;
 mod look;
 mod met;
@@ -18,6 +19,7 @@ mod overlay;
 mod recognise;
 mod source;
 mod top;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -23,9 +23,6 @@ const ROOMS: [&str; 14] = [
     "changes",
 ];
 
-/// Of these it is not so (yet) that no files use each other in a circle.
-const CIRCULAR: [&str; 1] = ["layers"];
-
 /// The one type whose methods lie in several rooms.
 const OVERLAY: &str = "Overlay";
 
@@ -249,7 +246,6 @@ fn look(all: &[Source]) -> (Vec<String>, Uses) {
             if let (Some(from), Some(to)) = (source.file(), file)
                 && from != to
                 && files.contains(&(&*room, &*to))
-                && !CIRCULAR.contains(&&*room)
             {
                 let edge = (format!("{room}/{from}"), format!("{room}/{to}"));
                 uses.entry(edge).or_insert(what);

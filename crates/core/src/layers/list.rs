@@ -139,7 +139,7 @@ impl Stack {
                     0 | libc::S_IFCHR => sys::absent(sys::stat(part.spot(name)))?,
                     _ => None,
                 };
-                if stat.is_some_and(|stat| super::overlay::is_device_whiteout(&stat)) {
+                if stat.is_some_and(|stat| super::entry::is_device_whiteout(&stat)) {
                     return Ok(None);
                 }
             }

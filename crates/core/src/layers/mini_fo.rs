@@ -8,7 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::look::There;
+use super::entry::There;
 use super::met::Met;
 use super::{Below, InStack, Part, Stack};
 use crate::format::identity::BaseId;

@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::dir::View;
-use super::look::Entry;
+use super::entry::Entry;
 use super::met::Met;
 use super::{Dialect, InStack, Layer, LowerDir, Part, Stack};
 use crate::format::meta::Kept;

@@ -14,7 +14,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use super::look::Rest;
+use super::entry::Rest;
 use crate::sys::{self, Result, Spot};
 
 /// What all marks begin with.

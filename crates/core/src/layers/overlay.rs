@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::Part;
 use super::dir::Knows;
-use super::look::Rest;
+use super::entry::{Rest, is_device_whiteout};
 use crate::sys::{self, Result, Spot};
 
 /// How the attributes are named.
@@ -41,11 +41,6 @@ pub(crate) struct Marks {
 
 /// Longest redirect in bytes.
 const PATH_MAX: usize = libc::PATH_MAX as usize;
-
-/// A character device 0:0.
-pub(super) fn is_device_whiteout(stat: &Statx) -> bool {
-    sys::kind(stat) == libc::S_IFCHR && stat.stx_rdev_major == 0 && stat.stx_rdev_minor == 0
-}
 
 impl Marks {
     pub fn new(layer: &Path, namespace: Namespace) -> Marks {

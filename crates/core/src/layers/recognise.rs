@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::overlay::is_device_whiteout;
+use super::entry::is_device_whiteout;
 use crate::format::meta::Record;
 use crate::format::name::MetaName;
 use crate::interface::options::DialectName;

@@ -7,7 +7,7 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::dir::View;
-use super::look::Rest;
+use super::entry::Rest;
 use super::met::Met;
 use super::{Dialect, Frozen, Part, Stack};
 use crate::format::mark::Mark;

@@ -1,7 +1,7 @@
 //! What the uppermost layer says of what is below it: for who compares the tree that all
 //! layers show with the one that those below it show.
 
-use super::look::{Entry, Rest};
+use super::entry::{Entry, Rest};
 use super::{Dialect, LowerDir, Stack};
 use crate::sys::{self, Result};
 
