@@ -179,6 +179,34 @@ fn names_content_and_attributes() {
     );
 }
 
+/// `patch` makes of a copy of the base what the mount shows, empty directories aside.
+#[test]
+fn patch_takes_texts_links_and_renames() {
+    if skip_unless(&["patch"]) {
+        return;
+    }
+    let Some(scene) = Scene::new(|base| {
+        sh(
+            base,
+            "mkdir -p a/b 'sp aces' && seq 100 > a/b/x && seq 9 > 'sp aces/y' && echo s > 'sp ace'
+             printf 'no end' > noend && ln -s a soft && ln noend other && touch 'emp ty' \"q'\"",
+        );
+    }) else {
+        return;
+    };
+    sh(
+        &scene.mnt,
+        "mv a moved && sed -i s/50/fifty/ moved/b/x && mv 'sp ace' 'other name' && rm 'emp ty'
+         touch 'new empty' && echo q > \"q'\" && ln -sfn moved soft && chmod +x 'sp aces/y'
+         printf more >> noend && echo 't' > $'t\\tab' && mv 'sp aces' 'sp  two' && rm other",
+    );
+    let copy = scene.work.0.join("copy");
+    sh(&scene.work.0, &format!("cp -a {} copy", scene.quiet_base().display()));
+    let (program, mnt) = (env!("CARGO_BIN_EXE_mini_fo"), scene.mnt.display());
+    let said = sh(&copy, &format!("({program} diff {mnt} || true) | patch -p1"));
+    assert_eq!(git_tree(&copy), git_tree(&scene.mnt), "{said}");
+}
+
 #[test]
 fn an_archive_is_unpacked_over_itself() {
     after(
@@ -197,6 +225,42 @@ fn a_package_is_unpacked() {
          echo run > p/usr/bin/p && chmod 755 p/usr/bin/p && seq 99 > p/usr/share/p/data
          dpkg-deb -b p p.deb > /dev/null && rm -r p && mkdir -p usr/bin && echo old > usr/bin/p",
         "dpkg -x p.deb .",
+    );
+}
+
+#[test]
+fn a_python_package_is_installed() {
+    if skip_unless(&["python3"]) || run("python3", &["-m", "pip", "--version"]).code != 0 {
+        return;
+    }
+    after(
+        "mkdir -p lib/old pkg/one && echo 'x = 1' > pkg/one/__init__.py && seq 20 > lib/old/data
+         printf '[build-system]\\nrequires = []\\nbuild-backend = \"own\"\\nbackend-path = [\".\"]\\n' > pkg/pyproject.toml
+         cat > pkg/own.py <<'E'
+import zipfile
+def build_wheel(to, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(to + '/one-1-py3-none-any.whl', 'w') as z:
+        z.write('one/__init__.py')
+        z.writestr('one-1.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: one\\nVersion: 1\\n')
+        z.writestr('one-1.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: own\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+        z.writestr('one-1.dist-info/RECORD', '')
+    return 'one-1-py3-none-any.whl'
+E",
+        "python3 -m pip install -q --no-index --no-build-isolation --no-deps --root-user-action=ignore --target lib ./pkg && test -f lib/one/__init__.py",
+    );
+}
+
+#[test]
+fn a_javascript_package_is_installed() {
+    if skip_unless(&["npm"]) {
+        return;
+    }
+    after(
+        "mkdir -p dep app/node_modules/gone && echo '{\"name\":\"dep\",\"version\":\"1.0.0\"}' > dep/package.json
+         echo 'module.exports = 1' > dep/index.js && echo '{\"name\":\"app\",\"version\":\"1.0.0\"}' > app/package.json
+         echo old > app/node_modules/gone/file",
+        "export HOME=$PWD npm_config_cache=$PWD/cache; tar czf dep.tgz --transform 's,^dep,package,' dep && cd app
+         npm install --offline --no-audit --no-fund ../dep.tgz > /dev/null && test -f node_modules/dep/index.js",
     );
 }
 

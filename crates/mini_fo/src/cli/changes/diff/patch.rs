@@ -1,5 +1,7 @@
 //! One entry of a patch.
 
+use std::borrow::Cow;
+
 use rustix::io::Result;
 
 use super::binary;
@@ -33,7 +35,7 @@ pub fn write(entry: &Entry<'_>, as_binary: bool, out: &mut Out) -> Result<bool> 
         Some([before, after]) => before == after,
         None => before.size() == after.size() && binary::is_same(before, after)?,
     };
-    let mut head = [b"diff --git ", &*old, b" ", &*new, b"\n"].concat();
+    let mut head = [b"diff --git ", &*whole(&old), b" ", &*whole(&new), b"\n"].concat();
     let mut say = |words: String| head.extend(words.bytes());
     match (before.mode(), after.mode()) {
         (Some(old), Some(new)) if old != new => say(format!("old mode {old}\nnew mode {new}\n")),
@@ -83,6 +85,15 @@ pub fn write(entry: &Entry<'_>, as_binary: bool, out: &mut Out) -> Result<bool> 
 /// A path with what stands before it, quoted as one.
 fn name(before: &[u8], path: &[u8]) -> Vec<u8> {
     quoted(&[before, path].concat()).into_owned()
+}
+
+/// A name that ends where its quotes do: GNU patch takes it from that line where no other
+/// tells it (an empty file, another mode, a rename), and ends it at the first blank.
+fn whole(name: &[u8]) -> Cow<'_, [u8]> {
+    if tab(name).is_empty() {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned([b"\"", name, b"\""].concat())
 }
 
 /// What ends a name that has blanks, for readers that would end it there.
