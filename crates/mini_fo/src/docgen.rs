@@ -225,8 +225,8 @@ or a container, too; its owner and root are answered.
 One object: \fBentries\fR and \fBlargest\fR, arrays of objects with \fBpath\fR (and
 \fBpath_hex\fR, all bytes as hexadecimal digits, where it is no UTF-8), \fBbytes\fR,
 \fBfiles\fR and \fBdirectories\fR; \fBtree\fR, \fBhard_links\fR, \fBrecords\fR,
-\fBreserve\fR and \fBleftovers\fR, objects with the last three of these; \fBbytes\fR, all
-together; \fBfree\fR, bytes that are free.
+\fBreserve\fR, \fBleftovers\fR and \fBdeleted\fR (files without a name that are still open),
+objects with the last three of these; \fBbytes\fR, all together; \fBfree\fR, bytes that are free.
 ";
 
 const CHECK_NOTES: &str = r".SH NOTES

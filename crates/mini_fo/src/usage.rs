@@ -57,6 +57,9 @@ pub struct Usage {
     pub reserve: Sum,
     /// Left by what was interrupted; the next mount takes it away.
     pub leftovers: Sum,
+    /// Deleted files that are still open; only of a mount.
+    #[serde(default)]
+    pub deleted: Sum,
     /// Bytes that are free for who mounts.
     pub free: u64,
 }
@@ -72,8 +75,9 @@ impl Sum {
 impl Usage {
     /// Everything together.
     pub fn bytes(&self) -> u64 {
-        let all = [self.tree, self.hard_links, self.records, self.reserve, self.leftovers];
-        all.iter().fold(0, |sum, part| sum.saturating_add(part.bytes))
+        let beside = [self.hard_links, self.records, self.reserve, self.leftovers, self.deleted];
+        let all = [self.tree].into_iter().chain(beside);
+        all.fold(0, |sum, part| sum.saturating_add(part.bytes))
     }
 
     /// Looks through the storage of a mount.
@@ -126,6 +130,7 @@ impl Tree<'_> {
             UsedFor::Records => &mut usage.records,
             UsedFor::Reserve => &mut usage.reserve,
             UsedFor::Leftover => &mut usage.leftovers,
+            UsedFor::Deleted => &mut usage.deleted,
         };
         part.add(used.bytes, used.is_dir);
     }

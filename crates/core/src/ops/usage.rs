@@ -30,6 +30,8 @@ pub enum UsedFor {
     Reserve,
     /// What was interrupted has left it; the next mount takes it away.
     Leftover,
+    /// Deleted, and still open: it goes with the last descriptor. Only a mount knows of it.
+    Deleted,
 }
 
 /// Something in the storage.
@@ -80,8 +82,37 @@ impl Overlay {
             return Ok(());
         }
         let written = self.root_dir.storage().map_or(Written::Plain, |dir| dir.written());
-        Walk::new(&self.storage, self.meta, written).run(each)
+        Walk::new(&self.storage, self.meta, written).run(each)?;
+        self.deleted(each);
+        Ok(())
     }
+
+    /// Tells of what has no name in the storage any more, and is reached by descriptors.
+    fn deleted(&self, each: &mut dyn FnMut(&Used<'_>) -> bool) {
+        let nodes = (0..).map_while(|part| self.table.leaves(part)).flatten();
+        for node in nodes.filter_map(|id| self.table.get(id)) {
+            let held = node.place().held().cloned();
+            let object = held.as_ref().map(|held| held.object.object());
+            let spot = object.and_then(|object| object.stored_at().ok());
+            let Some(stat) = spot.and_then(|spot| sys::stat(spot).ok()) else { continue };
+            if stat.stx_nlink == 0 && !tell_of(&stat, UsedFor::Deleted, b"", each) {
+                return;
+            }
+        }
+    }
+}
+
+/// `false`: nobody wants to know more.
+fn tell_of(
+    stat: &Statx,
+    purpose: UsedFor,
+    path: &[u8],
+    each: &mut dyn FnMut(&Used<'_>) -> bool,
+) -> bool {
+    let is_dir = sys::kind(stat) == libc::S_IFDIR;
+    let bytes = stat.stx_blocks.saturating_mul(BLOCK);
+    let size = if is_dir { 0 } else { stat.stx_size };
+    each(&Used { purpose, path, bytes, size, is_dir })
 }
 
 impl<'a> Walk<'a> {
@@ -165,9 +196,11 @@ impl<'a> Walk<'a> {
         let is_dir = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory;
         let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         let again = !is_dir && stat.stx_nlink > 1 && !self.counted.insert((device, stat.stx_ino));
-        let bytes = if again { 0 } else { stat.stx_blocks.saturating_mul(BLOCK) };
-        let size = if is_dir { 0 } else { stat.stx_size };
-        each(&Used { purpose, path, bytes, size, is_dir })
+        let mut stat = *stat;
+        if again {
+            stat.stx_blocks = 0;
+        }
+        tell_of(&stat, purpose, path, each)
     }
 
     fn enter(&mut self, path: Vec<u8>, opened: OwnedFd, purpose: UsedFor) -> Result<()> {

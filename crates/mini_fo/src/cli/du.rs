@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::cli::args::DuArgs;
+use crate::cli::changes::out::size;
 use crate::control::client::{self, Channel};
 use crate::control::wire::{PathBytes, Request};
 use crate::exit::{Failure, code, shown};
@@ -56,12 +57,13 @@ fn at_rest(place: &Path, args: &DuArgs, wanted: &Wanted) -> Result<Usage, Failur
 }
 
 /// What is not in the tree, as it is called for people and for programs.
-fn beside(usage: &Usage) -> [(&'static str, &'static str, Sum); 4] {
+fn beside(usage: &Usage) -> [(&'static str, &'static str, Sum); 5] {
     [
         ("hard links of the base", "hard_links", usage.hard_links),
         ("records (META)", "records", usage.records),
         ("kept for deletions", "reserve", usage.reserve),
         ("left by what was interrupted", "leftovers", usage.leftovers),
+        ("deleted, and still open", "deleted", usage.deleted),
     ]
 }
 
@@ -84,21 +86,6 @@ fn table(usage: &Usage) -> String {
         &format!("in all: {files} files, {directories} directories; {free} are free"),
     );
     out
-}
-
-/// Bytes for people.
-fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in units {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, next);
-    }
-    let digits = usize::from(unit != "B" && value < 99.95);
-    format!("{value:.digits$} {unit}")
 }
 
 fn json(usage: &Usage) -> String {
@@ -124,18 +111,4 @@ fn json(usage: &Usage) -> String {
         object[name] = sum(&part);
     }
     format!("{object}\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_short() {
-        let sizes = [0, 1023, 1024, 1536, 100 << 10, 5 << 30, u64::MAX].map(size);
-        assert_eq!(
-            sizes,
-            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "100 KiB", "5.0 GiB", "16.0 EiB"]
-        );
-    }
 }

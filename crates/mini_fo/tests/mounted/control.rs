@@ -81,6 +81,33 @@ name'; rm f; chmod 700 d; sync -f .",
     mini_fo(&["du", s.base.to_str().expect("text")]).fails(4, &["storage"]);
 }
 
+/// Deleted files take room as long as they are open, whether the base had them or not.
+#[test]
+fn what_deleted_files_take() {
+    let Some(mut s) = scene() else { return };
+    s.mount(&[]);
+    let before = du(&s.mnt, &[]);
+    assert_eq!(before["deleted"]["files"], 0, "{before}");
+    let open = |name: &str| {
+        let file = fs::File::options().append(true).create(true).open(s.at(name)).expect("open");
+        std::io::Write::write_all(&mut &file, &[1; 300_000]).expect("write");
+        file.sync_all().expect("fsync");
+        file
+    };
+    let files = ["f", "new"].map(open);
+    sh(&s.mnt, "rm f new");
+    let told = du(&s.mnt, &[]);
+    assert_eq!(told["deleted"]["files"], 2, "{told}");
+    assert!(told["deleted"]["bytes"].as_u64() >= Some(600_000), "{told}");
+    assert!(told["bytes"].as_u64() >= Some(600_000), "{told}");
+    drop(files);
+    let begun = std::time::Instant::now();
+    while du(&s.mnt, &[])["deleted"]["files"] != 0 {
+        assert!(begun.elapsed().as_secs() < 10, "they stay");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// A directory of the mount is enough, wherever it shows.
 #[test]
 fn a_directory_in_a_mount_names_it() {

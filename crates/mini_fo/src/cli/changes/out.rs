@@ -213,7 +213,8 @@ pub fn size(bytes: u64) -> String {
     let mut shown = String::new();
     for unit in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
         value /= 1024.0;
-        shown = format!("{value:.1} {unit}");
+        let digits = usize::from(value < 99.95);
+        shown = format!("{value:.digits$} {unit}");
         if value < 1023.95 {
             break;
         }
@@ -227,8 +228,9 @@ mod tests {
 
     #[test]
     fn sizes_for_people() {
-        let shown = [0, 1023, 1024, 1536, 1 << 20, (1 << 20) - 1, u64::MAX].map(size);
-        let expected = ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 MiB", "16.0 EiB"];
+        let shown = [0, 1023, 1024, 1536, 100 << 10, 1 << 20, (1 << 20) - 1, u64::MAX].map(size);
+        let expected =
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "100 KiB", "1.0 MiB", "1.0 MiB", "16.0 EiB"];
         assert_eq!(shown, expected);
     }
 
