@@ -31,6 +31,8 @@ mod copy_up;
 
 mod ops;
 
+mod discard;
+
 mod open;
 
 mod changes;
@@ -42,6 +44,7 @@ pub use changes::{
     Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences, FoundChange,
     RestOptions, UnreadChange, changes_at_rest,
 };
+pub use discard::Discarded;
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
 pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};
 pub use interface::options::{AccessTimes, DialectName, LayerOptions, OpenOptions};

@@ -48,6 +48,9 @@ ranks! {
     Reading,
     /// The last listing of a directory, which somebody makes.
     LastListing,
+    /// What has gone from one place to another stays there: held for writing where changes
+    /// are discarded, for reading by whoever gives an object another name or one more.
+    Discarding,
     /// Directories stay where they are: held over renames that move one.
     Topology,
     /// One node is copied up, or the mark of its copy goes.

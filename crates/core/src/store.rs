@@ -2,6 +2,7 @@
 //! several names, marks and maps of partial files, the file systems of the base.
 #![forbid(unsafe_code)]
 
+pub(crate) mod aside;
 pub(crate) mod durability;
 pub(crate) mod itself;
 pub(crate) mod meta;

@@ -7,6 +7,8 @@
 
 #[path = "model/actors.rs"]
 mod actors;
+#[path = "model/discard.rs"]
+mod discard;
 #[path = "model/driver.rs"]
 mod driver;
 #[path = "model/full.rs"]
@@ -106,6 +108,12 @@ fn the_overlay_behaves_as_the_model() {
 #[test]
 fn layers_of_all_dialects_show_what_a_naive_merge_says() {
     run_all(stacks::run, any::<u32>().prop_map(u64::from), budget(20_000), 60);
+}
+
+#[test]
+fn what_is_discarded_shows_what_is_below() {
+    let seeds = prop_oneof![1 => Just(0), 3 => 1..1000u64];
+    run_all(discard::run, seeds, budget(20_000), 60);
 }
 
 /// Cases that failed once.

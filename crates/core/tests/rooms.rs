@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The lowest first.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "locks",
     "format",
     "interface",
@@ -19,6 +19,7 @@ const ROOMS: [&str; 14] = [
     "look",
     "copy_up",
     "ops",
+    "discard",
     "open",
     "changes",
 ];

@@ -166,7 +166,7 @@ impl Overlay {
     }
 
     /// Takes a shared node out of the index once it has no name left.
-    fn leave_index(&self, node: &Node, place: &mut PlaceMut<'_>) -> Result<()> {
+    pub(crate) fn leave_index(&self, node: &Node, place: &mut PlaceMut<'_>) -> Result<()> {
         let left = self.shared.record(self.base_id(node)).map_or(0, |record| record.left);
         // Through mounts the base may have more names than its link count says.
         if !node.is_indexed() || left > 0 || self.submounts {

@@ -109,7 +109,9 @@ impl Overlay {
     fn named_before(&self, id: NodeId, found: &Resolved) -> Option<NodeRef<'_>> {
         let node = self.reference(self.table.referenced(id)?);
         if let Some(shared) = found.shared.filter(|_| node.is_shared()) {
-            return (self.base_id(&node) == shared).then_some(node);
+            // One whose changes were discarded lives on apart from the base object.
+            let parted = node.in_storage() && !node.is_indexed() && !found.in_storage;
+            return (self.base_id(&node) == shared && !parted).then_some(node);
         }
         let same = self.at(&node, |known| {
             let stat = known.stat(&self.stack)?;

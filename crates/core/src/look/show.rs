@@ -130,7 +130,10 @@ impl Overlay {
         if !node.in_storage() {
             return left.unwrap_or(stat.stx_nlink);
         }
-        let own = stat.stx_nlink.saturating_sub(u32::from(node.is_indexed()));
-        own.saturating_add(left.unwrap_or(0))
+        if !node.is_indexed() {
+            // It has left the index: no name of the base shows it.
+            return stat.stx_nlink;
+        }
+        stat.stx_nlink.saturating_sub(1).saturating_add(left.unwrap_or(0))
     }
 }

@@ -10,7 +10,7 @@ use crate::format::features::FEATURE_REALMS;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
 use crate::interface::types::NodeId;
-use crate::locks::Mutex;
+use crate::locks::{Mutex, RwLock};
 use crate::open::check::{self, Layers, Untouched};
 use crate::open::writing;
 use crate::reach::overlay::Overlay;
@@ -155,6 +155,7 @@ impl Overlay {
             root,
             root_owner: Mutex::new(root_owner),
             root_dir,
+            discarding: RwLock::new(()),
             rename_lock: Mutex::new(()),
             read_only: AtomicBool::new(layers.read_only),
             later,

@@ -294,6 +294,11 @@ impl Overlay {
         if start.unclean && options.write_despite_damage {
             self.take_as_clean()?;
         }
+        if !self.root_dir.meta().discards().is_empty()
+            && let Err(errno) = self.finish_discards()
+        {
+            tracing::warn!("a discard that was begun is not finished: {errno}");
+        }
         let marked = start.unclean && !options.write_despite_damage;
         if options.volatile
             && !marked

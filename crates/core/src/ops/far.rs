@@ -27,7 +27,7 @@ use crate::tree::path::path_below;
 const MOST_IN_ONE: usize = 16;
 
 /// A directory, and the names in it of which its copy tells.
-type Settled = (Box<[u8]>, Vec<Box<[u8]>>);
+pub(crate) type Settled = (Box<[u8]>, Vec<Box<[u8]>>);
 
 impl Overlay {
     /// Removes a name of the base without a copy of its directory. `None`: it is not
@@ -156,7 +156,7 @@ impl Overlay {
     /// What is shown of a directory of the base at its own place lies in the storage
     /// afterwards, and says what is hidden in it. `false`: it is not there at present, and
     /// may be again.
-    fn settle_far_dir(&self, path: &[u8]) -> Result<bool> {
+    pub(crate) fn settle_far_dir(&self, path: &[u8]) -> Result<bool> {
         let mut node = Arc::clone(&self.root);
         // Keeps the table from forgetting them.
         let mut on_the_way = Vec::new();
@@ -176,7 +176,7 @@ impl Overlay {
         Ok(true)
     }
 
-    fn forget_far(&self, settled: &[Settled]) -> Result<()> {
+    pub(crate) fn forget_far(&self, settled: &[Settled]) -> Result<()> {
         if settled.is_empty() && !self.root_dir.meta().far().is_empty() {
             return Ok(());
         }

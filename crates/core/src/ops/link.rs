@@ -20,6 +20,7 @@ impl Overlay {
     /// EPERM: a directory, or a reserved name; EEXIST; EMLINK; EROFS.
     pub fn link(&self, node: NodeId, new_parent: NodeId, new_name_: &[u8]) -> Result<Entry> {
         self.check_writable()?;
+        let _steady = self.discarding.read();
         let _moving = self.trail.moving();
         let node = self.node(node)?;
         if node.is_dir() {

@@ -64,6 +64,7 @@ impl Overlay {
             return Err(Errno::NOENT);
         }
         let target_name = self.new_name(new_name_)?;
+        let _steady = self.discarding.read();
         let _moving = self.trail.moving();
         let (parent, dir) = self.writable_dir(parent)?;
         let (new_parent, new_dir) = self.writable_dir(new_parent)?;

@@ -14,7 +14,7 @@ use crate::format::name::MetaName;
 use crate::interface::error::Warning;
 use crate::interface::types::{NodeId, Squash};
 use crate::layers::Stack;
-use crate::locks::{Mutex, Rank};
+use crate::locks::{Mutex, Rank, RwLock};
 use crate::state::access::Accesses;
 use crate::state::freed::Freed;
 use crate::state::holds::Holds;
@@ -84,6 +84,10 @@ pub struct Overlay {
     pub(crate) root: Arc<Node>,
     pub(crate) root_dir: Arc<Dir>,
     pub(crate) root_owner: Mutex<RootOwner, { Rank::RootOwner as u8 }>,
+    /// Held for writing where changes are discarded, for reading by whoever gives an
+    /// object another name or one more: what has gone from one place to another is
+    /// looked for first, and must be all.
+    pub(crate) discarding: RwLock<(), { Rank::Discarding as u8 }>,
     /// Serialises renames that move a directory to another one.
     pub(crate) rename_lock: Mutex<(), { Rank::Topology as u8 }>,
     pub(crate) read_only: AtomicBool,

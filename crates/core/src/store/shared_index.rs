@@ -127,6 +127,12 @@ impl SharedIndex {
         *self.told.write().entry(node).or_insert(id) == id
     }
 
+    /// Node ids that an object has besides those that its number says.
+    pub fn told_ids(&self, id: BaseId) -> Vec<NodeId> {
+        let told = self.told.read();
+        told.iter().filter(|(_, known)| **known == id).map(|(node, _)| *node).collect()
+    }
+
     /// What is recorded of an object.
     pub fn record(&self, id: BaseId) -> Option<SharedRecord> {
         self.dir().ok()?.meta().shared(id)

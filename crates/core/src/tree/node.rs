@@ -54,7 +54,8 @@ pub(crate) enum Contents {
     Stale,
 }
 
-/// Data and attributes of a node lie in the storage. Never goes back.
+/// Data and attributes of a node lie in the storage. Goes back only for a directory
+/// whose changes are discarded.
 const IN_STORAGE: u8 = 1;
 
 /// A shared node was copied up and lies in the index, under its number.
@@ -142,6 +143,12 @@ impl PlaceMut<'_> {
     /// From here on the storage counts.
     pub fn set_in_storage(&mut self) {
         self.node.state.fetch_or(IN_STORAGE, Ordering::Release);
+    }
+
+    /// From here on the base counts again: the storage has nothing of a directory any
+    /// more.
+    pub fn set_restored(&mut self) {
+        self.node.state.fetch_and(!IN_STORAGE, Ordering::Release);
     }
 
     /// It is reached through the index from here on, or not any more.

@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::interface::types::NodeId;
 use crate::locks::{Among, Rank, RwLock, WriteGuard};
@@ -164,6 +164,39 @@ impl Table {
         let node = ids.find(hash, |node| node.id == id)?;
         node.lookups.fetch_add(1, Ordering::Relaxed);
         Some(Arc::clone(node))
+    }
+
+    /// The known names in a directory and in those below it, what lies deeper first.
+    pub fn below(&self, top: NodeId) -> Vec<(Link, Arc<Node>)> {
+        let mut inside: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+        self.each_name(|link, node| {
+            if node.is_dir() {
+                inside.entry(link.parent().id).or_default().push(node.id);
+            }
+        });
+        let mut depths: HashMap<NodeId, usize> = HashMap::new();
+        depths.insert(top, 0);
+        let mut left = vec![(top, 0)];
+        while let Some((id, depth)) = left.pop() {
+            for below in inside.remove(&id).unwrap_or_default() {
+                depths.insert(below, depth + 1);
+                left.push((below, depth + 1));
+            }
+        }
+        let mut found = Vec::new();
+        self.each_name(|link, node| {
+            if let Some(depth) = depths.get(&link.parent().id) {
+                found.push((*depth, link.clone(), Arc::clone(node)));
+            }
+        });
+        found.sort_by_key(|(depth, ..)| std::cmp::Reverse(*depth));
+        found.into_iter().map(|(_, link, node)| (link, node)).collect()
+    }
+
+    fn each_name(&self, mut each: impl FnMut(&Link, &Arc<Node>)) {
+        for names in &self.names {
+            names.read().iter().for_each(|entry| each(&entry.link, &entry.node));
+        }
     }
 
     /// The number that the known object of a name shows.

@@ -9,9 +9,9 @@ mod listers;
 #[path = "verify.rs"]
 mod verify;
 
+use std::cell::Cell;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mini_fo_core::{Caller, Entry, LayerOptions, MetaName, NodeId, OpenOptions, Overlay, Warning};
@@ -110,6 +110,39 @@ impl Driver {
 
     fn overlay(&self) -> &Arc<Overlay> {
         self.overlay.as_ref().unwrap()
+    }
+
+    /// The overlay, with nothing open, for one who goes on without the model.
+    pub fn hand_over(&mut self) -> Arc<Overlay> {
+        while !self.held.is_empty() {
+            self.release(0);
+        }
+        while !self.listers.is_empty() {
+            self.end_list(0);
+        }
+        Arc::clone(self.overlay())
+    }
+
+    /// Mounts again, without a look at the model.
+    pub fn mount_again(&mut self) -> Arc<Overlay> {
+        self.overlay = None;
+        let own = self.own.as_ref().unwrap();
+        let overlay = mount_on(&own.base, (&own.storage, own.meta), &own.frozen);
+        self.overlay = Some(Arc::clone(&overlay));
+        overlay
+    }
+
+    /// What is below the storage, as a tree of its own; its storage is `empty`.
+    pub fn below_it(&self, empty: &FsPath) -> Arc<Overlay> {
+        let own = self.own.as_ref().unwrap();
+        std::fs::create_dir_all(empty).unwrap();
+        mount_on(&own.base, (empty, own.meta), &own.frozen)
+    }
+
+    /// The storage, and what its META is called.
+    pub fn storage(&self) -> (&FsPath, MetaName) {
+        let own = self.own.as_ref().unwrap();
+        (&own.storage, own.meta)
     }
 
     /// Compares everything once more, also after a remount, and the base.
@@ -320,6 +353,15 @@ pub fn mount(base: &FsPath, storage: &FsPath) -> Arc<Overlay> {
     mount_on(&[base], (storage, MetaName::DEFAULT), &[])
 }
 
+thread_local! {
+    static MOUNTS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How the next mounts of this thread are made depends on this number.
+pub fn count_mounts_from(number: u32) {
+    MOUNTS.set(number);
+}
+
 /// `base`: from the top down; `meta_name`: of the storage; `frozen`: storages above the
 /// base, the uppermost first.
 fn mount_on(
@@ -327,9 +369,8 @@ fn mount_on(
     (storage, meta_name): (&FsPath, MetaName),
     frozen: &[PathBuf],
 ) -> Arc<Overlay> {
-    static MOUNTS: AtomicU32 = AtomicU32::new(0);
     // A base that could change, and does not, shows the same.
-    let count = MOUNTS.fetch_add(1, Ordering::Relaxed);
+    let count = MOUNTS.replace(MOUNTS.get() + 1);
     let live = count % 4 == 1 && frozen.is_empty() && base.len() == 1;
     let layer = |path: &FsPath| LayerOptions { path: path.to_owned(), dialect: None };
     let mut layers = frozen.iter().map(|path| layer(path)).chain(base.iter().cloned());

@@ -29,6 +29,7 @@ pub struct NameSnapshot {
     hidden: bool,
     redirect: Option<Box<[u8]>>,
     identity: Option<(u64, u64)>,
+    ctime: Option<(Timestamp, Timestamp)>,
     kept: Option<Kept>,
 }
 
@@ -53,9 +54,12 @@ pub struct Index {
     pending: Vec<Record>,
     /// Names that are about to be lost, or were.
     losses: Vec<Loss>,
-    /// The file has a redirect that does not count any more: readers of 2005
-    /// take the first one that they find.
-    stale_redirect: bool,
+    /// Paths of which a discard was begun, in the order of the file.
+    discards: Vec<Box<[u8]>>,
+    /// The file has a whiteout or redirect that does not count any more: readers of
+    /// 2005 know no record that takes a whiteout back, and take the first redirect that
+    /// they find.
+    stale: bool,
     origin: Option<Record>,
     under: Option<Record>,
     storage: Option<Record>,
@@ -160,6 +164,17 @@ impl Index {
         self.shared.iter().map(|(id, record)| (*id, *record))
     }
 
+    /// Nothing is to be known of such an object any more.
+    pub fn forget_shared(&mut self, id: BaseId) {
+        if self.shared.remove(&id).is_none() {
+            return;
+        }
+        self.stale = true;
+        if let Some(ids) = self.numbered.get_mut(&id.number()) {
+            ids.retain(|known| *known != id);
+        }
+    }
+
     /// Base objects with several names that show this number: one, or more by
     /// a rare chance.
     pub fn shared_by_number(&self, number: u64) -> impl Iterator<Item = BaseId> {
@@ -247,11 +262,14 @@ impl Index {
             Record::HideFar { at, path, name } => self.far.hide(at, path, name),
             Record::Redirect { path, name } => {
                 let old = self.redirects.insert(name, path);
-                self.stale_redirect |= old.is_some();
+                self.stale |= old.is_some();
             }
             Record::Unredirect { name } => {
-                self.stale_redirect |= self.redirects.remove(&name).is_some();
+                self.stale |= self.redirects.remove(&name).is_some();
             }
+            Record::Restored { name } => self.restore(&name),
+            Record::Discard { path: None } => self.discards = Vec::new(),
+            Record::Discard { path: Some(path) } => self.discards.push(path),
             when @ Record::When { .. } => self.pending.push(when),
             Record::Settled { name } => self.pending.retain(|when| when.name() != Some(&name)),
             Record::Loss(loss) => self.lose(loss),
@@ -309,6 +327,7 @@ impl Index {
             hidden: self.hidden.contains(name),
             redirect: self.redirects.get(name).cloned(),
             identity: self.identities.get(name).copied(),
+            ctime: self.ctimes.get(name).copied(),
             kept: self.kept.get(name).cloned(),
         }
     }
@@ -318,6 +337,7 @@ impl Index {
         self.hidden.remove(name);
         self.redirects.remove(name);
         self.identities.remove(name);
+        self.ctimes.remove(name);
         self.pending.retain(|when| when.name() != Some(name));
         self.unkeep(name);
         if let Some(kept) = said.kept {
@@ -333,6 +353,33 @@ impl Index {
         if let Some(numbers) = said.identity {
             self.identities.insert(name.into(), numbers);
         }
+        if let Some(times) = said.ctime {
+            self.ctimes.insert(name.into(), times);
+        }
+    }
+
+    /// Something is said of a name.
+    #[must_use]
+    pub fn speaks_of(&self, name: &[u8]) -> bool {
+        self.hidden.contains(name)
+            || self.redirects.contains_key(name)
+            || self.identities.contains_key(name)
+            || self.ctimes.contains_key(name)
+            || self.kept.contains_key(name)
+    }
+
+    /// Nothing is said of a name any more.
+    fn restore(&mut self, name: &[u8]) {
+        self.stale |= self.hidden.remove(name) | self.redirects.remove(name).is_some();
+        self.identities.remove(name);
+        self.ctimes.remove(name);
+        self.unkeep(name);
+    }
+
+    /// Paths of which a discard was begun.
+    #[must_use]
+    pub fn discards(&self) -> &[Box<[u8]>] {
+        &self.discards
     }
 
     fn lose(&mut self, loss: Loss) {
@@ -360,10 +407,10 @@ impl Index {
         &self.losses
     }
 
-    /// The file has a redirect that does not count any more.
+    /// The file has a whiteout or redirect that does not count any more.
     #[must_use]
-    pub fn has_stale_redirect(&self) -> bool {
-        self.stale_redirect
+    pub fn has_stale(&self) -> bool {
+        self.stale
     }
 
     /// The directory shows nothing of the base any more, and no entry of it
@@ -384,6 +431,7 @@ impl Index {
             + self.shared.len()
             + self.pending.len()
             + self.losses.len()
+            + self.discards.len()
             + self.realms.len()
             + self.accesses.as_ref().map_or(0, |table| table.read().len())
             + usize::from(self.origin.is_some())
@@ -413,7 +461,7 @@ impl Index {
     /// The file was written anew and holds nothing dead.
     pub fn rewritten(&mut self) {
         self.lines = self.live();
-        self.stale_redirect = false;
+        self.stale = false;
     }
 
     /// Calls `each` for every record that counts, those of 2005 first.
@@ -446,6 +494,9 @@ impl Index {
         }
         self.pending.iter().for_each(&mut each);
         self.losses.iter().for_each(|loss| each(&Record::Loss(loss.clone())));
+        for path in &self.discards {
+            each(&Record::Discard { path: Some(path.clone()) });
+        }
         for record in self.realms.values() {
             each(&Record::Realm(record.clone()));
         }

@@ -32,8 +32,10 @@ pub fn parse_line(line: &[u8]) -> Line {
         b'D' => entry_name(rest).map(|name| Record::Hide { name }),
         b'R' => redirect_2005(rest),
         b'w' => when(rest),
-        b'd' | b'r' | b'h' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b's' | b'k'
-        | b'q' | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => extension(kind, rest),
+        b'd' | b'r' | b'h' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b'y' | b'z'
+        | b's' | b'k' | b'q' | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => {
+            extension(kind, rest)
+        }
         _ => return Line::Unknown,
     };
     match parsed {
@@ -146,6 +148,14 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
         }
         b'u' => Record::Unkept { name: entry_name(&unescape(field()?)?)? },
         b'v' => Record::Unredirect { name: entry_name(&unescape(field()?)?)? },
+        b'y' => Record::Restored { name: entry_or_self(&unescape(field()?)?)? },
+        b'z' => Record::Discard {
+            path: match field()? {
+                b"-" => None,
+                path if path.starts_with(b"/") => Some(path_or_root(&unescape(path)?)?),
+                _ => return Err("the path does not begin at the root"),
+            },
+        },
         b's' => Record::Settled { name: entry_name(&unescape(field()?)?)? },
         b'k' | b'q' => Record::Loss(Loss {
             id: base_id(field()?)?,

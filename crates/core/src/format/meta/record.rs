@@ -132,6 +132,17 @@ pub enum Record {
         /// Its name here.
         name: Box<[u8]>,
     },
+    /// `y`: the name stands for what is below the storage: no earlier line about it
+    /// holds any more, a whiteout least of all.
+    Restored {
+        /// The name.
+        name: Box<[u8]>,
+    },
+    /// `z`: what is at a path of the tree is being discarded; or all that was, is.
+    Discard {
+        /// The path, without a leading slash; empty for the root. `None`: it is done.
+        path: Option<Box<[u8]>>,
+    },
     /// `w`: a record that holds if a change of storage names has happened.
     When {
         /// When it has: the storage entry of the record's name has the number
@@ -206,9 +217,11 @@ impl Record {
             | Record::Xattr { name, .. }
             | Record::Unkept { name }
             | Record::Unredirect { name }
+            | Record::Restored { name }
             | Record::Settled { name } => Some(name),
             Record::When { record, .. } => record.name(),
             Record::HideFar { .. }
+            | Record::Discard { .. }
             | Record::Loss(_)
             | Record::Shared { .. }
             | Record::Realm(_)
@@ -289,6 +302,11 @@ impl Record {
             }
             Record::Unkept { name } => line(out, "u", &[&escape(name)]),
             Record::Unredirect { name } => line(out, "v", &[&escape(name)]),
+            Record::Restored { name } => line(out, "y", &[&escape(name)]),
+            Record::Discard { path: None } => line(out, "z", &[b"-"]),
+            Record::Discard { path: Some(path) } => {
+                line(out, "z", &[&escape(&[b"/", &**path].concat())]);
+            }
             Record::When { arrived, storage_ino, record } => {
                 let sign = if *arrived { '+' } else { '-' };
                 out.extend_from_slice(format!("w {sign} {storage_ino} ").as_bytes());

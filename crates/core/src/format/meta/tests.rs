@@ -58,6 +58,8 @@ pub(crate) fn any_record() -> impl Strategy<Value = Record> {
     let path = || prop::collection::vec(any_name(), 1..6).prop_map(|names| names.join(&b'/'));
     prop_oneof![
         any_name().prop_map(|name| hide(&name)),
+        name_or_self().prop_map(|name| Record::Restored { name: name.into() }),
+        prop::option::of(path()).prop_map(|path| Record::Discard { path: path.map(Into::into) }),
         (path(), any_name()).prop_map(|(path, name)| redirect(&path, &name)),
         (any_time(), path(), any_name()).prop_map(|(at, path, name)| Record::HideFar {
             at,

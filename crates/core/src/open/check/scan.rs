@@ -15,6 +15,7 @@ use crate::format::meta::{Index, Record};
 use crate::format::name::MetaName;
 use crate::interface::error::{Foreign, Warning};
 use crate::layers::Stack;
+use crate::store::aside::remove_tree;
 use crate::store::meta;
 use crate::store::meta::{Loaded, Session};
 use crate::store::meta_dir::decide;
@@ -545,26 +546,11 @@ fn remove_all(meta: MetaName, dir: BorrowedFd<'_>, leftovers: &[Vec<u8>]) -> u64
     gone
 }
 
-/// Unfinished copies are files, or directories that hold META at most.
+/// Unfinished copies are files, or directories that hold META at most; what was set aside
+/// by a discard may be a tree.
 fn remove_leftover(meta: MetaName, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => {
-            let inner = sys::open_dir(dir, name)?;
-            // What was in a directory that was set aside (`Overlay::set_aside`).
-            let mut below = Vec::new();
-            each_entry(&inner, |entry| {
-                if meta.is_leftover(entry.name) {
-                    below.push(entry.name.to_vec());
-                }
-                true
-            })?;
-            below.iter().try_for_each(|name| remove_leftover(meta, inner.as_fd(), name))?;
-            match rustix::fs::unlinkat(&inner, meta.as_str(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
-            }
-            rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
-        }
+        Err(Errno::ISDIR) => remove_tree(meta, dir, name, &mut |_| {}),
         other => other,
     }
 }

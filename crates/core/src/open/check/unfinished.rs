@@ -141,9 +141,11 @@ pub(super) fn finish(
     Ok(())
 }
 
-/// Something in META of a directory is not decided, or not complete.
+/// Something in META of a directory is not decided, or not complete, or a discard that
+/// was begun is not done.
 pub(super) fn is_unfinished(loaded: &Loaded) -> bool {
-    loaded.completed || !loaded.index.pending().is_empty()
+    let Loaded { completed, index, .. } = loaded;
+    *completed || !index.pending().is_empty() || !index.discards().is_empty()
 }
 
 /// Writes META of a directory anew, if it has damaged or unfinished lines.

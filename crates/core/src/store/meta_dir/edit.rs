@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::changes::{JournalState, Savepoint};
@@ -226,10 +227,11 @@ impl MetaEdit<'_> {
         self.meta.read().is_mostly_dead() && self.rewrite_unseen().is_ok()
     }
 
-    /// Takes a redirect that does not count any more out of the file: readers
-    /// of 2005 take the first one they find.
+    /// Takes whiteouts and redirects that do not count any more out of the file, for
+    /// readers of 2005: they know nothing that takes a whiteout back, and take the first
+    /// redirect that they find.
     pub fn tidy(&self) {
-        if self.meta.read().has_stale_redirect() {
+        if self.meta.read().has_stale() {
             self.compact();
         }
     }
@@ -244,10 +246,14 @@ impl MetaEdit<'_> {
         change: impl Fn(Within<'_>) -> Result<T>,
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
+        let dir = self.writable()?;
+        let _held = self.hold_attributes_too();
+        // Before META is made, if there is none.
+        let before = sys::stat_fd(dir.fd())?;
         // What is owed was decided by the names as they are now.
         self.pay()?;
         self.open_journal()?;
-        self.keeping_times(change, records)
+        self.keeping_times_of(&before, change, records)
     }
 
     /// The same, where META is as it should be, or is about to be replaced.
@@ -256,14 +262,25 @@ impl MetaEdit<'_> {
         change: impl Fn(Within<'_>) -> Result<T>,
         records: impl FnOnce(&T) -> Vec<Record>,
     ) -> Result<T> {
+        let _held = self.hold_attributes_too();
+        let before = sys::stat_fd(self.writable()?.fd())?;
+        self.keeping_times_of(&before, change, records)
+    }
+
+    /// The same; `before`: what the directory was.
+    fn keeping_times_of<T>(
+        &self,
+        before: &Statx,
+        change: impl Fn(Within<'_>) -> Result<T>,
+        records: impl FnOnce(&T) -> Vec<Record>,
+    ) -> Result<T> {
         let dir = self.writable()?;
         let held = self.hold_attributes_too();
-        let before = sys::stat_fd(dir.fd())?;
         let shown = self.shown_ctime(b".", before.stx_ctime.into());
         let (value, timed) = with_access(dir.fd(), || {
             let changed = change(dir);
             // Also where it failed: it may have left traces on the way.
-            let timed = sys::copy_times(&before, Spot::Fd(dir.fd()));
+            let timed = sys::copy_times(before, Spot::Fd(dir.fd()));
             Ok((changed?, timed))
         })?;
         let timed = timed.and_then(|()| sys::stat_fd(dir.fd()));

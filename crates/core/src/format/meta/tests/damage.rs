@@ -76,7 +76,7 @@ fn of_conditions() {
         (b"w + 7 s a", NO_CONDITION),
         (b"w + 7 c 1.000000000 2.000000000 a", NO_CONDITION),
         (b"w + 7 a 1 1.000000000", NO_CONDITION),
-        (b"w + 7 z a", NO_CONDITION),
+        (b"w + 7 e a", NO_CONDITION),
         (&deep, NO_CONDITION),
     ]);
 }

@@ -92,11 +92,11 @@ fn a_redirect_that_was_taken_away_is_told_of_until_the_file_is_written_anew() {
     let gone = |name: &[u8]| Record::Unredirect { name: name.into() };
     let mut index = index(&[redirect(b"x", b"a")]);
     index.apply(&gone(b"b"));
-    assert!(!index.has_stale_redirect() && index.redirect(b"a").is_some());
+    assert!(!index.has_stale() && index.redirect(b"a").is_some());
     index.apply(&gone(b"a"));
-    assert!(index.has_stale_redirect() && index.is_empty());
+    assert!(index.has_stale() && index.is_empty());
     index.rewritten();
-    assert!(!index.has_stale_redirect());
+    assert!(!index.has_stale());
 }
 
 #[test]

@@ -27,7 +27,7 @@ proptest! {
 
     #[test]
     fn any_line_of_a_known_kind_can_be_read(
-        kind in prop::sample::select(&b"DRdricobf"[..]),
+        kind in prop::sample::select(&b"DRdricobfyz"[..]),
         rest in prop::collection::vec(prop::sample::select(&b"0123456789. \\xaf/-+\0\xff"[..]), 0..60),
     ) {
         let _ = parse_line(&[&[kind, b' '], &*rest].concat());
@@ -104,6 +104,11 @@ fn lines_as_specified() {
         (hide(b"back\\slash\xff"), b"D back\\slash\xff\n"),
         (hide(b"new\nline"), b"d new\\x0aline\n"),
         (redirect(b"old/path", b"new"), b"R /old/path new\n"),
+        (Record::Restored { name: name(b"a b") }, b"y a\\x20b\n"),
+        (Record::Restored { name: name(b".") }, b"y .\n"),
+        (Record::Discard { path: Some(name(b"a/b c")) }, b"z /a/b\\x20c\n"),
+        (Record::Discard { path: Some(name(b"")) }, b"z /\n"),
+        (Record::Discard { path: None }, b"z -\n"),
         (redirect(b"old", b"new name"), b"R /old new name\n"),
         (redirect(b"old", b" new"), b"R /old  new\n"),
         (redirect(b"old name", b"new"), b"r /old\\x20name new\n"),
@@ -157,7 +162,7 @@ fn lines_of_2005() {
 #[test]
 fn what_is_not_known_is_skipped() {
     assert_eq!(parse_line(b""), Line::Empty);
-    for line in [&b"z anything"[..], b"Q \0\xff", b"p ", b"z 1 2"] {
+    for line in [&b"e anything"[..], b"Q \0\xff", b"p ", b"e 1 2"] {
         assert_eq!(parse_line(line), Line::Unknown, "{}", line.escape_ascii());
     }
 }

@@ -106,7 +106,7 @@ fn what_is_not_a_regular_file_is_damage() {
 
 #[test]
 fn damaged_lines_are_skipped_and_numbered() {
-    let loaded = Scene::holding(b"D a\nD \n\nz y\nrubbish\nD b\n").load();
+    let loaded = Scene::holding(b"D a\nD \n\ne y\nrubbish\nD b\n").load();
     let start = "it does not begin with a letter and a space";
     assert_eq!(damage(&loaded), [(2, "the name is missing"), (5, start)]);
     assert_eq!(loaded.damage.first().unwrap().to_string(), "line 2: the name is missing");

@@ -1,0 +1,216 @@
+//! One name, or a tree, shows what is below again.
+
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::run::Discarded;
+use super::scan::Path;
+use crate::format::meta::Record;
+use crate::ops::gone::{leaving, still_there};
+use crate::reach::overlay::Overlay;
+use crate::reach::refs::NodeRef;
+use crate::store::aside::remove_tree;
+use crate::store::meta_dir::{ANY, MetaEdit, together};
+use crate::store::partial::read_mark;
+use crate::sys::{self, Result, Spot};
+use crate::tree::dir::Dir;
+use crate::tree::node::{Held, Node};
+
+/// How often something is tried again that others have changed meanwhile.
+const TRIES: usize = 16;
+
+/// A directory, of which names are left to be restored.
+struct Level<'a> {
+    node: NodeRef<'a>,
+    /// Where it is; `None`: the root.
+    at: Option<(Arc<Node>, Path)>,
+    left: Vec<Path>,
+    tries: usize,
+}
+
+/// The record that lets a name stand for what is below.
+pub(super) fn restored(edit: &MetaEdit<'_>, name: &[u8]) -> Vec<Record> {
+    let said = edit.meta().speaks_of(name);
+    said.then(|| Record::Restored { name: name.into() }).into_iter().collect()
+}
+
+impl Overlay {
+    /// A name shows what is below the storage, and so does all below it.
+    pub(super) fn restore(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        told: &mut Discarded,
+    ) -> Result<()> {
+        match self.restore_one(parent, name, told)? {
+            Some(node) => self.restore_tree(node, Some((Arc::clone(parent), name.into())), told),
+            None => Ok(()),
+        }
+    }
+
+    /// The same of one entry. The result: it is a directory that goes back name by name.
+    fn restore_one(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        told: &mut Discarded,
+    ) -> Result<Option<NodeRef<'_>>> {
+        for _ in 0..TRIES {
+            let dir = self.dir(parent)?;
+            if dir.storage().is_none() {
+                return Ok(None);
+            }
+            let node = self.find_node(parent, &dir, name)?.map(|(node, _)| node);
+            let done = match node {
+                Some(node) if self.is_merged(&node) => return Ok(Some(node)),
+                Some(node) if node.is_dir() && node.in_storage() => {
+                    self.replace_dir((parent, &dir, name), &node, told)
+                }
+                node => self.replace_entry((parent, &dir, name), node.as_deref(), told),
+            };
+            match done {
+                // It has gone, or another one came.
+                Err(Errno::NOENT | Errno::AGAIN | Errno::STALE) => {}
+                other => return other.map(|()| None),
+            }
+        }
+        Err(Errno::BUSY)
+    }
+
+    /// A directory with all that is in it, name by name. `at`: where it is.
+    pub(super) fn restore_tree(
+        &self,
+        node: NodeRef<'_>,
+        at: Option<(Arc<Node>, Path)>,
+        told: &mut Discarded,
+    ) -> Result<()> {
+        let left = self.names_in(&*self.dir(&node)?)?;
+        let mut levels = vec![Level { node, at, left, tries: 0 }];
+        while let Some(level) = levels.last_mut() {
+            if let Some(name) = level.left.pop() {
+                if let Some(node) = self.restore_one(&level.node, &name, told)? {
+                    let at = Some((Arc::clone(&level.node), name));
+                    let left = self.names_in(&*self.dir(&node)?)?;
+                    levels.push(Level { node, at, left, tries: 0 });
+                }
+                continue;
+            }
+            let done = match &level.at {
+                Some((parent, name)) => self.drop_skeleton(parent, name, &level.node, told),
+                None => self.restore_root(told),
+            };
+            match done {
+                // Somebody has made something meanwhile.
+                Err(Errno::NOTEMPTY) if level.tries < TRIES => {
+                    level.tries += 1;
+                    level.left = self.names_in(&*self.dir(&level.node)?)?;
+                }
+                other => {
+                    other?;
+                    levels.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is no directory, or nothing.
+    fn replace_entry(
+        &self,
+        (parent, dir, name): (&Arc<Node>, &Dir, &[u8]),
+        node: Option<&Arc<Node>>,
+        told: &mut Discarded,
+    ) -> Result<()> {
+        let edit = dir.edit();
+        let stored = sys::absent(sys::stat(Spot::at(dir.writable()?, name)))?;
+        let records = restored(&edit, name);
+        let Some(stored) = stored else {
+            if !records.is_empty() {
+                edit.append(&records)?;
+                told.forgotten(parent.id, name);
+            }
+            return Ok(());
+        };
+        let node = node.filter(|_| sys::kind(&stored) != libc::S_IFDIR).ok_or(Errno::AGAIN)?;
+        let (mut place, held) = self.lock_without(node, (parent.id, name))?;
+        self.unlink_unseen(&edit, name)?;
+        self.name_gone((parent, name), node, &mut place, held);
+        if node.is_shared() {
+            self.shared_name_removed(node, &mut place, true);
+        }
+        told.forgotten(parent.id, name);
+        Ok(())
+    }
+
+    /// Removes a storage entry, and with it what META says of the name; the times of the
+    /// directory stay.
+    pub(super) fn unlink_unseen(&self, edit: &MetaEdit<'_>, name: &[u8]) -> Result<()> {
+        let change = |storage: sys::Within<'_>| {
+            let step = leaving(edit, name, ANY, restored(edit, name));
+            together(&[step], || sys::unlink(storage, name, AtFlags::empty()))
+        };
+        edit.unseen(change, |()| Vec::new())
+    }
+
+    /// A directory in which nothing of the same name below shows: it goes at once, and what
+    /// is in it then.
+    fn replace_dir(
+        &self,
+        (parent, dir, name): (&Arc<Node>, &Dir, &[u8]),
+        node: &Arc<Node>,
+        told: &mut Discarded,
+    ) -> Result<()> {
+        let mut open = self.detach_below(node, told);
+        let held = Held::new(self.hold(node)?);
+        let edit = dir.edit();
+        let temp = self.meta.temp();
+        {
+            let mut place = node.place_mut();
+            still_there(&place, parent.id, name)?;
+            self.durability.name_moved();
+            let change = |storage: sys::Within<'_>| {
+                let step = leaving(&edit, name, ANY, restored(&edit, name));
+                together(&[step], || {
+                    sys::rename((storage, name), (storage, &temp), RenameFlags::empty())?;
+                    self.durability.name_moved();
+                    self.commit_moved(true);
+                    Ok(())
+                })
+            };
+            edit.unseen(change, |()| Vec::new())?;
+            self.detach_dir(node, &mut place, held);
+        }
+        told.forgotten(parent.id, name);
+        open.extend(self.detach_below(node, told));
+        let has_partial = self.partials.exist();
+        let removed = edit.unseen(
+            |storage| {
+                remove_tree(self.meta, storage.fd(), &temp, &mut |spot| {
+                    if has_partial {
+                        self.drop_map_of(spot, &open);
+                    }
+                })
+            },
+            |()| Vec::new(),
+        );
+        if let Err(errno) = removed {
+            // The next mount removes it.
+            tracing::warn!("what was discarded stays in the storage as a leftover: {errno}");
+        }
+        Ok(())
+    }
+
+    /// A file is about to go: so does its map, unless somebody has it open.
+    pub(super) fn drop_map_of(&self, spot: Spot<'_>, open: &hashbrown::HashSet<u64>) {
+        let Ok(stat) = sys::stat(spot) else { return };
+        let last = stat.stx_nlink == 1 && sys::kind(&stat) == libc::S_IFREG;
+        if last
+            && !open.contains(&stat.stx_ino)
+            && let Ok(Some(mark)) = read_mark(self.own, spot)
+        {
+            self.drop_map(mark.map);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Nodes that the kernel knows of what is discarded: they live on as after an unlink.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use rustix::io::Errno;
+
+use super::run::Discarded;
+use super::scan::Path;
+use crate::format::name::is_dot;
+use crate::reach::overlay::Overlay;
+use crate::reach::refs::NodeRef;
+use crate::store::meta_dir::with_access;
+use crate::sys::{self, Result, each_entry};
+use crate::tree::dir::Dir;
+use crate::tree::node::{BaseRef, Held, Node, PlaceMut};
+
+/// How often names are looked for that come while others go.
+const ROUNDS: usize = 8;
+
+impl Overlay {
+    /// The node at a path of the tree. `None`: nothing is there.
+    pub(super) fn reach(&self, path: &[u8]) -> Result<Option<NodeRef<'_>>> {
+        let mut at = self.reference_root();
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            if !at.is_dir() {
+                return Ok(None);
+            }
+            let Some(dir) = sys::absent(self.dir(&at))? else { return Ok(None) };
+            match self.find_node(&at, &dir, name)? {
+                Some((next, _)) => at = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// The same; it must be a directory that the storage has.
+    pub(super) fn reach_stored(&self, path: &[u8]) -> Result<Option<(NodeRef<'_>, Arc<Dir>)>> {
+        let Some(node) = self.reach(path)?.filter(|node| node.is_dir()) else { return Ok(None) };
+        let dir = self.dir(&node)?;
+        Ok(dir.storage().is_some().then_some((node, dir)))
+    }
+
+    /// Path of a directory in the tree, without a leading slash. ENOENT: it was removed.
+    pub(super) fn tree_path(&self, node: &Arc<Node>) -> Result<Path> {
+        let (mut names, mut node) = (Vec::new(), Arc::clone(node));
+        while !node.is_root() {
+            let link = node.place().names.first().cloned().ok_or(Errno::NOENT)?;
+            names.push(link.name().to_vec());
+            node = Arc::clone(link.parent());
+        }
+        names.reverse();
+        Ok(names.join(&b'/').into())
+    }
+
+    /// It is in the storage, and in it shows what is below under its name.
+    pub(super) fn is_merged(&self, node: &Node) -> bool {
+        node.is_dir() && node.in_storage() && node.place().base == BaseRef::SameName
+    }
+
+    /// All that the storage has or says in a directory.
+    pub(super) fn names_in(&self, dir: &Dir) -> Result<Vec<Path>> {
+        let Some(storage) = dir.storage() else { return Ok(Vec::new()) };
+        let mut names: HashSet<Path> = {
+            let meta = dir.meta();
+            let redirects = meta.redirects().map(|(name, _)| name);
+            meta.hidden().chain(redirects).map(Into::into).collect()
+        };
+        with_access(storage.fd(), || {
+            each_entry(storage, |entry| {
+                if !is_dot(entry.name) && !self.meta.reserves(entry.name) {
+                    names.insert(entry.name.into());
+                }
+                true
+            })
+        })?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// Takes the names from all known nodes below a directory that is about to go, or has
+    /// gone. The result are the storage objects that live on.
+    pub(super) fn detach_below(&self, top: &Node, told: &mut Discarded) -> HashSet<u64> {
+        let mut held_objects = HashSet::new();
+        for _ in 0..ROUNDS {
+            let below = self.table.below(top.id);
+            if below.is_empty() {
+                break;
+            }
+            for (link, node) in below {
+                // Too many, or already gone: who comes by its number finds nothing.
+                let held = Held::bounded(|| self.hold(&node)).ok();
+                if let Some(stat) =
+                    held.as_ref().and_then(|held| sys::stat_fd(&held.object.fd).ok())
+                {
+                    held_objects.insert(stat.stx_ino);
+                }
+                let mut place = node.place_mut();
+                if place.names.iter().any(|now| now.is_same(&link)) {
+                    self.lose((link.parent(), link.name()), &node, &mut place, held);
+                    told.forgotten(link.parent().id, link.name());
+                }
+            }
+        }
+        held_objects
+    }
+
+    /// A node has a name less.
+    pub(super) fn lose(
+        &self,
+        (parent, name): (&Node, &[u8]),
+        node: &Arc<Node>,
+        place: &mut PlaceMut<'_>,
+        held: Option<Arc<Held>>,
+    ) {
+        match held {
+            Some(held) if node.is_dir() => self.detach_dir(node, place, held),
+            Some(held) => self.name_gone((parent, name), node, place, Some(held)),
+            None => {
+                place.names.remove(parent.id, name);
+                self.table.remove_name(parent.id, name);
+                self.dirs.remove(node.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The whole of a discard: what it comes to is written down, done, and crossed out.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use rustix::io::Errno;
+
+use super::plan::Plan;
+use super::scan::{Path, join, split};
+use crate::format::meta::Record;
+use crate::format::name::Name;
+use crate::interface::types::NodeId;
+use crate::ops::far::Settled;
+use crate::reach::overlay::Overlay;
+use crate::sys::{self, Result, Spot};
+use crate::tree::node::Node;
+use crate::tree::path::path_below;
+
+/// What the kernel has to be told once something was discarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discarded {
+    /// Names, each with its directory, that stand for something else now, or for nothing.
+    pub names: Vec<(NodeId, Box<[u8]>)>,
+    /// Directories that are the same, with other attributes and another listing.
+    pub nodes: Vec<NodeId>,
+}
+
+impl Discarded {
+    pub(super) fn forgotten(&mut self, parent: NodeId, name: &[u8]) {
+        self.names.push((parent, name.into()));
+    }
+}
+
+impl Overlay {
+    /// Lets a name show what is below the storage, and so all that is below it: content,
+    /// attributes, names. A rename is undone at both ends, and an object with several names
+    /// goes back under all of them. What programs have open lives on, as after an unlink.
+    ///
+    /// Nothing to be discarded is no error.
+    ///
+    /// # Errors
+    /// ENOENT: the name is one of mini_fo's own, or the directory was removed. EROFS. What
+    /// fails half-way is finished by the next discard, or the next mount for writing.
+    pub fn discard(&self, parent: NodeId, name: &[u8]) -> Result<Discarded> {
+        self.check_writable()?;
+        Name::new(name)?;
+        if self.meta.reserves(name) {
+            return Err(Errno::NOENT);
+        }
+        let node = self.dir_node(parent)?;
+        let _alone = self.discarding.write();
+        let mut told = Discarded::default();
+        self.finish_begun(&mut told)?;
+        let path = join(&self.tree_path(&node)?, name);
+        if let Some(base) = path_below(&node, false) {
+            let below = join(&base, name);
+            let mut dirs: Vec<Path> =
+                self.root_dir.meta().far().tree(&below).map(Into::into).collect();
+            let far = self.root_dir.meta().far().in_dir(&base).any(|known| *known == *name);
+            dirs.extend(far.then_some(base.into()));
+            self.settle_dirs(dirs)?;
+        }
+        if self.is_simple(&node, name)? {
+            self.restore(&node, name, &mut told)?;
+            self.tidy_up(&[path], &mut told)?;
+            return Ok(told);
+        }
+        self.run(vec![path], &mut told)?;
+        Ok(told)
+    }
+
+    /// Lets everything show what is below the storage.
+    ///
+    /// # Errors
+    /// As [`Overlay::discard`].
+    pub fn discard_all(&self) -> Result<Discarded> {
+        self.check_writable()?;
+        let _alone = self.discarding.write();
+        let mut told = Discarded::default();
+        let dirs = self.root_dir.meta().far().dirs().map(Into::into).collect();
+        self.settle_dirs(dirs)?;
+        self.run(vec![Path::default()], &mut told)?;
+        Ok(told)
+    }
+
+    /// Finishes what a crash, or an error, has left of discards.
+    ///
+    /// # Errors
+    /// As [`Overlay::discard`].
+    pub(crate) fn finish_discards(&self) -> Result<()> {
+        let _alone = self.discarding.write();
+        self.finish_begun(&mut Discarded::default())
+    }
+
+    fn finish_begun(&self, told: &mut Discarded) -> Result<()> {
+        let begun = self.root_dir.meta().discards().to_vec();
+        if begun.is_empty() { Ok(()) } else { self.run(begun, told) }
+    }
+
+    /// Copies say what is hidden in these directories, and not META of the root.
+    fn settle_dirs(&self, dirs: Vec<Path>) -> Result<()> {
+        if dirs.is_empty() {
+            return Ok(());
+        }
+        let mut settled: Vec<Settled> = Vec::new();
+        for dir in dirs {
+            let names = self.root_dir.meta().far().in_dir(&dir).map(Into::into).collect();
+            self.settle_far_dir(&dir)?;
+            settled.push((dir, names));
+        }
+        self.forget_far(&settled)
+    }
+
+    /// It concerns one entry and nothing else.
+    fn is_simple(&self, parent: &Arc<Node>, name: &[u8]) -> Result<bool> {
+        if self.knows_shared() {
+            return Ok(false);
+        }
+        let dir = self.dir(parent)?;
+        let Some(storage) = dir.storage() else { return Ok(true) };
+        let (hidden, redirected, numbered) = {
+            let meta = dir.meta();
+            (meta.hides(name), meta.redirect(name).is_some(), meta.has_identity(name))
+        };
+        let stored = sys::absent(sys::stat(Spot::at(storage, name)))?;
+        let alone =
+            stored.is_none_or(|stat| sys::kind(&stat) != libc::S_IFDIR && stat.stx_nlink == 1);
+        Ok(alone && !hidden && !redirected && !numbered)
+    }
+
+    fn run(&self, paths: Vec<Path>, told: &mut Discarded) -> Result<()> {
+        let mut tops = Vec::with_capacity(paths.len());
+        for path in paths {
+            let base = match self.reach(split(&path).0)? {
+                Some(above) if above.is_dir() => path_below(&above, true),
+                _ => None,
+            };
+            tops.push((path, base.map(Path::from)));
+        }
+        let plan = self.plan_discard(&tops)?;
+        let records = plan.places.iter().map(|path| Record::Discard { path: Some(path.clone()) });
+        let records: Vec<Record> = records.collect();
+        {
+            let root = self.root_dir.edit();
+            root.append(&[Record::Discard { path: None }])?;
+            root.append(&records)?;
+            root.secure()?;
+        }
+        self.carry_out(&plan, told)?;
+        let root = self.root_dir.edit();
+        root.append(&[Record::Discard { path: None }])?;
+        if plan.places.iter().any(|path| path.is_empty()) {
+            root.rewrite_unseen()?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, plan: &Plan, told: &mut Discarded) -> Result<()> {
+        self.record_lost(&plan.lost)?;
+        let shared = self.knows_shared();
+        if shared {
+            let mut ids = HashSet::new();
+            plan.bases.iter().try_for_each(|base| self.indexed_below(base, &mut ids))?;
+            ids.into_iter().try_for_each(|id| self.reset_shared(id, &plan.scan, told))?;
+        }
+        plan.parted.iter().try_for_each(|at| self.part_at(at, told))?;
+        for place in &plan.places {
+            if place.is_empty() {
+                self.restore_tree(self.reference_root(), None, told)?;
+                continue;
+            }
+            let (above, name) = split(place);
+            if let Some((parent, _)) = self.reach_stored(above)? {
+                self.restore(&parent, name, told)?;
+            }
+        }
+        if shared {
+            self.count_shared()?;
+        }
+        self.tidy_up(&plan.places, told)
+    }
+
+    /// Directories that lost something in the storage.
+    fn tidy_up(&self, places: &[Path], told: &mut Discarded) -> Result<()> {
+        for place in places.iter().filter(|place| !place.is_empty()) {
+            let Some((parent, dir)) = self.reach_stored(split(place).0)? else { continue };
+            dir.edit().tidy();
+            told.nodes.push(parent.id);
+            drop(dir);
+            self.prune(&parent, told)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! What META of all storage directories says of names that were moved.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::format::meta::Index;
+use crate::format::name::is_dot;
+use crate::layers::LowerDir;
+use crate::reach::overlay::Overlay;
+use crate::store::meta;
+use crate::store::meta_dir::{decide, with_access};
+use crate::sys::{self, Result, Spot, StoredDir, each_entry};
+
+/// A path without a leading slash: of the tree, or of what is below the storage.
+pub(super) type Path = Box<[u8]>;
+
+/// Where an entry of the storage has come from.
+pub(super) enum Origin {
+    /// A directory that shows this one below.
+    Path(Path),
+    /// An object that shows this number, which is not its own.
+    Number(u64),
+}
+
+/// Where an object of the layers below was, of which the name is hidden.
+pub(super) struct Place {
+    /// In the tree.
+    pub at: Path,
+    /// Below.
+    pub base: Path,
+}
+
+/// What the storage tells.
+#[derive(Default)]
+pub(super) struct Scan {
+    /// Where directories show that the storage has, by what they show below.
+    pub shown: HashMap<Path, Path>,
+    /// The other way round.
+    pub bases: HashMap<Path, Path>,
+    /// What has come from elsewhere, by where it is.
+    pub moved: BTreeMap<Path, Origin>,
+    /// Names that are hidden and where nothing is, in the tree.
+    pub free: HashSet<Path>,
+    /// Hidden names, by their directory below.
+    pub hidden: BTreeMap<Path, Vec<Path>>,
+    /// Hidden objects, by their number; only those that something in `moved` shows.
+    pub origins: HashMap<u64, Place>,
+    /// Names that do not show what is below, by their directory there: of those directories
+    /// that the storage has.
+    pub covered: HashMap<Path, HashSet<Path>>,
+    /// Entries that are objects of the index, by their `st_ino`.
+    pub links: HashMap<u64, Vec<Path>>,
+}
+
+/// What a directory shows of the layers below.
+enum Shows {
+    Nothing,
+    /// The directory of this name there, with its path.
+    Same(Arc<LowerDir>, Path),
+    Path(Path),
+}
+
+/// A storage directory that is to be looked at.
+struct Next {
+    parent: Rc<StoredDir>,
+    name: Path,
+    path: Path,
+    shows: Shows,
+}
+
+/// A directory that is being looked at.
+struct Here {
+    dir: Rc<StoredDir>,
+    path: Path,
+    base: Option<(Arc<LowerDir>, Path)>,
+}
+
+pub(super) fn join(path: &[u8], name: &[u8]) -> Path {
+    if path.is_empty() { name.into() } else { [path, b"/", name].concat().into() }
+}
+
+/// The directory and the name of a path that is not the root's.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => {
+            let (dir, name) = path.split_at(at);
+            (dir, name.strip_prefix(b"/").unwrap_or_default())
+        }
+        None => (&[], path),
+    }
+}
+
+/// A path is another one, or lies below it.
+pub(super) fn is_within(path: &[u8], top: &[u8]) -> bool {
+    top.is_empty()
+        || path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+impl Scan {
+    /// Looks through the storage.
+    pub fn of(overlay: &Overlay) -> Result<Scan> {
+        let (mut scan, indexed) = (Scan::default(), overlay.indexed_numbers()?);
+        let root = overlay.root_dir.storage().map(|dir| dir.written());
+        let root = Rc::new(StoredDir::new(
+            rustix::io::fcntl_dupfd_cloexec(&overlay.storage, 0)?,
+            root.unwrap_or(sys::Written::Plain),
+        ));
+        let base = Some((overlay.stack.root()?, Path::default()));
+        let mut left = Vec::new();
+        scan.visit(overlay, Here { dir: root, path: Path::default(), base }, &indexed, &mut left)?;
+        while let Some(Next { parent, name, path, shows }) = left.pop() {
+            let dir = Rc::new(StoredDir::open(parent.within(), &name)?);
+            let base = match shows {
+                Shows::Nothing => None,
+                Shows::Same(above, path) => sys::absent(overlay.stack.open_below(&above, &name))
+                    .ok()
+                    .flatten()
+                    .flatten()
+                    .map(|dir| (dir, path)),
+                Shows::Path(path) => overlay.stack.open_path(0, &path)?.map(|dir| (dir, path)),
+            };
+            scan.visit(overlay, Here { dir, path, base }, &indexed, &mut left)?;
+        }
+        scan.find_origins(overlay)?;
+        Ok(scan)
+    }
+
+    fn visit(
+        &mut self,
+        overlay: &Overlay,
+        here: Here,
+        indexed: &HashSet<u64>,
+        left: &mut Vec<Next>,
+    ) -> Result<()> {
+        let Here { dir, path, base } = here;
+        let within = dir.within();
+        let session = overlay.durability.terms().session;
+        let mut loaded = with_access(within.fd(), || meta::load(within.fd(), session))?;
+        decide(within, &mut loaded.index)?;
+        let index = loaded.index;
+        let mut entries: Vec<(Path, u64, u32)> = Vec::new();
+        with_access(within.fd(), || {
+            entries.clear();
+            each_entry(within, |entry| {
+                if !is_dot(entry.name) && !overlay.meta.reserves(entry.name) {
+                    entries.push((entry.name.into(), entry.ino, entry.kind));
+                }
+                true
+            })
+        })?;
+        self.hear(&index, (&path, base.as_ref()), &entries);
+        for (name, ino, kind) in entries {
+            let kind = match kind {
+                0 => sys::kind(&sys::stat(Spot::at(within, &name))?),
+                known => known,
+            };
+            let at = join(&path, &name);
+            if kind == libc::S_IFDIR {
+                let shows = match (index.redirect(&name), &base) {
+                    (Some(from), _) => {
+                        self.moved.insert(at.clone(), Origin::Path(from.into()));
+                        Shows::Path(from.into())
+                    }
+                    (None, Some((base, below))) if !index.hides(&name) => {
+                        Shows::Same(Arc::clone(base), join(below, &name))
+                    }
+                    _ => Shows::Nothing,
+                };
+                left.push(Next { parent: Rc::clone(&dir), name, path: at, shows });
+            } else if indexed.contains(&ino) {
+                self.links.entry(ino).or_default().push(at);
+            } else if let Some(number) = index.identity(&name, ino) {
+                self.moved.insert(at, Origin::Number(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// What META says of names where nothing is.
+    fn hear(
+        &mut self,
+        index: &Index,
+        (path, base): (&[u8], Option<&(Arc<LowerDir>, Path)>),
+        entries: &[(Path, u64, u32)],
+    ) {
+        let Some((_, below)) = base else { return };
+        self.shown.insert(below.clone(), path.into());
+        self.bases.insert(path.into(), below.clone());
+        // A directory that shows is gone through by itself.
+        let covered = index.hidden().chain(entries.iter().map(|(name, ..)| &**name));
+        self.covered.insert(below.clone(), covered.map(Into::into).collect());
+        if index.hidden().next().is_none() {
+            return;
+        }
+        let there: HashSet<&[u8]> = entries.iter().map(|(name, ..)| &**name).collect();
+        let free = index.hidden().filter(|name| !there.contains(name));
+        self.free.extend(free.map(|name| join(path, name)));
+        self.hidden.insert(below.clone(), index.hidden().map(Into::into).collect());
+    }
+
+    fn find_origins(&mut self, overlay: &Overlay) -> Result<()> {
+        let numbers: HashSet<u64> = self.numbers().collect();
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        for (below, names) in &self.hidden {
+            let (Some(at), Some(dir)) = (self.shown.get(below), overlay.stack.open_path(0, below)?)
+            else {
+                continue;
+            };
+            for name in names {
+                let Some(found) = overlay.stack.look(&dir, name)? else { continue };
+                if sys::kind(&found.stat) != libc::S_IFDIR && numbers.contains(&found.number) {
+                    let place = Place { at: join(at, name), base: join(below, name) };
+                    self.origins.insert(found.number, place);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers that entries show which have come from elsewhere.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.moved.values().filter_map(|origin| match origin {
+            Origin::Number(number) => Some(*number),
+            Origin::Path(_) => None,
+        })
+    }
+
+    /// Something at this path below, or a directory above it, is hidden.
+    pub fn hides(&self, base: &[u8]) -> bool {
+        let mut path = base;
+        while !path.is_empty() {
+            let (dir, name) = split(path);
+            if self.hidden.get(dir).is_some_and(|names| names.iter().any(|known| **known == *name))
+            {
+                return true;
+            }
+            path = dir;
+        }
+        false
+    }
+}

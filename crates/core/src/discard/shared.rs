@@ -1,0 +1,247 @@
+//! Objects of the layers below with several names: each is one object, so all its names
+//! go back at once.
+
+use hashbrown::{HashMap, HashSet};
+use rustix::fs::AtFlags;
+
+use super::run::Discarded;
+use super::scan::{Path, Scan, join, split};
+use crate::format::identity::BaseId;
+use crate::format::meta::{Record, SharedRecord};
+use crate::interface::types::NodeId;
+use crate::layers::Below;
+use crate::ops::gone::no_identity;
+use crate::reach::overlay::Overlay;
+use crate::reach::refs::NodeRef;
+use crate::store::meta_dir::MetaEdit;
+use crate::store::shared_index::{Indexed, is_shared, whole};
+use crate::sys::{self, Result, Spot, each_entry};
+use crate::tree::node::{Held, Names};
+use crate::tree::table::node_id;
+
+impl Overlay {
+    /// The objects in the index, by `st_ino`.
+    pub(super) fn indexed_numbers(&self) -> Result<HashSet<u64>> {
+        let mut numbers = HashSet::new();
+        let Ok(index) = self.shared.dir() else { return Ok(numbers) };
+        each_entry(index.writable()?, |entry| {
+            if BaseId::of_index_name(entry.name).is_some() {
+                numbers.insert(entry.ino);
+            }
+            true
+        })?;
+        Ok(numbers)
+    }
+
+    /// Something is recorded of objects with several names.
+    pub(super) fn knows_shared(&self) -> bool {
+        self.shared.dir().is_ok_and(|index| index.meta().shared_objects().next().is_some())
+    }
+
+    /// Objects that were copied up, of those that have a name at this path below, or
+    /// below it.
+    pub(super) fn indexed_below(&self, base: &[u8], ids: &mut HashSet<BaseId>) -> Result<()> {
+        self.each_below(base, &mut |_, below| {
+            if let Some(id) = self.shared_id(below)
+                && matches!(self.shared.indexed(&below.stat, id)?, Indexed::As(_))
+            {
+                ids.insert(id);
+            }
+            Ok(())
+        })
+    }
+
+    /// Names in these directories below are about to show nowhere: what is known of their
+    /// objects is written down, to be counted anew.
+    pub(super) fn record_lost(&self, dirs: &[Path]) -> Result<()> {
+        let mut records = Vec::new();
+        for dir in dirs {
+            self.each_below(dir, &mut |_, below| {
+                if let Some(id) = self.shared_id(below)
+                    && self.shared.record(id).is_none()
+                {
+                    records.push(Record::Shared { id, record: whole(&below.stat) });
+                }
+                Ok(())
+            })?;
+        }
+        if records.is_empty() { Ok(()) } else { self.prepare_index()?.edit().append(&records) }
+    }
+
+    fn shared_id(&self, below: &Below) -> Option<BaseId> {
+        is_shared(&below.stat).then(|| self.known_as(below).0)
+    }
+
+    /// Takes back what the storage has of an object: its names show what is below, and
+    /// names that only the storage has stay, as another object.
+    pub(super) fn reset_shared(&self, id: BaseId, scan: &Scan, told: &mut Discarded) -> Result<()> {
+        let Some(copy) = self.shared.index_stat(id)? else { return Ok(()) };
+        for at in scan.links.get(&copy.stx_ino).into_iter().flatten() {
+            let (above, name) = split(at);
+            let Some((parent, dir)) = self.reach_stored(above)? else { continue };
+            let stored = sys::absent(sys::stat(Spot::at(dir.writable()?, name)))?;
+            if stored.is_none_or(|stored| stored.stx_ino != copy.stx_ino) {
+                continue;
+            }
+            // Also where it was hidden, and has become a name of the object again.
+            let below = match dir.base() {
+                Some(base) => self.stack.look(base, name)?,
+                None => None,
+            };
+            let edit = dir.edit();
+            if below.and_then(|below| self.shared_id(&below)) == Some(id) {
+                self.unlink_unseen(&edit, name)?;
+            } else {
+                self.part(&edit, name, Some(id))?;
+            }
+            told.forgotten(parent.id, name);
+        }
+        self.leave_base(id, told)
+    }
+
+    /// A name does not show the number of an object below any more. `id`: what that is in
+    /// the index.
+    fn part(&self, edit: &MetaEdit<'_>, name: &[u8], id: Option<BaseId>) -> Result<()> {
+        let mut records = Vec::new();
+        if let (Some(id), Ok(index)) = (id, self.shared.dir()) {
+            let of_index = id.index_name();
+            records = Overlay::kept_moved((&index, of_index.as_bytes()), (edit, name));
+        }
+        if edit.meta().has_identity(name) {
+            records.push(no_identity(name));
+        }
+        edit.append(&records)
+    }
+
+    /// A further name of an object that is in the storage for itself.
+    pub(super) fn part_at(&self, at: &[u8], told: &mut Discarded) -> Result<()> {
+        let (above, name) = split(at);
+        let Some((parent, dir)) = self.reach_stored(above)? else { return Ok(()) };
+        let known = self.table.child(parent.id, name).map(|node| self.reference(node));
+        let held = match &known {
+            Some(node) => Some(Held::new(self.hold(node)?)),
+            None => None,
+        };
+        let edit = dir.edit();
+        self.part(&edit, name, None)?;
+        if let Some(node) = &known {
+            let mut place = node.place_mut();
+            self.lose((&parent, name), node, &mut place, held);
+        }
+        told.forgotten(parent.id, name);
+        Ok(())
+    }
+
+    /// An object leaves the index while names below show it.
+    fn leave_base(&self, id: BaseId, told: &mut Discarded) -> Result<()> {
+        let index = self.shared.dir()?;
+        let name = id.index_name();
+        let node = self.shared_node(id);
+        let held = match &node {
+            Some(node) => Some(Held::new(self.hold(node)?)),
+            None => None,
+        };
+        let mut place = node.as_ref().map(|node| node.place_mut());
+        let edit = index.edit();
+        if node.is_none() {
+            self.drop_map_of(Spot::at(index.writable()?, name.as_bytes()), &HashSet::new());
+        }
+        sys::unlink(index.writable()?, name.as_bytes(), AtFlags::empty())?;
+        if index.meta().speaks_of(name.as_bytes()) {
+            edit.append_late(vec![Record::Restored { name: name.as_bytes().into() }]);
+        }
+        drop(edit);
+        if let (Some(place), Some(held)) = (&mut place, held) {
+            for link in place.names.iter() {
+                self.table.remove_name(link.parent().id, link.name());
+                told.forgotten(link.parent().id, link.name());
+            }
+            place.names = Names::None;
+            place.hold(held);
+            place.set_indexed(false);
+        }
+        Ok(())
+    }
+
+    /// The known node of an object that was copied up.
+    fn shared_node(&self, id: BaseId) -> Option<NodeRef<'_>> {
+        let own = [node_id(id.number()), NodeId(id.second_id())];
+        let ids = own.into_iter().chain(self.shared.told_ids(id));
+        let nodes = ids.filter_map(|id| self.table.referenced(id));
+        let is =
+            |node: &NodeRef<'_>| node.is_shared() && node.is_indexed() && self.base_id(node) == id;
+        nodes.map(|node| self.reference(node)).find(is)
+    }
+
+    /// Counts anew which names below show what they have.
+    pub(super) fn count_shared(&self) -> Result<()> {
+        let Ok(index) = self.shared.dir() else { return Ok(()) };
+        // Nobody is on the way of losing a name.
+        let edit = loop {
+            let edit = index.edit();
+            if index.meta().losses().is_empty() {
+                break edit;
+            }
+            drop(edit);
+            std::thread::yield_now();
+        };
+        let mut shown: HashMap<BaseId, u32> = HashMap::new();
+        let scan = Scan::of(self)?;
+        for (base, names) in &scan.covered {
+            let Some(dir) = self.stack.open_path(0, base)? else { continue };
+            let mut left: Vec<Path> = Vec::new();
+            self.stack.list(&dir, &mut |entry| {
+                if !names.contains(entry.name) {
+                    left.push(entry.name.into());
+                }
+                true
+            })?;
+            for name in left {
+                self.each_below(&join(base, &name), &mut |_, below| {
+                    let Some(id) = self.shared_id(below) else { return Ok(()) };
+                    *shown.entry(id).or_default() += 1;
+                    Ok(())
+                })?;
+            }
+        }
+        let known: Vec<(BaseId, SharedRecord)> = index.meta().shared_objects().collect();
+        let mut records = Vec::new();
+        for (id, record) in known {
+            let left = shown.get(&id).copied().unwrap_or(0).min(record.nlink);
+            let stored = self.shared.index_stat(id)?;
+            if left == record.nlink && stored.is_none() {
+                edit.index_mut().forget_shared(id);
+                continue;
+            }
+            if left != record.left {
+                records.push(Record::Shared { id, record: SharedRecord { left, ..record } });
+            }
+        }
+        edit.append(&records)?;
+        edit.tidy();
+        drop(edit);
+        self.drop_spent()
+    }
+
+    /// Objects of the index that have no name any more.
+    fn drop_spent(&self) -> Result<()> {
+        let index = self.shared.dir()?;
+        let spent: Vec<BaseId> = index.meta().spent().collect();
+        for id in spent.into_iter().filter(|_| !self.submounts) {
+            if self.shared.index_stat(id)?.is_none_or(|stat| stat.stx_nlink > 1) {
+                continue;
+            }
+            match self.shared_node(id) {
+                Some(node) => self.leave_index(&node, &mut node.place_mut())?,
+                None => {
+                    let _edit = index.edit();
+                    let spot = id.index_name();
+                    let spot = Spot::at(index.writable()?, spot.as_bytes());
+                    self.drop_map_of(spot, &HashSet::new());
+                    sys::unlink(index.writable()?, id.index_name().as_bytes(), AtFlags::empty())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Trees of the storage that were set aside: they have a name of unfinished work, and
+//! nothing of them shows any more.
+#![forbid(unsafe_code)]
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::format::name::{MetaName, is_dot};
+use crate::store::meta_dir::with_access;
+use crate::sys::{self, Result, Spot};
+
+/// Removes a directory of `dir` with all that is in it, however deep it is: what lies
+/// deeper is brought up, under a name of the same kind. `file`: told of each file before
+/// it goes.
+pub(crate) fn remove_tree(
+    meta: MetaName,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    file: &mut dyn FnMut(Spot<'_>),
+) -> Result<()> {
+    let mut left = vec![name.to_vec()];
+    while let Some(name) = left.pop() {
+        let inner = sys::open_dir(dir, &name)?;
+        let mut below = Vec::new();
+        with_access(inner.as_fd(), || {
+            below.clear();
+            sys::each_entry(inner.as_fd(), |entry| {
+                if !is_dot(entry.name) {
+                    below.push(entry.name.to_vec());
+                }
+                true
+            })
+        })?;
+        for entry in &below {
+            file(Spot::At(inner.as_fd().into(), entry));
+            let gone =
+                with_access(inner.as_fd(), || sys::unlink(inner.as_fd(), entry, AtFlags::empty()));
+            match gone {
+                Err(Errno::ISDIR | Errno::PERM) => {
+                    left.extend(remove_below(meta, (dir, inner.as_fd()), entry)?);
+                }
+                Err(Errno::NOENT) => {}
+                other => other?,
+            }
+        }
+        sys::unlink(dir, &name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(())
+}
+
+/// Removes a directory of `inner` if it is empty, else brings it up to `dir`; the result
+/// is its name there.
+fn remove_below(
+    meta: MetaName,
+    (dir, inner): (BorrowedFd<'_>, BorrowedFd<'_>),
+    name: &[u8],
+) -> Result<Option<Vec<u8>>> {
+    match with_access(inner, || sys::unlink(inner, name, AtFlags::REMOVEDIR)) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+        other => return other.map(|()| None),
+    }
+    let temp = meta.temp();
+    let bring = || {
+        let to = RenameFlags::empty();
+        with_access(inner, || sys::rename((inner.into(), name), (dir.into(), &temp), to))
+    };
+    match bring() {
+        // Who moves a directory to another one must be able to write in it.
+        Err(Errno::ACCESS) => {
+            sys::set_mode(Spot::At(inner.into(), name), 0o700)?;
+            bring()?;
+        }
+        other => other?,
+    }
+    Ok(Some(temp))
+}
