@@ -8,10 +8,12 @@
 
 mod entry;
 mod nodes;
+mod path;
 mod plan;
 mod run;
 mod scan;
 mod shared;
 mod skeleton;
+mod told;
 
-pub use run::Discarded;
+pub use told::Discarded;

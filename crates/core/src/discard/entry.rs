@@ -5,15 +5,14 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::run::Discarded;
-use super::scan::Path;
-use crate::format::meta::Record;
+use super::path::Path;
+use super::skeleton::restored;
+use super::told::Discarded;
 use crate::ops::gone::{leaving, still_there};
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::store::aside::remove_tree;
 use crate::store::meta_dir::{ANY, MetaEdit, together};
-use crate::store::partial::read_mark;
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::Dir;
 use crate::tree::node::{Held, Node};
@@ -28,12 +27,6 @@ struct Level<'a> {
     at: Option<(Arc<Node>, Path)>,
     left: Vec<Path>,
     tries: usize,
-}
-
-/// The record that lets a name stand for what is below.
-pub(super) fn restored(edit: &MetaEdit<'_>, name: &[u8]) -> Vec<Record> {
-    let said = edit.meta().speaks_of(name);
-    said.then(|| Record::Restored { name: name.into() }).into_iter().collect()
 }
 
 impl Overlay {
@@ -200,17 +193,5 @@ impl Overlay {
             tracing::warn!("what was discarded stays in the storage as a leftover: {errno}");
         }
         Ok(())
-    }
-
-    /// A file is about to go: so does its map, unless somebody has it open.
-    pub(super) fn drop_map_of(&self, spot: Spot<'_>, open: &hashbrown::HashSet<u64>) {
-        let Ok(stat) = sys::stat(spot) else { return };
-        let last = stat.stx_nlink == 1 && sys::kind(&stat) == libc::S_IFREG;
-        if last
-            && !open.contains(&stat.stx_ino)
-            && let Ok(Some(mark)) = read_mark(self.own, spot)
-        {
-            self.drop_map(mark.map);
-        }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 
-use super::run::Discarded;
-use super::scan::Path;
+use super::path::Path;
+use super::told::Discarded;
 use crate::format::name::is_dot;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::store::meta_dir::with_access;
-use crate::sys::{self, Result, each_entry};
+use crate::store::partial::read_mark;
+use crate::sys::{self, Result, Spot, each_entry};
 use crate::tree::dir::Dir;
 use crate::tree::node::{BaseRef, Held, Node, PlaceMut};
 
@@ -121,6 +122,18 @@ impl Overlay {
                 self.table.remove_name(parent.id, name);
                 self.dirs.remove(node.id);
             }
+        }
+    }
+
+    /// A file is about to go: so does its map, unless somebody has it open.
+    pub(super) fn drop_map_of(&self, spot: Spot<'_>, open: &HashSet<u64>) {
+        let Ok(stat) = sys::stat(spot) else { return };
+        let last = stat.stx_nlink == 1 && sys::kind(&stat) == libc::S_IFREG;
+        if last
+            && !open.contains(&stat.stx_ino)
+            && let Ok(Some(mark)) = read_mark(self.own, spot)
+        {
+            self.drop_map(mark.map);
         }
     }
 }

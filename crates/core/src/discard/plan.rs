@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::scan::{Origin, Path, Scan, is_within, join, split};
+use super::path::{Path, is_within, join, split};
+use super::scan::{Origin, Scan};
 use crate::layers::Below;
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 
+use super::path::{Path, join, split};
 use super::plan::Plan;
-use super::scan::{Path, join, split};
+use super::told::Discarded;
 use crate::format::meta::Record;
 use crate::format::name::Name;
 use crate::interface::types::NodeId;
@@ -15,21 +16,6 @@ use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result, Spot};
 use crate::tree::node::Node;
 use crate::tree::path::path_below;
-
-/// What the kernel has to be told once something was discarded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Discarded {
-    /// Names, each with its directory, that stand for something else now, or for nothing.
-    pub names: Vec<(NodeId, Box<[u8]>)>,
-    /// Directories that are the same, with other attributes and another listing.
-    pub nodes: Vec<NodeId>,
-}
-
-impl Discarded {
-    pub(super) fn forgotten(&mut self, parent: NodeId, name: &[u8]) {
-        self.names.push((parent, name.into()));
-    }
-}
 
 impl Overlay {
     /// Lets a name show what is below the storage, and so all that is below it: content,

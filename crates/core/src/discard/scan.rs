@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::path::{Path, join, split};
+use crate::format::identity::BaseId;
 use crate::format::meta::Index;
 use crate::format::name::is_dot;
 use crate::layers::LowerDir;
@@ -13,9 +15,6 @@ use crate::reach::overlay::Overlay;
 use crate::store::meta;
 use crate::store::meta_dir::{decide, with_access};
 use crate::sys::{self, Result, Spot, StoredDir, each_entry};
-
-/// A path without a leading slash: of the tree, or of what is below the storage.
-pub(super) type Path = Box<[u8]>;
 
 /// Where an entry of the storage has come from.
 pub(super) enum Origin {
@@ -76,27 +75,6 @@ struct Here {
     dir: Rc<StoredDir>,
     path: Path,
     base: Option<(Arc<LowerDir>, Path)>,
-}
-
-pub(super) fn join(path: &[u8], name: &[u8]) -> Path {
-    if path.is_empty() { name.into() } else { [path, b"/", name].concat().into() }
-}
-
-/// The directory and the name of a path that is not the root's.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => {
-            let (dir, name) = path.split_at(at);
-            (dir, name.strip_prefix(b"/").unwrap_or_default())
-        }
-        None => (&[], path),
-    }
-}
-
-/// A path is another one, or lies below it.
-pub(super) fn is_within(path: &[u8], top: &[u8]) -> bool {
-    top.is_empty()
-        || path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
 impl Scan {
@@ -242,5 +220,20 @@ impl Scan {
             path = dir;
         }
         false
+    }
+}
+
+impl Overlay {
+    /// The objects in the index, by `st_ino`.
+    fn indexed_numbers(&self) -> Result<HashSet<u64>> {
+        let mut numbers = HashSet::new();
+        let Ok(index) = self.shared.dir() else { return Ok(numbers) };
+        each_entry(index.writable()?, |entry| {
+            if BaseId::of_index_name(entry.name).is_some() {
+                numbers.insert(entry.ino);
+            }
+            true
+        })?;
+        Ok(numbers)
     }
 }

@@ -4,8 +4,9 @@
 use hashbrown::{HashMap, HashSet};
 use rustix::fs::AtFlags;
 
-use super::run::Discarded;
-use super::scan::{Path, Scan, join, split};
+use super::path::{Path, join, split};
+use super::scan::Scan;
+use super::told::Discarded;
 use crate::format::identity::BaseId;
 use crate::format::meta::{Record, SharedRecord};
 use crate::interface::types::NodeId;
@@ -15,24 +16,11 @@ use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::store::meta_dir::MetaEdit;
 use crate::store::shared_index::{Indexed, is_shared, whole};
-use crate::sys::{self, Result, Spot, each_entry};
+use crate::sys::{self, Result, Spot};
 use crate::tree::node::{Held, Names};
 use crate::tree::table::node_id;
 
 impl Overlay {
-    /// The objects in the index, by `st_ino`.
-    pub(super) fn indexed_numbers(&self) -> Result<HashSet<u64>> {
-        let mut numbers = HashSet::new();
-        let Ok(index) = self.shared.dir() else { return Ok(numbers) };
-        each_entry(index.writable()?, |entry| {
-            if BaseId::of_index_name(entry.name).is_some() {
-                numbers.insert(entry.ino);
-            }
-            true
-        })?;
-        Ok(numbers)
-    }
-
     /// Something is recorded of objects with several names.
     pub(super) fn knows_shared(&self) -> bool {
         self.shared.dir().is_ok_and(|index| index.meta().shared_objects().next().is_some())

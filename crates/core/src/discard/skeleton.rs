@@ -5,8 +5,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
-use super::entry::restored;
-use super::run::Discarded;
+use super::told::Discarded;
 use crate::format::acl;
 use crate::format::meta::Record;
 use crate::format::name::is_dot;
@@ -15,7 +14,7 @@ use crate::ops::gone::{leaving, lock_down, still_there};
 use crate::ops::remove::remove_reserved;
 use crate::reach::overlay::Overlay;
 use crate::state::root_owner::RootOwner;
-use crate::store::meta_dir::{ANY, together, with_access};
+use crate::store::meta_dir::{ANY, MetaEdit, together, with_access};
 use crate::sys::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::tree::dir::Dir;
@@ -23,6 +22,12 @@ use crate::tree::node::Node;
 
 /// Names and values, in order.
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The record that lets a name stand for what is below.
+pub(super) fn restored(edit: &MetaEdit<'_>, name: &[u8]) -> Vec<Record> {
+    let said = edit.meta().speaks_of(name);
+    said.then(|| Record::Restored { name: name.into() }).into_iter().collect()
+}
 
 impl Overlay {
     /// Takes the storage's part of a directory away, in which nothing is left: the
