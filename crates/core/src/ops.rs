@@ -15,6 +15,7 @@ pub(crate) mod gone;
 mod leaving;
 mod link;
 pub mod listing;
+mod needless;
 pub(crate) mod remove;
 mod rename;
 mod reserve;

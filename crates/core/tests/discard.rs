@@ -179,6 +179,47 @@ fn the_next_mount_finishes_what_was_begun() {
     assert_eq!(content(&scene.mount(), "d/f").unwrap(), "mine d/f");
 }
 
+/// The index, maps and features go with what they were made for.
+#[test]
+fn a_storage_without_changes_is_as_a_fresh_one() {
+    let scene = Scene::new();
+    fs::write(scene.base.join("large"), vec![7; 300_000]).unwrap();
+    fs::hard_link(scene.base.join("f"), scene.base.join("d/again")).unwrap();
+    let kinds = |scene: &Scene| -> Vec<String> {
+        scene.meta().lines().map(|line| line[..2].to_owned()).filter(|kind| kind != "c ").collect()
+    };
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let xattrs = |scene: &Scene| {
+        let mut list = vec![0; 1000];
+        let len = rustix::fs::listxattr(scene.storage(), &mut list[..]).unwrap();
+        String::from_utf8_lossy(&list[..len]).into_owned()
+    };
+    let overlay = scene.mount();
+    overlay.finish();
+    drop(overlay);
+    let fresh = (kinds(&scene), names(scene.storage()), xattrs(&scene));
+    let overlay = scene.mount();
+    change(&overlay, "f");
+    let large = node(&overlay, "large");
+    overlay.setattr(large, &SetAttr { mode: Some(0o600), ..SetAttr::default() }, None).unwrap();
+    assert!(scene.meta().contains("f realms index partial"), "{}", scene.meta());
+    assert_ne!((kinds(&scene), names(scene.storage()), xattrs(&scene)), fresh);
+    overlay.discard_all().unwrap();
+    assert_eq!(overlay.getattr(large).unwrap().mode & 0o777, 0o600, "open nodes live on");
+    overlay.finish();
+    drop(overlay);
+    assert_eq!((kinds(&scene), names(scene.storage()), xattrs(&scene)), fresh);
+    // All of it can come again.
+    let overlay = scene.mount();
+    change(&overlay, "d/again");
+    assert_eq!(content(&overlay, "f").unwrap(), "mine f");
+    drop(overlay);
+    assert_eq!(content(&scene.mount(), "f").unwrap(), "mine f");
+}
+
 #[test]
 fn names_of_its_own_cannot_be_discarded() {
     let scene = Scene::new();

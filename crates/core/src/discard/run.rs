@@ -135,8 +135,15 @@ impl Overlay {
         self.carry_out(&plan, told)?;
         let root = self.root_dir.edit();
         root.append(&[Record::Discard { path: None }])?;
-        if plan.places.iter().any(|path| path.is_empty()) {
-            root.rewrite_unseen()?;
+        if !plan.places.iter().any(|path| path.is_empty()) {
+            return Ok(());
+        }
+        root.rewrite_unseen()?;
+        drop(root);
+        if self.accesses.forget_all()
+            && let Ok(index) = self.shared.dir()
+        {
+            index.edit().rewrite_unseen()?;
         }
         Ok(())
     }

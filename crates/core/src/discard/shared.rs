@@ -198,7 +198,9 @@ impl Overlay {
             let left = shown.get(&id).copied().unwrap_or(0).min(record.nlink);
             let stored = self.shared.index_stat(id)?;
             if left == record.nlink && stored.is_none() {
-                edit.index_mut().forget_shared(id);
+                let mut meta = edit.index_mut();
+                meta.forget_shared(id);
+                meta.apply(&Record::Restored { name: id.index_name().as_bytes().into() });
                 continue;
             }
             if left != record.left {

@@ -75,6 +75,7 @@ impl Overlay {
         self.settle_at_the_end(SETTLE_AT_THE_END);
         self.save_accesses();
         self.save_realms();
+        self.drop_needless();
         self.end_volatile();
         self.end_session();
     }

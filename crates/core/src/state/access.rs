@@ -86,6 +86,16 @@ impl Accesses {
         }
     }
 
+    /// Base objects show the times that they have themselves. The result: some did not.
+    pub fn forget_all(&self) -> bool {
+        self.unsaved.lock().clear();
+        self.resting.lock().fill((0, i64::MIN));
+        let mut times = self.times.write();
+        let any = !times.is_empty();
+        times.clear();
+        any
+    }
+
     /// A base object was accessed now. The result tells whether enough has
     /// come together to be written.
     pub fn note(&self, number: u64) -> bool {

@@ -236,6 +236,11 @@ impl SharedIndex {
         *self.dir.lock() = Some(Arc::clone(dir));
     }
 
+    /// It has gone.
+    pub fn forget_dir(&self) {
+        *self.dir.lock() = None;
+    }
+
     /// An object was copied up to this.
     pub fn note_stored(&self, copy: &Statx, id: BaseId) {
         if let Some(ids) = &mut *self.stored.write() {

@@ -359,37 +359,40 @@ pub fn run(seed: u64, ops: &[Op]) -> Result<(), String> {
     let before = view(&overlay);
     let all = Rules::new(&before, &below).expected(b"");
     all.check(&before).map_err(|text| format!("discard of all: {text}"))?;
+    // When objects below were read, by the look at them, too.
+    overlay.discard_all().map_err(|errno| format!("discard of nothing: {errno}"))?;
+    overlay.finish();
     drop(overlay);
     is_empty(&driver)?;
     let overlay = driver.mount_again();
     all.check(&view(&overlay)).map_err(|text| format!("discard of all, remounted: {text}"))
 }
 
-/// The storage has what a fresh one has; when objects below were read is no change.
+/// The storage has what a fresh one has, and the index which file system of the base is which.
 fn is_empty(driver: &Driver) -> Result<(), String> {
     let (storage, meta) = driver.storage();
-    let mut left = Vec::new();
-    for dir in [storage.to_path_buf(), storage.join(format!("{meta}_index"))] {
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-        left.extend(entries.map(|entry| entry.unwrap().path()));
-    }
-    let own = [storage.join(meta.as_str()), storage.join(format!("{meta}_index"))];
-    let index_meta = own[1].join(meta.as_str());
-    left.retain(|path| {
-        !own.contains(path)
-            && *path != index_meta
-            && *path != storage.join(format!("{meta}_reserve"))
-    });
-    same("left in the storage", &Vec::new(), &left)?;
-    for (file, kinds) in [(&own[0], "bgtcf"), (&index_meta, "amc")] {
-        let Ok(text) = std::fs::read(file) else { continue };
-        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let bad: Vec<String> = lines
-            .filter(|line| !kinds.as_bytes().contains(&line[0]))
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect();
-        same("lines of META", &Vec::new(), &bad)
-            .map_err(|text| format!("{}: {text}", file.display()))?;
+    let names = |dir: &std::path::Path| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let index = storage.join(format!("{meta}_index"));
+    let index_meta = std::fs::read_to_string(index.join(meta.as_str())).unwrap_or_default();
+    let realms = index_meta.lines().any(|line| line.starts_with("m "));
+    let mut left = names(storage);
+    left.remove(&format!("{meta}_reserve"));
+    let mut fresh = BTreeSet::from([meta.to_string()]);
+    fresh.extend(realms.then(|| format!("{meta}_index")));
+    let what = format!("in the storage, the index of which says {index_meta:?}");
+    same(&what, &fresh, &left)?;
+    same("in the index", &usize::from(realms), &names(&index).len())?;
+    let text =
+        String::from_utf8_lossy(&std::fs::read(storage.join(meta.as_str())).unwrap()).into_owned();
+    for (text, kinds) in [(text, if realms { "bgtcf" } else { "bgtc" }), (index_meta, "m")] {
+        // How names are written was decided by the first mount.
+        let usual = |line: &str| line.is_empty() || line == "f escaped";
+        let said = |line: &&str| !usual(line) && !kinds.contains(&line[..1]);
+        let bad: Vec<&str> = text.lines().filter(said).collect();
+        same("lines of META", &Vec::<&str>::new(), &bad)?;
     }
     Ok(())
 }
