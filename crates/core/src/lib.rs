@@ -42,7 +42,7 @@ mod tests;
 
 pub use changes::{
     Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences, FoundChange,
-    RestOptions, UnreadChange, changes_at_rest,
+    RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
 pub use discard::Discarded;
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};

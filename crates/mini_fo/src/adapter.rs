@@ -195,6 +195,7 @@ impl FileSystem for Adapter {
         caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);
         self.files.connect(negotiated, notifier);
+        self.control.connect(notifier);
         Ok(())
     }
 

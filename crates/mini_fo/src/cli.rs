@@ -36,6 +36,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Du(args) => du::run(&args),
         Command::Status(args) => changes::status(&args),
         Command::Diff(args) => changes::diff(&args),
+        Command::Discard(args) => changes::discard(&args),
         Command::Init(args) => init::run(args),
         Command::Shutdown(args) => init::shutdown::run(&args),
     }

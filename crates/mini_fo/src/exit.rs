@@ -57,9 +57,24 @@ pub const COMPARING: &[(u8, &str)] = &[
     (2, "trouble: what is to be compared, or a part of it, cannot be read"),
 ];
 
+/// What the codes of `mini_fo discard` mean.
+pub const DISCARDING: &[(u8, &str)] = &[
+    (0, "nothing is left to be discarded; with --dry-run: nothing would go"),
+    (1, "the answer was no, and nothing has gone; with --dry-run: something would go"),
+    (
+        2,
+        "trouble: nothing can be discarded, or something could not; or content would be lost, \
+         there is no terminal to ask at, and no --yes",
+    ),
+];
+
 /// What the codes of a command mean.
 pub fn meanings_of(command: &str) -> &'static [(u8, &'static str)] {
-    if matches!(command, "status" | "diff") { COMPARING } else { MEANINGS }
+    match command {
+        "status" | "diff" => COMPARING,
+        "discard" => DISCARDING,
+        _ => MEANINGS,
+    }
 }
 
 /// The exit codes of a command; empty: all.

@@ -33,6 +33,26 @@ pub struct RestOptions {
 /// As [`Overlay::assemble`]. [`OpenError::StorageInUse`]: it is mounted for writing;
 /// [`OpenError::LayerWithoutBase`]: no base is given, and it does not tell one.
 pub fn changes_at_rest(options: &RestOptions) -> Result<Overlay, OpenError> {
+    Opened::open(&found(options)?)?.begin()
+}
+
+/// Opens a storage that is not mounted, to take changes back or elsewhere. Nobody else can
+/// have it meanwhile.
+///
+/// # Errors
+/// As [`changes_at_rest`]. [`OpenError::NotStorage`]: changes of such a directory can only be
+/// read.
+pub fn writing_at_rest(options: &RestOptions) -> Result<Overlay, OpenError> {
+    let found = found(options)?;
+    if found.storage.as_os_str().is_empty() {
+        return Err(OpenError::NotStorage { path: options.path.clone() });
+    }
+    let writing = OpenOptions { read_only: false, stays_read_only: false, ..found };
+    Opened::open(&writing)?.begin()
+}
+
+/// What is to be opened.
+fn found(options: &RestOptions) -> Result<OpenOptions, OpenError> {
     let RestOptions { path, dialect, meta_name, accept_other_base, .. } = options.clone();
     let recognised = match dialect {
         None => check::recognise_storage(&path, meta_name, options.base.is_empty())?,
@@ -61,5 +81,5 @@ pub fn changes_at_rest(options: &RestOptions) -> Result<Overlay, OpenError> {
         (opened.base, opened.dialect) = (first.path, first.dialect);
     }
     opened.under = layers.collect();
-    Opened::open(&opened)?.begin()
+    Ok(opened)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::path::Path;
+use super::path::{Path, join};
 use super::skeleton::restored;
 use super::told::Discarded;
 use crate::ops::gone::{leaving, still_there};
@@ -27,6 +27,8 @@ struct Level<'a> {
     at: Option<(Arc<Node>, Path)>,
     left: Vec<Path>,
     tries: usize,
+    /// Something in it could not go.
+    stays: bool,
 }
 
 impl Overlay {
@@ -37,10 +39,27 @@ impl Overlay {
         name: &[u8],
         told: &mut Discarded,
     ) -> Result<()> {
-        match self.restore_one(parent, name, told)? {
-            Some(node) => self.restore_tree(node, Some((Arc::clone(parent), name.into())), told),
-            None => Ok(()),
+        match self.restore_one(parent, name, told) {
+            Ok(Some(node)) => {
+                self.restore_tree(node, Some((Arc::clone(parent), name.into())), told)
+            }
+            Ok(None) => Ok(()),
+            Err(errno) => self.note_failed((parent, name), errno, told),
         }
+    }
+
+    /// An entry stays as it was. An error that is not of this entry alone ends it all.
+    fn note_failed(
+        &self,
+        (parent, name): (&Arc<Node>, &[u8]),
+        errno: Errno,
+        told: &mut Discarded,
+    ) -> Result<()> {
+        if !Discarded::stays(errno) {
+            return Err(errno);
+        }
+        told.failed.push((join(&self.tree_path(parent)?, name), errno));
+        Ok(())
     }
 
     /// The same of one entry. The result: it is a directory that goes back name by name.
@@ -80,18 +99,32 @@ impl Overlay {
         told: &mut Discarded,
     ) -> Result<()> {
         let left = self.names_in(&*self.dir(&node)?)?;
-        let mut levels = vec![Level { node, at, left, tries: 0 }];
+        let mut levels = vec![Level { node, at, left, tries: 0, stays: false }];
         while let Some(level) = levels.last_mut() {
             if let Some(name) = level.left.pop() {
-                if let Some(node) = self.restore_one(&level.node, &name, told)? {
-                    let at = Some((Arc::clone(&level.node), name));
-                    let left = self.names_in(&*self.dir(&node)?)?;
-                    levels.push(Level { node, at, left, tries: 0 });
+                match self.restore_one(&level.node, &name, told) {
+                    Ok(Some(node)) => {
+                        let at = Some((Arc::clone(&level.node), name));
+                        let left = self.names_in(&*self.dir(&node)?)?;
+                        levels.push(Level { node, at, left, tries: 0, stays: false });
+                    }
+                    Ok(None) => {}
+                    Err(errno) => {
+                        self.note_failed((&level.node, &name), errno, told)?;
+                        level.stays = true;
+                    }
                 }
                 continue;
             }
             let done = match &level.at {
-                Some((parent, name)) => self.drop_skeleton(parent, name, &level.node, told),
+                Some(_) if level.stays => Ok(()),
+                Some((parent, name)) => match self.drop_skeleton(parent, name, &level.node, told) {
+                    Err(errno) if Discarded::stays(errno) => {
+                        level.stays = true;
+                        self.note_failed((parent, name), errno, told)
+                    }
+                    other => other,
+                },
                 None => self.restore_root(told),
             };
             match done {
@@ -102,7 +135,11 @@ impl Overlay {
                 }
                 other => {
                     other?;
+                    let stays = level.stays;
                     levels.pop();
+                    if let Some(above) = levels.last_mut() {
+                        above.stays |= stays;
+                    }
                 }
             }
         }
@@ -133,6 +170,7 @@ impl Overlay {
         if node.is_shared() {
             self.shared_name_removed(node, &mut place, true);
         }
+        told.parted.push(node.id);
         told.forgotten(parent.id, name);
         Ok(())
     }
@@ -175,6 +213,7 @@ impl Overlay {
             edit.unseen(change, |()| Vec::new())?;
             self.detach_dir(node, &mut place, held);
         }
+        told.parted.push(node.id);
         told.forgotten(parent.id, name);
         open.extend(self.detach_below(node, told));
         let has_partial = self.partials.exist();

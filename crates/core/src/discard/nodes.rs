@@ -100,6 +100,7 @@ impl Overlay {
                 if place.names.iter().any(|now| now.is_same(&link)) {
                     self.lose((link.parent(), link.name()), &node, &mut place, held);
                     told.forgotten(link.parent().id, link.name());
+                    told.parted.push(node.id);
                 }
             }
         }

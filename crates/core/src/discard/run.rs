@@ -28,31 +28,64 @@ impl Overlay {
     /// ENOENT: the name is one of mini_fo's own, or the directory was removed. EROFS. What
     /// fails half-way is finished by the next discard, or the next mount for writing.
     pub fn discard(&self, parent: NodeId, name: &[u8]) -> Result<Discarded> {
-        self.check_writable()?;
-        Name::new(name)?;
-        if self.meta.reserves(name) {
-            return Err(Errno::NOENT);
-        }
+        let name = Name::new(name)?.as_bytes();
         let node = self.dir_node(parent)?;
-        let _alone = self.discarding.write();
         let mut told = Discarded::default();
-        self.finish_begun(&mut told)?;
-        let path = join(&self.tree_path(&node)?, name);
-        if let Some(base) = path_below(&node, false) {
-            let below = join(&base, name);
-            let mut dirs: Vec<Path> =
-                self.root_dir.meta().far().tree(&below).map(Into::into).collect();
-            let far = self.root_dir.meta().far().in_dir(&base).any(|known| *known == *name);
-            dirs.extend(far.then_some(base.into()));
+        self.discard_paths(&[join(&self.tree_path(&node)?, name)], &mut told)?;
+        match told.failed.pop() {
+            Some((_, errno)) => Err(errno),
+            None => Ok(told),
+        }
+    }
+
+    /// The same of several paths of the tree, without a leading slash; the empty one is the
+    /// root, and so everything. What cannot go is `told`, ENOENT among it: the name is one of
+    /// mini_fo's own, or the directory is not there (discard that).
+    ///
+    /// # Errors
+    /// EROFS; EIO and the like. What fails half-way is finished by the next discard, or the
+    /// next mount for writing.
+    pub fn discard_paths(&self, paths: &[Box<[u8]>], told: &mut Discarded) -> Result<()> {
+        self.check_writable()?;
+        let _alone = self.discarding.write();
+        if paths.iter().any(|path| path.is_empty()) {
+            let dirs = self.root_dir.meta().far().dirs().map(Into::into).collect();
             self.settle_dirs(dirs)?;
+            return self.run(vec![Path::default()], told);
         }
-        if self.is_simple(&node, name)? {
-            self.restore(&node, name, &mut told)?;
-            self.tidy_up(&[path], &mut told)?;
-            return Ok(told);
+        self.finish_begun(told)?;
+        let mut tops = Vec::with_capacity(paths.len());
+        for path in paths {
+            let (above, name) = split(path);
+            let is_path = path.split(|byte| *byte == b'/').all(|name| Name::new(name).is_ok());
+            let node = if is_path { self.reach(above)? } else { None };
+            match node.filter(|node| node.is_dir() && !self.meta.reserves(name)) {
+                Some(node) => {
+                    self.settle_far_at(&node, name)?;
+                    tops.push(path.clone());
+                }
+                None => told.failed.push((path.clone(), Errno::NOENT)),
+            }
         }
-        self.run(vec![path], &mut told)?;
-        Ok(told)
+        if let [path] = &tops[..] {
+            let (above, name) = split(path);
+            let node = self.reach(above)?.ok_or(Errno::NOENT)?;
+            if self.is_simple(&node, name)? {
+                self.restore(&node, name, told)?;
+                return self.tidy_up(&tops, told);
+            }
+        }
+        if tops.is_empty() { Ok(()) } else { self.run(tops, told) }
+    }
+
+    /// What META of the root says of a name, and of what is below it, its directories say.
+    fn settle_far_at(&self, parent: &Arc<Node>, name: &[u8]) -> Result<()> {
+        let Some(base) = path_below(parent, false) else { return Ok(()) };
+        let below = join(&base, name);
+        let mut dirs: Vec<Path> = self.root_dir.meta().far().tree(&below).map(Into::into).collect();
+        let far = self.root_dir.meta().far().in_dir(&base).any(|known| *known == *name);
+        dirs.extend(far.then_some(base.into()));
+        self.settle_dirs(dirs)
     }
 
     /// Lets everything show what is below the storage.
@@ -60,12 +93,8 @@ impl Overlay {
     /// # Errors
     /// As [`Overlay::discard`].
     pub fn discard_all(&self) -> Result<Discarded> {
-        self.check_writable()?;
-        let _alone = self.discarding.write();
         let mut told = Discarded::default();
-        let dirs = self.root_dir.meta().far().dirs().map(Into::into).collect();
-        self.settle_dirs(dirs)?;
-        self.run(vec![Path::default()], &mut told)?;
+        self.discard_paths(&[Path::default()], &mut told)?;
         Ok(told)
     }
 

@@ -144,6 +144,7 @@ impl Overlay {
                 self.table.remove_name(link.parent().id, link.name());
                 told.forgotten(link.parent().id, link.name());
             }
+            told.parted.extend(node.as_ref().map(|node| node.id));
             place.names = Names::None;
             place.hold(held);
             place.set_indexed(false);

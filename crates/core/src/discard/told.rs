@@ -1,5 +1,7 @@
 //! What whoever serves the tree must tell the kernel.
 
+use rustix::io::Errno;
+
 use crate::interface::types::NodeId;
 
 /// What the kernel has to be told once something was discarded.
@@ -9,10 +11,21 @@ pub struct Discarded {
     pub names: Vec<(NodeId, Box<[u8]>)>,
     /// Directories that are the same, with other attributes and another listing.
     pub nodes: Vec<NodeId>,
+    /// What lost a name, and lives on for who has it open.
+    pub parted: Vec<NodeId>,
+    /// What the storage's file system did not let go, with its path in the tree: all of it
+    /// is as it was, and so are the directories that it is in.
+    pub failed: Vec<(Box<[u8]>, Errno)>,
 }
 
 impl Discarded {
     pub(super) fn forgotten(&mut self, parent: NodeId, name: &[u8]) {
         self.names.push((parent, name.into()));
+    }
+
+    /// Whether an error is of one entry alone (`chattr +i`, a file that is executed), so
+    /// that all others can go on.
+    pub(super) fn stays(errno: Errno) -> bool {
+        matches!(errno, Errno::PERM | Errno::ACCESS | Errno::BUSY | Errno::TXTBSY)
     }
 }

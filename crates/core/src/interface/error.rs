@@ -96,6 +96,12 @@ pub enum OpenError {
     /// A base that changes, and more than one layer.
     #[error("live_base: it works with one plain base, not with several layers")]
     LiveLayers,
+    /// Changes that can only be read.
+    #[error("{}: it is no storage of mini_fo, so its changes can be looked at, but not taken back", path.display())]
+    NotStorage {
+        /// The directory as given.
+        path: PathBuf,
+    },
     /// A storage as the lowest layer, which does not say what it stands on.
     #[error("layer {}: it is a storage of mini_fo that does not say what it was made for; name that with --under ({OR_PLAIN})", path.display())]
     LayerWithoutBase {
@@ -514,6 +520,14 @@ pub enum Warning {
         /// The base path.
         target: PathBuf,
     },
+    /// A discard of changes was interrupted.
+    #[error("storage {}: a discard of changes was interrupted, {}", path.display(), discard_end(*errno))]
+    DiscardBegun {
+        /// The storage.
+        path: PathBuf,
+        /// Why it is not finished now.
+        errno: Option<Errno>,
+    },
     /// Unfinished work of a crash was removed.
     #[error("storage {}: removed {count} unfinished files that a crash had left there", path.display())]
     Leftovers {
@@ -674,5 +688,12 @@ impl fmt::Display for Foreign {
         } else {
             write!(f, "it has {names} names (hard links), by which others may write it")
         }
+    }
+}
+
+fn discard_end(errno: Option<Errno>) -> String {
+    match errno {
+        None => "and is finished now".to_owned(),
+        Some(errno) => format!("and cannot be finished: {errno}"),
     }
 }

@@ -294,19 +294,19 @@ impl Overlay {
         if start.unclean && options.write_despite_damage {
             self.take_as_clean()?;
         }
-        if !self.root_dir.meta().discards().is_empty()
-            && let Err(errno) = self.finish_discards()
-        {
-            tracing::warn!("a discard that was begun is not finished: {errno}");
+        let mut warnings = Vec::new();
+        if !self.root_dir.meta().discards().is_empty() {
+            let (path, done) = (options.storage.clone(), self.finish_discards());
+            warnings.push(Warning::DiscardBegun { path, errno: done.err() });
         }
         let marked = start.unclean && !options.write_despite_damage;
         if options.volatile
             && !marked
             && let Err(errno) = self.begin_volatile()
         {
-            return Ok(vec![Warning::Unmarked { path: options.storage.clone(), errno }]);
+            warnings.push(Warning::Unmarked { path: options.storage.clone(), errno });
         }
-        Ok(Vec::new())
+        Ok(warnings)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use fuse_server::{IoctlArgs, IoctlReply, Request, Result};
-use mini_fo_core::{MetaName, NodeId, Overlay};
+use fuse_server::{IoctlArgs, IoctlReply, Notifier, Request, Result};
+use mini_fo_core::{Discarded, MetaName, NodeId, Overlay};
 use rustix::io::Errno;
+use serde::Serialize;
 
 use super::caller;
 use crate::cli::changes::{self, out::Out};
@@ -31,6 +32,8 @@ pub struct Facts {
 pub(super) struct Control {
     sessions: Sessions,
     facts: Arc<Facts>,
+    /// The way to the kernel, once it is connected.
+    notifier: Arc<OnceLock<Notifier>>,
 }
 
 /// An ioctl of the channel.
@@ -40,7 +43,13 @@ pub(super) fn is(cmd: u32) -> bool {
 
 impl Control {
     pub fn new(facts: Facts) -> Control {
-        Control { sessions: Sessions::default(), facts: Arc::new(facts) }
+        Control { facts: Arc::new(facts), ..Control::default() }
+    }
+
+    /// The kernel is there.
+    pub fn connect(&self, notifier: &Notifier) {
+        // It is connected once.
+        let _ = self.notifier.set(notifier.clone());
     }
 
     /// ENOTTY for who has no business here, as if there were no channel.
@@ -58,9 +67,10 @@ impl Control {
             FETCH => self.sessions.fetch(args.fh, out)?,
             _ => {
                 let (overlay, facts) = (Arc::clone(overlay), Arc::clone(&self.facts));
+                let notifier = Arc::clone(&self.notifier);
                 let directory = NodeId(req.node);
                 self.sessions.send(args.fh, args.input, move |request, answer| {
-                    carry_out(&overlay, &facts, directory, &request, answer)
+                    carry_out((&overlay, &notifier), &facts, directory, &request, answer)
                 })?;
                 0
             }
@@ -80,7 +90,7 @@ fn is_answered(req: &Request) -> bool {
 }
 
 fn carry_out(
-    overlay: &Overlay,
+    (overlay, notifier): (&Overlay, &OnceLock<Notifier>),
     facts: &Facts,
     directory: NodeId,
     request: &wire::Request,
@@ -89,10 +99,18 @@ fn carry_out(
     match request {
         wire::Request::Info => answer.line(&info(overlay, facts, directory)),
         wire::Request::Status(form) => {
-            in_parts(answer, form.colored, |out| changes::status::show(overlay, form, out))
+            let show = |out: &mut Out<'_>| changes::status::show(overlay, form, out);
+            in_parts(answer, form.colored, show, unreadable)
         }
         wire::Request::Diff(form) => {
-            in_parts(answer, form.colored, |out| changes::diff::show(overlay, form, out))
+            let show = |out: &mut Out<'_>| changes::diff::show(overlay, form, out);
+            in_parts(answer, form.colored, show, unreadable)
+        }
+        wire::Request::Discard(form) => {
+            let mut tell = |told: &Discarded| forget(notifier, told);
+            let discard =
+                |out: &mut Out<'_>| changes::discard::carry_out(overlay, form, out, &mut tell);
+            in_parts(answer, form.colored, discard, changes::discard::failure)
         }
         wire::Request::Usage(wanted) => match Usage::of(overlay, wanted) {
             Ok(usage) => answer.line(&usage),
@@ -104,11 +122,36 @@ fn carry_out(
     }
 }
 
+fn unreadable(errno: Errno) -> String {
+    format!("the tree cannot be read: {errno}")
+}
+
+/// Lets the kernel forget what it knows of names that stand for something else now.
+fn forget(notifier: &OnceLock<Notifier>, told: &Discarded) {
+    let Some(notifier) = notifier.get() else { return };
+    // That it does not know one of them is no error.
+    for (parent, name) in &told.names {
+        let _ = notifier.inval_entry(parent.0, name);
+    }
+    // Attributes alone: what is open goes on with its data.
+    for node in &told.parted {
+        let _ = notifier.inval_inode(node.0, -1, 0);
+    }
+    let mut dirs: Vec<u64> = told.names.iter().map(|(parent, _)| parent.0).collect();
+    dirs.extend(told.nodes.iter().map(|node| node.0));
+    dirs.sort_unstable();
+    dirs.dedup();
+    for dir in dirs {
+        let _ = notifier.inval_inode(dir, 0, 0);
+    }
+}
+
 /// Shows changes as text in parts, and how it ended.
-fn in_parts(
+fn in_parts<T: Serialize>(
     answer: &mut Answer,
     colored: bool,
-    show: impl FnOnce(&mut Out<'_>) -> rustix::io::Result<wire::Seen>,
+    show: impl FnOnce(&mut Out<'_>) -> rustix::io::Result<T>,
+    failure: fn(Errno) -> String,
 ) -> io::Result<()> {
     let mut out = Out::into_answer(answer, colored);
     let seen = show(&mut out);
@@ -117,10 +160,9 @@ fn in_parts(
     answer.write_all(&0u32.to_ne_bytes())?;
     match seen {
         Ok(seen) => answer.line(&seen),
-        Err(errno) => answer.line(&Trouble {
-            trouble: format!("the tree cannot be read: {errno}"),
-            errno: Some(errno.raw_os_error()),
-        }),
+        Err(errno) => {
+            answer.line(&Trouble { trouble: failure(errno), errno: Some(errno.raw_os_error()) })
+        }
     }
 }
 

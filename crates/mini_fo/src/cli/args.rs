@@ -79,6 +79,17 @@ pub enum Command {
     #[command(override_usage = "mini_fo diff [OPTIONS] [WHERE] [PATHS]...")]
     #[command(after_long_help = exit::help("diff"))]
     Diff(DiffArgs),
+    /// Throw changes away: show what is below again
+    ///
+    /// Takes back what has changed at the given paths and below them, or with --all
+    /// everything: what was added goes, what was changed, deleted or renamed is as it is
+    /// below. PATHS that lie in a live mount name it, too; else WHERE comes first, a
+    /// storage that is not mounted or the directory where a tree is mounted, and PATHS are
+    /// those of the tree.
+    #[command(visible_alias = "reset")]
+    #[command(override_usage = "mini_fo discard [OPTIONS] [WHERE] <PATHS...|--all>")]
+    #[command(after_long_help = exit::help("discard"))]
+    Discard(DiscardArgs),
     /// Start a system on a root that becomes writable
     ///
     /// The first program of a system, for init=/sbin/mini_fo-init on the
@@ -352,6 +363,49 @@ pub struct DiffArgs {
 
     /// Only what is at these paths of the tree, or below them
     #[arg(value_name = "PATHS")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `mini_fo discard`.
+#[derive(Debug, Args)]
+pub struct DiscardArgs {
+    /// What the storage lies on.
+    #[command(flatten)]
+    pub place: WhereArgs,
+
+    /// Discard everything, or all that is below the paths
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// Keep what matches one of the globs in FILE, one a line, and all that is below it
+    ///
+    /// A glob with a slash is matched with the whole path in the tree, others with each
+    /// name. Empty lines and those that begin with # do not count.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keep: Option<PathBuf>,
+
+    /// Tell what would go, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Do not ask before content is lost
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Tell nothing but trouble
+    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
+    pub quiet: bool,
+
+    /// Print a JSON object for each change that goes, and one for the totals, a line each
+    #[arg(long)]
+    pub json: bool,
+
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+
+    /// Paths in a live mount; or WHERE, and paths of the tree
+    #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath, required_unless_present = "all")]
     pub paths: Vec<PathBuf>,
 }
 

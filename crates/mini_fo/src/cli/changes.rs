@@ -1,14 +1,15 @@
-//! `mini_fo status` and `mini_fo diff`: what has changed.
+//! `mini_fo status` and `mini_fo diff`: what has changed; `mini_fo discard`: back to what was.
 #![forbid(unsafe_code)]
 
 pub mod diff;
+pub mod discard;
 mod live;
 pub mod out;
 mod place;
 mod quote;
 pub mod status;
 
-use crate::cli::args::{DiffArgs, StatusArgs};
+use crate::cli::args::{DiffArgs, DiscardArgs, StatusArgs};
 use crate::control::wire::Seen;
 use crate::exit::{Failure, code};
 
@@ -26,6 +27,19 @@ pub fn status(args: &StatusArgs) -> Result<(), Failure> {
 /// As [`status()`].
 pub fn diff(args: &DiffArgs) -> Result<(), Failure> {
     outcome(diff::run(args))
+}
+
+/// `mini_fo discard`.
+///
+/// # Errors
+/// Nothing was to go after all (exit code 1, without a message), or trouble (2).
+pub fn discard(args: &DiscardArgs) -> Result<(), Failure> {
+    discard::run(args).map_err(|mut failure| {
+        if failure.code != code::FAILURE || !failure.is_silent() {
+            failure.code = code::USAGE;
+        }
+        failure
+    })
 }
 
 /// What was found, as exit code: 1 says that there are changes, so every trouble is 2.

@@ -33,6 +33,12 @@ impl Channel {
         Ok((channel, info))
     }
 
+    /// Both lead to the same mount.
+    pub fn is_same(&self, other: &Channel) -> bool {
+        let device = |channel: &Channel| rustix::fs::fstat(&channel.0).ok().map(|stat| stat.st_dev);
+        device(self).is_some_and(|own| device(other) == Some(own))
+    }
+
     /// Asks for something.
     ///
     /// # Errors

@@ -50,6 +50,8 @@ pub enum Request {
     Status(StatusForm),
     /// The same as `mini_fo diff` shows it.
     Diff(DiffForm),
+    /// Changes go: text in parts as with [`Request::Status`], and a [`Gone`] or [`Trouble`].
+    Discard(DiscardForm),
 }
 
 /// What `mini_fo status` is to show.
@@ -86,6 +88,36 @@ pub struct DiffForm {
     pub z: bool,
     /// For a terminal.
     pub colored: bool,
+}
+
+/// What `mini_fo discard` is to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscardForm {
+    /// Paths of the tree, without a leading slash; the empty one is everything.
+    pub paths: Vec<PathBytes>,
+    /// Globs of what stays.
+    pub keep: Vec<String>,
+    /// Only tell what would go.
+    pub dry_run: bool,
+    /// Tell nothing but trouble.
+    pub quiet: bool,
+    /// JSON.
+    pub json: bool,
+    /// For a terminal.
+    pub colored: bool,
+}
+
+/// What has come of it, in entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Changes that are gone, or would be.
+    pub changes: u64,
+    /// Of these, so many with content that is lost.
+    pub content: u64,
+    /// Changes that were to be kept, or hang together with such.
+    pub kept: u64,
+    /// What could not go, or not be looked at.
+    pub failed: u64,
 }
 
 /// What there was to see.

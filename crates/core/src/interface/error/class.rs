@@ -31,6 +31,7 @@ impl OpenError {
             | OpenError::FewDescriptors { .. }
             | OpenError::LiveLayers
             | OpenError::LayerWithoutBase { .. }
+            | OpenError::NotStorage { .. }
             | OpenError::LayerFromElsewhere { .. }
             | OpenError::LayerBaseReplaced { .. }
             | OpenError::LayersInCircle { .. }

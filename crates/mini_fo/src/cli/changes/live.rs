@@ -2,16 +2,22 @@
 
 use std::io::{self, BufRead, Read};
 
+use serde::de::DeserializeOwned;
+
 use super::out::Out;
 use crate::control::client::{self, Channel};
-use crate::control::wire::{COMPLAINT, Request, Seen};
+use crate::control::wire::{COMPLAINT, Request};
 use crate::exit::{Failure, code};
 
 /// Asks, and hands on what comes.
 ///
 /// # Errors
 /// The daemon cannot tell, or has ended.
-pub fn show(channel: &Channel, request: &Request, out: &mut Out) -> Result<Seen, Failure> {
+pub fn show<T: Default + DeserializeOwned>(
+    channel: &Channel,
+    request: &Request,
+    out: &mut Out,
+) -> Result<T, Failure> {
     let line = hand_on(channel, request, out).map_err(|error| {
         Failure::new(code::FAILURE, format!("the daemon of the mount does not answer: {error}"))
     })?;
@@ -19,9 +25,9 @@ pub fn show(channel: &Channel, request: &Request, out: &mut Out) -> Result<Seen,
         return Err(Failure::new(code::FAILURE, trouble.trouble));
     }
     match serde_json::from_str(&line) {
-        Ok(seen) => Ok(seen),
+        Ok(end) => Ok(end),
         // Nobody reads any more, so nobody asked for the end.
-        Err(_) if line.is_empty() => Ok(Seen::default()),
+        Err(_) if line.is_empty() => Ok(T::default()),
         Err(error) => Err(Failure::new(code::FAILURE, format!("an answer without end: {error}"))),
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use mini_fo_core::{LayerOptions, Overlay, RestOptions, changes_at_rest};
+use mini_fo_core::{
+    LayerOptions, OpenError, Overlay, RestOptions, changes_at_rest, writing_at_rest,
+};
 
 use crate::cli::args::WhereArgs;
 use crate::control::client::Channel;
@@ -29,25 +31,53 @@ impl Where {
     /// # Errors
     /// It is not there, or lies in a mount that does not answer.
     pub fn find(path: &Path) -> Result<Where, Failure> {
-        let failed = |error| Failure::new(code::FAILURE, format!("{}: {error}", path.display()));
-        let is_dir = path.is_dir();
-        let name = path.file_name().filter(|_| !is_dir);
-        let dir = match path.parent() {
-            Some(parent) if !is_dir && parent.as_os_str().is_empty() => Path::new("."),
-            Some(parent) if !is_dir => parent,
-            _ => path,
-        };
-        if let Ok((channel, info)) = Channel::open(dir) {
-            let mut inside = info.path.0;
-            if let Some(name) = name {
-                inside.push(b'/');
-                inside.extend(name.as_bytes());
-            }
-            let inside: Vec<&[u8]> =
-                inside.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
-            let inside = inside.join(&b'/');
-            return Ok(Where::Live(channel, Some(inside).filter(|path| !path.is_empty())));
+        match Where::in_mount(path, path.is_dir()) {
+            Some(found) => Ok(found),
+            None => Where::elsewhere(path),
         }
+    }
+
+    /// The same of a name: a symbolic link in a mount is meant itself.
+    ///
+    /// # Errors
+    /// As [`Where::find`].
+    pub fn find_name(path: &Path) -> Result<Where, Failure> {
+        let itself = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        match Where::in_mount(path, itself) {
+            Some(found) => Ok(found),
+            None => Where::find(path),
+        }
+    }
+
+    /// The way to what lies in a live mount, also if some of the directories on the way to
+    /// it are not there (any more).
+    fn in_mount(path: &Path, is_dir: bool) -> Option<Where> {
+        let (mut dir, mut names) = (path, Vec::new());
+        if !is_dir {
+            loop {
+                names.push(dir.file_name()?);
+                dir = dir.parent()?;
+                if dir.as_os_str().is_empty() {
+                    dir = Path::new(".");
+                }
+                if dir.symlink_metadata().is_ok() {
+                    break;
+                }
+            }
+        }
+        // Nothing but directories is opened: a FIFO would wait.
+        let (channel, info) = dir.is_dir().then(|| Channel::open(dir).ok())??;
+        let above = info.path.0;
+        let above = above.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+        let inside: Vec<&[u8]> =
+            above.chain(names.iter().rev().map(|name| name.as_bytes())).collect();
+        let inside = inside.join(&b'/');
+        Some(Where::Live(channel, Some(inside).filter(|path| !path.is_empty())))
+    }
+
+    /// What is not the way to a mount that answers.
+    fn elsewhere(path: &Path) -> Result<Where, Failure> {
+        let failed = |error| Failure::new(code::FAILURE, format!("{}: {error}", path.display()));
         let full = path.canonicalize().map_err(failed)?;
         let dev = full.metadata().map_err(failed)?.dev();
         let dev = (rustix::fs::major(dev), rustix::fs::minor(dev));
@@ -70,6 +100,22 @@ impl Where {
 /// # Errors
 /// They cannot be read; exit code and message say why.
 pub fn at_rest(path: &Path, args: &WhereArgs) -> Result<Overlay, Failure> {
+    open_at_rest(path, args, changes_at_rest)
+}
+
+/// Opens a storage that is not mounted, to change it.
+///
+/// # Errors
+/// As [`at_rest`].
+pub fn to_change(path: &Path, args: &WhereArgs) -> Result<Overlay, Failure> {
+    open_at_rest(path, args, writing_at_rest)
+}
+
+fn open_at_rest(
+    path: &Path,
+    args: &WhereArgs,
+    open: fn(&RestOptions) -> Result<Overlay, OpenError>,
+) -> Result<Overlay, Failure> {
     let mut base = args.base.as_ref().map_or_else(Vec::new, |base| stack::split(base.as_os_str()));
     base.extend(args.under.iter().cloned());
     let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
@@ -85,9 +131,9 @@ pub fn at_rest(path: &Path, args: &WhereArgs) -> Result<Overlay, Failure> {
         meta_name: meta_name.unwrap_or_default(),
         accept_other_base: args.accept_base,
     };
-    let overlay = changes_at_rest(&options).map_err(|error| match error {
-        mini_fo_core::OpenError::StorageInUse { path, .. } => in_use(&path),
-        mini_fo_core::OpenError::LayerWithoutBase { path } => Failure::new(
+    let overlay = open(&options).map_err(|error| match error {
+        OpenError::StorageInUse { path, .. } => in_use(&path),
+        OpenError::LayerWithoutBase { path } => Failure::new(
             code::USAGE,
             format!(
                 "{}: it does not tell what it lies on: name that with --base DIR (and --under \

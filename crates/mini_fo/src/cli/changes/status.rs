@@ -107,6 +107,12 @@ pub fn type_of(mode: u32) -> &'static str {
 }
 
 fn line(change: &Change<'_>, out: &mut Out) -> bool {
+    let (color, kind, text) = line_of(change);
+    out.put_colored(color, kind.as_bytes()) && out.put(&text)
+}
+
+/// A change for people: the word for its kind, and the rest of the line.
+pub fn line_of(change: &Change<'_>) -> (Color, String, Vec<u8>) {
     let color = match change.kind {
         ChangeKind::Added => Color::Green,
         ChangeKind::Deleted => Color::Red,
@@ -124,8 +130,7 @@ fn line(change: &Change<'_>, out: &mut Out) -> bool {
         text.extend(format!("  ({})", details.join("; ")).bytes());
     }
     text.push(b'\n');
-    let kind = format!("{:<12}", word(change.kind));
-    out.put_colored(color, kind.as_bytes()) && out.put(&text)
+    (color, format!("{:<12}", word(change.kind)), text)
 }
 
 /// A path as text; that of a directory ends with a slash.
@@ -250,7 +255,8 @@ fn summary(totals: &ChangeTotals) -> String {
     format!("{}; {now} of changed content, {before} before\n", parts.join(", "))
 }
 
-fn object(found: &FoundChange<'_>) -> String {
+/// A change as JSON.
+pub fn object(found: &FoundChange<'_>) -> String {
     let mut out = String::from("{");
     match found {
         FoundChange::Unread(unread) => {
