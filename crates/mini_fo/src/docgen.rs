@@ -98,6 +98,7 @@ fn more(command: &str) -> String {
         "du" => DU_NOTES.to_owned(),
         "status" => STATUS_NOTES.to_owned(),
         "diff" => DIFF_NOTES.to_owned(),
+        "discard" => DISCARD_NOTES.to_owned(),
         "init" => INIT_NOTES.to_owned(),
         "shutdown" => SHUTDOWN_NOTES.to_owned(),
         _ => String::new(),
@@ -145,6 +146,7 @@ fn see_also(name: &str) -> String {
     let pages = [
         ("mini_fo", 1),
         ("mini_fo-check", 1),
+        ("mini_fo-discard", 1),
         ("mini_fo-du", 1),
         ("mini_fo-init", 1),
         ("mini_fo-list", 1),
@@ -347,6 +349,31 @@ also of binary files. Lines that begin with \(dqmini_fo: \(dq tell what git does
 know; git and patch(1) pass over them. Files of more than 8 MiB count as binary.
 .PP
 Colours and pager are those of mini_fo\-status(1).
+";
+
+const DISCARD_NOTES: &str = r".SH NOTES
+A rename is one change: whichever end is named, both are as below. So is a file with several
+names. What programs have open goes on as it is, as after unlink(2).
+.PP
+Where content is lost (added, modified, or of another type) a question is asked on a
+terminal; without one \fB\-\-yes\fR is needed. What was deleted comes back, and attributes
+go back, without a question.
+.PP
+What cannot go (a file with \fBchattr +i\fR) is named, the rest goes, and the exit status is 2.
+What was interrupted is finished by the next mount or discard, which says so.
+.SH JSON
+One object a line for each change that goes, as \fBmini_fo status\fR has it; with \fBkind\fR
+\(dqfailed\(dq, \fBpath\fR, \fBerrno\fR and \fBerror\fR for what could not; at the end
+\fBkind\fR \(dqtotals\(dq with \fBdiscarded\fR, \fBcontent\fR (of these so many whose content
+is lost), \fBkept\fR and \fBfailed\fR.
+.SH EXAMPLES
+.nf
+.RS
+mini_fo discard /mnt/etc/passwd
+mini_fo discard \-\-all \-\-keep list /mnt
+mini_fo discard \-\-yes /srv/changes etc/passwd
+.RE
+.fi
 ";
 
 const INIT_NOTES: &str = r".SH SETTINGS

@@ -11,7 +11,7 @@ use super::told::Discarded;
 use crate::ops::gone::{leaving, still_there};
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
-use crate::store::aside::remove_tree;
+use crate::store::aside::{has_fixed, remove_tree};
 use crate::store::meta_dir::{ANY, MetaEdit, together};
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::Dir;
@@ -193,6 +193,9 @@ impl Overlay {
         node: &Arc<Node>,
         told: &mut Discarded,
     ) -> Result<()> {
+        if has_fixed(dir.writable()?, name)? {
+            return Err(Errno::PERM);
+        }
         let mut open = self.detach_below(node, told);
         let held = Held::new(self.hold(node)?);
         let edit = dir.edit();

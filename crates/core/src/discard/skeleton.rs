@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
@@ -108,10 +109,30 @@ impl Overlay {
             }
             node = Arc::clone(link.parent());
         }
-        Ok(())
+        if node.is_root() { self.prune_root(told) } else { Ok(()) }
     }
 
-    /// A directory shows nothing that the one below does not show.
+    /// The root has the times that it has below if nothing else has changed.
+    fn prune_root(&self, told: &mut Discarded) -> Result<()> {
+        let owner = {
+            let owner = self.root_owner.lock();
+            (owner.mode, owner.uid, owner.gid)
+        };
+        let mut mine = self.xattrs(Object::stored(Spot::Fd(self.storage.as_fd())))?;
+        let mut theirs = self.xattrs(self.stack.root_object()?)?;
+        // The access list is the storage's own.
+        mine.retain(|(name, _)| name != acl::ACCESS);
+        theirs.retain(|(name, _)| name != acl::ACCESS);
+        let far = !self.root_dir.meta().far().is_empty();
+        let other = far || owner != self.stack.root_owner()? || mine != theirs;
+        if other || !self.has_nothing(&self.root_dir)? {
+            return Ok(());
+        }
+        self.restore_root(told)
+    }
+
+    /// A directory shows nothing that the one below does not show, but for the times of what
+    /// happened in it.
     fn is_needless(&self, dir: &Dir, name: &[u8], node: &Arc<Node>) -> Result<bool> {
         let own = self.dir(node)?;
         if !self.has_nothing(&own)? || dir.meta().kept(name).is_some() {
@@ -120,13 +141,10 @@ impl Overlay {
         let (Some(storage), Some(base)) = (own.storage(), dir.base()) else { return Ok(false) };
         let Some(below) = self.stack.look(base, name)? else { return Ok(false) };
         let stat = sys::stat_fd(storage.fd())?;
-        let ctime = own.shown_ctime(b".", stat.stx_ctime.into());
         let same = |a: &Statx, b: &Statx| {
             (a.stx_mode, a.stx_uid, a.stx_gid) == (b.stx_mode, b.stx_uid, b.stx_gid)
-                && (a.stx_mtime.tv_sec, a.stx_mtime.tv_nsec)
-                    == (b.stx_mtime.tv_sec, b.stx_mtime.tv_nsec)
         };
-        if !same(&stat, &below.stat) || ctime != below.stat.stx_ctime.into() {
+        if !same(&stat, &below.stat) {
             return Ok(false);
         }
         let mine = self.xattrs(Object::stored(Spot::Fd(storage.fd())))?;
@@ -155,7 +173,7 @@ impl Overlay {
 
     /// The root itself shows what is below, but for what lies in it.
     pub(super) fn restore_root(&self, told: &mut Discarded) -> Result<()> {
-        let root = Spot::Fd(rustix::fd::AsFd::as_fd(&self.storage));
+        let root = Spot::Fd(self.storage.as_fd());
         let theirs = self.xattrs(self.stack.root_object()?)?;
         for (name, _) in self.xattrs(Object::stored(root))? {
             if name != acl::ACCESS && !theirs.iter().any(|(known, _)| *known == name) {

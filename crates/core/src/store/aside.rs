@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use crate::format::name::{MetaName, is_dot};
 use crate::store::meta_dir::with_access;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, StoredDir, Within, each_entry};
 
 /// Removes a directory of `dir` with all that is in it, however deep it is: what lies
 /// deeper is brought up, under a name of the same kind. `file`: told of each file before
@@ -47,6 +47,40 @@ pub(crate) fn remove_tree(
         sys::unlink(dir, &name, AtFlags::REMOVEDIR)?;
     }
     Ok(())
+}
+
+/// Something in a directory of `dir`, or the directory itself, cannot be removed or moved by
+/// anybody (`chattr +i`, `+a`).
+pub(crate) fn has_fixed(dir: Within<'_>, name: &[u8]) -> Result<bool> {
+    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    let is_fixed = |stat: &Statx| stat.stx_attributes.intersects(fixed);
+    if is_fixed(&sys::stat(Spot::at(dir, name))?) {
+        return Ok(true);
+    }
+    let mut left = vec![StoredDir::open(dir, name)?];
+    while let Some(dir) = left.pop() {
+        let within = dir.within();
+        let mut below = Vec::new();
+        with_access(within.fd(), || {
+            below.clear();
+            each_entry(within, |entry| {
+                if !is_dot(entry.name) {
+                    below.push(entry.name.to_vec());
+                }
+                true
+            })
+        })?;
+        for entry in &below {
+            let stat = sys::stat(Spot::at(within, entry))?;
+            if is_fixed(&stat) {
+                return Ok(true);
+            }
+            if sys::kind(&stat) == libc::S_IFDIR {
+                left.push(StoredDir::open(within, entry)?);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Removes a directory of `inner` if it is empty, else brings it up to `dir`; the result

@@ -16,6 +16,7 @@ mod daily;
 mod defects;
 mod descriptors;
 mod dirs;
+mod discard;
 mod documents;
 mod engines;
 mod failed_mounts;
