@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::IntoRawFd;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{
@@ -11,6 +12,8 @@ use rustix::fs::{
     Uid, XattrFlags,
 };
 use rustix::io::{Errno, Result};
+
+use crate::{mount, scenario};
 
 /// One system call (or one that needs another to say what it is about).
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,10 @@ pub enum Op {
     /// Gives the open file, of `O_TMPFILE`, a name.
     LinkOpen(&'static str),
     FsyncDir(&'static str),
+    /// What is below shows at these paths again (empty: everywhere), by the command; on an
+    /// ordinary directory these places are as they were made, and the directories that they
+    /// are in have their old times.
+    Discard(&'static [&'static str], &'static [&'static str]),
     /// Waits for what comes later by itself, in milliseconds.
     Wait(u64),
     /// Only before the operation under test: another daemon.
@@ -84,6 +91,9 @@ impl Op {
             | Op::CopyFrom(a, ..)
             | Op::LinkOpen(a)
             | Op::FsyncDir(a) => vec![a],
+            Op::Discard(paths, _) => {
+                paths.iter().filter(|path| !path.is_empty()).copied().collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -151,6 +161,9 @@ impl<'a> Actor<'a> {
                 self.held = Some(fd.into());
                 Ok(())
             }
+            Op::Discard(paths, _) if is_mount(self.root)? => discard(self.root, paths),
+            Op::Discard(_, places) => scenario::as_made(self.root, places)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
             Op::Wait(milliseconds) => {
                 std::thread::sleep(Duration::from_millis(milliseconds));
                 Ok(())
@@ -201,10 +214,26 @@ impl<'a> Actor<'a> {
     }
 }
 
+fn is_mount(root: &Path) -> Result<bool> {
+    const FUSE: i64 = 0x6573_5546;
+    Ok(rustix::fs::statfs(root)?.f_type == FUSE)
+}
+
+fn discard(root: &Path, paths: &[&str]) -> Result<()> {
+    let mut command = Command::new(mount::program());
+    command.args(["discard", "--yes"]);
+    match paths {
+        [""] => command.arg("--all").arg(root),
+        paths => command.args(paths.iter().map(|path| root.join(path))),
+    };
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = command.status().map_err(|_| Errno::IO)?;
+    if status.success() { Ok(()) } else { Err(Errno::IO) }
+}
+
 /// Nothing to do where it is an ordinary directory.
 fn make_writable(root: &Path) -> Result<()> {
-    const FUSE: i64 = 0x6573_5546;
-    if rustix::fs::statfs(root)?.f_type != FUSE {
+    if !is_mount(root)? {
         return Ok(());
     }
     rustix::mount::mount_remount(root, rustix::mount::MountFlags::empty(), "")

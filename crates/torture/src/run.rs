@@ -89,6 +89,10 @@ pub fn all(kind: Kind, options: &Options) -> io::Result<bool> {
     };
     let scenarios: Vec<Scenario> =
         scenario::all().into_iter().filter(|scenario| is_chosen(scenario, options)).collect();
+    let scenarios: Vec<Scenario> = scenarios
+        .into_iter()
+        .filter(|scenario| kind != Kind::Fault || !scenario.kills_only)
+        .collect();
     let work: Vec<(&Scenario, &'static str)> = scenarios
         .iter()
         .flat_map(|scenario| options.transport.names().iter().map(move |name| (scenario, *name)))

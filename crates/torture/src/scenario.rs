@@ -2,6 +2,7 @@
 
 mod attributes;
 mod data;
+mod discards;
 mod entries;
 mod kept;
 mod links;
@@ -32,6 +33,8 @@ pub struct Scenario {
     pub poor: bool,
     /// In the short selection.
     pub quick: bool,
+    /// An error half-way is no state before or after.
+    pub kills_only: bool,
 }
 
 impl Scenario {
@@ -43,6 +46,7 @@ impl Scenario {
             options: "",
             poor: false,
             quick: false,
+            kills_only: false,
         }
     }
 
@@ -71,6 +75,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(data::all());
     all.extend(kept::all());
     all.extend(turned::all());
+    all.extend(discards::all());
     all
 }
 
@@ -122,6 +127,50 @@ pub fn fill(base: &Path) -> io::Result<()> {
         rustix::fs::lsetxattr(base.join(name), "user.colour", b"red", flags)?;
     }
     age(base)
+}
+
+/// Makes places in a base that was changed what they were (an empty one: all of it), and
+/// gives the directories that they are in, and the root, their old times.
+///
+/// # Errors
+/// What the file system says.
+pub fn as_made(root: &Path, places: &[&str]) -> io::Result<()> {
+    let made = root.join(".made");
+    fs::create_dir(&made)?;
+    fill(&made)?;
+    for place in places {
+        let (now, then) = (root.join(place), made.join(place));
+        if place.is_empty() {
+            for entry in fs::read_dir(root)? {
+                let path = entry?.path();
+                if path != made {
+                    remove(&path)?;
+                }
+            }
+            for entry in fs::read_dir(&made)? {
+                let entry = entry?;
+                fs::rename(entry.path(), root.join(entry.file_name()))?;
+            }
+        } else {
+            remove(&now)?;
+            if then.symlink_metadata().is_ok() {
+                fs::rename(&then, &now)?;
+            }
+        }
+    }
+    fs::remove_dir_all(&made)?;
+    for place in places.iter().filter(|place| !place.is_empty()) {
+        root.join(place).parent().map_or(Ok(()), |dir| set_times(dir, OLD))?;
+    }
+    Ok(set_times(root, OLD)?)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Bytes in which every page differs.

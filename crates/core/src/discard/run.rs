@@ -153,11 +153,13 @@ impl Overlay {
             tops.push((path, base.map(Path::from)));
         }
         let plan = self.plan_discard(&tops)?;
-        let records = plan.places.iter().map(|path| Record::Discard { path: Some(path.clone()) });
-        let records: Vec<Record> = records.collect();
         {
             let root = self.root_dir.edit();
-            root.append(&[Record::Discard { path: None }])?;
+            // What is written down of an earlier attempt stays: it may be interrupted again.
+            let known = root.meta().discards().to_vec();
+            let places = plan.places.iter().filter(|path| !known.contains(path)).cloned();
+            let records: Vec<Record> =
+                places.map(|path| Record::Discard { path: Some(path) }).collect();
             root.append(&records)?;
             root.secure()?;
         }

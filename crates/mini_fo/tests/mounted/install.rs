@@ -15,6 +15,7 @@ const FILES: [&str; 15] = [
     "share/fish/vendor_completions.d/mini_fo.fish",
     "share/man/man1/mini_fo-check.1",
     "share/man/man1/mini_fo-diff.1",
+    "share/man/man1/mini_fo-discard.1",
     "share/man/man1/mini_fo-du.1",
     "share/man/man1/mini_fo-init.1",
     "share/man/man1/mini_fo-list.1",
