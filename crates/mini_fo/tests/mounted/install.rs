@@ -9,7 +9,7 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
