@@ -50,7 +50,10 @@ pub fn knows(word: Option<&OsString>) -> bool {
 }
 
 /// Ends the process over a usage error; `None`: help or the version was asked for.
-fn refuse(error: clap::Error) -> Result<Option<Cli>, Failure> {
+///
+/// # Errors
+/// Nobody has got what was asked for.
+pub fn refuse<T>(error: clap::Error) -> Result<Option<T>, Failure> {
     if error.use_stderr() {
         error.exit();
     }

@@ -13,6 +13,7 @@ mod completions;
 mod exit;
 #[allow(dead_code)]
 mod options;
+mod scripts_args;
 
 use std::fs;
 use std::io;
@@ -37,6 +38,8 @@ fn main() -> io::Result<()> {
         let more = more(command.get_name());
         fs::write(man.join(format!("{name}.1")), page(command, &name, &more)?)?;
     }
+    let script = scripts_args::OverlayArgs::command();
+    fs::write(man.join("mini_fo-overlay.1"), page(&script, "mini_fo-overlay", "")?)?;
     fs::write(man.join("mount.mini_fo.8"), helper_page())?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let more = match shell {
@@ -52,8 +55,9 @@ fn main() -> io::Result<()> {
 
 /// The man page of a command: what clap knows, then the sections of ours.
 fn page(command: &Command, name: &str, more: &str) -> io::Result<Vec<u8>> {
-    // A name with a hyphen is the page's; the usage keeps the blank.
-    let usage = name.replacen('-', " ", 1);
+    // Of a command the name with a hyphen is the page's; the usage keeps the blank.
+    let is_program = command.get_name() == name;
+    let usage = if is_program { name.to_owned() } else { name.replacen('-', " ", 1) };
     // clap wants names that live for ever; there are few of them.
     let page: &'static str = Box::leak(name.into());
     let titled = command.clone().name(page).display_name(page);
@@ -151,6 +155,7 @@ fn see_also(name: &str) -> String {
         ("mini_fo-init", 1),
         ("mini_fo-list", 1),
         ("mini_fo-mount", 1),
+        ("mini_fo-overlay", 1),
         ("mini_fo-shutdown", 1),
         ("mini_fo-umount", 1),
         ("mount.mini_fo", 8),

@@ -83,7 +83,7 @@ pub fn codes_of(command: &str) -> &'static [u8] {
         BASE, BUSY, FAILURE, FOUND, IN_USE, MOUNT, NESTED, NOT_MOUNTED, OTHER_BASE, STORAGE, USAGE,
     };
     match command {
-        "mount" => &[
+        "mount" | "mini_fo-overlay" => &[
             0,
             FAILURE,
             USAGE,

@@ -2,7 +2,8 @@
 //!
 //! One program under several names: `mini_fo COMMAND`, `mount.mini_fo`, which
 //! mount(8) calls, `fuse-overlayfs` for container engines, `mini_fo-init` and
-//! `mini_fo.shutdown` for a system's first and last step.
+//! `mini_fo.shutdown` for a system's first and last step, `mini_fo-overlay`, which was a
+//! script in 2005.
 #![deny(unsafe_code)]
 
 mod adapter;
@@ -23,6 +24,8 @@ mod registry;
 mod remount;
 mod report;
 mod request;
+mod scripts;
+mod scripts_args;
 mod serve;
 mod stack;
 mod usage;
@@ -45,11 +48,15 @@ fn main() -> ExitCode {
         None if fuse_overlayfs::is_called(called) => {
             (fuse_overlayfs::NAME, |_| fuse_overlayfs::FAILED)
         }
+        None if called == Some(scripts::OVERLAY.as_ref()) => {
+            (scripts::OVERLAY, |failure| failure.code)
+        }
         None => ("mini_fo", |failure| failure.code),
     };
     let result = match helper {
         Some(_) => mount_helper::run(words),
         None if fuse_overlayfs::is_called(called) => fuse_overlayfs::run(words),
+        None if called == Some(scripts::OVERLAY.as_ref()) => scripts::overlay(args),
         None if called == Some(init::shutdown::NAME.as_ref()) => {
             init::shutdown::run(&ShutdownArgs::default())
         }

@@ -55,6 +55,7 @@ mod rebuilt;
 mod recipes;
 mod rights;
 mod rights_space;
+mod scripts;
 mod stack;
 mod stack_kernel;
 mod strangers;
