@@ -1,6 +1,7 @@
 //! The whole of a discard: what it comes to is written down, done, and crossed out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashSet;
 use rustix::io::Errno;
@@ -25,8 +26,8 @@ impl Overlay {
     /// Nothing to be discarded is no error.
     ///
     /// # Errors
-    /// ENOENT: the name is one of mini_fo's own, or the directory was removed. EROFS. What
-    /// fails half-way is finished by the next discard, or the next mount for writing.
+    /// ENOENT: the name is one of mini_fo's own, or the directory was removed. EROFS. After
+    /// any other each entry is as it was or as below; what is left is to be discarded again.
     pub fn discard(&self, parent: NodeId, name: &[u8]) -> Result<Discarded> {
         let name = Name::new(name)?.as_bytes();
         let node = self.dir_node(parent)?;
@@ -43,8 +44,9 @@ impl Overlay {
     /// mini_fo's own, or the directory is not there (discard that).
     ///
     /// # Errors
-    /// EROFS; EIO and the like. What fails half-way is finished by the next discard, or the
-    /// next mount for writing.
+    /// EROFS. EIO and the like: each entry is as it was or as below then, and nobody goes on
+    /// with the rest by himself. Where that cannot be written down either, nothing is written
+    /// any more (EROFS from then on).
     pub fn discard_paths(&self, paths: &[Box<[u8]>], told: &mut Discarded) -> Result<()> {
         self.check_writable()?;
         let _alone = self.discarding.write();
@@ -98,7 +100,7 @@ impl Overlay {
         Ok(told)
     }
 
-    /// Finishes what a crash, or an error, has left of discards.
+    /// Finishes what a crash has left of discards.
     ///
     /// # Errors
     /// As [`Overlay::discard`].
@@ -144,6 +146,29 @@ impl Overlay {
     }
 
     fn run(&self, paths: Vec<Path>, told: &mut Discarded) -> Result<()> {
+        self.run_through(paths, told).inspect_err(|_| self.give_up())
+    }
+
+    /// After an error nobody goes on by himself with what was written down: what programs
+    /// put at these places from now on would go with it.
+    fn give_up(&self) {
+        let crossed_out = {
+            let root = self.root_dir.edit();
+            let begun = !root.meta().discards().is_empty();
+            if begun { root.append(&[Record::Discard { path: None }]) } else { Ok(()) }
+        };
+        if let Err(errno) = crossed_out {
+            tracing::error!("a discard cannot be ended, so nothing is written any more: {errno}");
+            self.read_only.store(true, Ordering::Release);
+        }
+        if self.knows_shared()
+            && let Err(errno) = self.count_shared()
+        {
+            tracing::warn!("names of hard links could not be counted: {errno}");
+        }
+    }
+
+    fn run_through(&self, paths: Vec<Path>, told: &mut Discarded) -> Result<()> {
         let mut tops = Vec::with_capacity(paths.len());
         for path in paths {
             let base = match self.reach(split(&path).0)? {
