@@ -3,7 +3,7 @@
 
 use crate::calls::Call;
 use crate::model::{Found, brief};
-use crate::mount;
+use crate::mount::{self, Daemon};
 use crate::ops::Actor;
 use crate::report::Judge;
 use crate::run::Choice;
@@ -28,6 +28,47 @@ pub fn all(trial: &Trial, judge: &Judge, choice: Choice) {
         let outcome = one(trial, k, &mut call).and_then(|()| trial.base());
         judge.tell("kill", k, call, outcome);
     }
+    let Some(paths) = trial.discarded() else { return };
+    let calls = match trial.run_at_rest(paths, Plan::Count) {
+        Ok((record, _)) => record.calls.len(),
+        Err(wrong) => return judge.tell("kill at rest", 0, None, Err(wrong)),
+    };
+    for k in choice.of(calls + 1) {
+        if stop::asked() {
+            return;
+        }
+        let mut call = None;
+        let outcome = one_at_rest(trial, paths, k, &mut call).and_then(|()| trial.base());
+        judge.tell("kill at rest", k, call, outcome);
+    }
+}
+
+/// The command is killed, on a storage that is not mounted.
+fn one_at_rest(trial: &Trial, paths: &[&str], k: usize, call: &mut Option<Call>) -> Verdict<()> {
+    let (record, good) = trial.run_at_rest(paths, Plan::Kill(k))?;
+    *call = record.hit.clone();
+    if !record.killed && !good {
+        return Err("the command failed".to_owned());
+    }
+    let accepted: &[usize] = if record.killed { &[0, 1] } else { &[1] };
+    unfinished_work_only(trial)?;
+    if k.is_multiple_of(3) {
+        trial.kill_recoveries()?;
+    } else if k.is_multiple_of(2) {
+        // The next command finishes it, too.
+        let (_, good) = Daemon::discard_at_rest(
+            &trial.place.layers,
+            &["nothing"],
+            trial.scenario.poor,
+            Plan::Count,
+        )?;
+        if !good {
+            return Err("the next command failed".to_owned());
+        }
+    }
+    let daemon = trial.mount()?;
+    let found = trial.state(accepted)?;
+    trial.follow(daemon, found, false)
 }
 
 fn one(trial: &Trial, k: usize, call: &mut Option<Call>) -> Verdict<()> {
@@ -76,7 +117,7 @@ fn unfinished_work_only(trial: &Trial) -> Verdict<()> {
 }
 
 /// Does the steps from a state on.
-fn again_from(trial: &Trial, daemon: &mount::Daemon, from: Found) -> Verdict<()> {
+fn again_from(trial: &Trial, daemon: &Daemon, from: Found) -> Verdict<()> {
     daemon.supervisor.be_patient();
     let mut actor = Actor::new(&trial.place.layers.mnt);
     let steps = trial.scenario.steps.iter().zip(&trial.expected.results);

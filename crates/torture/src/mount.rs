@@ -14,7 +14,7 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::calls;
 use crate::seccomp::{self, Listener};
-use crate::supervisor::{Plan, Supervisor};
+use crate::supervisor::{Plan, Record, Supervisor};
 
 /// Base, storage and mount point.
 #[derive(Clone, Debug)]
@@ -100,6 +100,40 @@ impl Daemon {
         let options = options.trim_end_matches(',');
         command.arg("mount").arg("--foreground").arg("-o").arg(options).arg("--storage");
         command.args([&layers.storage, &layers.base, &layers.mnt]);
+        Daemon::spawn(command, layers, poor, plan)
+    }
+
+    /// Lets `mini_fo discard` work on a storage that is not mounted: what it met, and
+    /// whether it came to a good end.
+    ///
+    /// # Errors
+    /// It could not be started, hung or panicked.
+    pub fn discard_at_rest(
+        layers: &Layers,
+        paths: &[&str],
+        poor: bool,
+        plan: Plan,
+    ) -> Result<(Record, bool), String> {
+        let mut command = Command::new(program());
+        // A poor file system does not tell whether the storage is the one that knows its base.
+        command.args(["discard", "--yes", "--base"]).arg(&layers.base);
+        match paths {
+            [""] => command.arg("--all").arg(&layers.storage),
+            paths => command.arg(&layers.storage).args(paths),
+        };
+        let mut worker = Daemon::spawn(command, layers, poor, Some(plan))?;
+        let status = worker.child.wait().map_err(|e| format!("wait: {e}"))?;
+        let record = worker.supervisor.disarm();
+        worker.kill()?;
+        Ok((record, status.success()))
+    }
+
+    fn spawn(
+        mut command: Command,
+        layers: &Layers,
+        poor: bool,
+        plan: Option<Plan>,
+    ) -> Result<Daemon, String> {
         // What the terminal sends to this program must not reach the daemon.
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -73,8 +73,37 @@ impl<'a> Trial<'a> {
         Err(format!("after {MOST} mounts there is still something to be put in order"))
     }
 
+    /// The paths that are discarded, if that is all that is done.
+    pub fn discarded(&self) -> Option<&'static [&'static str]> {
+        match self.scenario.steps[..] {
+            [Op::Discard(paths, _)] => Some(paths),
+            _ => None,
+        }
+    }
+
+    /// The same from a storage that is not mounted any more.
+    pub fn run_at_rest(&'a self, paths: &[&str], plan: Plan) -> Verdict<(Record, bool)> {
+        let (daemon, actor) = self.prepared()?;
+        drop(actor);
+        daemon.stop()?;
+        Daemon::discard_at_rest(&self.place.layers, paths, self.scenario.poor, plan)
+    }
+
     /// From an empty storage to where the plan interrupts the steps.
     pub fn run(&'a self, plan: Plan) -> Verdict<Run<'a>> {
+        let (daemon, actor) = self.prepared()?;
+        daemon.supervisor.arm(plan);
+        let mut run = Run { daemon, actor, done: 0, gave: None, record: Record::default() };
+        self.go_on(&mut run);
+        run.record = run.daemon.supervisor.disarm();
+        match run.record.hung {
+            true => Err(format!("the daemon hung at step {}", run.done + 1)),
+            false => Ok(run),
+        }
+    }
+
+    /// From an empty storage to the first step.
+    fn prepared(&'a self) -> Verdict<(Daemon, Actor<'a>)> {
         self.place
             .reset(self.scenario.poor)
             .map_err(|error| format!("cannot empty the storage: {error}"))?;
@@ -92,14 +121,7 @@ impl<'a> Trial<'a> {
             }
             actor.act(op).map_err(|errno| format!("preparing, {op:?}: {errno}"))?;
         }
-        daemon.supervisor.arm(plan);
-        let mut run = Run { daemon, actor, done: 0, gave: None, record: Record::default() };
-        self.go_on(&mut run);
-        run.record = run.daemon.supervisor.disarm();
-        match run.record.hung {
-            true => Err(format!("the daemon hung at step {}", run.done + 1)),
-            false => Ok(run),
-        }
+        Ok((daemon, actor))
     }
 
     /// Does the steps that are left, until one gives what it should not.

@@ -222,7 +222,15 @@ impl<'a> Rules<'a> {
         for (at, entry) in self.before.iter().filter(|(at, _)| !goes(at)) {
             let several = self.names.get(&entry.ino).is_some_and(|names| names.len() > 1);
             let ctime = (!several && entry.nlink == 1).then_some(entry.ctime);
-            view.insert(at.clone(), (entry.shown.clone(), ctime, Some(entry.ino)));
+            // One that has a name in what goes back may part from it, also where that comes
+            // to show nowhere in the end.
+            let names = self.names.get(&entry.ino).filter(|_| several);
+            let goes_back = |name: &Path| {
+                let lowers = places.iter().filter_map(|place| self.lower(place));
+                lowers.into_iter().any(|lower| is_within(name, &lower))
+            };
+            let parts = names.is_some_and(|names| names.iter().any(goes_back));
+            view.insert(at.clone(), (entry.shown.clone(), ctime, (!parts).then_some(entry.ino)));
         }
         let mut back = BTreeSet::new();
         for place in &places {
