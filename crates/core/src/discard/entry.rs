@@ -170,8 +170,7 @@ impl Overlay {
         if node.is_shared() {
             self.shared_name_removed(node, &mut place, true);
         }
-        told.parted.push(node.id);
-        told.forgotten(parent.id, name);
+        told.lost((parent.id, name), node.id, place.names.first().is_none());
         Ok(())
     }
 
@@ -216,8 +215,7 @@ impl Overlay {
             edit.unseen(change, |()| Vec::new())?;
             self.detach_dir(node, &mut place, held);
         }
-        told.parted.push(node.id);
-        told.forgotten(parent.id, name);
+        told.lost((parent.id, name), node.id, true);
         open.extend(self.detach_below(node, told));
         let has_partial = self.partials.exist();
         let removed = edit.unseen(

@@ -99,8 +99,8 @@ impl Overlay {
                 let mut place = node.place_mut();
                 if place.names.iter().any(|now| now.is_same(&link)) {
                     self.lose((link.parent(), link.name()), &node, &mut place, held);
-                    told.forgotten(link.parent().id, link.name());
-                    told.parted.push(node.id);
+                    let last = place.names.first().is_none();
+                    told.lost((link.parent().id, link.name()), node.id, last);
                 }
             }
         }

@@ -11,6 +11,8 @@ pub struct Discarded {
     pub names: Vec<(NodeId, Box<[u8]>)>,
     /// Directories that are the same, with other attributes and another listing.
     pub nodes: Vec<NodeId>,
+    /// Of `names` those whose object has none left, with that: deeper ones first.
+    pub removed: Vec<(NodeId, NodeId, Box<[u8]>)>,
     /// What lost a name, and lives on for who has it open.
     pub parted: Vec<NodeId>,
     /// What the storage's file system did not let go, with its path in the tree: all of it
@@ -21,6 +23,15 @@ pub struct Discarded {
 impl Discarded {
     pub(super) fn forgotten(&mut self, parent: NodeId, name: &[u8]) {
         self.names.push((parent, name.into()));
+    }
+
+    /// An object has lost a name, whatever stands there now. `last`: it has no other.
+    pub(super) fn lost(&mut self, (parent, name): (NodeId, &[u8]), node: NodeId, last: bool) {
+        if last {
+            self.removed.push((parent, node, name.into()));
+        }
+        self.parted.push(node);
+        self.forgotten(parent, name);
     }
 
     /// Whether an error is of one entry alone (`chattr +i`, a file that is executed), so

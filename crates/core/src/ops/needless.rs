@@ -4,7 +4,7 @@
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::format::features::{FEATURE_INDEX, FEATURE_PARTIAL, FEATURE_REALMS};
+use crate::format::features::{FEATURE_FAR, FEATURE_INDEX, FEATURE_PARTIAL, FEATURE_REALMS};
 use crate::format::meta::Record;
 use crate::format::name::is_dot;
 use crate::ops::remove::remove_reserved;
@@ -60,7 +60,9 @@ impl Overlay {
         let Some(storage) = self.root_dir.storage() else { return Ok(()) };
         let empty = self.has_no_entry(storage)?;
         let root = self.root_dir.edit();
+        let far = !root.meta().far().is_empty();
         let needed = |word: &[u8]| match word {
+            FEATURE_FAR => far,
             FEATURE_INDEX | FEATURE_REALMS => false,
             FEATURE_PARTIAL => !empty,
             _ => true,

@@ -129,7 +129,10 @@ fn unreadable(errno: Errno) -> String {
 /// Lets the kernel forget what it knows of names that stand for something else now.
 fn forget(notifier: &OnceLock<Notifier>, told: &Discarded) {
     let Some(notifier) = notifier.get() else { return };
-    // That it does not know one of them is no error.
+    // Who watches the object hears of it. That the kernel does not know it is no error.
+    for (parent, node, name) in &told.removed {
+        let _ = notifier.delete(parent.0, node.0, name);
+    }
     for (parent, name) in &told.names {
         let _ = notifier.inval_entry(parent.0, name);
     }

@@ -308,3 +308,44 @@ fn what_cannot_go_stays() {
     discard(&["--all", &text(&s.mnt)]).ok();
     assert_eq!(differences(&s), "");
 }
+
+/// A user discards what is in his own mount.
+#[test]
+fn an_ordinary_user_s_mount() {
+    if crate::user::skipped() || skip_unless(&["fusermount3", "setpriv"]) {
+        return;
+    }
+    let work = crate::common::WorkDir::new();
+    let script = "
+        $MINI_FO mount base mnt --storage storage; echo x >> mnt/f; rm mnt/d/one; mkdir -p mnt/n/m
+        $MINI_FO discard mnt/d/one; test $(cat mnt/d/one) = 1
+        $MINI_FO discard --yes --all mnt; test $(cat mnt/f) = content; test ! -e mnt/n
+        echo y > mnt/f; $MINI_FO umount mnt; $MINI_FO reset --yes storage f
+        $MINI_FO mount base mnt --storage storage; test $(cat mnt/f) = content
+        $MINI_FO status mnt; $MINI_FO umount mnt";
+    let said = crate::user::as_nobody(&work, true, &[], script).ok();
+    assert!(said.ends_with("nothing has changed\n"), "{said}");
+}
+
+/// Who watches what goes is told that it has gone.
+#[test]
+fn watchers_are_told() {
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+    let Some(mut s) = scene() else { return };
+    s.mount(&[]);
+    sh(&s.mnt, "echo x > new; echo x >> f; mkdir n; echo x > n/in; rm g");
+    let fd = inotify::init(CreateFlags::NONBLOCK).expect("inotify");
+    let watched = ["new", "f", "n", "n/in", "d"]
+        .map(|path| inotify::add_watch(&fd, s.at(path), WatchFlags::DELETE_SELF).expect("watch"));
+    discard(&["--all", &text(&s.mnt)]).ok();
+    let mut buf = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut reader = Reader::new(&fd, &mut buf);
+    let mut told = std::collections::BTreeSet::new();
+    while let Ok(event) = reader.next() {
+        if event.events().contains(ReadFlags::DELETE_SELF) {
+            told.insert(event.wd());
+        }
+    }
+    let gone: std::collections::BTreeSet<_> = watched[..4].iter().copied().collect();
+    assert_eq!(told, gone);
+}
