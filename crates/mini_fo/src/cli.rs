@@ -18,6 +18,7 @@ use crate::exit::{Failure, code};
 use crate::init;
 use crate::options;
 use crate::request::Typed;
+use crate::review;
 use crate::serve;
 use args::{Cli, Command, MountArgs};
 
@@ -36,6 +37,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Du(args) => du::run(&args),
         Command::Status(args) => changes::status(&args),
         Command::Diff(args) => changes::diff(&args),
+        Command::Review(args) => review::run(args),
         Command::Discard(args) => changes::discard(&args),
         Command::Init(args) => init::run(args),
         Command::Shutdown(args) => init::shutdown::run(&args),

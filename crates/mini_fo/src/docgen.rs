@@ -103,6 +103,7 @@ fn more(command: &str) -> String {
         "status" => STATUS_NOTES.to_owned(),
         "diff" => DIFF_NOTES.to_owned(),
         "discard" => DISCARD_NOTES.to_owned(),
+        "review" => REVIEW_NOTES.to_owned(),
         "init" => INIT_NOTES.to_owned(),
         "shutdown" => SHUTDOWN_NOTES.to_owned(),
         _ => String::new(),
@@ -156,6 +157,7 @@ fn see_also(name: &str) -> String {
         ("mini_fo-list", 1),
         ("mini_fo-mount", 1),
         ("mini_fo-overlay", 1),
+        ("mini_fo-review", 1),
         ("mini_fo-shutdown", 1),
         ("mini_fo-umount", 1),
         ("mount.mini_fo", 8),
@@ -377,6 +379,26 @@ is lost), \fBkept\fR and \fBfailed\fR.
 mini_fo discard /mnt/etc/passwd
 mini_fo discard \-\-all \-\-keep list /mnt
 mini_fo discard \-\-yes /srv/changes etc/passwd
+.RE
+.fi
+";
+
+const REVIEW_NOTES: &str = r".SH NOTES
+The address can be used once, by one browser, which then has a cookie. The page shows the
+changed tree, to be searched and filtered by kind and size; texts side by side, PNG, JPEG, GIF
+and WebP pictures before and after. \fB?\fR lists its keys: \fBj\fR and \fBk\fR move,
+\fBEnter\fR shows, \fBd\fR marks for \fBmini_fo discard\fR, \fBK\fR what must stay, and
+\fBa\fR applies, after a question that tells what goes. What has changed in between is not
+touched: the tree is read again.
+.PP
+Nothing is kept open in the mount. A browser is opened by xdg\-open(1) where there is a display.
+Ctrl\-C lets what is being done come to its end; a second one does not.
+.SH EXAMPLES
+.nf
+.RS
+mini_fo review /mnt
+mini_fo review \-\-no\-open \-\-port 8080 /srv/changes
+ssh \-L 8080:127.0.0.1:8080 host mini_fo review \-\-port 8080 /mnt
 .RE
 .fi
 ";

@@ -97,6 +97,7 @@ pub fn codes_of(command: &str) -> &'static [u8] {
             BUSY,
         ],
         "umount" => &[0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
+        "review" => &[0, FAILURE, USAGE, BASE, STORAGE, IN_USE, OTHER_BASE, NESTED],
         "list" | "init" => &[0, FAILURE, USAGE],
         "shutdown" => &[0, FAILURE, USAGE, BUSY],
         "du" => &[0, FAILURE, USAGE, STORAGE],

@@ -24,6 +24,7 @@ mod registry;
 mod remount;
 mod report;
 mod request;
+mod review;
 mod scripts;
 mod scripts_args;
 mod serve;

@@ -114,6 +114,11 @@ impl Overlay {
         &self.warnings
     }
 
+    /// Changes are in a storage, and not in what is only a layer.
+    pub fn has_storage(&self) -> bool {
+        !self.bare
+    }
+
     /// The tree cannot be changed: asked for, or forced by what was found.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)

@@ -112,6 +112,10 @@ fn carry_out(
                 |out: &mut Out<'_>| changes::discard::carry_out(overlay, form, out, &mut tell);
             in_parts(answer, form.colored, discard, changes::discard::failure)
         }
+        wire::Request::Content(form) => {
+            let show = |out: &mut Out<'_>| changes::content::show(overlay, form, out);
+            in_parts(answer, false, show, unreadable)
+        }
         wire::Request::Usage(wanted) => match Usage::of(overlay, wanted) {
             Ok(usage) => answer.line(&usage),
             Err(errno) => answer.line(&Trouble {

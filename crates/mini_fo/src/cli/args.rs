@@ -90,6 +90,15 @@ pub enum Command {
     #[command(override_usage = "mini_fo discard [OPTIONS] [WHERE] <PATHS...|--all>")]
     #[command(after_long_help = exit::help("discard"))]
     Discard(DiscardArgs),
+    /// Look at what has changed in a browser, and choose what stays
+    ///
+    /// Serves a page to a browser of this machine alone, by an address that can be used
+    /// once: the changed tree, texts side by side, pictures before and after. What is marked
+    /// there is discarded when that is confirmed. It ends by Ctrl-C, by the page, or when
+    /// nothing was asked for some time.
+    #[command(override_usage = "mini_fo review [OPTIONS] [WHERE]")]
+    #[command(after_long_help = exit::help("review"))]
+    Review(ReviewArgs),
     /// Start a system on a root that becomes writable
     ///
     /// The first program of a system, for init=/sbin/mini_fo-init on the
@@ -364,6 +373,31 @@ pub struct DiffArgs {
     /// Only what is at these paths of the tree, or below them
     #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
+}
+
+/// `mini_fo review`.
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    /// What is compared.
+    #[command(flatten)]
+    pub place: WhereArgs,
+
+    /// The port that is listened at; 0: one that is free
+    #[arg(short, long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+
+    /// Do not open a browser, only print the address
+    #[arg(long)]
+    pub no_open: bool,
+
+    /// End when nothing was asked for so many minutes; 0: never
+    #[arg(long, value_name = "MINUTES", default_value = "60")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=525_600))]
+    pub idle: Option<u64>,
+
+    /// A storage, an upper directory of overlayfs (with --base), or a path in a live mount
+    #[arg(value_name = "WHERE", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub path: PathBuf,
 }
 
 /// `mini_fo discard`.

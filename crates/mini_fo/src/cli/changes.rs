@@ -1,11 +1,12 @@
 //! `mini_fo status` and `mini_fo diff`: what has changed; `mini_fo discard`: back to what was.
 #![forbid(unsafe_code)]
 
+pub mod content;
 pub mod diff;
 pub mod discard;
-mod live;
+pub mod live;
 pub mod out;
-mod place;
+pub mod place;
 mod quote;
 pub mod status;
 

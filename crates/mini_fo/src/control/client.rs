@@ -27,10 +27,18 @@ impl Channel {
     /// As open(2); ENOTTY: it is no mount of ours, of an older version, or of somebody else.
     pub fn open(directory: &Path) -> io::Result<(Channel, Info)> {
         let channel = Channel(File::open(directory)?);
-        let mut line = String::new();
-        channel.ask(&Request::Info)?.read_line(&mut line)?;
-        let info = serde_json::from_str(&line)?;
+        let info = channel.info()?;
         Ok((channel, info))
+    }
+
+    /// Asks which mount it is.
+    ///
+    /// # Errors
+    /// As [`Channel::ask`].
+    pub fn info(&self) -> io::Result<Info> {
+        let mut line = String::new();
+        self.ask(&Request::Info)?.read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// Both lead to the same mount.

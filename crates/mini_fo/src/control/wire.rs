@@ -52,6 +52,8 @@ pub enum Request {
     Diff(DiffForm),
     /// Changes go: text in parts as with [`Request::Status`], and a [`Gone`] or [`Trouble`].
     Discard(DiscardForm),
+    /// What one side of a change holds: bytes in parts, and a [`Sent`] or [`Trouble`].
+    Content(ContentForm),
 }
 
 /// What `mini_fo status` is to show.
@@ -118,6 +120,41 @@ pub struct Gone {
     pub kept: u64,
     /// What could not go, or not be looked at.
     pub failed: u64,
+}
+
+/// Which content is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentForm {
+    /// The path of the change, as it was told.
+    pub path: PathBytes,
+    /// The change is a deletion.
+    pub deleted: bool,
+    /// What was there, or what is there.
+    pub side: Side,
+    /// The content of a file that is larger is not sent,
+    pub most: u64,
+    /// but so many bytes of its beginning.
+    pub beginning: u64,
+}
+
+/// One of the two trees that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// What is below.
+    Before,
+    /// What shows.
+    After,
+}
+
+/// What was sent of a content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// There is something of a type that has content: a file, or a symbolic link with its
+    /// target.
+    pub there: bool,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// What there was to see.

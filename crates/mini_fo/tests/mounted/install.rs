@@ -9,7 +9,7 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
@@ -21,6 +21,7 @@ const FILES: [&str; 17] = [
     "share/man/man1/mini_fo-list.1",
     "share/man/man1/mini_fo-mount.1",
     "share/man/man1/mini_fo-overlay.1",
+    "share/man/man1/mini_fo-review.1",
     "share/man/man1/mini_fo-shutdown.1",
     "share/man/man1/mini_fo-status.1",
     "share/man/man1/mini_fo-umount.1",

@@ -5,8 +5,8 @@
 //! which `git apply` and `patch` pass over.
 
 mod binary;
-mod body;
-mod lines;
+pub mod body;
+pub mod lines;
 mod patch;
 
 use mini_fo_core::{Change, ChangeKind, ChangesOptions, FoundChange, Overlay};

@@ -19,7 +19,8 @@ use crate::cli::json;
 use crate::control::client::Channel;
 use crate::control::wire::{DiscardForm, Gone, PathBytes, Request};
 use crate::exit::{Failure, code};
-use choose::{Choice, Entry, choose, is_within};
+pub use choose::is_within;
+use choose::{Choice, Entry, choose};
 use keep::Keep;
 
 /// Where changes go.

@@ -32,7 +32,7 @@ pub struct Out<'a> {
 }
 
 enum To<'a> {
-    Here(BufWriter<Box<dyn Write>>),
+    Here(BufWriter<Box<dyn Write + 'a>>),
     /// To a command that asks the daemon, which is this process.
     Asker(BufWriter<Parts<'a>>),
 }
@@ -76,6 +76,12 @@ impl<'a> Out<'a> {
     pub fn into_answer(answer: &'a mut dyn Write, colored: bool) -> Out<'a> {
         let to = To::Asker(BufWriter::with_capacity(BUFFER, Parts(answer)));
         Out { to: Some(to), pager: None, colored, closed: false, error: None }
+    }
+
+    /// To a part of this program, as programs get it.
+    pub fn into_program(taker: &'a mut dyn Write) -> Out<'a> {
+        let to = To::Here(BufWriter::with_capacity(BUFFER, Box::new(taker)));
+        Out { to: Some(to), pager: None, colored: false, closed: false, error: None }
     }
 
     /// Whether it is for a terminal that has colours.

@@ -10,7 +10,7 @@ use crate::cli::changes::out::{Color, Out};
 
 /// Larger files are not compared line by line, nor are texts of more lines: both are in
 /// memory for that.
-const MOST_BYTES: u64 = 8 << 20;
+pub const MOST_BYTES: u64 = 8 << 20;
 const MOST_LINES: usize = 1_000_000;
 
 /// So many bytes tell whether a file is a text, as for git.
@@ -30,7 +30,7 @@ impl<'t> Lines<'t> {
     /// Two texts. `None`: one of them is none, or too large.
     pub fn load(before: &Body, after: &Body) -> Result<Option<[Vec<u8>; 2]>> {
         for body in [before, after] {
-            if body.size() > MOST_BYTES || body.beginning(LOOKED_AT)?.contains(&0) {
+            if body.size() > MOST_BYTES || !is_text(&body.beginning(LOOKED_AT)?) {
                 return Ok(None);
             }
         }
@@ -39,8 +39,7 @@ impl<'t> Lines<'t> {
             return Ok(None);
         };
         let texts = [before, after];
-        let lines = |text: &Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count();
-        Ok(texts.iter().all(|text| lines(text) < MOST_LINES).then_some(texts))
+        Ok(are_texts(&texts).then_some(texts))
     }
 
     /// Compares them.
@@ -55,6 +54,22 @@ impl<'t> Lines<'t> {
         diff.postprocess_lines(&input);
         let hunks = diff.hunks().collect();
         Lines { before, after, hunks }
+    }
+
+    /// All lines of what was there, each with its end.
+    pub fn before(&self) -> &[&'t [u8]] {
+        &self.before
+    }
+
+    /// The same of what is there.
+    pub fn after(&self) -> &[&'t [u8]] {
+        &self.after
+    }
+
+    /// The lines that differ: those that were there, and those that are there instead.
+    pub fn differing(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let wide = |range: &Range<u32>| range.start as usize..range.end as usize;
+        self.hunks.iter().map(move |hunk| (wide(&hunk.before), wide(&hunk.after)))
     }
 
     /// How many lines were added, and how many deleted.
@@ -113,6 +128,16 @@ impl<'t> Lines<'t> {
         }
         lines(b' ', None, part(&self.before, &(at..before.end)), out)
     }
+}
+
+/// Both can be compared line by line.
+pub fn are_texts(texts: &[Vec<u8>; 2]) -> bool {
+    let lines = |text: &Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count();
+    texts.iter().all(|text| is_text(text) && lines(text) < MOST_LINES)
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    !bytes.get(..LOOKED_AT).unwrap_or(bytes).contains(&0)
 }
 
 fn part<'p, 't>(lines: &'p [&'t [u8]], range: &Range<u32>) -> &'p [&'t [u8]] {

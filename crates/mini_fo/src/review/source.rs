@@ -1,0 +1,207 @@
+//! Where changes are read from, and who lets them go: the daemon of a live mount, or a
+//! storage that is not mounted. Nothing is kept open in between, so that nothing is in the
+//! way of an unmount, or of a mount.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use mini_fo_core::Overlay;
+use rustix::io::Errno;
+use serde::de::DeserializeOwned;
+
+use crate::cli::args::WhereArgs;
+use crate::cli::changes::out::Out;
+use crate::cli::changes::place::{self, Where};
+use crate::cli::changes::{content, discard, live, status};
+use crate::control::wire::{
+    ContentForm, DiscardForm, Gone, PathBytes, Request, Seen, Sent, StatusForm,
+};
+use crate::exit::{Failure, code};
+
+/// What is looked at.
+pub struct Source {
+    path: PathBuf,
+    args: WhereArgs,
+    live: bool,
+    /// Only what is at this path of the tree, or below it.
+    within: Option<Vec<u8>>,
+    can_change: bool,
+}
+
+/// What is done with changes. One more is one more here, in [`Source::act`], and in what
+/// the page is told ([`Action::ALL`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Back to what is below.
+    Discard,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Action; 1] = [Action::Discard];
+}
+
+impl Source {
+    /// Finds out what WHERE is.
+    ///
+    /// # Errors
+    /// It is nothing of which changes can be told.
+    pub fn find(path: &Path, args: WhereArgs) -> Result<Source, Failure> {
+        let path = std::path::absolute(path)
+            .map_err(|error| Failure::new(code::FAILURE, format!("{}: {error}", path.display())))?;
+        let mut source = Source { path, args, live: false, within: None, can_change: false };
+        match Where::find(&source.path)? {
+            Where::Live(channel, within) => {
+                (source.live, source.within) = (true, within);
+                let info = channel.info().map_err(|error| {
+                    Failure::new(code::FAILURE, format!("the daemon does not answer: {error}"))
+                })?;
+                source.can_change = !info.read_only && info.storage.is_some();
+            }
+            Where::AtRest(path) => {
+                source.can_change = place::at_rest(&path, &source.args)?.has_storage();
+            }
+        }
+        Ok(source)
+    }
+
+    /// For people.
+    pub fn name(&self) -> &Path {
+        &self.path
+    }
+
+    /// A program may change the tree meanwhile.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// What can be done with changes here.
+    pub fn actions(&self) -> &'static [Action] {
+        if self.can_change { &Action::ALL } else { &[] }
+    }
+
+    /// A path is one of those that are looked at.
+    pub fn has(&self, path: &[u8]) -> bool {
+        self.within.as_ref().is_none_or(|top| discard::is_within(path, top))
+    }
+
+    /// All changes, each as a line of JSON, as `mini_fo status --json` tells them.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn changes(&self, each: &mut dyn FnMut(&str)) -> Result<Seen, Failure> {
+        let within = self.within.iter().cloned().map(PathBytes).collect();
+        let form = StatusForm { within, json: true, ..StatusForm::default() };
+        let shown = form.clone();
+        self.ask(Request::Status(form), &mut Lines::new(each), false, &|overlay, out| {
+            status::show(overlay, &shown, out)
+        })
+    }
+
+    /// What one side of a change holds.
+    ///
+    /// # Errors
+    /// It is not there any more, or cannot be read.
+    pub fn content(&self, form: &ContentForm) -> Result<(Sent, Vec<u8>), Failure> {
+        let mut bytes = Vec::new();
+        let sent =
+            self.ask(Request::Content(form.clone()), &mut bytes, false, &|overlay, out| {
+                content::show(overlay, form, out)
+            })?;
+        Ok((sent, bytes))
+    }
+
+    /// Does something with changes, or tells what would come of it: a line of JSON for each
+    /// change that goes and for each that cannot.
+    ///
+    /// # Errors
+    /// It cannot be done, or not as a whole.
+    pub fn act(
+        &self,
+        action: Action,
+        paths: &[Vec<u8>],
+        dry_run: bool,
+        each: &mut dyn FnMut(&str),
+    ) -> Result<u64, Failure> {
+        let Action::Discard = action;
+        let paths = paths.iter().cloned().map(PathBytes).collect();
+        let form =
+            DiscardForm { paths, dry_run, quiet: !dry_run, json: true, ..DiscardForm::default() };
+        let wanted = form.clone();
+        let gone: Gone =
+            self.ask(Request::Discard(form), &mut Lines::new(each), !dry_run, &|overlay, out| {
+                discard::carry_out(overlay, &wanted, out, &mut |_| {})
+            })?;
+        Ok(gone.failed)
+    }
+
+    fn ask<T: Default + DeserializeOwned>(
+        &self,
+        request: Request,
+        to: &mut dyn Write,
+        changes: bool,
+        here: &dyn Fn(&Overlay, &mut Out<'_>) -> rustix::io::Result<T>,
+    ) -> Result<T, Failure> {
+        let mut out = Out::into_program(to);
+        let place = Where::find(&self.path)?;
+        let end = match place {
+            Where::Live(channel, within) if self.live && within == self.within => {
+                live::show(&channel, &request, &mut out)?
+            }
+            Where::AtRest(path) if !self.live => {
+                let open = if changes { place::to_change } else { place::at_rest };
+                let overlay = open(&path, &self.args)?;
+                let end = here(&overlay, &mut out);
+                overlay.finish();
+                end.map_err(|errno| failed(&path, errno, changes))?
+            }
+            _ => {
+                let text = format!(
+                    "{}: it was mounted or unmounted meanwhile; start again",
+                    self.path.display()
+                );
+                return Err(Failure::new(code::FAILURE, text));
+            }
+        };
+        out.finish()?;
+        Ok(end)
+    }
+}
+
+fn failed(path: &Path, errno: Errno, changes: bool) -> Failure {
+    let why = match changes {
+        true => discard::failure(errno),
+        false => format!("cannot be read: {errno}"),
+    };
+    Failure::new(code::FAILURE, format!("{}: {why}", path.display()))
+}
+
+/// Gives lines on, one at a time.
+struct Lines<'a> {
+    each: &'a mut dyn FnMut(&str),
+    begun: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(each: &'a mut dyn FnMut(&str)) -> Lines<'a> {
+        Lines { each, begun: Vec::new() }
+    }
+}
+
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(piece);
+            if let Some(line) = self.begun.strip_suffix(b"\n") {
+                (self.each)(&String::from_utf8_lossy(line));
+                self.begun.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
