@@ -32,6 +32,10 @@ impl Browser {
         }
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
+            // What it leaves goes with the test.
+            .env("HOME", home)
+            .env("XDG_CONFIG_HOME", home)
+            .env("XDG_CACHE_HOME", home)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
