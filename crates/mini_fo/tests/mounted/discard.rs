@@ -46,6 +46,21 @@ fn look(mnt: &Path) -> String {
          cat f g d/one 2>&1 | md5sum; true")
 }
 
+/// More than the daemon may have descriptors: what the kernel knows it holds by one.
+#[test]
+fn more_files_go_than_there_are_descriptors() {
+    let many = |dir: &Path| drop(sh(dir, "mkdir many; cd many; seq 3000 | xargs touch"));
+    if !engine_is_product() || skip_unless(&["rsync"]) {
+        return;
+    }
+    let Some(s) = Scene::unmounted(BaseKind::Plain, StorageKind::Plain, many) else { return };
+    crate::descriptors::mount_with(&s, 1024, "");
+    sh(&s.mnt, "cd many; for n in *; do echo $n > $n; done; ls -l | wc -l");
+    let told = discard(&["--quiet".to_owned(), "--all".to_owned(), text(&s.mnt)]);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert_eq!(differences(&s), "");
+}
+
 /// One change of each kind, and the paths whose discard takes it back.
 const KINDS: [(&str, &str, &[&str]); 24] = [
     ("added", "echo x > new", &["new"]),

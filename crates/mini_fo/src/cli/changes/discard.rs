@@ -5,6 +5,7 @@ mod keep;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mini_fo_core::{Change, ChangeKind, ChangesOptions, Discarded, FoundChange, Overlay};
 use rustix::io::Errno;
@@ -22,6 +23,12 @@ use crate::exit::{Failure, code};
 pub use choose::is_within;
 use choose::{Choice, Entry, choose};
 use keep::Keep;
+
+/// How long the kernel gets to forget what went, in pieces.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// So often nothing may go, and the kernel forget nothing.
+const ROUNDS_IN_VAIN: u32 = 200;
 
 /// Where changes go.
 enum Place {
@@ -190,7 +197,7 @@ pub fn failure(errno: Errno) -> String {
     match errno {
         Errno::ROFS => "nothing can be changed here: it is mounted read-only".to_owned(),
         errno => format!(
-            "cannot be discarded: {errno}; what was begun is finished by the next discard or mount"
+            "cannot be discarded: {errno}; each entry is as it was or as below: discard again"
         ),
     }
 }
@@ -231,9 +238,7 @@ pub fn carry_out(
     let mut told = Discarded::default();
     if !form.dry_run && !choice.paths.is_empty() {
         let paths: Vec<Box<[u8]>> = choice.paths.iter().map(|path| path.clone().into()).collect();
-        let done = overlay.discard_paths(&paths, &mut told);
-        tell(&told);
-        done?;
+        told.failed = discard_all_of(overlay, &paths, tell)?;
     }
     gone.kept = choice.kept;
     gone.failed += told.failed.len() as u64;
@@ -253,6 +258,33 @@ pub fn carry_out(
     }
     totals(&gone, form, out);
     Ok(gone)
+}
+
+/// Discards paths, in as many rounds as the descriptors make it: what the kernel knows is
+/// held by one until it was told to forget it. The result is what stays.
+fn discard_all_of(
+    overlay: &Overlay,
+    paths: &[Box<[u8]>],
+    tell: &mut dyn FnMut(&Discarded),
+) -> rustix::io::Result<Vec<(Box<[u8]>, Errno)>> {
+    let mut failed: Vec<(Box<[u8]>, Errno)> = Vec::new();
+    let mut vain = 0;
+    loop {
+        let mut told = Discarded::default();
+        let done = overlay.discard_paths(paths, &mut told);
+        tell(&told);
+        for one in std::mem::take(&mut told.failed) {
+            if !failed.contains(&one) {
+                failed.push(one);
+            }
+        }
+        vain = if told.names.is_empty() { vain + 1 } else { 0 };
+        match done {
+            // The kernel forgets at its leisure.
+            Err(Errno::NFILE) if vain < ROUNDS_IN_VAIN => std::thread::sleep(ROUND),
+            other => return other.map(|()| failed),
+        }
+    }
 }
 
 /// All changes of the tree: what belongs together may lie anywhere.

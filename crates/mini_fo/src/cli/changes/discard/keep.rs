@@ -1,14 +1,12 @@
 //! What is to be kept: globs.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use fast_glob::glob_match;
 
 /// Paths that stay, with all that is below them.
 #[derive(Debug)]
 pub struct Keep {
-    globs: GlobSet,
+    /// Of whole paths.
+    globs: Vec<String>,
 }
 
 /// The globs of a list: one a line.
@@ -23,17 +21,21 @@ impl Keep {
     ///
     /// # Errors
     /// Which one cannot be read, and why.
-    pub fn of(globs: &[String]) -> Result<Keep, globset::Error> {
-        let mut set = GlobSetBuilder::new();
-        for glob in globs {
+    pub fn of(globs: &[String]) -> Result<Keep, String> {
+        let whole = |glob: &String| {
+            check(glob).map_err(|why| format!("'{glob}': {why}"))?;
             let text = glob.trim_end_matches('/');
-            let whole = text.contains('/');
-            let text = text.trim_start_matches('/');
-            let text = if whole { text.to_owned() } else { format!("**/{text}") };
-            let mut builder = GlobBuilder::new(&text);
-            set.add(builder.literal_separator(true).backslash_escape(true).build()?);
-        }
-        Ok(Keep { globs: set.build()? })
+            Ok(match text.contains('/') {
+                // At the beginning it would turn the whole glob round.
+                true => text.trim_start_matches('/').replacen(
+                    '!',
+                    "\\!",
+                    usize::from(text.starts_with('!')),
+                ),
+                false => format!("**/{text}"),
+            })
+        };
+        Ok(Keep { globs: globs.iter().map(whole).collect::<Result<_, String>>()? })
     }
 
     /// A path, without a leading slash, or a directory above it is to be kept.
@@ -43,8 +45,32 @@ impl Keep {
         }
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let mut prefixes = ends.chain([path.len()]).filter_map(|end| path.get(..end));
-        prefixes.any(|prefix| self.globs.is_match(OsStr::from_bytes(prefix)))
+        prefixes.any(|prefix| self.globs.iter().any(|glob| glob_match(glob, prefix)))
     }
+}
+
+/// What has no end would match nothing, and so keep nothing.
+fn check(glob: &str) -> Result<(), &'static str> {
+    let (mut chars, mut braces) = (glob.chars(), 0u32);
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => drop(chars.next().ok_or("nothing follows the last '\\'")?),
+            '{' => braces += 1,
+            '}' => braces = braces.checked_sub(1).ok_or("a '}' without its '{'")?,
+            '[' => {
+                let mut rest = chars.clone();
+                if matches!(rest.clone().next(), Some('!' | '^')) {
+                    rest.next();
+                }
+                // The first one can be a ']' itself.
+                rest.next();
+                rest.find(|c| *c == ']').ok_or("a '[' without its ']'")?;
+                chars = rest;
+            }
+            _ => {}
+        }
+    }
+    if braces == 0 { Ok(()) } else { Err("a '{' without its '}'") }
 }
 
 #[cfg(test)]
@@ -61,6 +87,10 @@ mod tests {
         assert!(!has("home", "nohome") && !has("", "a") && !has("# a\n\n", "# a"));
         assert!(has("a[bc]\r\n", "ac") && has("\\*", "*") && !has("\\*", "a"));
         assert!(keep("?").has(b"d/\xff") || keep("*").has(b"d/\xff"));
-        assert!(Keep::of(&["a[".to_owned()]).is_err());
+        assert!(has("{a,b*}/x", "bc/x/y") && !has("{a,b*}/x", "c/x") && has("[!a]b", "d/cb"));
+        assert!(has("!a/b", "!a/b") && !has("!a/b", "c/b") && has("!a", "x/!a"));
+        for bad in ["a[", "[]", "{a", "a}", "a\\", "x/[!]"] {
+            assert!(Keep::of(&[bad.to_owned()]).is_err(), "{bad}");
+        }
     }
 }
