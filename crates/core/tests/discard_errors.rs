@@ -64,7 +64,7 @@ fn what_is_made_after_a_discard_that_failed_stays() {
     // SAFETY: nothing handles it, and the test is alone in its process.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let (mut outcomes, mut half_way) = (BTreeSet::new(), 0);
-    for more in (0..400).step_by(7) {
+    for more in (0..400).step_by(1) {
         let work = tempfile::tempdir().unwrap();
         let root = work.path().canonicalize().unwrap();
         let (base, storage) = (root.join("base"), root.join("storage"));
@@ -73,7 +73,11 @@ fn what_is_made_after_a_discard_that_failed_stays() {
         let overlay = changed(&options);
         let size = |dir: &Path| fs::metadata(dir.join(META)).map_or(0, |meta| meta.len());
         limit(Some(size(&options.storage) + more));
-        let done = overlay.discard(NodeId::ROOT, b"d");
+        let mut told = mini_fo_core::Discarded::default();
+        // Of a rename either end.
+        let chosen: &[&[u8]] = if more % 2 == 0 { &[b"d"] } else { &[b"moved", b"dir"] };
+        let mut paths: Vec<Box<[u8]>> = chosen.iter().map(|path| (*path).into()).collect();
+        let done = overlay.discard_paths(&paths, &mut told);
         limit(None);
         outcomes.insert(done.is_ok());
         let places = [("", &b"moved"[..]), ("d", b"1"), ("d", b"mine"), ("", b"later")];
@@ -93,11 +97,11 @@ fn what_is_made_after_a_discard_that_failed_stays() {
             assert_eq!(shown.as_deref(), Some(&b"precious"[..]), "{path}, {more}: {done:?}");
         }
         // Once more, and all is as below.
-        let paths = ["d", "moved", "dir"].map(|path| path.as_bytes().into());
-        let mut told = mini_fo_core::Discarded::default();
+        paths.append(&mut told.left);
         overlay.discard_paths(&paths, &mut told).unwrap();
         assert_eq!(told.failed, []);
-        for path in ["d/1", "d/2", "d/e/3"] {
+        let below = ["d/2", "d/e/3", "d/1"];
+        for path in &below[..below.len() - usize::from(chosen.len() == 2)] {
             let below = format!("base {path}").into_bytes();
             assert_eq!(read(&overlay, path), Some(below), "{path}, {more}: {done:?}");
         }

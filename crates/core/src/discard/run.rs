@@ -146,7 +146,12 @@ impl Overlay {
     }
 
     fn run(&self, paths: Vec<Path>, told: &mut Discarded) -> Result<()> {
-        self.run_through(paths, told).inspect_err(|_| self.give_up())
+        let done = self.run_through(paths, told);
+        if done.is_err() {
+            told.left = self.root_dir.meta().discards().to_vec();
+            self.give_up();
+        }
+        done
     }
 
     /// After an error nobody goes on by himself with what was written down: what programs

@@ -18,6 +18,10 @@ pub struct Discarded {
     /// What the storage's file system did not let go, with its path in the tree: all of it
     /// is as it was, and so are the directories that it is in.
     pub failed: Vec<(Box<[u8]>, Errno)>,
+    /// After an error: all paths of the tree that it came to, the other ends of renames among
+    /// them. Who goes on discards these, too: what was moved away may have gone, and its old
+    /// place not be shown again yet.
+    pub left: Vec<Box<[u8]>>,
 }
 
 impl Discarded {

@@ -3,6 +3,7 @@
 mod choose;
 mod keep;
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -268,10 +269,10 @@ fn discard_all_of(
     tell: &mut dyn FnMut(&Discarded),
 ) -> rustix::io::Result<Vec<(Box<[u8]>, Errno)>> {
     let mut failed: Vec<(Box<[u8]>, Errno)> = Vec::new();
-    let mut vain = 0;
+    let (mut vain, mut paths) = (0, paths.to_vec());
     loop {
         let mut told = Discarded::default();
-        let done = overlay.discard_paths(paths, &mut told);
+        let done = overlay.discard_paths(&paths, &mut told);
         tell(&told);
         for one in std::mem::take(&mut told.failed) {
             if !failed.contains(&one) {
@@ -281,7 +282,11 @@ fn discard_all_of(
         vain = if told.names.is_empty() { vain + 1 } else { 0 };
         match done {
             // The kernel forgets at its leisure.
-            Err(Errno::NFILE) if vain < ROUNDS_IN_VAIN => std::thread::sleep(ROUND),
+            Err(Errno::NFILE) if vain < ROUNDS_IN_VAIN => {
+                let known: HashSet<_> = paths.iter().cloned().collect();
+                paths.extend(told.left.into_iter().filter(|path| !known.contains(path)));
+                std::thread::sleep(ROUND);
+            }
             other => return other.map(|()| failed),
         }
     }
