@@ -3,7 +3,9 @@
 //! and listings must agree, the base must stay as it is, and what lies in the
 //! storage must tell the same tree to a reader that knows nothing but the format.
 //!
-//! `MINI_FO_MODEL_OPS` sets the number of operations (default 100,000).
+//! `MINI_FO_MODEL_OPS` sets the number of operations (default 100,000), `MINI_FO_MODEL_SEED`
+//! what they are drawn from: a number, or `random` for others each time. The default is
+//! fixed, so that a change is judged by what it changes.
 
 #[path = "model/actors.rs"]
 mod actors;
@@ -26,11 +28,12 @@ mod threads;
 #[path = "model/tree.rs"]
 mod tree;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use driver::Driver;
 use ops::Op;
@@ -85,9 +88,27 @@ fn budget(usual: usize) -> usize {
     asked.unwrap_or(usual)
 }
 
+/// What all is drawn by.
+fn runner() -> TestRunner {
+    let seed = match std::env::var("MINI_FO_MODEL_SEED").as_deref() {
+        Ok("random") => rand_seed(),
+        Ok(number) => number.parse().expect("MINI_FO_MODEL_SEED is a number, or random"),
+        Err(_) => 0,
+    };
+    eprintln!("MINI_FO_MODEL_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&u64::to_le_bytes(seed));
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    TestRunner::new_with_rng(Config::default(), rng)
+}
+
+fn rand_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 /// Runs drawn operations, `each` of them on a tree.
 fn run_all(run: Run, seeds: impl Strategy<Value = u64>, budget: usize, each: usize) {
-    let mut runner = TestRunner::default();
+    let mut runner = runner();
     let strategy = (seeds, prop::collection::vec(ops::any_op(), each));
     for _ in 0..budget.div_ceil(each) {
         let (seed, ops) = strategy.new_tree(&mut runner).unwrap().current();
@@ -128,6 +149,17 @@ mod regressions {
         let there = Op::Rename(a.clone(), b.clone(), RenameMode::Replace);
         let back = Op::Rename(b, a, RenameMode::Replace);
         run(0, &[there, Op::Remount, back, Op::Verify, Op::Remount, Op::Verify]).unwrap();
+    }
+
+    #[test]
+    fn what_was_deleted_without_a_copy_comes_back_with_a_rename() {
+        let (moved, other) = (Path(vec![4]), Path(vec![3]));
+        let ops = [
+            Op::RemoveAll(Path(vec![4, 2])),
+            Op::Rename(moved, other, RenameMode::Exchange),
+            Op::Remount,
+        ];
+        super::discard::run_on(140, &ops, &mut |_| b"g".to_vec()).unwrap();
     }
 
     #[test]

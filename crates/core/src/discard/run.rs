@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::path::{Path, join, split};
 use super::plan::Plan;
 use super::told::Discarded;
+use crate::format::features::FEATURE_FAR;
 use crate::format::meta::Record;
 use crate::format::name::Name;
 use crate::interface::types::NodeId;
@@ -51,8 +52,6 @@ impl Overlay {
         self.check_writable()?;
         let _alone = self.discarding.write();
         if paths.iter().any(|path| path.is_empty()) {
-            let dirs = self.root_dir.meta().far().dirs().map(Into::into).collect();
-            self.settle_dirs(dirs)?;
             return self.run(vec![Path::default()], told);
         }
         self.finish_begun(told)?;
@@ -62,10 +61,7 @@ impl Overlay {
             let is_path = path.split(|byte| *byte == b'/').all(|name| Name::new(name).is_ok());
             let node = if is_path { self.reach(above)? } else { None };
             match node.filter(|node| node.is_dir() && !self.meta.reserves(name)) {
-                Some(node) => {
-                    self.settle_far_at(&node, name)?;
-                    tops.push(path.clone());
-                }
+                Some(_) => tops.push(path.clone()),
                 None => told.failed.push((path.clone(), Errno::NOENT)),
             }
         }
@@ -78,16 +74,6 @@ impl Overlay {
             }
         }
         if tops.is_empty() { Ok(()) } else { self.run(tops, told) }
-    }
-
-    /// What META of the root says of a name, and of what is below it, its directories say.
-    fn settle_far_at(&self, parent: &Arc<Node>, name: &[u8]) -> Result<()> {
-        let Some(base) = path_below(parent, false) else { return Ok(()) };
-        let below = join(&base, name);
-        let mut dirs: Vec<Path> = self.root_dir.meta().far().tree(&below).map(Into::into).collect();
-        let far = self.root_dir.meta().far().in_dir(&base).any(|known| *known == *name);
-        dirs.extend(far.then_some(base.into()));
-        self.settle_dirs(dirs)
     }
 
     /// Lets everything show what is below the storage.
@@ -114,23 +100,44 @@ impl Overlay {
         if begun.is_empty() { Ok(()) } else { self.run(begun, told) }
     }
 
-    /// Copies say what is hidden in these directories, and not META of the root.
-    fn settle_dirs(&self, dirs: Vec<Path>) -> Result<()> {
-        if dirs.is_empty() {
-            return Ok(());
+    /// META of the root says nothing any more of these places of the base, and of what is
+    /// below them: copies do; whether any copy was told. Of a directory that was removed,
+    /// lines may be left that nobody counted, and its memory may know of none.
+    fn settle_far_below(&self, bases: &[Path]) -> Result<bool> {
+        if !self.may_hide_far() {
+            return Ok(false);
         }
-        let mut settled: Vec<Settled> = Vec::new();
+        let mut dirs: HashSet<Path> = HashSet::new();
+        {
+            let meta = self.root_dir.meta();
+            for base in bases {
+                let (above, name) = split(base);
+                let is_hidden = meta.far().in_dir(above).any(|known| known == name);
+                dirs.extend(is_hidden.then(|| above.into()));
+                match base.is_empty() {
+                    true => dirs.extend(meta.far().dirs().map(Path::from)),
+                    false => dirs.extend(meta.far().tree(base).map(Path::from)),
+                }
+            }
+        }
+        let mut settled: Vec<Settled> = Vec::with_capacity(dirs.len());
         for dir in dirs {
             let names = self.root_dir.meta().far().in_dir(&dir).map(Into::into).collect();
             self.settle_far_dir(&dir)?;
             settled.push((dir, names));
         }
-        self.forget_far(&settled)
+        self.forget_far(&settled)?;
+        Ok(!settled.is_empty())
+    }
+
+    /// META of the root may have lines of what is hidden elsewhere.
+    fn may_hide_far(&self) -> bool {
+        self.root_dir.meta().features().any(|word| word == FEATURE_FAR)
     }
 
     /// It concerns one entry and nothing else.
     fn is_simple(&self, parent: &Arc<Node>, name: &[u8]) -> Result<bool> {
-        if self.knows_shared() {
+        if self.knows_shared() || self.may_hide_far() {
             return Ok(false);
         }
         let dir = self.dir(parent)?;
@@ -182,7 +189,11 @@ impl Overlay {
             };
             tops.push((path, base.map(Path::from)));
         }
-        let plan = self.plan_discard(&tops)?;
+        let mut plan = self.plan_discard(&tops)?;
+        if self.settle_far_below(&plan.bases)? {
+            // There are copies now that it does not know.
+            plan = self.plan_discard(&tops)?;
+        }
         {
             let root = self.root_dir.edit();
             // What is written down of an earlier attempt stays: it may be interrupted again.

@@ -148,6 +148,9 @@ impl Overlay {
                 }
             }
         }
+        if settled.is_empty() && !self.root_dir.meta().far().is_empty() {
+            return;
+        }
         if let Err(errno) = self.forget_far(&settled) {
             tracing::warn!("META of the storage's root keeps what others say: {errno}");
         }
@@ -176,10 +179,8 @@ impl Overlay {
         Ok(true)
     }
 
+    /// META of the root, written anew, no longer says what these directories do.
     pub(crate) fn forget_far(&self, settled: &[Settled]) -> Result<()> {
-        if settled.is_empty() && !self.root_dir.meta().far().is_empty() {
-            return Ok(());
-        }
         if self.durability.terms().firm != Firm::No {
             // What the copies say is on the device before the root forgets it.
             rustix::fs::syncfs(self.storage_opened()?)?;

@@ -110,7 +110,7 @@ fn one_round(round: u64, runner: &mut TestRunner) {
 
 #[test]
 fn actors_in_directories_of_their_own_do_not_feel_each_other() {
-    let mut runner = TestRunner::default();
+    let mut runner = super::runner();
     for round in 0..ROUNDS {
         one_round(round, &mut runner);
     }

@@ -334,6 +334,16 @@ fn unknown(overlay: &Arc<Overlay>) -> Result<(), String> {
 }
 
 pub fn run(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let mut dice = Dice::new(seed ^ ops.len() as u64);
+    run_on(seed, ops, &mut |paths| paths[dice.below(paths.len() as u64) as usize].clone())
+}
+
+/// Discards what `choose` takes of the paths, four times.
+pub fn run_on(
+    seed: u64,
+    ops: &[Op],
+    choose: &mut dyn FnMut(&[Path]) -> Path,
+) -> Result<(), String> {
     count_mounts_from(seed as u32);
     let work = tempfile::tempdir().unwrap();
     let mut driver = Driver::new(work.path(), seed);
@@ -342,7 +352,6 @@ pub fn run(seed: u64, ops: &[Op]) -> Result<(), String> {
     }
     let below = view(&driver.below_it(&work.path().join("empty")));
     let mut overlay = driver.hand_over();
-    let mut dice = Dice::new(seed ^ ops.len() as u64);
     for round in 0..4 {
         let before = view(&overlay);
         let rules = Rules::new(&before, &below);
@@ -362,7 +371,7 @@ pub fn run(seed: u64, ops: &[Op]) -> Result<(), String> {
         if candidates.is_empty() {
             break;
         }
-        let path = candidates[dice.below(candidates.len() as u64) as usize].clone();
+        let path = choose(&candidates);
         let what = format!("discard {round} of {:?}", String::from_utf8_lossy(&path));
         let expected = rules.expected(&path);
         let moved: Vec<_> = before

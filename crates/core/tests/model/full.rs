@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::driver::Driver;
@@ -64,7 +63,7 @@ fn a_full_storage_changes_nothing() {
         println!("skipped: only root can mount a small storage");
         return;
     }
-    let mut runner = TestRunner::default();
+    let mut runner = super::runner();
     let strategy = (1..1000u64, prop::collection::vec(ops::any_op(), OPS));
     let mut refused = 0;
     for _ in 0..CASES {
