@@ -1,10 +1,14 @@
 //! From what was typed to what it means.
 #![forbid(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+#[path = "request/values.rs"]
+mod values;
+
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use values::meta_name;
 
 use fuse_server::TransportChoice;
 use mini_fo_core::{DialectName, MetaName, OpenError};
@@ -12,11 +16,9 @@ use rustix::mount::MountFlags;
 
 use crate::exit::{Failure, code};
 use crate::ids::{IdOptions, Ids};
-use crate::options::{Flag, Item, Opt, OptionError};
+use crate::options::{Item, Opt};
 use crate::stack::{self, Layers};
-
-/// How soon changes of the base are to be seen, if nothing else is said.
-const LIVE_BASE: Duration = Duration::from_secs(1);
+use values::{absolute, apply, live_base, max_nodes, once, size, transport};
 
 /// What was typed, from either command line.
 #[derive(Debug, Default)]
@@ -275,203 +277,6 @@ impl Typed {
     }
 }
 
-fn transport(item: &Item) -> TransportChoice {
-    match item.value.as_deref().and_then(OsStr::to_str) {
-        Some("classic") => TransportChoice::Classic,
-        Some("uring") => TransportChoice::Uring,
-        _ => TransportChoice::Auto,
-    }
-}
-
-/// Takes the value of an option that may be given once (or again, the same).
-fn once(slot: &mut Option<OsString>, item: &Item, name: &'static str) -> Result<(), Failure> {
-    match slot {
-        Some(before) if Some(&*before) != item.value.as_ref() => {
-            Err(OptionError::Twice(name).into())
-        }
-        _ => {
-            *slot = item.value.clone();
-            Ok(())
-        }
-    }
-}
-
-/// The value of `live_base`: seconds, also fractions.
-fn live_base(item: &Item) -> Result<Duration, Failure> {
-    let Some(value) = &item.value else { return Ok(LIVE_BASE) };
-    let seconds: Option<f64> = value.to_str().and_then(|text| text.parse().ok());
-    match seconds {
-        Some(seconds) if (0.01..=86_400.0).contains(&seconds) => {
-            Ok(Duration::from_secs_f64(seconds))
-        }
-        _ => {
-            let value = value.to_string_lossy().into_owned();
-            let known = "seconds, from 0.01 to 86400";
-            Err(OptionError::BadValue { name: "live_base", value, known }.into())
-        }
-    }
-}
-
-/// The value of `meta_name`.
-///
-/// # Errors
-/// It cannot be the name of META.
-pub fn meta_name(value: &OsStr) -> Result<MetaName, Failure> {
-    MetaName::of_bytes(value.as_bytes())
-        .map_err(|error| Failure::new(code::USAGE, format!("meta_name: {error}")))
-}
-
-/// The value of `max_nodes`.
-fn max_nodes(item: &Item) -> Result<usize, Failure> {
-    let value = item.value.as_ref().map(|value| value.to_string_lossy()).unwrap_or_default();
-    value.parse().ok().filter(|number| *number > 0).ok_or_else(|| {
-        let (value, known) = (value.into_owned(), "a number from 1 on");
-        OptionError::BadValue { name: "max_nodes", value, known }.into()
-    })
-}
-
-/// A value in bytes, or with a suffix.
-fn size(item: &Item, name: &'static str) -> Result<u64, Failure> {
-    let value = item.value.as_ref().map(|value| value.to_string_lossy()).unwrap_or_default();
-    let (number, shift) = match value.as_bytes().last() {
-        Some(b'K' | b'k') => (value.get(..value.len() - 1), 10),
-        Some(b'M' | b'm') => (value.get(..value.len() - 1), 20),
-        Some(b'G' | b'g') => (value.get(..value.len() - 1), 30),
-        _ => (Some(&*value), 0),
-    };
-    let number = number.and_then(|text| text.parse::<u64>().ok());
-    number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| {
-        let (value, known) = (value.into_owned(), "a number of bytes, also with K, M or G");
-        OptionError::BadValue { name, value, known }.into()
-    })
-}
-
-/// The path from the root, symlinks followed as far as the path exists.
-fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize()
-        .or_else(|_| std::path::absolute(path))
-        .unwrap_or_else(|_| path.to_path_buf())
-}
-
-const ATIME: MountFlags =
-    MountFlags::NOATIME.union(MountFlags::STRICTATIME).union(MountFlags::RELATIME);
-
-/// Applies one option to the flags of a mount, as mount(8) reads them: a
-/// later option wins.
-fn apply(flags: MountFlags, item: &Item) -> MountFlags {
-    let secure = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let (flag, on) = match item.opt {
-        Opt::Flag(flag, on) => (flag, on),
-        Opt::User => return flags | secure,
-        Opt::StaysReadOnly => return flags | MountFlags::RDONLY,
-        Opt::Defaults => {
-            return flags - secure - MountFlags::RDONLY - MountFlags::SYNCHRONOUS;
-        }
-        _ => return flags,
-    };
-    let bit = bits(flag);
-    match on {
-        true if ATIME.contains(bit) => (flags - ATIME) | bit,
-        true => flags | bit,
-        false => flags - bit,
-    }
-}
-
-fn bits(flag: Flag) -> MountFlags {
-    match flag {
-        Flag::ReadOnly => MountFlags::RDONLY,
-        Flag::NoSuid => MountFlags::NOSUID,
-        Flag::NoDev => MountFlags::NODEV,
-        Flag::NoExec => MountFlags::NOEXEC,
-        Flag::Sync => MountFlags::SYNCHRONOUS,
-        Flag::DirSync => MountFlags::DIRSYNC,
-        Flag::NoAtime => MountFlags::NOATIME,
-        Flag::NoDirAtime => MountFlags::NODIRATIME,
-        Flag::StrictAtime => MountFlags::STRICTATIME,
-        Flag::RelAtime => MountFlags::RELATIME,
-        Flag::LazyTime => MountFlags::LAZYTIME,
-        Flag::NoSymFollow => MountFlags::from_bits_retain(256),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::options;
-
-    fn typed(list: &str) -> Typed {
-        Typed {
-            source: Some("none".into()),
-            mountpoint: "/nowhere/m".into(),
-            items: options::parse(OsStr::new(list), false).unwrap(),
-            ..Typed::default()
-        }
-    }
-
-    fn mount(list: &str) -> MountRequest {
-        match typed(list).order() {
-            Ok(Order::Mount(request)) => *request,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn error(list: &str) -> String {
-        typed(list).order().unwrap_err().message
-    }
-
-    #[test]
-    fn the_line_of_2005() {
-        let request = mount("rw,base=/nowhere/b,sto=/nowhere/s");
-        assert_eq!(request.base(), Path::new("/nowhere/b"));
-        assert_eq!(request.storage, Path::new("/nowhere/s"));
-        assert_eq!(request.source, "none");
-        assert!(request.flags.is_empty());
-        assert!(request.default_permissions && request.passthrough);
-        assert_eq!(request.transport, TransportChoice::Auto);
-    }
-
-    #[test]
-    fn later_options_win() {
-        let flags = mount("base=/b,sto=/s,ro,user,exec,noatime,relatime,rw,nodev,dev").flags;
-        assert_eq!(flags, MountFlags::NOSUID | MountFlags::RELATIME);
-        let last = mount("base=/b,sto=/s,transport=uring,transport=classic").transport;
-        assert_eq!(last, TransportChoice::Classic);
-        assert!(mount("user,ro,sync,base=/b,sto=/s,defaults").flags.is_empty());
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        assert!(error("sto=/s").contains("base=DIR"));
-        assert!(error("base=/b").contains("sto=DIR"));
-        assert!(error("base=/b,base=/c,sto=/s").contains("'base' is given twice"));
-        assert!(error("base=/b,sto=/s,allow_other,nodefault_permissions").contains("every user"));
-        mount("base=/b,base=/b,sto=/s,storage=/s");
-    }
-
-    #[test]
-    fn others_are_let_in_where_the_kernel_judges_them() {
-        let of = |more: &str| mount(&format!("base=/b,sto=/s{more}"));
-        assert!(of("").lets_others_in(true));
-        assert!(!of("").lets_others_in(false));
-        assert!(of(",allow_other").lets_others_in(false));
-        assert!(!of(",noallow_other").lets_others_in(true));
-        assert!(!of(",nodefault_permissions").lets_others_in(true));
-    }
-
-    #[test]
-    fn the_name_of_meta() {
-        assert!(!mount("base=/b,sto=/s").meta_name.is_chosen());
-        assert_eq!(mount("base=/b,sto=/s,meta_name=.mini").meta_name.as_str(), ".mini");
-        for bad in ["..", "a/b"] {
-            assert!(error(&format!("base=/b,sto=/s,meta_name={bad}")).contains(bad));
-        }
-    }
-
-    #[test]
-    fn a_remount_sets_all_flags() {
-        let order = typed("rw,nosuid,relatime,user_id=0,remount,ro").order();
-        let Ok(Order::Remount(request)) = order else { panic!() };
-        let flags = MountFlags::NOSUID | MountFlags::RELATIME | MountFlags::RDONLY;
-        assert_eq!(request.flags(), flags);
-    }
-}
+#[path = "request/tests.rs"]
+mod tests;
