@@ -266,9 +266,14 @@ impl Driver {
             };
             this.settle("xattr", got, |model| {
                 let value = expected?;
-                model.changed(id);
+                let before = model.get_mut(id).xattrs.remove(&name);
+                // ext4 leaves the time of change alone then, others do not.
+                if value == before {
+                    model.perhaps_changed(id)
+                } else {
+                    model.changed(id)
+                }
                 let xattrs = &mut model.get_mut(id).xattrs;
-                xattrs.remove(&name);
                 xattrs.extend(value.map(|value| (name.clone(), value)));
                 Ok(())
             })

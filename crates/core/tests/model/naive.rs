@@ -117,6 +117,11 @@ impl Naive {
         self.inodes[id].ctime = Time::Since(self.now);
     }
 
+    /// Attributes were set to what they were.
+    pub fn perhaps_changed(&mut self, id: Id) {
+        self.inodes[id].ctime = Time::Any;
+    }
+
     /// The bytes of a file, which are about to change.
     pub fn content_mut(&mut self, id: Id) -> &mut Vec<u8> {
         self.modified(id);

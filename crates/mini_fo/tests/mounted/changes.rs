@@ -11,7 +11,7 @@ use crate::common::{
 
 /// Everything below a directory but times of directories and of access: by path, type and
 /// content first.
-fn observe(root: &Path) -> BTreeMap<String, String> {
+pub fn observe(root: &Path) -> BTreeMap<String, String> {
     let (mut found, mut left) = (BTreeMap::new(), vec![root.to_path_buf()]);
     while let Some(dir) = left.pop() {
         for entry in fs::read_dir(&dir).expect("readdir") {
@@ -63,8 +63,12 @@ fn member(line: &str, name: &str) -> Option<String> {
 }
 
 /// What `status` says has happened is what a comparison of both trees says, each path once.
-fn compare(scene: &Scene, before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
-    let storage = scene.storage.to_str().expect("UTF-8");
+pub fn compare(
+    storage: &Path,
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) {
+    let storage = storage.to_str().expect("UTF-8");
     let text = mini_fo(&["status", "--json", "--all", "--links", storage]);
     assert_eq!(text.code, i32::from(before != after), "{}", text.stderr);
     let mut told = BTreeMap::new();
@@ -103,7 +107,7 @@ fn compare(scene: &Scene, before: &BTreeMap<String, String>, after: &BTreeMap<St
 }
 
 /// Files and links: what git knows.
-fn git_tree(root: &Path) -> Vec<(String, bool, String)> {
+pub fn git_tree(root: &Path) -> Vec<(String, bool, String)> {
     let all = observe(root).into_keys().filter_map(|name| {
         let path = root.join(&name);
         let meta = path.symlink_metadata().expect("lstat");
@@ -121,11 +125,10 @@ fn git_tree(root: &Path) -> Vec<(String, bool, String)> {
     all.collect()
 }
 
-/// `diff` as a patch makes of a copy of the base what the mount shows.
-fn apply(scene: &Scene, shown: &[(String, bool, String)]) {
+/// `diff` as a patch makes of a copy of what is below what the mount shows.
+pub fn apply(scene: &Scene, base: &Path, shown: &[(String, bool, String)]) {
     let storage = scene.storage.to_str().expect("UTF-8");
     let work = scene.work.dir("applied");
-    let base = scene.quiet_base();
     sh(&work, &format!("cp -a {} copy", base.display()));
     let patch = mini_fo(&["diff", "--binary", storage]);
     assert_eq!(patch.code, 1, "{}", patch.stderr);
@@ -137,7 +140,7 @@ fn apply(scene: &Scene, shown: &[(String, bool, String)]) {
 }
 
 /// Changes a mount by a script, and then compares what is told.
-fn after(prepare: &str, script: &str) {
+pub fn after(prepare: &str, script: &str) {
     let Some(mut scene) = Scene::new(|base| drop(sh(base, prepare))) else { return };
     let before = observe(&scene.quiet_base());
     sh(&scene.mnt, script);
@@ -146,8 +149,8 @@ fn after(prepare: &str, script: &str) {
     // Once before, so that this look moves no time of access any more.
     record(&scene.storage);
     let storage = record(&scene.storage);
-    compare(&scene, &before, &now);
-    apply(&scene, &shown);
+    compare(&scene.storage, &before, &now);
+    apply(&scene, &scene.quiet_base(), &shown);
     assert!(record(&scene.storage) == storage, "the storage was touched");
 }
 

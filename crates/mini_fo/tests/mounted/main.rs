@@ -6,6 +6,7 @@ mod common;
 mod badinput;
 mod base_safety;
 mod changes;
+mod changes_trees;
 mod check;
 mod cli;
 mod closed;

@@ -194,6 +194,13 @@ impl Kernel<'_> {
     }
 
     fn umount(&self) {
+        // Whatever else looks at mounts may have it open for a moment.
+        for _ in 0..100 {
+            if run("umount", &[self.at]).code == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         run("umount", &[self.at]).ok();
     }
 }
