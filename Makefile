@@ -12,6 +12,7 @@
 #   make test-podman          podman and buildah on mini_fo, and on fuse-overlayfs
 #   make test-boot            whole systems in QEMU, on kernels that are fetched
 #   make scale                big directories; as root also big trees
+#   make deb                  a Debian package, in target/
 #   sudo make bench           everybody compared, for some twenty minutes
 #   sudo make conformance     who keeps which promise: target/conformance.md
 #
@@ -49,7 +50,7 @@ FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 # A directory that is there, or can be made, and written in.
 outside = { $(INSTALL) -d $(DESTDIR)$(1) && test -w $(DESTDIR)$(1); } 2>/dev/null
 
-.PHONY: all install uninstall test test-boot test-podman realwork torture cuts demo bench scale counts conformance lint deny clean
+.PHONY: all install uninstall test test-boot test-podman realwork torture cuts demo bench scale counts conformance lint deny deb clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -102,6 +103,9 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(MAN8))
 	rm -f $(DESTDIR)$(BASH_DIR)/mini_fo $(DESTDIR)$(ZSH_DIR)/_mini_fo
 	rm -f $(DESTDIR)$(FISH_DIR)/mini_fo.fish
+
+deb: all
+	scripts/deb.sh
 
 test:
 	scripts/test.sh

@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 pub use error::OptionError;
-pub use specs::{Flag, Ids, Opt, SPECS};
+pub use specs::*;
 
 /// All options that are worth knowing, for `--help`.
 pub fn help() -> String {

@@ -7,7 +7,7 @@ use crate::changes::{after, apply, compare, git_tree, observe};
 use crate::common::{Scene, is_root, mini_fo, record, run, sh, skip, skip_unless};
 
 /// A system that can install packages, made of this one's programs.
-const SYSTEM: &str = r#"
+pub const SYSTEM: &str = r#"
     programs="sh bash cat chmod cp dash diff egrep false grep ln ls mkdir mv pwd rm rmdir sed sync tar touch true
       dpkg dpkg-deb dpkg-divert dpkg-query dpkg-split dpkg-statoverride apt-get apt-config apt-cache start-stop-daemon ldconfig"
     into() { mkdir -p ".${1%/*}" && cp -L "$1" ".$1"; }

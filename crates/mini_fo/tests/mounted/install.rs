@@ -30,7 +30,7 @@ const FILES: [&str; 18] = [
     "share/zsh/site-functions/_mini_fo",
 ];
 
-fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }
 
@@ -48,6 +48,8 @@ pub fn built(work: &WorkDir) -> Option<PathBuf> {
     let args = ["run", "--quiet", "--manifest-path", &manifest, "--features", "docgen"];
     let said = run(&cargo, &[&args[..], &["--bin", "docgen", "--", &out]].concat());
     if said.code != 0 {
+        let broken = said.stderr.contains("could not compile");
+        assert!(!broken, "docgen: {}", said.stderr);
         skip(&format!("man pages and completions cannot be made here: {}", said.stderr));
         return None;
     }

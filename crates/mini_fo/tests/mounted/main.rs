@@ -14,6 +14,7 @@ mod completions;
 mod control;
 mod copyup;
 mod daily;
+mod debian;
 mod defects;
 mod descriptors;
 mod dirs;
