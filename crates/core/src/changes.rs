@@ -11,6 +11,7 @@
 //! - Paths are those that the upper view shows, without a leading slash; the root is empty.
 #![forbid(unsafe_code)]
 
+mod base_state;
 mod change;
 mod compare;
 mod content;
@@ -23,6 +24,7 @@ mod sides;
 mod teller;
 mod walk;
 
+pub use base_state::{BaseChanges, BaseState};
 pub use change::{
     Change, ChangeKind, ChangeTotals, ChangesOptions, Differences, FoundChange, UnreadChange,
 };

@@ -9,4 +9,5 @@ pub(crate) mod mark;
 pub(crate) mod meta;
 pub(crate) mod name;
 pub(crate) mod numbers;
+pub(crate) mod print;
 pub(crate) mod time;

@@ -41,8 +41,8 @@ mod changes;
 mod tests;
 
 pub use changes::{
-    Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences, FoundChange,
-    RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
+    BaseChanges, BaseState, Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences,
+    FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
 pub use discard::Discarded;
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};

@@ -2,6 +2,10 @@
 
 #[path = "changes/naive.rs"]
 mod naive;
+#[path = "changes/prints.rs"]
+mod prints;
+#[path = "changes/prints_random.rs"]
+mod prints_random;
 #[path = "changes/scene.rs"]
 mod scene;
 

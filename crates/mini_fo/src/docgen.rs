@@ -327,7 +327,8 @@ hexadecimal digits. Without \fB\-\-json\fR control characters are written \eooo.
 
 const STATUS_NOTES: &str = r".SH OUTPUT
 A word for each entry (added, modified, attributes, deleted, renamed, type), its path
-and what differs; a line with totals. Names are quoted as git does it. With
+and what differs; \(lqbase changed:\(rq and what of it, if the base has something else than
+what the change was made from; a line with totals. Names are quoted as git does it. With
 \fB\-z\fR a letter (A, M, P, D, R, T; ! for what cannot be read), a blank and the path,
 ended by NUL; after what was renamed the old path.
 .PP
@@ -338,7 +339,8 @@ One object a line, the last one with \fBkind\fR \(dqtotals\(dq. Members: \fBpath
 \fBkind\fR, \fBfrom\fR (the path below of what it is compared with, if that is another
 one), \fBcontent\fR, \fBattributes\fR, \fBxattrs\fR, \fBbefore\fR and \fBafter\fR
 (\fBtype\fR, \fBmode\fR, \fBuid\fR, \fBgid\fR, \fBsize\fR, \fBmtime\fR, \fBino\fR,
-\fBnlink\fR, \fBdevice\fR), \fBmore_names\fR, \fBerrno\fR, \fBerror\fR; all of them are told
+\fBnlink\fR, \fBdevice\fR), \fBmore_names\fR, \fBbase\fR (same or changed; not there: unknown),
+\fBbase_differs\fR, \fBerrno\fR, \fBerror\fR; all of them are told
 in docs/CHANGES.md. Bytes that are no UTF\-8 show as U+FFFD; a second member
 \fINAME\fR_hex has all bytes then.
 .SH EXAMPLES

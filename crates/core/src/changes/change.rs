@@ -1,12 +1,15 @@
 //! What is told of changes.
 
+use std::cell::OnceCell;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::base_state::BaseState;
 use super::content::Content;
 use super::sides::{Lower, Sides};
+use crate::format::print::Print;
 use crate::interface::types::{Attr, NodeId};
 use crate::sys::Result;
 use crate::tree::node::Node;
@@ -108,6 +111,8 @@ pub struct Change<'a> {
     /// So many names of the base show it that are not told (see
     /// [`ChangesOptions::all_links`]).
     pub more_names: u32,
+    pub(super) print: Option<Print>,
+    pub(super) state: OnceCell<BaseState>,
     pub(super) sides: Sides<'a>,
     pub(super) upper: Option<&'a Arc<Node>>,
     pub(super) lower: Option<&'a Lower>,
@@ -118,6 +123,23 @@ impl Change<'_> {
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         self.upper.map(|node| node.id)
+    }
+
+    /// Whether what is below still is what the change was made from. Content is read only
+    /// where its hash alone can tell. Attributes count, too; of a directory that still shows,
+    /// entries do not. It is [`BaseState::Unknown`] of changes by earlier versions, of
+    /// what is in a directory that was made anew, of layers, and where a crash has taken it.
+    ///
+    /// # Errors
+    /// As `open(2)` and `read(2)`.
+    pub fn base_state(&self) -> Result<BaseState> {
+        if let Some(known) = self.state.get() {
+            return Ok(*known);
+        }
+        let kind = |attr: Attr| attr.mode & libc::S_IFMT;
+        let deleted = self.after.is_none_or(|attr| kind(attr) != libc::S_IFDIR);
+        let state = self.sides.base_state(self.print.as_ref(), self.lower, deleted)?;
+        Ok(*self.state.get_or_init(|| state))
     }
 
     /// The data of a file as the lower view has it.

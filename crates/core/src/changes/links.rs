@@ -84,7 +84,7 @@ impl Sides<'_> {
     }
 
     /// What the index calls an object that has several names.
-    fn shared_as(&self, lower: &Lower) -> Option<BaseId> {
+    pub(super) fn shared_as(&self, lower: &Lower) -> Option<BaseId> {
         let id = lower.id.filter(|_| !lower.is_dir() && lower.attr.nlink > 1)?;
         let (shared, realms) = (&self.overlay.shared, &self.overlay.stack.realms);
         Some(shared.known_as(realms, &lower.stat, (id, lower.attr.ino)).0)

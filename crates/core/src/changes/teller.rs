@@ -1,5 +1,6 @@
 //! What the walk finds, on the way to who wants to know.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -85,6 +86,8 @@ pub(super) fn change<'c>(
         before: lower.map(|lower| lower.attr),
         after,
         more_names: 0,
+        print: None,
+        state: OnceCell::new(),
         sides,
         upper,
         lower,

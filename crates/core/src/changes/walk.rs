@@ -1,6 +1,7 @@
 //! The walk through both trees at once.
 
 mod entries;
+mod prints;
 
 use std::sync::Arc;
 use std::vec::IntoIter;
@@ -13,6 +14,7 @@ use super::links::Extras;
 use super::moves::{Arrived, Moves};
 use super::sides::{Hint, Lower, Names, Sides, in_order, join};
 use super::teller::{Spot, Teller};
+use crate::format::print::Print;
 use crate::interface::types::{Attr, NodeId};
 use crate::layers::LowerDir;
 use crate::reach::refs::NodeRef;
@@ -78,11 +80,13 @@ pub(super) struct Walk<'a, 'p> {
     extras: &'p Extras,
     pass: Pass<'p>,
     levels: Vec<Level<'a>>,
+    /// What the change of the entry at hand was made from.
+    print: Option<Print>,
 }
 
 impl<'a, 'p> Walk<'a, 'p> {
     pub fn new(sides: Sides<'a>, extras: &'p Extras, pass: Pass<'p>) -> Walk<'a, 'p> {
-        Walk { sides, extras, pass, levels: Vec::new() }
+        Walk { sides, extras, pass, levels: Vec::new(), print: None }
     }
 
     /// Walks through everything that may differ, or until nobody wants to know more.
@@ -129,6 +133,7 @@ impl<'a, 'p> Walk<'a, 'p> {
         let (lower, opened) = self.sides.lower_root()?.unzip();
         let below = lower.is_some().then(Vec::new);
         let upper = Upper { node, attr, merged };
+        self.print = self.sides.overlay.root_dir.meta().print(b".");
         if let Some(lower) = &lower {
             self.differing(&upper, lower, &Spot { name: b"", path, below: below.clone() }, false)?;
         }
@@ -147,6 +152,7 @@ impl<'a, 'p> Walk<'a, 'p> {
         if !self.concerns((level, &dir), spot, hint) {
             return Ok(None);
         }
+        self.print = self.print_in((level, &dir), spot);
         let lower = match &level.below {
             Some(below) => match reopen(&self.sides, &mut level.opened, below)? {
                 Some(opened) => self.sides.look(&opened, spot.name)?,
@@ -169,6 +175,7 @@ impl<'a, 'p> Walk<'a, 'p> {
         let upper = Upper { node, attr, merged };
         match lower {
             Some(lower) if !self.is_elsewhere(&upper, &lower, spot) => {
+                self.print = self.print_of(&upper.node, &lower).or(self.print);
                 let same = lower.kind() == upper.node.kind();
                 // A file in the place of another is compared with it, wherever it is from.
                 if !same || upper.node.is_dir() {
@@ -179,7 +186,9 @@ impl<'a, 'p> Walk<'a, 'p> {
                     false => self.other_type(upper, &lower, spot),
                 }
             }
-            _ => {
+            lower => {
+                // What is recorded is told where that is now.
+                self.print = self.print.filter(|_| lower.is_none());
                 self.note_arrival((level, &dir), &upper, spot, false)?;
                 self.arrived(upper, spot)
             }

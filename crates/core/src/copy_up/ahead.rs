@@ -9,7 +9,8 @@ use super::chain::{Wanted, ctime_record};
 use crate::copy_up::object::Source;
 use crate::copy_up::partial::Need;
 use crate::copy_up::protected::check_unprotected;
-use crate::format::meta::Kept;
+use crate::format::meta::{Kept, Record};
+use crate::format::print::Print;
 use crate::format::time::Timestamp;
 use crate::locks::MutexGuard;
 use crate::reach::overlay::Overlay;
@@ -25,6 +26,8 @@ pub(crate) struct Ahead<'a> {
     kept: Kept,
     /// The change time of the original.
     shown: Timestamp,
+    /// What the original was.
+    print: Print,
     /// Attributes of the copy.
     pub stat: Statx,
 }
@@ -33,6 +36,13 @@ pub(crate) struct Ahead<'a> {
 pub(crate) struct Before<'a> {
     stat: Statx,
     _held: Attributes<'a>,
+}
+
+impl Ahead<'_> {
+    /// The record of what the change of the name was made from that the original had.
+    pub fn print(&self, name: &[u8]) -> Record {
+        Record::Print { print: self.print, name: name.into() }
+    }
 }
 
 impl Overlay {
@@ -65,13 +75,13 @@ impl Overlay {
             return Ok(None);
         }
         let wanted = Wanted { stat: Some(*stat), ..Wanted::of(Need::Attributes) };
-        let (original, stat, plan) = self.begin_copy(node, wanted)?;
+        let (original, (stat, print), plan) = self.begin_copy(node, wanted)?;
         let (at, data) = (original.object()?, original.data());
-        let source = Source { node, at, data, stat: &stat, plan };
+        let source = Source { node, at, data, stat: &stat, plan, print };
         let Some(copy) = self.unnamed_copy(&source, None, dir)? else { return Ok(None) };
         let (file, kept, shown) = (copy.file, copy.kept, stat.stx_ctime.into());
-        let stat = sys::stat_fd(&file)?;
-        Ok(Some(Ahead { _lock: lock, file, kept, shown, stat }))
+        let (stat, print) = (sys::stat_fd(&file)?, source.print.get());
+        Ok(Some(Ahead { _lock: lock, file, kept, shown, print, stat }))
     }
 
     /// Gives the copy the name of its original.
@@ -109,6 +119,7 @@ impl Overlay {
             let (own, real) = (sys::stat_fd(&copy.file)?, sys::stat_fd(dir.fd())?);
             let shown = edit.shown_ctime(b".", before.stat.stx_ctime.into());
             edit.append(&[
+                copy.print(name),
                 ctime_record(name, copy.shown, own.stx_ctime.into()),
                 ctime_record(b".", shown, real.stx_ctime.into()),
             ])

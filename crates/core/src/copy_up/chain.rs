@@ -1,5 +1,6 @@
 //! Copy-up: giving a base object its storage entry, after all directories above it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
@@ -11,6 +12,7 @@ use crate::copy_up::object::{Original, Source};
 use crate::copy_up::partial::{Need, Plan};
 use crate::copy_up::protected::{check_unprotected, is_append_only};
 use crate::format::meta::{Kept, Record};
+use crate::format::print::Print;
 use crate::format::time::Timestamp;
 use crate::layers::Hold;
 use crate::locks::{Rank, is_free, is_held};
@@ -141,9 +143,9 @@ impl Overlay {
         };
         let parent = self.dir(link.parent())?;
         let own = if node.is_dir() { Some(self.dir(node)?) } else { None };
-        let (original, stat, plan) = self.begin_copy(node, wanted)?;
-        let source =
-            Source { node, at: original.object()?, data: original.data(), stat: &stat, plan };
+        let (original, (stat, print), plan) = self.begin_copy(node, wanted)?;
+        let (at, data) = (original.object()?, original.data());
+        let source = Source { node, at, data, stat: &stat, plan, print };
         let dir = parent.writable()?;
         // Data is copied before any lock is taken.
         let unnamed = match node.kind() {
@@ -162,18 +164,22 @@ impl Overlay {
         let keep = |kept: &Kept| edit.append(&kept.records(link.name()));
         kept.as_ref().map_or(Ok(()), keep)?;
         let shown = stat.stx_ctime.into();
+        // One with a redirect is another directory of the base than that of its name.
+        let print = matches!(place.base, BaseRef::SameName);
         let made = edit.unseen(
             |dir| match &unnamed {
                 Some(fd) => sys::link_fd(fd.as_fd(), dir, link.name()).map(|()| None),
                 None => self.named_copy(&source, dir, link.name(), &keep).map(Some),
             },
             |made| {
-                if !unseen || node.is_dir() {
-                    return Vec::new();
+                let mut records = Vec::with_capacity(3);
+                records.extend(print.then(|| source.print(link.name())));
+                if unseen && !node.is_dir() {
+                    let copy = made.as_ref().or(unnamed.as_ref()).ok_or(Errno::IO);
+                    let real = copy.and_then(sys::stat_fd).map(|real| real.stx_ctime.into());
+                    records.extend(real.map(|real| ctime_record(link.name(), shown, real)));
                 }
-                let copy = made.as_ref().or(unnamed.as_ref()).ok_or(Errno::IO);
-                let real = copy.and_then(sys::stat_fd).map(|real| real.stx_ctime.into());
-                real.map_or(Vec::new(), |real| vec![ctime_record(link.name(), shown, real)])
+                records
             },
         )?;
         let (Some(own), Some(made)) = (own, made) else {
@@ -215,17 +221,18 @@ impl Overlay {
         &self,
         node: &Arc<Node>,
         wanted: Wanted,
-    ) -> Result<(Original, Statx, Plan)> {
+    ) -> Result<(Original, (Statx, Cell<Print>), Plan)> {
         // Others may change it.
         if let Some(stat) = wanted.stat.filter(|_| self.live.is_none()) {
+            let print = Cell::new(Print::of(&stat));
             let stat = self.for_copy(node, stat);
             let plan = self.plan(node, &stat, wanted.need)?;
-            return Ok((self.original(node, &stat, &plan)?, stat, plan));
+            return Ok((self.original(node, &stat, &plan)?, (stat, print), plan));
         }
         let hold = self.hold(node)?;
-        let stat = self.stat_for_copy(node, hold.object())?;
+        let (stat, print) = self.stat_for_copy(node, hold.object())?;
         let plan = self.plan(node, &stat, wanted.need)?;
-        Ok((Original::Held(hold), stat, plan))
+        Ok((Original::Held(hold), (stat, print), plan))
     }
 
     /// An open file whose name is gone gets a storage file without one.
@@ -235,10 +242,10 @@ impl Overlay {
         }
         let source = self.hold(node)?;
         let from = source.object();
-        let stat = self.stat_for_copy(node, from)?;
+        let (stat, print) = self.stat_for_copy(node, from)?;
         // Without a name there is nothing by which META could keep anything.
         let plan = if need == Need::NoData { Plan::Empty } else { Plan::Copy };
-        let source = &Source { node, at: from, data: None, stat: &stat, plan };
+        let source = &Source { node, at: from, data: None, stat: &stat, plan, print };
         let copy = self.unnamed_copy(source, None, &self.root_dir)?.ok_or(Errno::STALE)?;
         let mut place = node.place_mut();
         place.hold(Held::new(Hold::stored(copy.file)));

@@ -7,17 +7,19 @@ use rustix::io::Errno;
 use crate::copy_up::attributes::{Copied, Fresh, copy_attributes};
 use crate::copy_up::kept::{cannot_hold, is_device, make_link};
 use crate::copy_up::partial::{CAPABILITY, Plan};
-use crate::format::meta::Kept;
+use crate::format::meta::{Kept, Record};
 use crate::format::name::MetaName;
+use crate::format::print::{Hash, Print};
 use crate::interface::types::SetTime;
 use crate::layers::{Hold, Object};
 use crate::reach::overlay::Overlay;
 use crate::store::meta::{Firm, Journal, Session};
 use crate::store::meta_dir::MetaDir;
-use crate::store::partial::{Data, copy_dense};
+use crate::store::partial::Data;
 use crate::sys::own::Own;
 use crate::sys::{self, Result, Spot, Within};
 use crate::tree::node::{Contents, Node};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// What is copied, and how.
@@ -28,6 +30,19 @@ pub(crate) struct Source<'a> {
     pub data: Option<&'a Data>,
     pub stat: &'a Statx,
     pub plan: Plan,
+    /// What it is, for whoever asks later what the change was made from.
+    pub print: Cell<Print>,
+}
+
+impl Source<'_> {
+    /// The record of what a change of an entry of this name was made from.
+    pub fn print(&self, name: &[u8]) -> Record {
+        Record::Print { print: self.print.get(), name: name.into() }
+    }
+
+    fn hashed(&self, hash: Option<Hash>) {
+        self.print.set(Print { hash, ..self.print.get() });
+    }
 }
 
 /// An object that is copied, as it was opened for that.
@@ -69,9 +84,14 @@ pub(crate) struct Unnamed {
 }
 
 impl Overlay {
-    /// Attributes that the copy of a base object gets.
-    pub(crate) fn stat_for_copy(&self, node: &Arc<Node>, from: Object<'_>) -> Result<Statx> {
-        Ok(self.for_copy(node, from.stat(&self.stack)?))
+    /// Attributes that the copy of a base object gets, and what it is.
+    pub(crate) fn stat_for_copy(
+        &self,
+        node: &Arc<Node>,
+        from: Object<'_>,
+    ) -> Result<(Statx, Cell<Print>)> {
+        let stat = from.stat(&self.stack)?;
+        Ok((self.for_copy(node, stat), Cell::new(Print::of(&stat))))
     }
 
     pub(crate) fn for_copy(&self, node: &Arc<Node>, mut stat: Statx) -> Statx {
@@ -211,13 +231,8 @@ impl Overlay {
             return Ok(());
         }
         let _slow = self.slow_if(stat.stx_size);
-        match data.file().filter(|_| stat.stx_blocks >= stat.stx_size.div_ceil(512)) {
-            Some(dense) => copy_dense(dense, to, stat.stx_size)?,
-            None => {
-                rustix::fs::ftruncate(to, stat.stx_size)?;
-                data.copy_extents(to, 0, stat.stx_size)?;
-            }
-        }
+        let dense = stat.stx_blocks >= stat.stx_size.div_ceil(512);
+        source.hashed(data.copy_whole(to, stat.stx_size, dense)?);
         // The name must not reach the disk before the data does.
         self.ordering.write_out(|| Ok(to))
     }
@@ -250,7 +265,9 @@ impl Overlay {
         let copied =
             || copy_attributes(from, to, stat, holds.modes, None).map(|copied| copied.kept);
         if kind == libc::S_IFLNK {
-            let stands = make_link(holds, &source.at.read_link()?, dir, temp)?;
+            let target = source.at.read_link()?;
+            source.hashed(Some(Hash::of(&target)));
+            let stands = make_link(holds, &target, dir, temp)?;
             let device = stands.then_some((kind, 0));
             return copied().map(|kept| Kept { device, ..kept });
         }

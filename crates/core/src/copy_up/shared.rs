@@ -63,13 +63,13 @@ impl Overlay {
         let index = dir.writable()?;
         let source = self.hold(node)?;
         let from = source.object();
-        let stat = self.stat_for_copy(node, from)?;
+        let (stat, print) = self.stat_for_copy(node, from)?;
         let shown = self.shared_ctime(node, stat.stx_ctime.into());
         // One that has lost its known names shows when that was.
         let since = node.place().held().map(|held| held.since);
         let shown = since.map_or(shown, |since| shown.max(since));
         let plan = self.plan(node, &stat, need)?;
-        let source = &Source { node, at: from, data: None, stat: &stat, plan };
+        let source = &Source { node, at: from, data: None, stat: &stat, plan, print };
         let unnamed = match node.kind() {
             libc::S_IFREG => self.unnamed_copy(source, None, &dir)?,
             _ => None,
@@ -111,11 +111,13 @@ impl Overlay {
                 tracing::debug!("a shared object has no entry under its name: {errno}");
             }
         }
+        let mut records = vec![source.print(name.as_bytes())];
         if unseen && let Ok(stat) = self.stat(node) {
             let (name, real) = (name.into_bytes().into(), stat.stx_ctime.into());
-            // The copy is there, whatever time it shows.
-            log_failure(dir.edit().append(&[Record::Ctime { name, shown, real }]));
+            records.push(Record::Ctime { name, shown, real });
         }
+        // The copy is there, whatever time it shows.
+        log_failure(dir.edit().append(&records));
         Ok(())
     }
 

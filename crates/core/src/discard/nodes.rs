@@ -21,7 +21,7 @@ const ROUNDS: usize = 8;
 
 impl Overlay {
     /// The node at a path of the tree. `None`: nothing is there.
-    pub(super) fn reach(&self, path: &[u8]) -> Result<Option<NodeRef<'_>>> {
+    pub(crate) fn reach(&self, path: &[u8]) -> Result<Option<NodeRef<'_>>> {
         let mut at = self.reference_root();
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             if !at.is_dir() {

@@ -8,6 +8,7 @@ mod far;
 mod index;
 mod kept;
 mod parse;
+mod print;
 mod record;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -184,10 +184,12 @@ impl Overlay {
     /// A name shows something of the layers below the storage, unless hidden; also what
     /// is never shown, which a whiteout hides as well.
     pub(crate) fn shows_below(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
-        let hidden = || {
-            let base = dir.base().filter(|_| !dir.hides(name));
-            base.is_some_and(|base| self.stack.hides_at(base, name))
-        };
-        Ok(self.below(dir, name)?.is_some() || hidden())
+        Ok(self.below(dir, name)?.is_some() || self.shows_never(dir, name))
+    }
+
+    /// There is something below that is never shown, and no whiteout.
+    pub(crate) fn shows_never(&self, dir: &Dir, name: &[u8]) -> bool {
+        let base = dir.base().filter(|_| !dir.hides(name));
+        base.is_some_and(|base| self.stack.hides_at(base, name))
     }
 }

@@ -11,6 +11,7 @@ use crate::copy_up::kept::{cannot_hold, without_set_id};
 use crate::copy_up::partial::{CAPABILITY, Need};
 use crate::format::acl;
 use crate::format::meta::Record;
+use crate::format::print::Print;
 use crate::interface::types::{Attr, NodeId, SetAttr, SetTime};
 use crate::reach::overlay::Overlay;
 use crate::state::open_file::OpenFile;
@@ -196,7 +197,13 @@ impl Overlay {
         owner.uid = changes.uid.unwrap_or(owner.uid);
         owner.gid = changes.gid.unwrap_or(owner.gid);
         let RootOwner { mode, uid, gid } = owner;
-        root.append(&[Record::Owner { mode, uid, gid, name: Box::from(&b"."[..]) }])?;
+        let name = || Box::from(&b"."[..]);
+        let mut records = vec![Record::Owner { mode, uid, gid, name: name() }];
+        if root.meta().owner(b".").is_none() {
+            let print = Print::of(&self.stack.root_stat()?);
+            records.push(Record::Print { print, name: name() });
+        }
+        root.append(&records)?;
         *self.root_owner.lock() = owner;
         let _held = self.root_dir.hold_attributes();
         // Moves the ctime, as the change would. That stands already.

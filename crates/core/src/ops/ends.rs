@@ -45,11 +45,12 @@ impl Overlay {
     }
 
     /// What META has to say of the name `to` once the object at `from`, with these
-    /// attributes, has come to it. `base`: the base directory that it shows.
+    /// attributes, has come to it; `stored`: the storage has something there that goes.
+    /// `base`: the base directory that it shows.
     pub(crate) fn arriving<'a>(
         &self,
         from: &End<'_>,
-        (to, edit): (&'a End<'_>, &'a DirEdit<'a>),
+        (to, edit, stored): (&'a End<'_>, &'a DirEdit<'a>, bool),
         (node, stat): (&Node, &Statx),
         base: Option<&[u8]>,
     ) -> Result<Step<'a>> {
@@ -70,11 +71,13 @@ impl Overlay {
         } else if has_identity {
             records.push(no_identity(to.name));
         }
-        records.extend(self.whiteout(&to.dir, to.name)?);
+        let whiteout = self.whiteout(&to.dir, to.name, stored)?;
+        records.extend(whiteout.records);
         if to.dir.is_far_hidden(to.name) {
             records.push(Record::Hide { name: to.name.into() });
         }
-        Ok(Step { dir: edit, name: to.name, storage_ino: stat.stx_ino, arrives: true, records })
+        let (name, storage_ino, print) = (to.name, stat.stx_ino, whiteout.print);
+        Ok(Step { dir: edit, name, storage_ino, arrives: true, records, print })
     }
 
     /// The places of what moves and of what loses its name to it, and what the latter is

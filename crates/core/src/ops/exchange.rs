@@ -35,8 +35,18 @@ impl Overlay {
         still_there(target_place, to.parent.id, to.name)?;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
         let steps = [
-            self.arriving(from, (to, edits.to()), (source, &from.stat()?), source_base.as_deref())?,
-            self.arriving(to, (from, edits.from()), (target, &to.stat()?), target_base.as_deref())?,
+            self.arriving(
+                from,
+                (to, edits.to(), true),
+                (source, &from.stat()?),
+                source_base.as_deref(),
+            )?,
+            self.arriving(
+                to,
+                (from, edits.from(), true),
+                (target, &to.stat()?),
+                target_base.as_deref(),
+            )?,
         ];
         self.durability.name_moved();
         together(&steps, || {

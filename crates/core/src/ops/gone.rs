@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::RenameFlags;
+use rustix::fs::{RenameFlags, Statx};
 use rustix::io::Errno;
 
 use crate::format::meta::Record;
 use crate::format::name::is_dot;
+use crate::format::print::Print;
 use crate::interface::types::{NodeId, SetTime};
+use crate::layers::Below;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{MetaEdit, Step, with_access};
+use crate::store::shared_index::{Indexed, is_shared};
 use crate::sys::magic::NFS;
 use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::tree::dir::{Dir, DirEdit};
@@ -99,15 +102,37 @@ impl Overlay {
         if empty { Ok(()) } else { Err(Errno::NOTEMPTY) }
     }
 
-    /// The records by which a name shows nothing of the base.
-    pub(crate) fn nothing_below(&self, dir: &Dir, name: &[u8]) -> Result<Vec<Record>> {
-        Ok(shows_nothing(dir, name, self.whiteout(dir, name)?))
+    /// The records by which a name shows nothing of the base. `stored`: the storage has
+    /// something there.
+    pub(crate) fn nothing_below(&self, dir: &Dir, name: &[u8], stored: bool) -> Result<Hiding> {
+        let Hiding { records, print } = self.whiteout(dir, name, stored)?;
+        Ok(Hiding { records: shows_nothing(dir, name, records.into_iter().next()), print })
     }
 
-    /// The record that hides a base entry; `None` where none shows.
-    pub(crate) fn whiteout(&self, dir: &Dir, name: &[u8]) -> Result<Option<Record>> {
-        let shows = self.shows_below(dir, name)?;
-        Ok(shows.then(|| hide(name)))
+    /// The record that hides a base entry; none where none shows.
+    pub(crate) fn whiteout(&self, dir: &Dir, name: &[u8], stored: bool) -> Result<Hiding> {
+        let below = self.below(dir, name)?;
+        if below.is_none() && !self.shows_never(dir, name) {
+            return Ok(Hiding::default());
+        }
+        let print = match &below {
+            Some(below) => self.print_of_hidden(below, stored)?,
+            None => None,
+        };
+        let print = print.map(|print| Record::Print { print, name: name.into() });
+        Ok(Hiding { records: vec![hide(name)], print })
+    }
+
+    /// What is to be recorded of an entry below that is about to be hidden. `None`: it was
+    /// changed before, and what that was made from is recorded, or not known any more.
+    pub(crate) fn print_of_hidden(&self, below: &Below, stored: bool) -> Result<Option<Print>> {
+        if is_shared(&below.stat) {
+            let (id, _) = self.known_as(below);
+            if matches!(self.shared.indexed(&below.stat, id)?, Indexed::As(_)) {
+                return Ok(self.shared.print(id));
+            }
+        }
+        Ok((!stored).then(|| Print::of(&below.stat)))
     }
 
     /// Takes back what META says of the number of an entry that is gone.
@@ -131,6 +156,28 @@ impl Overlay {
             return Err(Errno::NOTEMPTY);
         }
         sys::rename((dir, name), (dir, &self.meta.temp()), RenameFlags::empty())
+    }
+}
+
+/// What hides a base entry, if one shows.
+#[derive(Default)]
+pub(crate) struct Hiding {
+    /// All about its name.
+    pub records: Vec<Record>,
+    /// What it was, unless the name was changed before.
+    pub print: Option<Record>,
+}
+
+impl Hiding {
+    /// Of an entry that was not changed before, with these attributes.
+    pub fn of(name: &[u8], stat: &Statx) -> Hiding {
+        let print = Record::Print { print: Print::of(stat), name: name.into() };
+        Hiding { records: vec![hide(name)], print: Some(print) }
+    }
+
+    /// All records, for what META alone tells.
+    pub fn all(self) -> Vec<Record> {
+        self.records.into_iter().chain(self.print).collect()
     }
 }
 
@@ -158,7 +205,7 @@ pub(crate) fn leaving<'a>(
     ino: u64,
     records: Vec<Record>,
 ) -> Step<'a> {
-    Step { dir, name, storage_ino: ino, arrives: false, records }
+    Step { dir, name, storage_ino: ino, arrives: false, records, print: None }
 }
 
 /// A storage directory shows that a base entry in it was hidden. The deletion

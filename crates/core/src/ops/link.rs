@@ -42,7 +42,7 @@ impl Overlay {
         if node.ino != storage_ino(&stat) {
             records.push(identity_record(&node, stat.stx_ino, name));
         }
-        let step = Step { dir: &edit, name, storage_ino: ANY, arrives: true, records };
+        let step = Step { dir: &edit, name, storage_ino: ANY, arrives: true, records, print: None };
         together(&[step], || {
             self.change_at(&node, |spot| {
                 let held = sys::hold(spot)?;

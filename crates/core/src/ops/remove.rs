@@ -6,14 +6,13 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::copy_up::protected::check_unprotected;
-use crate::format::meta::Record;
 use crate::format::name::{MetaName, Name};
 use crate::format::numbers::storage_ino;
 use crate::interface::types::NodeId;
-use crate::ops::gone::{changed_now, leaving, lock_down, still_there};
+use crate::ops::gone::{Hiding, changed_now, leaving, lock_down, still_there};
 use crate::ops::link::identity_record;
 use crate::reach::overlay::Overlay;
-use crate::store::meta_dir::{ANY, together, with_access};
+use crate::store::meta_dir::{ANY, Step, together, with_access};
 use crate::sys::{self, Result, Spot, Within, each_entry};
 use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{BaseRef, Held, Node, PlaceMut};
@@ -54,15 +53,16 @@ impl Overlay {
             true => sys::absent(sys::stat(Spot::at(storage, name)))?.is_some(),
         };
         let plain = !node.is_shared() && !node.in_storage() && place.base == BaseRef::SameName;
-        let whiteout = if plain && self.live.is_none() && stat.is_some() && !dir.hides(name) {
+        let seen = stat.filter(|_| plain && self.live.is_none() && !dir.hides(name));
+        let whiteout = match &seen {
             // The base was seen to have it.
-            Some(Record::Hide { name: name.into() })
-        } else {
-            self.whiteout(&dir, name)?
+            Some(stat) => Hiding::of(name, stat),
+            None => self.whiteout(&dir, name, stored)?,
         };
         if stored {
             // Hidden before its entry goes, it would be another object.
-            let step = leaving(&edit, name, ANY, whiteout.into_iter().collect());
+            let Hiding { records, print } = whiteout;
+            let step = Step { print, ..leaving(&edit, name, ANY, records) };
             together(&[step], || sys::unlink(storage, name, AtFlags::empty()))?;
             self.drop_identity(&edit, name);
         } else {
@@ -71,7 +71,7 @@ impl Overlay {
             let base = stat.as_ref().filter(|_| !node.in_storage());
             let losing =
                 if node.is_shared() { self.losing(&node, base, &dir, name)? } else { None };
-            edit.append(whiteout.as_slice())?;
+            edit.append(&whiteout.all())?;
             if let Some(losing) = losing {
                 losing.happened(&edit);
             }
@@ -124,7 +124,7 @@ impl Overlay {
             self.drop_identity(edit, name);
         } else {
             check_unprotected(&sys::stat_fd(dir.writable()?.fd())?)?;
-            edit.append(&self.nothing_below(&dir, name)?)?;
+            edit.append(&self.nothing_below(&dir, name, false)?.all())?;
             changed_now(dir.writable()?.fd());
         }
         edit.tidy();
@@ -179,7 +179,7 @@ impl Overlay {
     /// Takes the base and META from an empty directory: it shows the same
     /// afterwards, which is nothing, whether it goes then or not.
     pub(crate) fn let_stand_alone(&self, end: &Doomed<'_>, place: &mut PlaceMut<'_>) -> Result<()> {
-        end.dir.append(&self.nothing_below(end.dir.dir(), end.name)?)?;
+        end.dir.append(&self.nothing_below(end.dir.dir(), end.name, true)?.all())?;
         let secured = end.dir.secure();
         place.base = BaseRef::None;
         end.own.stand_alone();

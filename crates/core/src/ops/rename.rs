@@ -15,11 +15,11 @@ use crate::copy_up::shared::Losing;
 use crate::format::name::Name;
 use crate::interface::types::{Caller, NodeId, RenameMode};
 use crate::ops::ends::{Edits, End, edit_both, relink};
-use crate::ops::gone::{hide, leaving, no_identity, shows_nothing, still_there};
+use crate::ops::gone::{Hiding, hide, leaving, no_identity, shows_nothing, still_there};
 use crate::ops::remove::Doomed;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
-use crate::store::meta_dir::{ANY, together};
+use crate::store::meta_dir::{ANY, Step, together};
 use crate::sys::{self, Result, Spot};
 use crate::tree::dir::{Dir, DirEdit};
 use crate::tree::node::{Held, Node, PlaceMut};
@@ -325,10 +325,13 @@ impl Overlay {
     ) -> Result<()> {
         let Move { from, to, source, .. } = *moving;
         let (old, new) = (from.dir.writable()?, to.dir.writable()?);
-        let mut left = match &moving.ahead {
+        let Hiding { records: mut left, print } = match &moving.ahead {
             // The base was seen to have it.
-            Some(_) => shows_nothing(&from.dir, from.name, Some(hide(from.name))),
-            None => self.nothing_below(&from.dir, from.name)?,
+            Some(copy) => Hiding {
+                records: shows_nothing(&from.dir, from.name, Some(hide(from.name))),
+                print: Some(copy.print(from.name)),
+            },
+            None => self.nothing_below(&from.dir, from.name, true)?,
         };
         if from.dir.meta().has_identity(from.name) {
             left.push(no_identity(from.name));
@@ -337,12 +340,13 @@ impl Overlay {
         // the storage.
         let free = moving.found_free(edits.to())
             || sys::absent(sys::stat(Spot::at(new, to.name)))?.is_none();
-        let mut arriving = self.arriving(from, (to, edits.to()), (source, stat), base)?;
+        let mut arriving = self.arriving(from, (to, edits.to(), !free), (source, stat), base)?;
         let leaves = if flags.is_empty() { ANY } else { arriving.storage_ino };
         if free {
             arriving.storage_ino = ANY;
         }
-        let steps = [leaving(edits.from(), from.name, leaves, left), arriving];
+        let left = leaving(edits.from(), from.name, leaves, left);
+        let steps = [Step { print, ..left }, arriving];
         self.durability.name_moved();
         together(&steps, || {
             match sys::rename((old, from.name), (new, to.name), flags) {

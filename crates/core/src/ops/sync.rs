@@ -22,7 +22,12 @@ impl Overlay {
         let _slow = self.slow_section();
         self.save_accesses();
         self.save_realms();
+        self.write_waiting();
         rustix::fs::syncfs(self.storage_opened()?)
+    }
+
+    fn write_waiting(&self) {
+        self.known_dirs().iter().for_each(|dir| dir.write_waiting());
     }
 
     /// Waits until META of some directory has what the device has not, at most
@@ -76,6 +81,7 @@ impl Overlay {
         self.save_accesses();
         self.save_realms();
         self.drop_needless();
+        self.write_waiting();
         self.end_volatile();
         self.end_session();
     }

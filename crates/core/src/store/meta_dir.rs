@@ -114,6 +114,9 @@ impl MetaDir {
         let Some(dir) = self.storage() else { return Ok(()) };
         let _edit = self.edit();
         let mut state = self.journal.lock();
+        if let Some(file) = &mut state.file {
+            file.write_waiting();
+        }
         let session = self.durability.terms().session;
         let mut loaded = with_access(dir.fd(), || meta::load(dir.fd(), session))?;
         let owed = changes::decide(dir, &mut loaded.index)?;

@@ -17,7 +17,6 @@ use crate::format::mark::Mark;
 use crate::sys::own::{Own, OwnAttributes};
 use crate::sys::{self, Result, Spot};
 
-pub(crate) use copy::copy_dense;
 pub(crate) use data::Data;
 pub(crate) use evidence::{Evidence, Verdict};
 pub(crate) use file::PartialFile;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::format::identity::{BaseId, Realm};
 use crate::format::meta::{AccessTable, RealmRecord, Record, SharedRecord};
+use crate::format::print::Print;
 use crate::interface::types::NodeId;
 use crate::locks::{Mutex, Rank, RwLock};
 use crate::store::durability::Durability;
@@ -216,6 +217,11 @@ impl SharedIndex {
             return Ok(Indexed::Another);
         }
         Ok(self.index_stat(id)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))
+    }
+
+    /// What the copy of an object was made from.
+    pub fn print(&self, id: BaseId) -> Option<Print> {
+        self.dir().ok()?.meta().print(id.index_name().as_bytes())
     }
 
     /// The type of device that META of the index calls an object.

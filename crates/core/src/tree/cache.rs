@@ -91,7 +91,7 @@ impl DirCache {
     /// `None`: one has left the cache that may have been the same, so what was
     /// read may be what it said before a change.
     pub fn insert(&self, dir: Dir, since: Since) -> Option<Arc<Dir>> {
-        let mut evicted = Vec::new();
+        let mut evicted = Evicted::default();
         let mut inner = self.inner.write();
         let id = dir.node.0;
         let heavy = dir.weight() >= HEAVY;
@@ -118,18 +118,22 @@ impl DirCache {
             inner.lighten(RECORD_BYTES, &mut evicted);
         }
         drop(inner);
-        close(evicted);
+        let _ = close(evicted);
         Some(dir)
     }
 
     /// Gives up all that nobody uses at the moment.
     pub fn empty(&self) {
-        let mut evicted = Vec::new();
-        let mut inner = self.inner.write();
-        inner.slots.values().for_each(|slot| slot.used.store(false, Ordering::Relaxed));
-        inner.evict(0, &mut evicted);
-        drop(inner);
-        close(evicted);
+        loop {
+            let mut evicted = Evicted::default();
+            let mut inner = self.inner.write();
+            inner.slots.values().for_each(|slot| slot.used.store(false, Ordering::Relaxed));
+            inner.evict(0, &mut evicted);
+            drop(inner);
+            if !close(evicted) {
+                break;
+            }
+        }
     }
 
     /// What is being read now is not entered: it may be from before a change that
@@ -151,6 +155,9 @@ impl DirCache {
     /// As [`DirCache::remove`], unless `known`: the object may have got a node
     /// with the same id again, whose operations use what is cached.
     pub fn remove_unless(&self, id: NodeId, known: impl FnOnce() -> bool) {
+        if let Some(dir) = self.get(id) {
+            dir.write_waiting();
+        }
         let mut inner = self.inner.write();
         let gone = if known() { None } else { inner.take(id.0) };
         drop(inner);
@@ -158,14 +165,26 @@ impl DirCache {
     }
 }
 
-/// Closing descriptors is a system call: not for under the lock.
-fn close(evicted: Vec<Slot>) {
-    for slot in evicted {
+/// What is to be done with directories once the lock is free.
+#[derive(Default)]
+struct Evicted {
+    gone: Vec<Slot>,
+    /// Something waits in them to be written, so they go next time: as soon as one is out of
+    /// the cache another thread may read its META.
+    wait: Vec<Arc<Dir>>,
+}
+
+/// Closing descriptors is a system call: not for under the lock. The result tells whether
+/// some can go now that could not before.
+fn close(Evicted { gone, wait }: Evicted) -> bool {
+    wait.iter().for_each(|dir| dir.write_waiting());
+    for slot in gone {
         // Nobody else will.
         if let Err(errno) = slot.dir.write_back() {
             tracing::warn!("META of a directory is not written back: {errno}");
         }
     }
+    !wait.is_empty()
 }
 
 impl Inner {
@@ -186,7 +205,7 @@ impl Inner {
 
     /// Gives up heavy directories that were not used since the last time this
     /// was necessary, until the others weigh no more than allowed.
-    fn lighten(&mut self, allowed: usize, evicted: &mut Vec<Slot>) {
+    fn lighten(&mut self, allowed: usize, evicted: &mut Evicted) {
         let mut total: usize = self.slots.values().map(|slot| slot.dir.weight()).sum();
         if total <= allowed {
             return;
@@ -199,14 +218,17 @@ impl Inner {
             let used = slot.used.swap(false, Ordering::Relaxed);
             if total <= allowed || used || busy || weight < allowed / 1024 {
                 self.clock.push_back(id);
+            } else if slot.dir.waits() {
+                evicted.wait.push(Arc::clone(&slot.dir));
+                self.clock.push_back(id);
             } else if let Some(slot) = self.take(id) {
                 total = total.saturating_sub(weight);
-                evicted.push(slot);
+                evicted.gone.push(slot);
             }
         }
     }
 
-    fn evict(&mut self, limit: usize, evicted: &mut Vec<Slot>) {
+    fn evict(&mut self, limit: usize, evicted: &mut Evicted) {
         let mut looks = 2 * self.clock.len();
         while (self.slots.len() > limit || self.descriptors > DESCRIPTORS * limit) && looks > 0 {
             looks -= 1;
@@ -219,8 +241,11 @@ impl Inner {
             let busy = Arc::strong_count(&slot.dir) > 1 || slot.dir.owes();
             if slot.used.swap(false, Ordering::Relaxed) || busy {
                 self.clock.push_back(id);
+            } else if slot.dir.waits() {
+                evicted.wait.push(Arc::clone(&slot.dir));
+                self.clock.push_back(id);
             } else if let Some(slot) = self.take(id) {
-                evicted.push(slot);
+                evicted.gone.push(slot);
             }
         }
     }

@@ -175,7 +175,7 @@ impl Tree {
     }
 
     /// All paths, and the type of each.
-    fn all(&self) -> Vec<(String, u32)> {
+    pub fn all(&self) -> Vec<(String, u32)> {
         let (mut found, mut left) = (Vec::new(), vec![(String::new(), NodeId::ROOT)]);
         while let Some((path, node)) = left.pop() {
             for name in names(&self.0, node) {

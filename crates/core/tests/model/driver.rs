@@ -50,6 +50,8 @@ pub struct Driver {
     is_root: bool,
     /// The storage may be full: then an operation fails, and changes nothing.
     may_be_full: bool,
+    /// Mounts come to an orderly end.
+    orderly: bool,
     /// How often that happened.
     pub refused: usize,
 }
@@ -82,6 +84,7 @@ impl Driver {
         let overlay = mount_on(&base, (&storage, meta), &[]);
         let base_before = base.iter().flat_map(|layer| snapshot(&layer.path)).collect();
         let mut driver = Driver::below(overlay, NodeId::ROOT, model);
+        driver.orderly = seed.is_multiple_of(2);
         driver.own = Some(Own { base, storage, meta, frozen: Vec::new(), base_before });
         driver
     }
@@ -99,6 +102,7 @@ impl Driver {
             caller,
             is_root: caller.uid == 0,
             may_be_full: false,
+            orderly: true,
             refused: 0,
         }
     }
@@ -154,6 +158,7 @@ impl Driver {
         // The reader knows one storage.
         match &*own.base {
             [base] if own.frozen.is_empty() => {
+                reader::MAY_LACK.set(self.may_be_full || !self.orderly);
                 let read = reader::read(&base.path, &own.storage, own.meta.as_str());
                 self.verify_format(&read)
             }
@@ -316,9 +321,11 @@ impl Driver {
         }
         same("known nodes", &1, &self.overlay().known_nodes())?;
         let freeze = freeze && !self.may_be_full;
-        if let Some(overlay) = self.overlay.take().filter(|_| freeze) {
-            // A layer must not have deletions that the root tells of.
-            overlay.keep_reserve(Some(0));
+        if let Some(overlay) = self.overlay.take().filter(|_| freeze || self.orderly) {
+            if freeze {
+                // A layer must not have deletions that the root tells of.
+                overlay.keep_reserve(Some(0));
+            }
             overlay.finish();
         }
         let Some(own) = &mut self.own else { return Ok(()) };

@@ -7,9 +7,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+#[path = "prints.rs"]
+mod prints;
+
 thread_local! {
     /// What META is called where this thread reads.
     static RESERVED: std::cell::Cell<&'static str> = const { std::cell::Cell::new("") };
+    /// The storage was full at times, or a mount was killed: then nothing may be known of
+    /// what a change was made from.
+    pub static MAY_LACK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 fn reserved() -> &'static [u8] {
@@ -45,6 +51,8 @@ struct Meta {
     far: BTreeMap<Vec<u8>, Far>,
     redirects: BTreeMap<Vec<u8>, PathBuf>,
     numbers: BTreeMap<Vec<u8>, (u64, u64)>,
+    /// What changes were made from: the fields of the record.
+    prints: BTreeMap<Vec<u8>, Vec<String>>,
     /// Lines that hold under a condition: sign, number, line.
     pending: Vec<(bool, u64, Vec<u8>)>,
 }
@@ -138,7 +146,11 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
         let stored = stored.get(name).and_then(|stored| at(&dirs.storage, stored));
         let far = dirs.own_place.as_ref().and_then(|place| dirs.far.get(place));
         let hidden = meta.hidden.contains(name) || far.is_some_and(|far| far.hidden.contains(name));
-        let own = at(&dirs.base, name).filter(|_| !hidden);
+        let own = at(&dirs.base, name);
+        if let Some(own) = own.as_ref().filter(|_| stored.is_some() || meta.hidden.contains(name)) {
+            prints::check(&meta, dirs, (path, name), own);
+        }
+        let own = own.filter(|_| !hidden);
         let redirected = meta.redirects.get(name).and_then(|target| {
             let path = dirs.top.join(target);
             path.symlink_metadata().ok().filter(|stat| stat.is_dir()).map(|stat| (path, stat))
@@ -334,6 +346,17 @@ fn take_line(meta: &mut Meta, dir: &Path, line: &[u8]) {
         (b's', [name]) => {
             let name = unescape(name);
             meta.pending.retain(|(_, _, line)| name_of(line) != name);
+        }
+        (b'p', [fields @ .., name]) if fields.len() == 7 => {
+            let text = |field: &&[u8]| String::from_utf8(field.to_vec()).unwrap();
+            meta.prints.insert(unescape(name), fields.iter().map(text).collect());
+        }
+        (b'y', [name]) => {
+            let name = unescape(name);
+            meta.hidden.remove(&name);
+            meta.redirects.remove(&name);
+            meta.numbers.remove(&name);
+            meta.prints.remove(&name);
         }
         (b'l', [_, _, _, _, _, _])
         | (b'f', [_, ..])

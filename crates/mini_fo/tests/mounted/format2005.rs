@@ -91,7 +91,7 @@ fn a_redirect_without_its_slash_and_one_to_a_name_with_spaces() {
 
 #[test]
 fn lines_of_other_kinds_are_skipped() {
-    let Some(mut scene) = by_hand(&[("", "e 1 2 3\nD f\np\u{20}future\n\nD g\nD g\n")], ":") else {
+    let Some(mut scene) = by_hand(&[("", "e 1 2 3\nD f\nj\u{20}future\n\nD g\nD g\n")], ":") else {
         return;
     };
     scene.now_and_remounted(|mnt| {

@@ -4,6 +4,7 @@
 mod common;
 
 mod badinput;
+mod base_changed;
 mod base_safety;
 mod changes;
 mod changes_trees;

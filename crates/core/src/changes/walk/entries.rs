@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::super::change::ChangeKind;
+use super::super::change::{Change, ChangeKind};
 use super::super::deleted::{self, Goes};
 use super::super::sides::{Lower, Origin};
 use super::super::teller::{Spot, change};
@@ -88,6 +88,9 @@ impl<'a> Walk<'a, '_> {
         };
         let lower = lower.filter(|lower| lower.kind() == upper.node.kind());
         let below = from.filter(|_| lower.is_some()).map(|from| from.to_vec());
+        if let Some(below) = &below {
+            self.print = self.print_from(below)?;
+        }
         match &lower {
             Some(lower) => {
                 let spot = Spot { path: spot.path.clone(), below: below.clone(), ..*spot };
@@ -201,7 +204,7 @@ impl<'a> Walk<'a, '_> {
         };
         let node = Some((&*upper.node, upper.attr));
         let mut change = change(self.sides, kind, node, Some(lower), spot);
-        (change.content, change.differs) = (content, differs);
+        (change.content, change.differs, change.print) = (content, differs, self.print);
         change.more_names = self.sides.untold_names(&upper.node, self.extras);
         Ok(teller.tell(change)?)
     }
@@ -215,7 +218,8 @@ impl<'a> Walk<'a, '_> {
     ) -> Step {
         let Pass::Tell(teller) = &mut self.pass else { return Ok(()) };
         let upper = upper.map(|upper| (&*upper.node, upper.attr));
-        Ok(teller.tell(change(self.sides, kind, upper, lower, spot))?)
+        let change = change(self.sides, kind, upper, lower, spot);
+        Ok(teller.tell(Change { print: self.print, ..change })?)
     }
 
     pub(super) fn unread(&mut self, path: &[u8], errno: Errno) -> Goes<()> {

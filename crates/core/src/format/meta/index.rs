@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use super::far::Far;
 use super::{Kept, Loss, RealmRecord, Record, SharedRecord};
 use crate::format::identity::{BaseId, Realm};
+use crate::format::print::Print;
 use crate::format::time::Timestamp;
 use crate::locks::{Rank, RwLock};
 
@@ -31,6 +32,7 @@ pub struct NameSnapshot {
     identity: Option<(u64, u64)>,
     ctime: Option<(Timestamp, Timestamp)>,
     kept: Option<Kept>,
+    print: Option<Print>,
 }
 
 /// The records of one directory that count. Empty tables allocate nothing.
@@ -42,6 +44,8 @@ pub struct Index {
     ctimes: HashMap<Box<[u8]>, (Timestamp, Timestamp)>,
     far: Far,
     kept: HashMap<Box<[u8]>, Kept>,
+    /// What changes were made from.
+    prints: HashMap<Box<[u8]>, Print>,
     shared: HashMap<BaseId, SharedRecord>,
     /// Those of `shared` whose number is not their own, by number.
     numbered: HashMap<u64, Vec<BaseId>>,
@@ -137,6 +141,13 @@ impl Index {
         self.kept.get(name)
     }
 
+    /// What the change of an entry was made from. It says nothing where there is no change
+    /// (a crash may have come before that).
+    #[must_use]
+    pub fn print(&self, name: &[u8]) -> Option<Print> {
+        self.prints.get(name).copied()
+    }
+
     fn keep(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Kept)) {
         let kept = self.kept.entry(name.clone()).or_default();
         let before = kept.records_len();
@@ -214,6 +225,7 @@ impl Index {
     pub fn weight(&self) -> usize {
         let names = self.hidden.len() + self.identities.len() + self.ctimes.len();
         let wide = self.identities.len() + self.ctimes.len() + self.shared.len();
+        let wide = wide + 2 * self.prints.len();
         let rich = self.redirects.len() + self.kept_records + self.far.len();
         NAME_BYTES * (names + wide) + 3 * NAME_BYTES * rich
     }
@@ -268,6 +280,9 @@ impl Index {
                 self.stale |= self.redirects.remove(&name).is_some();
             }
             Record::Restored { name } => self.restore(&name),
+            Record::Print { print, name } => {
+                self.prints.insert(name, print);
+            }
             Record::Discard { path: None } => self.discards = Vec::new(),
             Record::Discard { path: Some(path) } => self.discards.push(path),
             when @ Record::When { .. } => self.pending.push(when),
@@ -329,6 +344,7 @@ impl Index {
             identity: self.identities.get(name).copied(),
             ctime: self.ctimes.get(name).copied(),
             kept: self.kept.get(name).cloned(),
+            print: self.print(name),
         }
     }
 
@@ -338,6 +354,7 @@ impl Index {
         self.redirects.remove(name);
         self.identities.remove(name);
         self.ctimes.remove(name);
+        self.prints.remove(name);
         self.pending.retain(|when| when.name() != Some(name));
         self.unkeep(name);
         if let Some(kept) = said.kept {
@@ -356,6 +373,9 @@ impl Index {
         if let Some(times) = said.ctime {
             self.ctimes.insert(name.into(), times);
         }
+        if let Some(print) = said.print {
+            self.prints.insert(name.into(), print);
+        }
     }
 
     /// Something is said of a name.
@@ -366,6 +386,7 @@ impl Index {
             || self.identities.contains_key(name)
             || self.ctimes.contains_key(name)
             || self.kept.contains_key(name)
+            || self.prints.contains_key(name)
     }
 
     /// Nothing is said of a name any more.
@@ -373,6 +394,7 @@ impl Index {
         self.stale |= self.hidden.remove(name) | self.redirects.remove(name).is_some();
         self.identities.remove(name);
         self.ctimes.remove(name);
+        self.prints.remove(name);
         self.unkeep(name);
     }
 
@@ -417,6 +439,7 @@ impl Index {
     /// that is hidden.
     pub fn forget_hidden(&mut self) {
         self.hidden = HashSet::new();
+        self.prints = HashMap::new();
     }
 
     /// Records that count.
@@ -428,6 +451,7 @@ impl Index {
             + self.ctimes.len()
             + self.far.len()
             + self.kept_records
+            + self.prints.len()
             + self.shared.len()
             + self.pending.len()
             + self.losses.len()
@@ -491,6 +515,9 @@ impl Index {
         }
         for (name, kept) in &self.kept {
             kept.records(name).iter().for_each(&mut each);
+        }
+        for (name, print) in &self.prints {
+            each(&Record::Print { print: *print, name: name.clone() });
         }
         self.pending.iter().for_each(&mut each);
         self.losses.iter().for_each(|loss| each(&Record::Loss(loss.clone())));

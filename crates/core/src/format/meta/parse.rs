@@ -1,5 +1,6 @@
 //! From lines to records.
 
+use super::print;
 use super::{Loss, RealmRecord, Record, SharedRecord};
 use crate::format::identity::{BaseId, Realm};
 use crate::format::name::Name;
@@ -33,7 +34,7 @@ pub fn parse_line(line: &[u8]) -> Line {
         b'R' => redirect_2005(rest),
         b'w' => when(rest),
         b'd' | b'r' | b'h' | b'i' | b'c' | b'o' | b'n' | b'x' | b'u' | b'v' | b'y' | b'z'
-        | b's' | b'k' | b'q' | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => {
+        | b'p' | b's' | b'k' | b'q' | b'l' | b'm' | b'a' | b'b' | b'g' | b't' | b'f' => {
             extension(kind, rest)
         }
         _ => return Line::Unknown,
@@ -44,7 +45,7 @@ pub fn parse_line(line: &[u8]) -> Line {
     }
 }
 
-type Parsed<T> = Result<T, &'static str>;
+pub(super) type Parsed<T> = Result<T, &'static str>;
 
 fn redirect_2005(rest: &[u8]) -> Parsed<Record> {
     let space = rest.iter().position(|byte| *byte == b' ').ok_or("the name is missing")?;
@@ -72,7 +73,7 @@ fn when(rest: &[u8]) -> Parsed<Record> {
     }
     let record = match parse_line(line) {
         // One about one name.
-        Line::Record(Record::Settled { .. } | Record::Ctime { .. }) => {
+        Line::Record(Record::Settled { .. } | Record::Ctime { .. } | Record::Print { .. }) => {
             return Err("a record cannot depend on a condition");
         }
         Line::Record(record) if record.name().is_some() => Box::new(record),
@@ -149,6 +150,10 @@ fn extension(kind: u8, rest: &[u8]) -> Parsed<Record> {
         b'u' => Record::Unkept { name: entry_name(&unescape(field()?)?)? },
         b'v' => Record::Unredirect { name: entry_name(&unescape(field()?)?)? },
         b'y' => Record::Restored { name: entry_or_self(&unescape(field()?)?)? },
+        b'p' => Record::Print {
+            print: print::parse(&mut field)?,
+            name: entry_or_self(&unescape(field()?)?)?,
+        },
         b'z' => Record::Discard {
             path: match field()? {
                 b"-" => None,
@@ -231,7 +236,7 @@ fn base_id(field: &[u8]) -> Parsed<BaseId> {
     Ok(BaseId { realm: Realm(realm), ino: number(ino, 10)? })
 }
 
-fn number(field: &[u8], radix: u32) -> Parsed<u64> {
+pub(super) fn number(field: &[u8], radix: u32) -> Parsed<u64> {
     let text = std::str::from_utf8(field).map_err(|_| "a number is malformed")?;
     if text.starts_with('+') {
         return Err("a number is malformed");
@@ -239,7 +244,7 @@ fn number(field: &[u8], radix: u32) -> Parsed<u64> {
     u64::from_str_radix(text, radix).map_err(|_| "a number is malformed")
 }
 
-fn narrow(number: u64) -> Parsed<u32> {
+pub(super) fn narrow(number: u64) -> Parsed<u32> {
     u32::try_from(number).map_err(|_| "a number is too large")
 }
 
@@ -249,7 +254,7 @@ pub fn parse_time(field: &[u8]) -> Option<Timestamp> {
     timestamp(field).ok()
 }
 
-fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
+pub(super) fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
     let malformed = "a time is malformed";
     let text = std::str::from_utf8(field).map_err(|_| malformed)?;
     let (sec, nsec) = text.split_once('.').ok_or(malformed)?;

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::print;
 use crate::format::identity::{BaseId, Realm};
+use crate::format::print::Print;
 use crate::format::time::Timestamp;
 
 /// What the index knows of a base object with several names.
@@ -138,6 +140,13 @@ pub enum Record {
         /// The name.
         name: Box<[u8]>,
     },
+    /// `p`: what the change of the entry was made from.
+    Print {
+        /// That.
+        print: Print,
+        /// The name, or `.`.
+        name: Box<[u8]>,
+    },
     /// `z`: what is at a path of the tree is being discarded; or all that was, is.
     Discard {
         /// The path, without a leading slash; empty for the root. `None`: it is done.
@@ -218,6 +227,7 @@ impl Record {
             | Record::Unkept { name }
             | Record::Unredirect { name }
             | Record::Restored { name }
+            | Record::Print { name, .. }
             | Record::Settled { name } => Some(name),
             Record::When { record, .. } => record.name(),
             Record::HideFar { .. }
@@ -242,10 +252,19 @@ impl Record {
         }
     }
 
-    /// Nothing depends on it but a time that shows: losing it harms nobody.
+    /// Nothing that was said of its name before holds any more.
+    #[must_use]
+    pub fn restores(&self) -> bool {
+        match self {
+            Record::When { record, .. } => record.restores(),
+            _ => matches!(self, Record::Restored { .. }),
+        }
+    }
+
+    /// Nothing that shows depends on it but a time: losing it harms nobody.
     #[must_use]
     pub fn is_cosmetic(&self) -> bool {
-        matches!(self, Record::Ctime { .. } | Record::Access { .. })
+        matches!(self, Record::Ctime { .. } | Record::Access { .. } | Record::Print { .. })
     }
 
     /// Appends the line of this record, newline included.
@@ -303,6 +322,9 @@ impl Record {
             Record::Unkept { name } => line(out, "u", &[&escape(name)]),
             Record::Unredirect { name } => line(out, "v", &[&escape(name)]),
             Record::Restored { name } => line(out, "y", &[&escape(name)]),
+            Record::Print { print, name } => {
+                line(out, &format!("p {}", print::text(print)), &[&escape(name)]);
+            }
             Record::Discard { path: None } => line(out, "z", &[b"-"]),
             Record::Discard { path: Some(path) } => {
                 line(out, "z", &[&escape(&[b"/", &**path].concat())]);

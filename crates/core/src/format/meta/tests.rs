@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::{Loss, RealmRecord, Record, SharedRecord};
 use crate::format::identity::{BaseId, Realm};
+use crate::format::print::{Hash, Print};
 use crate::format::time::Timestamp;
 
 pub(crate) fn hide(name: &[u8]) -> Record {
@@ -54,11 +55,26 @@ fn any_id() -> impl Strategy<Value = BaseId> {
     (realm, any::<u64>()).prop_map(|(realm, ino)| BaseId { realm: Realm(realm), ino })
 }
 
+fn any_print() -> impl Strategy<Value = Print> {
+    const KINDS: [u32; 5] =
+        [libc::S_IFREG, libc::S_IFDIR, libc::S_IFLNK, libc::S_IFCHR, libc::S_IFSOCK];
+    let mode = (prop::sample::select(&KINDS[..]), 0..=0o7777_u32);
+    let hash = prop::option::of(any::<u128>());
+    (mode, any::<u32>(), any::<u32>(), any::<u64>(), any_time(), hash).prop_map(
+        |((kind, bits), uid, gid, size, mtime, hash)| {
+            let hash = hash.map(|hash| Hash(hash.to_be_bytes()));
+            Print { mode: kind | bits, uid, gid, size, mtime, hash }
+        },
+    )
+}
+
 pub(crate) fn any_record() -> impl Strategy<Value = Record> {
     let path = || prop::collection::vec(any_name(), 1..6).prop_map(|names| names.join(&b'/'));
     prop_oneof![
         any_name().prop_map(|name| hide(&name)),
         name_or_self().prop_map(|name| Record::Restored { name: name.into() }),
+        (any_print(), name_or_self())
+            .prop_map(|(print, name)| Record::Print { print, name: name.into() }),
         prop::option::of(path()).prop_map(|path| Record::Discard { path: path.map(Into::into) }),
         (path(), any_name()).prop_map(|(path, name)| redirect(&path, &name)),
         (any_time(), path(), any_name()).prop_map(|(at, path, name)| Record::HideFar {

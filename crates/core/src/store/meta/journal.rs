@@ -21,6 +21,9 @@ pub(super) const LINE_MAX: usize = 4 << 20;
 /// Bytes of META that are kept in memory before it is synced.
 const TAIL_MOST: usize = 256 << 10;
 
+/// Bytes of prints that wait for a sync.
+const WAITING_MOST: usize = 32 << 10;
+
 /// How records reach the device before the changes of names that rely on them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Firm {
@@ -71,6 +74,10 @@ pub struct Journal {
     doubtful: bool,
     /// How often the file was cut.
     cuts: u64,
+    /// What changes were made from, of records that had to be firm. Between these it would
+    /// fill the attribute, and META would have to be synced much more often. So it is
+    /// written before the next sync, or when somebody looks after what is left.
+    waiting: Vec<u8>,
 }
 
 /// Where META ended when a sync of it began.
@@ -106,6 +113,7 @@ impl Journal {
             doubtful: false,
             // A sync of it may come to its end when it was closed and opened again.
             cuts: OPENED.fetch_add(1 << 32, Ordering::Relaxed),
+            waiting: Vec::new(),
         };
         if !made {
             journal.complete()?;
@@ -177,8 +185,16 @@ impl Journal {
     /// As `write(2)`; ENAMETOOLONG for a record beyond the longest line. META
     /// is then as it was before.
     pub fn append(&mut self, records: &[Record]) -> Result<(), Errno> {
-        let mut bytes = Vec::with_capacity(64 * records.len());
-        encode(records, &mut bytes)?;
+        let cosmetic = records.iter().all(Record::is_cosmetic);
+        let waits = |record: &&Record| !cosmetic && matches!(record, Record::Print { .. });
+        let (mut bytes, mut prints) = (Vec::with_capacity(64 * records.len()), Vec::new());
+        if records.iter().any(Record::restores) {
+            // It would come to hold again.
+            bytes.extend_from_slice(&self.waiting);
+        }
+        let paid = bytes.len();
+        encode(records.iter().filter(|record| !waits(record)), &mut bytes)?;
+        encode(records.iter().filter(waits), &mut prints)?;
         let before = self.size;
         if let Err(errno) = write_at(&self.file, &bytes, before) {
             // The device filled up in the middle: take back what was written.
@@ -189,7 +205,8 @@ impl Journal {
         if self.firm.has_attribute() {
             self.tail.extend_from_slice(&bytes);
         }
-        if records.iter().all(Record::is_cosmetic) {
+        self.waiting.drain(..paid);
+        if cosmetic {
             // Times must not fill the memory.
             return if self.tail.len() > TAIL_MOST { self.sync() } else { Ok(()) };
         }
@@ -197,7 +214,46 @@ impl Journal {
             if let Err(errno) = self.cut(before) {
                 tracing::error!("META keeps records of what did not happen: {errno}");
             }
-        })
+        })?;
+        self.waiting.append(&mut prints);
+        if self.waiting.len() > WAITING_MOST {
+            self.write_waiting();
+        }
+        Ok(())
+    }
+
+    /// Writes what waits. Nothing depends on it: who lets the file go without does no harm.
+    pub fn write_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let bytes = std::mem::take(&mut self.waiting);
+        if let Err(errno) = write_at(&self.file, &bytes, self.size) {
+            tracing::debug!("what changes were made from is not recorded: {errno}");
+            let cut = rustix::fs::ftruncate(&self.file, self.size);
+            self.doubtful |= cut.is_err();
+            return;
+        }
+        self.size += bytes.len() as u64;
+        if self.firm.has_attribute() {
+            self.tail.extend_from_slice(&bytes);
+        }
+    }
+
+    /// What waits to be written, to be given back with [`Journal::wait_again`].
+    #[must_use]
+    pub fn waiting(&self) -> &[u8] {
+        &self.waiting
+    }
+
+    /// META is about to be cut to what it was when this waited. (A cut may sync.)
+    pub fn wait_again(&mut self, waiting: Vec<u8>) {
+        self.waiting = waiting;
+    }
+
+    /// The file is about to go, or to be replaced by one that has it all.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
     }
 
     fn make_firm(&mut self) -> Result<(), Errno> {
@@ -247,6 +303,7 @@ impl Journal {
     }
 
     fn sync(&mut self) -> Result<(), Errno> {
+        self.write_waiting();
         rustix::fs::fdatasync(&self.file).inspect_err(|_| self.doubtful = true)?;
         self.reached(self.size);
         Ok(())
@@ -296,7 +353,8 @@ impl Journal {
     ///
     /// # Errors
     /// EMFILE.
-    pub fn to_sync(&self) -> Result<Option<(OwnedFd, SyncPoint)>, Errno> {
+    pub fn begin_sync(&mut self) -> Result<Option<(OwnedFd, SyncPoint)>, Errno> {
+        self.write_waiting();
         if self.is_synced() {
             return Ok(None);
         }
@@ -345,7 +403,10 @@ fn open_file(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(OwnedFd, u64, bool)
 }
 
 /// The lines of records. ENAMETOOLONG: one could not be read again.
-fn encode(records: &[Record], out: &mut Vec<u8>) -> Result<(), Errno> {
+fn encode<'r>(
+    records: impl IntoIterator<Item = &'r Record>,
+    out: &mut Vec<u8>,
+) -> Result<(), Errno> {
     for record in records {
         let start = out.len();
         record.encode(out);

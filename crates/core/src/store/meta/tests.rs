@@ -3,3 +3,4 @@
 mod journal;
 mod tail;
 mod torn;
+mod waiting;

@@ -47,8 +47,16 @@ impl JournalState {
         self.doubtful || self.file.as_ref().is_some_and(Journal::is_doubtful)
     }
 
+    /// The open file is not META any more, or will not be: what waits for it goes with it.
+    pub fn forget_waiting(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.forget_waiting();
+        }
+    }
+
     /// META is not there any more.
     pub fn removed(&mut self) {
+        self.forget_waiting();
         // Counted up: whoever syncs the old file must not take it for a new one.
         *self = JournalState { rewrites: self.rewrites + 1, ..JournalState::default() };
     }
@@ -59,6 +67,8 @@ pub(crate) struct Savepoint {
     /// Size of the file in bytes.
     pub(super) size: u64,
     pub(super) rewrites: u64,
+    /// What waited to be written.
+    pub(super) waiting: Vec<u8>,
     pub(super) said: Vec<(Box<[u8]>, NameSnapshot)>,
 }
 
@@ -105,10 +115,12 @@ impl MetaDir {
         // A change that can be taken back counts on the file that it has marked.
         let Some(_edit) = self.try_edit() else { return false };
         let mut state = self.journal.lock();
-        let Some(file) = &state.file else { return true };
-        if file.is_doubtful() || state.syncs > 0 {
+        let syncs = state.syncs > 0;
+        let Some(file) = &mut state.file else { return true };
+        if file.is_doubtful() || syncs {
             return false;
         }
+        file.write_waiting();
         // What the device lacks is in the attribute, and read again with it.
         state.synced = file.is_synced();
         state.file = None;
@@ -132,6 +144,11 @@ impl MetaDir {
         !self.journal.lock().owed.is_empty()
     }
 
+    /// Something waits to be written ([`MetaDir::write_waiting`]) before it leaves the memory.
+    pub fn waits(&self) -> bool {
+        self.journal.lock().file.as_ref().is_some_and(|file| !file.waiting().is_empty())
+    }
+
     pub(super) fn meta_name(&self) -> MetaName {
         self.durability.terms().session.meta
     }
@@ -150,14 +167,15 @@ impl MetaDir {
         }
         let (opened, rewrites) = {
             let mut state = self.journal.lock();
-            let opened = match &state.file {
-                Some(file) => match file.to_sync()? {
+            let (doubtful, synced) = (state.doubtful, state.synced);
+            let opened = match &mut state.file {
+                Some(file) => match file.begin_sync()? {
                     None => return Ok(()),
                     opened => opened,
                 },
                 // Another sync has failed just now.
-                None if state.doubtful => return Err(Errno::IO),
-                None if state.synced => return Ok(()),
+                None if doubtful => return Err(Errno::IO),
+                None if synced => return Ok(()),
                 None => None,
             };
             state.syncs += u32::from(opened.is_some());
@@ -185,10 +203,17 @@ impl MetaDir {
         synced
     }
 
+    /// Writes what waits for a sync: one comes that does not go through here.
+    pub fn write_waiting(&self) {
+        if let Some(file) = &mut self.journal.lock().file {
+            file.write_waiting();
+        }
+    }
+
     /// Begins to hand META to the device.
     pub fn write_back(&self) -> Result<()> {
-        let opened = match &self.journal.lock().file {
-            Some(file) => file.to_sync()?,
+        let opened = match &mut self.journal.lock().file {
+            Some(file) => file.begin_sync()?,
             None => None,
         };
         let Some((fd, _)) = opened else { return Ok(()) };

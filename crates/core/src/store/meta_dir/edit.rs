@@ -162,12 +162,13 @@ impl MetaEdit<'_> {
     pub fn savepoint(&self, names: &[&[u8]]) -> Result<Savepoint> {
         self.pay()?;
         let mut state = self.journal.lock();
-        let size = self.opened(&mut state)?.size();
+        let file = self.opened(&mut state)?;
+        let (size, waiting) = (file.size(), file.waiting().to_vec());
         let rewrites = state.rewrites;
         drop(state);
         let meta = self.meta.read();
         let said = names.iter().map(|name| ((*name).into(), meta.said(name))).collect();
-        Ok(Savepoint { size, rewrites, said })
+        Ok(Savepoint { size, rewrites, waiting, said })
     }
 
     /// Makes META say again what it said at a savepoint. Takes no space where only
@@ -181,7 +182,10 @@ impl MetaEdit<'_> {
         let mut state = self.journal.lock();
         let appended = savepoint.rewrites == state.rewrites;
         let cut = match &mut state.file {
-            Some(file) if appended => file.cut(savepoint.size),
+            Some(file) if appended => {
+                file.wait_again(savepoint.waiting);
+                file.cut(savepoint.size)
+            }
             _ => Err(Errno::STALE),
         };
         drop(state);
@@ -205,6 +209,7 @@ impl MetaEdit<'_> {
         let mut state = self.journal.lock();
         // The file that was open has no name any more.
         let rewrites = state.rewrites + 1;
+        state.forget_waiting();
         // It is synced, but its name is not.
         *state = JournalState { rewrites, ..JournalState::default() };
         Ok(())

@@ -22,6 +22,8 @@ pub(crate) struct Step<'a> {
     pub arrives: bool,
     /// What holds then; all about `name`.
     pub records: Vec<Record>,
+    /// What its change is made from, which holds in any case.
+    pub print: Option<Record>,
 }
 
 impl Step<'_> {
@@ -91,8 +93,9 @@ fn announce<'a>(
         let own = || steps.iter().filter(|other| std::ptr::eq(other.dir, step.dir));
         let names: Vec<&[u8]> = own().map(|step| step.name).collect();
         savepoints.push((step.dir, step.dir.savepoint(&names)?));
-        let conditions: Vec<Record> = own().flat_map(|step| step.conditions()).collect();
-        step.dir.append(&conditions)?;
+        let prints = own().filter_map(|step| step.print.clone());
+        let records: Vec<Record> = prints.chain(own().flat_map(|step| step.conditions())).collect();
+        step.dir.append(&records)?;
     }
     Ok(())
 }

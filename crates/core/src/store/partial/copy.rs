@@ -3,6 +3,7 @@
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
+use crate::format::print::{Hash, Hasher};
 use crate::sys::{self, Result};
 
 /// Largest piece that one call copies, so that a signal can end it.
@@ -10,6 +11,10 @@ const PIECE: u64 = 1 << 30;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
+
+/// Up to so many bytes a whole file is read and written instead of being copied by the
+/// kernel: that costs next to nothing more, and its content can be hashed.
+const READ_WHOLE: u64 = 64 << 10;
 
 /// What a hole has at least, in bytes.
 const BLOCK: usize = 4096;
@@ -77,23 +82,47 @@ fn next_nonzero(from: &OwnedFd, mut at: u64, end: u64) -> Result<Option<(u64, u6
     Ok(None)
 }
 
-/// Copies a file of this size that has no holes to an empty one.
-pub(crate) fn copy_dense(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
-    match copy_range(from, to, 0, size)? {
-        // It may have come to an end before.
-        By::Reading => rustix::fs::ftruncate(to, size),
-        By::TheKernel => Ok(()),
+/// Copies a file of this size that has no holes to an empty one. The result is the hash of
+/// what was read, if all of it was: the kernel tells nothing of what it copies.
+pub(crate) fn copy_dense(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<Option<Hash>> {
+    let at = if size > READ_WHOLE { copy_by_kernel(from, to, 0, size)? } else { 0 };
+    if at == size {
+        return Ok(None);
+    }
+    let read =
+        |buf: &mut [u8], at| sys::retry_interrupted(|| rustix::io::pread(from, &mut *buf, at));
+    let (hash, end) = copy_hashed(read, to, at, size)?;
+    if end < size {
+        // It has become shorter.
+        rustix::fs::ftruncate(to, size)?;
+    }
+    Ok((at == 0 && end == size).then_some(hash))
+}
+
+/// As [`copy_by`]; the result is the hash of what was read, and where that ended.
+pub(super) fn copy_hashed(
+    read: impl Fn(&mut [u8], u64) -> Result<usize>,
+    to: &OwnedFd,
+    at: u64,
+    end: u64,
+) -> Result<(Hash, u64)> {
+    let (mut hasher, mut reached) = (Hasher::new(), at);
+    copy_by(read, to, (at, end), |piece| {
+        hasher.add(piece);
+        reached += piece.len() as u64;
+    })?;
+    Ok((hasher.end(), reached))
+}
+
+fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
+    match copy_by_kernel(from, to, start, end)? {
+        at if at < end => copy_buffered(from, to, at, end),
+        _ => Ok(()),
     }
 }
 
-/// Who copied.
-#[derive(PartialEq, Eq)]
-enum By {
-    TheKernel,
-    Reading,
-}
-
-fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<By> {
+/// Lets the kernel copy what it can. The result is how far it came.
+fn copy_by_kernel(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<u64> {
     let (mut source, mut target) = (start, start);
     while source < end {
         let want = usize::try_from((end - source).min(PIECE)).unwrap_or(usize::MAX);
@@ -104,12 +133,12 @@ fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<By> 
             Ok(1..) | Err(Errno::INTR) => {}
             // At the end, or so says a file system that cannot do it.
             Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                return copy_buffered(from, to, source, end).map(|()| By::Reading);
+                return Ok(source);
             }
             Err(errno) => return Err(errno),
         }
     }
-    Ok(By::TheKernel)
+    Ok(end)
 }
 
 /// From `at` to `end`, or to the end of the source.
@@ -117,17 +146,17 @@ pub(crate) fn copy_buffered(from: &OwnedFd, to: &OwnedFd, at: u64, end: u64) -> 
     copy_by(
         |buf, at| sys::retry_interrupted(|| rustix::io::pread(from, &mut *buf, at)),
         to,
-        at,
-        end,
+        (at, end),
+        |_| {},
     )
 }
 
-/// The same of what `read` gives, which reads at an offset.
+/// The same of what `read` gives, which reads at an offset. `seen` gets each piece.
 pub(super) fn copy_by(
     read: impl Fn(&mut [u8], u64) -> Result<usize>,
     to: &OwnedFd,
-    mut at: u64,
-    end: u64,
+    (mut at, end): (u64, u64),
+    mut seen: impl FnMut(&[u8]),
 ) -> Result<()> {
     let len = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
     let mut buf = vec![0; len];
@@ -142,6 +171,7 @@ pub(super) fn copy_by(
         if sys::write_at(to, data, at)? < got {
             return Err(Errno::NOSPC);
         }
+        seen(data);
         at += got as u64;
     }
     Ok(())

@@ -8,7 +8,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::PartialFile;
-use super::copy::{copy_buffered, copy_by, copy_extents, next_data};
+use super::copy::{copy_buffered, copy_by, copy_dense, copy_extents, copy_hashed, next_data};
+use crate::format::print::Hash;
 use crate::sys::{self, Result};
 
 /// Where the data of a file is.
@@ -75,6 +76,23 @@ impl Data {
         }
     }
 
+    /// Copies all to an empty file of which it is to become the content; `dense`: it has
+    /// no holes. The result is the hash of the content, where that was read.
+    pub fn copy_whole(&self, to: &OwnedFd, size: u64, dense: bool) -> Result<Option<Hash>> {
+        match self {
+            Data::File(file) if dense => copy_dense(file, to, size),
+            Data::File(file) => {
+                rustix::fs::ftruncate(to, size)?;
+                copy_extents(file, to, 0, size).map(|()| None)
+            }
+            Data::Mixed(..) => {
+                rustix::fs::ftruncate(to, size)?;
+                let (hash, end) = copy_hashed(|buf, at| self.read_at(buf, at), to, 0, size)?;
+                Ok((end == size).then_some(hash))
+            }
+        }
+    }
+
     /// Copies what is data of `start..end` and leaves holes as they are.
     pub fn copy_extents(&self, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
         match self {
@@ -87,7 +105,7 @@ impl Data {
     pub fn copy_buffered(&self, to: &OwnedFd, at: u64, end: u64) -> Result<()> {
         match self {
             Data::File(file) => copy_buffered(file, to, at, end),
-            Data::Mixed(..) => copy_by(|buf, at| self.read_at(buf, at), to, at, end),
+            Data::Mixed(..) => copy_by(|buf, at| self.read_at(buf, at), to, (at, end), |_| {}),
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Evidence {
     /// Device of its root: nothing is known of what is mounted below.
     device: Option<u64>,
     keeps_ctimes: bool,
+    is_image: bool,
     fsid: u64,
     /// Time of modification of its root.
     built: Timestamp,
@@ -53,7 +54,7 @@ impl Evidence {
         let built = stat.as_ref().map_or_else(Timestamp::default, |stat| stat.stx_mtime.into());
         let device = stat.filter(|_| keeps_ctimes || is_image).map(|stat| sys::device(&stat));
         let fsid = sys::fsid(base.as_fd()).unwrap_or(0);
-        Evidence { device, keeps_ctimes, fsid, built, accepted }
+        Evidence { device, keeps_ctimes, is_image, fsid, built, accepted }
     }
 
     /// What tells a base file apart, where that lasts.
@@ -81,6 +82,12 @@ impl Evidence {
         Verdict::Another
     }
 
+    /// Two files of one size and this time of modification hold the same, as far as
+    /// anybody knows: it is none of an image whose files all have one.
+    pub fn tells(&self, mtime: Timestamp) -> bool {
+        !self.is_image || self.is_telling(mtime)
+    }
+
     /// Not one of the times that a build gives to all files.
     fn is_telling(&self, time: Timestamp) -> bool {
         time.sec > 1 && time.sec != self.built.sec
@@ -93,7 +100,8 @@ mod tests {
 
     fn evidence(keeps_ctimes: bool, accepted: bool) -> Evidence {
         let built = Timestamp { sec: 1000, nsec: 0 };
-        Evidence { device: Some(0), keeps_ctimes, fsid: 7 << 32, built, accepted }
+        let is_image = !keeps_ctimes;
+        Evidence { device: Some(0), keeps_ctimes, is_image, fsid: 7 << 32, built, accepted }
     }
 
     fn stat(sec: i64, ino: u64, changed: i64) -> Statx {

@@ -6,10 +6,10 @@ use mini_fo_core::{
     Attr, Change, ChangeKind, ChangeTotals, ChangesOptions, FoundChange, Overlay, UnreadChange,
 };
 
-use super::live;
 use super::out::{Color, Out, size};
 use super::place::{self, Where};
 use super::quote::quoted;
+use super::{base, live};
 use crate::cli::args::StatusArgs;
 use crate::cli::json;
 use crate::control::wire::{PathBytes, Request, Seen, StatusForm};
@@ -54,16 +54,20 @@ pub fn show(overlay: &Overlay, form: &StatusForm, out: &mut Out) -> rustix::io::
         all_links: form.links,
         directory_times: false,
     };
-    let totals = overlay.changes(&options, &mut |found| match found {
-        _ if form.json => out.put(object(&found).as_bytes()),
-        _ if form.z => record(&found, out),
-        FoundChange::Change(change) => line(change, out),
-        FoundChange::Unread(unread) => unread_line(unread, out),
+    let mut base_changed = 0_u64;
+    let totals = overlay.changes(&options, &mut |found| {
+        base_changed += u64::from(!form.z && base::is_changed(&found));
+        match found {
+            _ if form.json => out.put(object(&found).as_bytes()),
+            _ if form.z => record(&found, out),
+            FoundChange::Change(change) => line(change, out),
+            FoundChange::Unread(unread) => unread_line(unread, out),
+        }
     })?;
     if form.json {
-        out.put(totals_object(&totals).as_bytes());
+        out.put(totals_object(&totals, base_changed).as_bytes());
     } else if !form.z {
-        out.put(summary(&totals).as_bytes());
+        out.put(summary(&totals, base_changed).as_bytes());
     }
     Ok(Seen { changes: totals.all() > 0, unread: totals.unread })
 }
@@ -170,6 +174,7 @@ fn details(change: &Change<'_>) -> Vec<String> {
         1 => all.push("and 1 other name".to_owned()),
         more => all.push(format!("and {more} other names")),
     }
+    all.extend(base::text(change));
     all
 }
 
@@ -230,7 +235,7 @@ fn record(found: &FoundChange<'_>, out: &mut Out) -> bool {
     out.put(&text)
 }
 
-fn summary(totals: &ChangeTotals) -> String {
+fn summary(totals: &ChangeTotals, base_changed: u64) -> String {
     let mut parts = Vec::new();
     for (kind, word) in [
         (ChangeKind::Added, "added"),
@@ -252,7 +257,8 @@ fn summary(totals: &ChangeTotals) -> String {
         return "nothing has changed\n".to_owned();
     }
     let (now, before) = (size(totals.bytes), size(totals.bytes_before));
-    format!("{}; {now} of changed content, {before} before\n", parts.join(", "))
+    let since = base::summary(base_changed);
+    format!("{}; {now} of changed content, {before} before{since}\n", parts.join(", "))
 }
 
 /// A change as JSON.
@@ -286,6 +292,7 @@ pub fn object(found: &FoundChange<'_>) -> String {
             if change.more_names > 0 {
                 let _ = write!(out, ",\"more_names\":{}", change.more_names);
             }
+            out += &base::members(change);
         }
     }
     out + "}\n"
@@ -335,14 +342,14 @@ fn facts(attr: &Attr) -> String {
     out + "}"
 }
 
-fn totals_object(totals: &ChangeTotals) -> String {
+fn totals_object(totals: &ChangeTotals, base_changed: u64) -> String {
     let mut out = String::from("{\"kind\":\"totals\"");
     for kind in ChangeKind::ALL {
         let _ = write!(out, ",\"{}\":{}", word(kind), totals.of(kind));
     }
     let _ = write!(
         out,
-        ",\"unreadable\":{},\"bytes\":{},\"bytes_before\":{}}}",
+        ",\"unreadable\":{},\"bytes\":{},\"bytes_before\":{},\"base_changed\":{base_changed}}}",
         totals.unread, totals.bytes, totals.bytes_before
     );
     out + "\n"

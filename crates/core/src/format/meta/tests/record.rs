@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::{Line, Record, parse_line};
 use super::{any_record, hide, identity, lines, redirect};
+use crate::format::print::{Hash, Print};
 use crate::format::time::Timestamp;
 
 proptest! {
@@ -27,7 +28,7 @@ proptest! {
 
     #[test]
     fn any_line_of_a_known_kind_can_be_read(
-        kind in prop::sample::select(&b"DRdricobfyz"[..]),
+        kind in prop::sample::select(&b"DRdricobfyzp"[..]),
         rest in prop::collection::vec(prop::sample::select(&b"0123456789. \\xaf/-+\0\xff"[..]), 0..60),
     ) {
         let _ = parse_line(&[&[kind, b' '], &*rest].concat());
@@ -92,6 +93,25 @@ fn shown_to_the_old_reader(record: &Record) -> Option<Old> {
     }
 }
 
+fn print(mode: u32, hash: Option<u128>, name: &[u8]) -> Record {
+    let (mtime, hash) = (Timestamp { sec: 4, nsec: 5 }, hash.map(|h| Hash(h.to_be_bytes())));
+    let print = Print { mode, uid: 1, gid: 2, size: 3, mtime, hash };
+    Record::Print { print, name: name.into() }
+}
+
+/// A hash of a later version is none, and no damage.
+#[test]
+fn a_hash_that_is_not_known_is_none() {
+    for hash in ["-", "y12", "x12", "blake3:00"] {
+        let line = format!("p f 0644 1 2 3 4.000000005 {hash} a");
+        let expected = print(libc::S_IFREG | 0o644, None, b"a");
+        assert_eq!(parse_line(line.as_bytes()), Line::Record(expected), "{hash}");
+    }
+    for bad in ["p x 0644 1 2 3 4.000000005 - a", "p f 0644 1 2 3 4.000000005 a", "p "] {
+        assert!(matches!(parse_line(bad.as_bytes()), Line::Damaged(_)), "{bad}");
+    }
+}
+
 /// Each record and the line that the specification gives for it.
 #[test]
 fn lines_as_specified() {
@@ -109,6 +129,11 @@ fn lines_as_specified() {
         (Record::Discard { path: Some(name(b"a/b c")) }, b"z /a/b\\x20c\n"),
         (Record::Discard { path: Some(name(b"")) }, b"z /\n"),
         (Record::Discard { path: None }, b"z -\n"),
+        (
+            print(libc::S_IFREG | 0o4755, Some(0xab), b"a b"),
+            b"p f 4755 1 2 3 4.000000005 x000000000000000000000000000000ab a\\x20b\n",
+        ),
+        (print(libc::S_IFDIR | 0o7, None, b"."), b"p d 0007 1 2 3 4.000000005 - .\n"),
         (redirect(b"old", b"new name"), b"R /old new name\n"),
         (redirect(b"old", b" new"), b"R /old  new\n"),
         (redirect(b"old name", b"new"), b"r /old\\x20name new\n"),
@@ -162,7 +187,7 @@ fn lines_of_2005() {
 #[test]
 fn what_is_not_known_is_skipped() {
     assert_eq!(parse_line(b""), Line::Empty);
-    for line in [&b"e anything"[..], b"Q \0\xff", b"p ", b"e 1 2"] {
+    for line in [&b"e anything"[..], b"Q \0\xff", b"j ", b"e 1 2"] {
         assert_eq!(parse_line(line), Line::Unknown, "{}", line.escape_ascii());
     }
 }

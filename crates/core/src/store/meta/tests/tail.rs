@@ -178,11 +178,11 @@ fn a_sync_counts_nothing_that_came_after_a_cut() {
     journal.append(&[hide(b"first")]).unwrap();
     let size = journal.size();
     journal.append(&[hide(b"taken back, and longer than what follows")]).unwrap();
-    let (_, point) = journal.to_sync().unwrap().unwrap();
+    let (_, point) = journal.begin_sync().unwrap().unwrap();
     journal.cut(size).unwrap();
     journal.append(&[hide(b"later")]).unwrap();
     journal.synced_to(&point);
-    assert!(journal.to_sync().unwrap().is_some(), "nobody would sync what came later");
+    assert!(journal.begin_sync().unwrap().is_some(), "nobody would sync what came later");
     journal.append(&[hide(b"last")]).unwrap();
     // What the device has for certain.
     scene.file().set_len(size).unwrap();

@@ -1,0 +1,54 @@
+//! What a change was made from, as META writes it: TYPE MODE UID GID SIZE MTIME HASH.
+
+use super::parse::{Parsed, narrow, number, timestamp};
+use super::record::time_text;
+use crate::format::print::{Hash, Print};
+
+/// The fields.
+pub(super) fn text(print: &Print) -> String {
+    let Print { mode, uid, gid, size, mtime, hash } = print;
+    let kind = match print.kind() {
+        libc::S_IFDIR => 'd',
+        libc::S_IFLNK => 'l',
+        libc::S_IFCHR => 'c',
+        libc::S_IFBLK => 'b',
+        libc::S_IFIFO => 'p',
+        libc::S_IFSOCK => 's',
+        _ => 'f',
+    };
+    let hash = match hash {
+        Some(hash) => format!("x{:032x}", u128::from_be_bytes(hash.0)),
+        None => "-".to_owned(),
+    };
+    format!("{kind} {:04o} {uid} {gid} {size} {} {hash}", mode & 0o7777, time_text(*mtime))
+}
+
+/// Reads the fields.
+pub(super) fn parse<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Print> {
+    let kind = match field()? {
+        b"f" => libc::S_IFREG,
+        b"d" => libc::S_IFDIR,
+        b"l" => libc::S_IFLNK,
+        b"c" => libc::S_IFCHR,
+        b"b" => libc::S_IFBLK,
+        b"p" => libc::S_IFIFO,
+        b"s" => libc::S_IFSOCK,
+        _ => return Err("a type is malformed"),
+    };
+    Ok(Print {
+        mode: kind | narrow(number(field()?, 8)?)? & 0o7777,
+        uid: narrow(number(field()?, 10)?)?,
+        gid: narrow(number(field()?, 10)?)?,
+        size: number(field()?, 10)?,
+        mtime: timestamp(field()?)?,
+        hash: match field()? {
+            [b'x', digits @ ..] if digits.len() == 32 => {
+                let text = std::str::from_utf8(digits).map_err(|_| "a hash is malformed")?;
+                let hash = u128::from_str_radix(text, 16).map_err(|_| "a hash is malformed")?;
+                Some(Hash(hash.to_be_bytes()))
+            }
+            // None, or one of a later version.
+            _ => None,
+        },
+    })
+}
