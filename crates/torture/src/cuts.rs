@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let mut options = options.clone();
     if options.quick {
         // Each scenario once, and as many mixtures, a few cuts of each.
-        let per_run = 4;
+        let per_run = 3;
         (options.cuts, options.per_run) = (2 * SCENARIOS.len() * per_run, per_run);
     }
     prepare()?;

@@ -26,6 +26,9 @@
 //!   where the file was once shorter since its promise (what was appended and
 //!   never synced).
 //!
+//! A discard is one step: what it comes to has happened as a whole, or not at all, once the
+//! next mount has finished what was begun. What comes back has the data that is below.
+//!
 //! What the base had counts as synced: a change without fsync never shows zeros,
 //! or a size of 0, in its place.
 //!
@@ -180,8 +183,14 @@ impl<'a> Judge<'a> {
             let tree = self.history.states.get(step)?;
             tree.data(id).map(|data| data.len())
         };
-        let shorter = |&step: &usize| size(step) < size(step - 1);
-        let cut = (1..=state).rev().find(shorter).unwrap_or(0);
+        let shorter = |step: usize| size(step) < size(step - 1);
+        // What is below is as it ever was.
+        let data = |step: usize| self.history.states.get(step).and_then(|tree| tree.data(id));
+        let discards = |step: usize| {
+            matches!(self.history.ops.get(step - 1), Some(Op::Discard(..)))
+                && data(step) != data(step - 1)
+        };
+        let cut = (1..=state).rev().find(|&step| shorter(step) || discards(step)).unwrap_or(0);
         self.promised(id).max(cut).min(state)
     }
 

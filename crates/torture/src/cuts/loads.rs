@@ -58,6 +58,7 @@ pub fn base() -> (Vec<Op>, Tree) {
         // They made sense a moment ago.
         let _ = tree.apply(op, step);
     }
+    tree.freeze();
     (load.history.ops, tree)
 }
 
@@ -114,6 +115,11 @@ impl Load {
 
     fn fsync(&mut self, path: &str) -> bool {
         self.does(Op::Fsync(path.into()))
+    }
+
+    fn discard(&mut self, paths: &[&str], places: &[&str]) -> bool {
+        let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        self.does(Op::Discard(owned(paths), owned(places)))
     }
 
     fn remove_all(&mut self, dir: &str) {

@@ -5,7 +5,7 @@
 //! chmod take a mode of their own, chown an owner, setxattr a value, and data is
 //! made of words that depend on the writing step and the place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -54,13 +54,25 @@ pub struct Tree {
     /// All objects that have a name.
     pub objects: BTreeMap<Id, Object>,
     next: Id,
+    /// What is below: that which discards bring back.
+    below: Arc<BTreeMap<Id, Object>>,
 }
 
 impl Tree {
     /// An empty root.
     pub fn new() -> Self {
         let root = Object::new(Kind::Dir(BTreeMap::new()), 0);
-        Self { objects: BTreeMap::from([(ROOT, root)]), next: ROOT + 1 }
+        Self { objects: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, below: Arc::default() }
+    }
+
+    /// From now on what there is, is what is below.
+    pub fn freeze(&mut self) {
+        self.below = Arc::new(self.objects.clone());
+    }
+
+    /// What is below, as a tree.
+    pub fn base(&self) -> Tree {
+        Tree { objects: (*self.below).clone(), next: self.next, below: Arc::clone(&self.below) }
     }
 
     /// The object at `path`; the root for the empty path.
@@ -115,8 +127,8 @@ impl Tree {
     /// # Errors
     /// The operation makes no sense here; the tree is then as it was.
     pub fn apply(&mut self, op: &Op, step: usize) -> io::Result<()> {
-        // The root is no object of a step, but for fsync.
-        if !matches!(op, Op::Fsync(_)) && op.paths().contains(&"") {
+        // The root is no object of a step, but for these.
+        if !matches!(op, Op::Fsync(_) | Op::Discard(..)) && op.paths().contains(&"") {
             return Err(nonsense(op));
         }
         match op {
@@ -156,6 +168,10 @@ impl Tree {
                 self.object(path).map(|object| object.xattr = Some(*value))
             }
             Op::Fsync(path) => self.object(path).map(drop),
+            Op::Discard(_, places) => {
+                places.iter().for_each(|place| self.discard(place));
+                Ok(())
+            }
             Op::Sync | Op::Commit | Op::Writeback(_) | Op::Pause(_) => Ok(()),
         }
     }
@@ -232,6 +248,28 @@ impl Tree {
             self.drop_nameless(old);
         }
         Ok(())
+    }
+
+    /// A place shows what is below, and so does all below it. The directory that it is in is
+    /// the one that is there below.
+    fn discard(&mut self, place: &str) {
+        let base = self.base();
+        if place.is_empty() {
+            *self = base;
+            return;
+        }
+        let back = base.find(place);
+        if self.set_entry(place, back).is_err() {
+            return;
+        }
+        let mut left: Vec<Id> = back.into_iter().collect();
+        while let Some(id) = left.pop() {
+            self.objects.extend(base.objects.get(&id).map(|object| (id, object.clone())));
+            left.extend(base.entries(id).into_iter().flat_map(BTreeMap::values));
+        }
+        // What has no name left is gone with all that is below it.
+        let named: BTreeSet<Id> = self.paths().into_values().chain([ROOT]).collect();
+        self.objects.retain(|id, _| named.contains(id));
     }
 
     fn write(&mut self, path: &str, at: usize, len: usize, step: usize) -> io::Result<()> {

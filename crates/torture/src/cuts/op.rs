@@ -37,6 +37,9 @@ pub enum Op {
     Fsync(String),
     /// syncfs(2).
     Sync,
+    /// `mini_fo discard` of the first paths (the empty one: everything). The others are all
+    /// places that go back with them.
+    Discard(Vec<String>, Vec<String>),
     /// Not of the workload: somebody else makes the file system commit its
     /// journal, which does not bring unwritten data of other files along.
     Commit,
@@ -65,6 +68,7 @@ impl fmt::Display for Op {
             Op::SetXattr(path, value) => write!(f, "setxattr {path} {value}"),
             Op::Fsync(path) => write!(f, "fsync {path}"),
             Op::Sync => write!(f, "sync"),
+            Op::Discard(paths, _) => write!(f, "discard {}", paths.join(" ")),
             Op::Commit => write!(f, "(commit by others)"),
             Op::Writeback(which) => write!(f, "(writeback {which})"),
             Op::Pause(millis) => write!(f, "(pause {millis} ms)"),
@@ -81,6 +85,7 @@ impl Op {
             Op::Unlink(path) | Op::Rmdir(path) | Op::Fsync(path) => vec![path],
             Op::Chmod(path, _) | Op::Chown(path, _) | Op::SetXattr(path, _) => vec![path],
             Op::Rename(from, to) | Op::Exchange(from, to) | Op::Link(from, to) => vec![from, to],
+            Op::Discard(paths, places) => paths.iter().chain(places).map(|path| &**path).collect(),
             Op::Sync | Op::Commit | Op::Writeback(_) | Op::Pause(_) => Vec::new(),
         }
     }

@@ -4,11 +4,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with, setxattr, syncfs};
 
 use super::model::fill;
 use super::op::Op;
+use crate::mount::program;
 
 /// The extended attribute that steps set.
 pub const XATTR: &str = "user.t";
@@ -56,6 +58,17 @@ pub fn perform(root: &Path, op: &Op, step: usize) -> io::Result<()> {
         }
         Op::Fsync(path) => File::open(at(path))?.sync_all(),
         Op::Sync => Ok(syncfs(File::open(root)?)?),
+        Op::Discard(paths, _) => discard(root, paths),
         Op::Commit | Op::Writeback(_) | Op::Pause(_) => Ok(()),
     }
+}
+
+/// Lets paths of a mount of mini_fo show what is below. What a program was told counts: so it
+/// has ended before the next step begins.
+fn discard(root: &Path, paths: &[String]) -> io::Result<()> {
+    let mut command = Command::new(program());
+    command.args(["discard", "--yes", "--quiet", "--all"]);
+    let output = command.args(paths.iter().map(|path| root.join(path))).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(io::Error::other(said.trim().to_owned())) }
 }

@@ -117,6 +117,10 @@ struct Run<'a> {
 impl Run<'_> {
     fn step(&self, op: &Op, history: &mut History, failed: &mut Vec<String>) -> io::Result<()> {
         let step = history.next();
+        // The others know no such thing.
+        if matches!(op, Op::Discard(..)) && self.setting.system != System::MiniFo {
+            return Ok(());
+        }
         if history.last().clone().apply(op, step).is_err() {
             return Ok(());
         }

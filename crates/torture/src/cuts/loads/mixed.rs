@@ -72,6 +72,7 @@ impl Load {
             }
             84..91 => drop(self.fsync(&file)),
             91..98 => drop(self.fsync(&dir)),
+            98 if self.dice.chance(50) => drop(self.discard(&[""], &[""])),
             98 => drop(self.does(Op::Sync)),
             _ => drop(self.meanwhile()),
         }
