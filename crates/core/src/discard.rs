@@ -14,6 +14,8 @@ mod run;
 mod scan;
 mod shared;
 mod skeleton;
+mod ties;
 mod told;
 
+pub use ties::DiscardTie;
 pub use told::Discarded;

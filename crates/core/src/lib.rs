@@ -44,7 +44,7 @@ pub use changes::{
     BaseChanges, BaseState, Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences,
     FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
-pub use discard::Discarded;
+pub use discard::{DiscardTie, Discarded};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
 pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};
 pub use interface::options::{AccessTimes, DialectName, LayerOptions, OpenOptions};

@@ -42,8 +42,6 @@ ranks! {
     Later,
     /// The lock for other machines.
     ServerLock,
-    /// The pieces of the reserve.
-    Reserve,
     /// One open directory is read.
     Reading,
     /// The last listing of a directory, which somebody makes.
@@ -51,6 +49,8 @@ ranks! {
     /// What has gone from one place to another stays there: held for writing where changes
     /// are discarded, for reading by whoever gives an object another name or one more.
     Discarding,
+    /// The pieces of the reserve.
+    Reserve,
     /// Directories stay where they are: held over renames that move one.
     Topology,
     /// One node is copied up, or the mark of its copy goes.

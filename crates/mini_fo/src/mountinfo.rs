@@ -16,6 +16,8 @@ pub const FS_TYPE: &str = "fuse.mini_fo";
 pub struct Mount {
     /// Major and minor number of its device: `st_dev` of what it shows.
     pub dev: (u32, u32),
+    /// What of the file system it shows: a path there.
+    pub root: PathBuf,
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// Options of this mount, then those of the file system.
@@ -76,6 +78,22 @@ pub fn at<'a>(mounts: &'a [Mount], mountpoint: &Path) -> Option<&'a Mount> {
     mounts.iter().rev().find(|mount| mount.mountpoint == mountpoint)
 }
 
+/// What something is mounted on in a file system: paths there, without a leading slash.
+pub fn inside(mounts: &[Mount], dev: (u32, u32)) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let of_it = || mounts.iter().filter(|mount| mount.dev == dev);
+    let below = |mount: &Mount| {
+        // The one of the longest path is what it lies on.
+        let above = of_it().filter(|above| mount.mountpoint != above.mountpoint);
+        let above = above.filter(|above| mount.mountpoint.starts_with(&above.mountpoint));
+        let above = above.max_by_key(|above| above.mountpoint.as_os_str().len())?;
+        let rest = mount.mountpoint.strip_prefix(&above.mountpoint).ok()?;
+        let path = above.root.strip_prefix("/").ok()?.join(rest);
+        Some(path.as_os_str().as_bytes().to_vec())
+    };
+    mounts.iter().filter_map(below).collect()
+}
+
 fn parse(line: &[u8]) -> Option<Mount> {
     let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let text = |at: usize| fields.get(at).and_then(|field| std::str::from_utf8(field).ok());
@@ -84,6 +102,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let (major, minor) = text(2)?.split_once(':')?;
     Some(Mount {
         dev: (major.parse().ok()?, minor.parse().ok()?),
+        root: PathBuf::from(unescape(fields.get(3)?)),
         mountpoint: PathBuf::from(unescape(fields.get(4)?)),
         options: format!("{},{}", text(5)?, text(hyphen + 3).unwrap_or("")),
         fs_type: text(hyphen + 1)?.to_owned(),
@@ -116,6 +135,7 @@ mod tests {
         let mount = parse(line).unwrap();
         assert!(mount.is_ours());
         assert_eq!(mount.dev, (0, 98));
+        assert_eq!(mount.root, Path::new("/"));
         assert_eq!(mount.mountpoint, Path::new("/mnt/a b\\"));
         assert_eq!(mount.source, "mini_fo:/x\ty");
         let flags = MountFlags::RDONLY | MountFlags::NOATIME | MountFlags::NOSUID;
@@ -151,5 +171,22 @@ mod tests {
     #[test]
     fn our_own_is_readable() {
         assert!(read().unwrap().iter().any(|mount| mount.mountpoint == Path::new("/")));
+    }
+
+    #[test]
+    fn what_is_mounted_inside_is_known_by_its_path_there() {
+        let mount = |dev: u32, root: &str, at: &str| {
+            parse(format!("1 1 0:{dev} {root} {at} rw - t s rw").as_bytes()).unwrap()
+        };
+        let mounts = [
+            mount(1, "/", "/m"),
+            mount(2, "/", "/m/d/e"),
+            mount(1, "/sub", "/bound"),
+            mount(3, "/", "/bound/x"),
+            mount(3, "/", "/more"),
+            mount(4, "/", "/m/d/e/f"),
+        ];
+        assert_eq!(inside(&mounts, (0, 1)), [&b"d/e"[..], b"sub/x", b"d/e/f"]);
+        assert_eq!(inside(&mounts, (0, 3)), Vec::<Vec<u8>>::new());
     }
 }

@@ -48,7 +48,11 @@ pub fn writing_at_rest(options: &RestOptions) -> Result<Overlay, OpenError> {
         return Err(OpenError::NotStorage { path: options.path.clone() });
     }
     let writing = OpenOptions { read_only: false, stays_read_only: false, ..found };
-    Opened::open(&writing)?.begin()
+    let overlay = Opened::open(&writing)?.begin()?;
+    if let Err(errno) = overlay.use_reserve() {
+        tracing::warn!("what is kept back for deletions cannot be used: {errno}");
+    }
+    Ok(overlay)
 }
 
 /// What is to be opened.

@@ -17,6 +17,9 @@ use crate::sys::{self, Result, Spot};
 use crate::tree::dir::Dir;
 use crate::tree::node::{Held, Node};
 
+/// How often names are looked for that come while others go.
+const ROUNDS: usize = 8;
+
 /// How often something is tried again that others have changed meanwhile.
 const TRIES: usize = 16;
 
@@ -58,8 +61,27 @@ impl Overlay {
         if !Discarded::stays(errno) {
             return Err(errno);
         }
-        told.failed.push((join(&self.tree_path(parent)?, name), errno));
+        // Its directory may have been removed by others.
+        if let Some(above) = sys::absent(self.tree_path(parent))? {
+            told.fails(join(&above, name), errno, true);
+        }
         Ok(())
+    }
+
+    /// What is at a name must not be taken away: an error says why. `itself`: only if that is
+    /// said of the name itself.
+    fn check_free(
+        &self,
+        (parent, name): (&Arc<Node>, &[u8]),
+        itself: bool,
+        told: &Discarded,
+    ) -> Result<()> {
+        if told.staying.is_empty() && (itself || told.mounted.is_empty()) {
+            return Ok(());
+        }
+        let path = join(&self.tree_path(parent)?, name);
+        let held = if itself { told.staying.get(&path).copied() } else { told.holds(&path) };
+        held.map_or(Ok(()), Err)
     }
 
     /// The same of one entry. The result: it is a directory that goes back name by name.
@@ -75,12 +97,17 @@ impl Overlay {
                 return Ok(None);
             }
             let node = self.find_node(parent, &dir, name)?.map(|(node, _)| node);
+            self.check_free((parent, name), true, told)?;
             let done = match node {
                 Some(node) if self.is_merged(&node) => return Ok(Some(node)),
-                Some(node) if node.is_dir() && node.in_storage() => {
-                    self.replace_dir((parent, &dir, name), &node, told)
-                }
-                node => self.replace_entry((parent, &dir, name), node.as_deref(), told),
+                node => self.check_free((parent, name), false, told).and_then(|()| match node {
+                    Some(node) if node.is_dir() && node.in_storage() => {
+                        self.with_reserve(|| self.replace_dir((parent, &dir, name), &node, told))
+                    }
+                    node => self.with_reserve(|| {
+                        self.replace_entry((parent, &dir, name), node.as_deref(), told)
+                    }),
+                }),
             };
             match done {
                 // It has gone, or another one came.
@@ -117,15 +144,19 @@ impl Overlay {
                 continue;
             }
             let done = match &level.at {
-                Some(_) if level.stays => Ok(()),
-                Some((parent, name)) => match self.drop_skeleton(parent, name, &level.node, told) {
-                    Err(errno) if Discarded::stays(errno) => {
-                        level.stays = true;
-                        self.note_failed((parent, name), errno, told)
+                _ if level.stays => Ok(()),
+                Some((parent, name)) => {
+                    match self.with_reserve(|| self.drop_skeleton(parent, name, &level.node, told))
+                    {
+                        Err(errno) if Discarded::stays(errno) => {
+                            level.stays = true;
+                            told.fails(join(&self.tree_path(parent)?, name), errno, false);
+                            Ok(())
+                        }
+                        other => other,
                     }
-                    other => other,
-                },
-                None => self.restore_root(told),
+                }
+                None => self.with_reserve(|| self.restore_root(told)),
             };
             match done {
                 // Somebody has made something meanwhile.
@@ -195,7 +226,8 @@ impl Overlay {
         if has_fixed(dir.writable()?, name)? {
             return Err(Errno::PERM);
         }
-        let mut open = self.detach_below(node, told);
+        // Nothing of it is taken from anybody before it has gone.
+        let below = self.hold_below(node);
         let held = Held::new(self.hold(node)?);
         let edit = dir.edit();
         let temp = self.meta.temp();
@@ -215,8 +247,15 @@ impl Overlay {
             edit.unseen(change, |()| Vec::new())?;
             self.detach_dir(node, &mut place, held);
         }
+        let mut open = self.detach(below, told);
+        for _ in 0..ROUNDS {
+            let late = self.hold_all(self.table.below(node.id));
+            if late.is_empty() {
+                break;
+            }
+            open.extend(self.detach(late, told));
+        }
         told.lost((parent.id, name), node.id, true);
-        open.extend(self.detach_below(node, told));
         let has_partial = self.partials.exist();
         let removed = edit.unseen(
             |storage| {

@@ -8,13 +8,17 @@ use rustix::io::Errno;
 use super::path::Path;
 use super::told::Discarded;
 use crate::format::name::is_dot;
+use crate::interface::types::NodeId;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::store::meta_dir::with_access;
 use crate::store::partial::read_mark;
 use crate::sys::{self, Result, Spot, each_entry};
 use crate::tree::dir::Dir;
-use crate::tree::node::{BaseRef, Held, Node, PlaceMut};
+use crate::tree::node::{BaseRef, Held, Link, Node, PlaceMut};
+
+/// A name of a node, and what holds the object.
+pub(super) type HeldName = (Link, Arc<Node>, Option<Arc<Held>>);
 
 /// How often names are looked for that come while others go.
 const ROUNDS: usize = 8;
@@ -79,29 +83,44 @@ impl Overlay {
         Ok(names.into_iter().collect())
     }
 
-    /// Takes the names from all known nodes below a directory that is about to go, or has
-    /// gone. The result are the storage objects that live on.
-    pub(super) fn detach_below(&self, top: &Node, told: &mut Discarded) -> HashSet<u64> {
-        let mut held_objects = HashSet::new();
+    /// All known nodes below a directory that is about to go, held for who has them open.
+    pub(super) fn hold_below(&self, top: &Node) -> Vec<HeldName> {
+        let mut below: Vec<HeldName> = Vec::new();
         for _ in 0..ROUNDS {
-            let below = self.table.below(top.id);
-            if below.is_empty() {
+            let known: HashSet<(NodeId, Path)> =
+                below.iter().map(|(link, ..)| (link.parent().id, link.name().into())).collect();
+            let mut late = self.table.below(top.id);
+            late.retain(|(link, _)| !known.contains(&(link.parent().id, link.name().into())));
+            if late.is_empty() {
                 break;
             }
-            for (link, node) in below {
-                // Too many, or already gone: who comes by its number finds nothing.
-                let held = Held::bounded(|| self.hold(&node)).ok();
-                if let Some(stat) =
-                    held.as_ref().and_then(|held| sys::stat_fd(&held.object.fd).ok())
-                {
-                    held_objects.insert(stat.stx_ino);
-                }
-                let mut place = node.place_mut();
-                if place.names.iter().any(|now| now.is_same(&link)) {
-                    self.lose((link.parent(), link.name()), &node, &mut place, held);
-                    let last = place.names.first().is_none();
-                    told.lost((link.parent().id, link.name()), node.id, last);
-                }
+            below.extend(self.hold_all(late));
+        }
+        below
+    }
+
+    /// The same of some of them.
+    pub(super) fn hold_all(&self, below: Vec<(Link, Arc<Node>)>) -> Vec<HeldName> {
+        // Too many, or already gone: who comes by its number finds nothing.
+        let held = |(link, node): (Link, Arc<Node>)| {
+            let held = Held::bounded(|| self.hold(&node)).ok();
+            (link, node, held)
+        };
+        below.into_iter().map(held).collect()
+    }
+
+    /// Takes these names from the nodes. The result are the storage objects that live on.
+    pub(super) fn detach(&self, below: Vec<HeldName>, told: &mut Discarded) -> HashSet<u64> {
+        let mut held_objects = HashSet::new();
+        for (link, node, held) in below {
+            if let Some(stat) = held.as_ref().and_then(|held| sys::stat_fd(&held.object.fd).ok()) {
+                held_objects.insert(stat.stx_ino);
+            }
+            let mut place = node.place_mut();
+            if place.names.iter().any(|now| now.is_same(&link)) {
+                self.lose((link.parent(), link.name()), &node, &mut place, held);
+                let last = place.names.first().is_none();
+                told.lost((link.parent().id, link.name()), node.id, last);
             }
         }
         held_objects

@@ -1,12 +1,11 @@
 //! What a discard comes to: a rename is one change, whichever end is meant.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use hashbrown::{HashMap, HashSet};
 
 use super::path::{Path, is_within, join, split};
-use super::scan::{Origin, Scan};
+use super::scan::{Origin, Scan, range_within};
 use crate::layers::Below;
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result};
@@ -35,6 +34,10 @@ struct Planner<'a> {
     /// What was moved, by where it was.
     by_path: BTreeMap<&'a [u8], &'a [u8]>,
     by_number: HashMap<u64, Vec<&'a [u8]>>,
+    /// The numbers of hidden objects that were moved, by where they were below.
+    origins: BTreeMap<&'a [u8], u64>,
+    /// Numbers of objects of which nobody knows where they were.
+    unknown: HashSet<u64>,
     known: HashSet<Path>,
     /// What was moved, to be taken away first; and all else.
     moved: Vec<Path>,
@@ -45,16 +48,6 @@ struct Planner<'a> {
     left: Vec<Path>,
 }
 
-fn range<'a, T>(map: &'a BTreeMap<T, &'a [u8]>, top: &'a [u8]) -> Vec<&'a [u8]>
-where
-    T: Ord + std::borrow::Borrow<[u8]>,
-{
-    let from = (Bound::Included(top), Bound::Unbounded);
-    let entries =
-        map.range::<[u8], _>(from).take_while(|(path, _)| (*path).borrow().starts_with(top));
-    entries.filter(|(path, _)| is_within((*path).borrow(), top)).map(|(_, at)| *at).collect()
-}
-
 impl Overlay {
     /// What a discard of some paths comes to; each with what its directory shows below, if it
     /// shows anything.
@@ -63,9 +56,10 @@ impl Overlay {
         let (places, parted, bases, lost) = {
             let mut planner = Planner::new(self, &scan);
             tops.iter().for_each(|(path, _)| planner.add(path.clone(), false));
+            let bases: HashMap<&[u8], Option<&[u8]>> =
+                tops.iter().map(|(path, base)| (&**path, base.as_deref())).collect();
             while let Some(place) = planner.left.pop() {
-                let top = tops.iter().find(|(path, _)| *path == place);
-                planner.follow(&place, top.and_then(|(_, base)| base.as_deref()))?;
+                planner.follow(&place, bases.get(&*place).copied().flatten())?;
             }
             let Planner { moved, others, parted, bases, lost, .. } = planner;
             (moved.into_iter().chain(others).collect(), parted, bases, lost)
@@ -86,7 +80,13 @@ impl<'a> Planner<'a> {
                 Origin::Number(number) => by_number.entry(*number).or_default().push(at),
             }
         }
+        let origins = by_number
+            .keys()
+            .filter_map(|number| scan.origins.get(number).map(|origin| (&*origin.base, *number)));
+        let unknown = by_number.keys().filter(|number| !scan.origins.contains_key(*number));
         Planner {
+            origins: origins.collect(),
+            unknown: unknown.copied().collect(),
             overlay,
             scan,
             by_path,
@@ -121,15 +121,13 @@ impl<'a> Planner<'a> {
     /// Both ends of whatever was moved out of a place or into it.
     fn follow(&mut self, place: &Path, base: Option<&[u8]>) -> Result<()> {
         let scan = self.scan;
-        let from = (Bound::Included(&**place), Bound::Unbounded);
-        let into = scan.moved.range::<[u8], _>(from);
-        let into = into.take_while(|(at, _)| at.starts_with(place));
-        for (_, origin) in into.filter(|(at, _)| is_within(at, place)) {
+        for (_, origin) in range_within(&scan.moved, place) {
             self.came_from(origin);
         }
         let Some(base) = self.base_of(place, base) else { return Ok(()) };
         self.bases.push(base.clone());
-        let gone: Vec<Path> = range(&self.by_path, &base).into_iter().map(Into::into).collect();
+        let gone: Vec<Path> =
+            range_within(&self.by_path, &base).map(|(_, at)| (*at).into()).collect();
         gone.into_iter().for_each(|at| self.add(at, true));
         if !self.by_number.is_empty() {
             self.follow_numbers(place, &base)?;
@@ -168,21 +166,16 @@ impl<'a> Planner<'a> {
     /// further names of what is there.
     fn follow_numbers(&mut self, place: &[u8], base: &[u8]) -> Result<()> {
         let scan = self.scan;
-        let mut unknown = HashSet::new();
-        for (number, names) in &self.by_number.clone() {
-            match scan.origins.get(number) {
-                Some(origin) if is_within(&origin.base, base) => {
-                    names.iter().for_each(|at| self.add((*at).into(), true));
-                }
-                Some(_) => {}
-                None => {
-                    unknown.insert(*number);
-                }
+        let gone: Vec<u64> = range_within(&self.origins, base).map(|(_, number)| *number).collect();
+        for number in gone {
+            for at in self.by_number.get(&number).cloned().unwrap_or_default() {
+                self.add(at.into(), true);
             }
         }
-        if unknown.is_empty() {
+        if self.unknown.is_empty() {
             return Ok(());
         }
+        let unknown = &self.unknown;
         let mut found = Vec::new();
         self.overlay.each_below(base, &mut |path, below| {
             if sys::kind(&below.stat) != libc::S_IFDIR && unknown.contains(&below.number) {

@@ -15,6 +15,7 @@ use crate::format::name::Name;
 use crate::interface::types::NodeId;
 use crate::ops::far::Settled;
 use crate::reach::overlay::Overlay;
+use crate::store::meta::Firm;
 use crate::sys::{self, Result, Spot};
 use crate::tree::node::Node;
 use crate::tree::path::path_below;
@@ -33,7 +34,7 @@ impl Overlay {
         let name = Name::new(name)?.as_bytes();
         let node = self.dir_node(parent)?;
         let mut told = Discarded::default();
-        self.discard_paths(&[join(&self.tree_path(&node)?, name)], &mut told)?;
+        self.discard_paths(&[join(&self.tree_path(&node)?, name)], &[], &mut told)?;
         match told.failed.pop() {
             Some((_, errno)) => Err(errno),
             None => Ok(told),
@@ -42,15 +43,29 @@ impl Overlay {
 
     /// The same of several paths of the tree, without a leading slash; the empty one is the
     /// root, and so everything. What cannot go is `told`, ENOENT among it: the name is one of
-    /// mini_fo's own, or the directory is not there (discard that).
+    /// mini_fo's own, or the directory is not there (discard that). `mounted`: paths on which
+    /// something is mounted, so that they, and the directories that they are in, are not taken
+    /// away (EBUSY).
     ///
     /// # Errors
     /// EROFS. EIO and the like: each entry is as it was or as below then, and nobody goes on
     /// with the rest by himself. Where that cannot be written down either, nothing is written
     /// any more (EROFS from then on).
-    pub fn discard_paths(&self, paths: &[Box<[u8]>], told: &mut Discarded) -> Result<()> {
+    pub fn discard_paths(
+        &self,
+        paths: &[Box<[u8]>],
+        mounted: &[Box<[u8]>],
+        told: &mut Discarded,
+    ) -> Result<()> {
         self.check_writable()?;
+        told.mounted = mounted.iter().cloned().collect();
         let _alone = self.discarding.write();
+        let done = self.discard_these(paths, told);
+        self.refill_reserve();
+        done
+    }
+
+    fn discard_these(&self, paths: &[Box<[u8]>], told: &mut Discarded) -> Result<()> {
         if paths.iter().any(|path| path.is_empty()) {
             return self.run(vec![Path::default()], told);
         }
@@ -62,7 +77,7 @@ impl Overlay {
             let node = if is_path { self.reach(above)? } else { None };
             match node.filter(|node| node.is_dir() && !self.meta.reserves(name)) {
                 Some(_) => tops.push(path.clone()),
-                None => told.failed.push((path.clone(), Errno::NOENT)),
+                None => told.fails(path.clone(), Errno::NOENT, false),
             }
         }
         if let [path] = &tops[..] {
@@ -82,7 +97,7 @@ impl Overlay {
     /// As [`Overlay::discard`].
     pub fn discard_all(&self) -> Result<Discarded> {
         let mut told = Discarded::default();
-        self.discard_paths(&[Path::default()], &mut told)?;
+        self.discard_paths(&[Path::default()], &[], &mut told)?;
         Ok(told)
     }
 
@@ -123,10 +138,10 @@ impl Overlay {
         let mut settled: Vec<Settled> = Vec::with_capacity(dirs.len());
         for dir in dirs {
             let names = self.root_dir.meta().far().in_dir(&dir).map(Into::into).collect();
-            self.settle_far_dir(&dir)?;
+            self.with_reserve(|| self.settle_far_dir(&dir))?;
             settled.push((dir, names));
         }
-        self.forget_far(&settled)?;
+        self.with_reserve(|| self.forget_far(&settled))?;
         Ok(!settled.is_empty())
     }
 
@@ -164,11 +179,11 @@ impl Overlay {
     /// After an error nobody goes on by himself with what was written down: what programs
     /// put at these places from now on would go with it.
     fn give_up(&self) {
-        let crossed_out = {
+        let crossed_out = self.with_reserve(|| {
             let root = self.root_dir.edit();
             let begun = !root.meta().discards().is_empty();
             if begun { root.append(&[Record::Discard { path: None }]) } else { Ok(()) }
-        };
+        });
         if let Err(errno) = crossed_out {
             tracing::error!("a discard cannot be ended, so nothing is written any more: {errno}");
             self.read_only.store(true, Ordering::Release);
@@ -194,41 +209,58 @@ impl Overlay {
             // There are copies now that it does not know.
             plan = self.plan_discard(&tops)?;
         }
-        {
-            let root = self.root_dir.edit();
-            // What is written down of an earlier attempt stays: it may be interrupted again.
-            let known = root.meta().discards().to_vec();
-            let places = plan.places.iter().filter(|path| !known.contains(path)).cloned();
-            let records: Vec<Record> =
-                places.map(|path| Record::Discard { path: Some(path) }).collect();
-            root.append(&records)?;
-            root.secure()?;
-        }
+        self.with_reserve(|| self.write_down(&plan))?;
         self.carry_out(&plan, told)?;
-        let root = self.root_dir.edit();
-        root.append(&[Record::Discard { path: None }])?;
+        self.names_are_safe()?;
+        let end = Record::Discard { path: None };
+        self.with_reserve(|| self.root_dir.edit().append(std::slice::from_ref(&end)))?;
         if !plan.places.iter().any(|path| path.is_empty()) {
             return Ok(());
         }
-        root.rewrite_unseen()?;
-        drop(root);
+        self.with_reserve(|| self.root_dir.edit().rewrite_unseen())?;
         if self.accesses.forget_all()
             && let Ok(index) = self.shared.dir()
         {
-            index.edit().rewrite_unseen()?;
+            self.with_reserve(|| index.edit().rewrite_unseen())?;
         }
         Ok(())
     }
 
+    /// What is going to be done, so that it can be gone on with.
+    fn write_down(&self, plan: &Plan) -> Result<()> {
+        let root = self.root_dir.edit();
+        // What is written down of an earlier attempt stays: it may be interrupted again.
+        let known = root.meta().discards().to_vec();
+        let places = plan.places.iter().filter(|path| !known.contains(path)).cloned();
+        let records: Vec<Record> =
+            places.map(|path| Record::Discard { path: Some(path) }).collect();
+        root.append(&records)?;
+        root.secure()
+    }
+
+    /// Where the device may get META of the root before names of other directories, as when
+    /// a program syncs something in the root, the end could be told of what has not happened.
+    fn names_are_safe(&self) -> Result<()> {
+        if matches!(self.durability.terms().firm, Firm::No | Firm::Attribute) {
+            return Ok(());
+        }
+        let _slow = self.slow_section();
+        rustix::fs::syncfs(self.storage_opened()?)
+    }
+
     fn carry_out(&self, plan: &Plan, told: &mut Discarded) -> Result<()> {
-        self.record_lost(&plan.lost)?;
+        self.find_staying(plan, told)?;
+        self.with_reserve(|| self.record_lost(&plan.lost))?;
         let shared = self.knows_shared();
         if shared {
             let mut ids = HashSet::new();
             plan.bases.iter().try_for_each(|base| self.indexed_below(base, &mut ids))?;
-            ids.into_iter().try_for_each(|id| self.reset_shared(id, &plan.scan, told))?;
+            ids.into_iter()
+                .try_for_each(|id| self.with_reserve(|| self.reset_shared(id, &plan.scan, told)))?;
         }
-        plan.parted.iter().try_for_each(|at| self.part_at(at, told))?;
+        for at in &plan.parted {
+            self.with_reserve(|| self.part_at(at, told))?;
+        }
         for place in &plan.places {
             if place.is_empty() {
                 self.restore_tree(self.reference_root(), None, told)?;
@@ -240,7 +272,7 @@ impl Overlay {
             }
         }
         if shared {
-            self.count_shared()?;
+            self.with_reserve(|| self.count_shared())?;
         }
         self.tidy_up(&plan.places, told)
     }

@@ -1,10 +1,13 @@
 //! What META of all storage directories says of names that were moved.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use rustix::io::Errno;
 
 use super::path::{Path, join, split};
 use crate::format::identity::BaseId;
@@ -90,7 +93,12 @@ impl Scan {
         let mut left = Vec::new();
         scan.visit(overlay, Here { dir: root, path: Path::default(), base }, &indexed, &mut left)?;
         while let Some(Next { parent, name, path, shows }) = left.pop() {
-            let dir = Rc::new(StoredDir::open(parent.within(), &name)?);
+            let opened = match StoredDir::open(parent.within(), &name) {
+                // Programs go on meanwhile.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                other => other?,
+            };
+            let dir = Rc::new(opened);
             let base = match shows {
                 Shows::Nothing => None,
                 Shows::Same(above, path) => sys::absent(overlay.stack.open_below(&above, &name))
@@ -132,7 +140,10 @@ impl Scan {
         self.hear(&index, (&path, base.as_ref()), &entries);
         for (name, ino, kind) in entries {
             let kind = match kind {
-                0 => sys::kind(&sys::stat(Spot::at(within, &name))?),
+                0 => match sys::absent(sys::stat(Spot::at(within, &name)))? {
+                    Some(stat) => sys::kind(&stat),
+                    None => continue,
+                },
                 known => known,
             };
             let at = join(&path, &name);
@@ -221,6 +232,20 @@ impl Scan {
         }
         false
     }
+}
+
+/// What of a map lies at a path or below it.
+pub(super) fn range_within<'a, K: Ord + Borrow<[u8]>, V>(
+    map: &'a BTreeMap<K, V>,
+    top: &[u8],
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    let (from, to) = ([top, b"/"].concat(), [top, b"0"].concat());
+    let all = top.is_empty();
+    // What has other characters behind the name lies between the two.
+    let itself = map.get_key_value(top).filter(|_| !all);
+    let from = if all { Bound::Unbounded } else { Bound::Included(&*from) };
+    let to = if all { Bound::Unbounded } else { Bound::Excluded(&*to) };
+    itself.into_iter().chain(map.range::<[u8], _>((from, to)))
 }
 
 impl Overlay {

@@ -3,9 +3,11 @@
 
 use hashbrown::{HashMap, HashSet};
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
 use super::path::{Path, join, split};
 use super::scan::Scan;
+use super::ties::is_fixed;
 use super::told::Discarded;
 use crate::format::identity::BaseId;
 use crate::format::meta::{Record, SharedRecord};
@@ -64,6 +66,15 @@ impl Overlay {
     /// names that only the storage has stay, as another object.
     pub(super) fn reset_shared(&self, id: BaseId, scan: &Scan, told: &mut Discarded) -> Result<()> {
         let Some(copy) = self.shared.index_stat(id)? else { return Ok(()) };
+        let names = || scan.links.get(&copy.stx_ino).into_iter().flatten();
+        if is_fixed(&copy) || names().any(|at| told.holds(at).is_some()) {
+            // None of its names can go, so that it is what it was under all of them.
+            names().for_each(|at| {
+                told.fails(at.clone(), told.holds(at).unwrap_or(Errno::PERM), true);
+            });
+            return Ok(());
+        }
+        let mut stays = false;
         for at in scan.links.get(&copy.stx_ino).into_iter().flatten() {
             let (above, name) = split(at);
             let Some((parent, dir)) = self.reach_stored(above)? else { continue };
@@ -78,13 +89,21 @@ impl Overlay {
             };
             let edit = dir.edit();
             if below.and_then(|below| self.shared_id(&below)) == Some(id) {
-                self.unlink_unseen(&edit, name)?;
+                match self.unlink_unseen(&edit, name) {
+                    Err(errno) if Discarded::stays(errno) => {
+                        told.fails(at.clone(), errno, true);
+                        stays = true;
+                        continue;
+                    }
+                    other => other?,
+                }
             } else {
                 self.part(&edit, name, Some(id))?;
             }
             told.forgotten(parent.id, name);
         }
-        self.leave_base(id, told)
+        // What names still have must not come to be another object.
+        if stays { Ok(()) } else { self.leave_base(id, told) }
     }
 
     /// A name does not show the number of an object below any more. `id`: what that is in

@@ -104,7 +104,9 @@ impl Overlay {
                 return Ok(());
             }
             match self.drop_skeleton(link.parent(), link.name(), &node, told) {
-                Err(Errno::NOTEMPTY | Errno::NOENT) => return Ok(()),
+                Err(Errno::NOTEMPTY | Errno::NOENT | Errno::NOSPC) => return Ok(()),
+                // It has nothing to say, and stays where it cannot go.
+                Err(errno) if Discarded::stays(errno) => return Ok(()),
                 other => other?,
             }
             node = Arc::clone(link.parent());

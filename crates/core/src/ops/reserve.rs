@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::reach::overlay::Overlay;
 use crate::state::reserve::{MOST, PAGE, PART, PIECES};
 use crate::sys::magic::BTRFS;
-use crate::sys::{self, Result, Within, trust};
+use crate::sys::{self, Result, Spot, Within, trust};
 
 impl Overlay {
     /// Keeps some space back for deletions. To be called when the mount stands;
@@ -47,6 +47,21 @@ impl Overlay {
         };
         drop(pieces);
         self.reserve.short.store(short, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What an earlier mount has kept back can be used up; no more is.
+    pub(crate) fn use_reserve(&self) -> Result<()> {
+        let Some(dir) = self.reserve_dir(false)? else { return Ok(()) };
+        let mut pieces = self.reserve.pieces.lock();
+        let size = |number: u64| {
+            sys::stat(Spot::at(dir.as_fd(), number.to_string().as_bytes())).map(|s| s.stx_size)
+        };
+        pieces.size = size(0).unwrap_or(0);
+        pieces.there = (0..PIECES).find(|number| size(*number).is_err()).unwrap_or(PIECES);
+        pieces.wanted = pieces.there;
+        pieces.names = rustix::fs::fstatfs(&self.storage)?.f_type == BTRFS;
+        pieces.dir = Some(dir);
         Ok(())
     }
 
@@ -92,6 +107,17 @@ impl Overlay {
                 // That is no help to a user over his quota.
                 Err(Errno::NOSPC) if self.give_up_some() => {}
                 other => return other.map(drop),
+            }
+        }
+    }
+
+    /// Does something that finds its room in what is kept back for deletions, if there is
+    /// no other. Whoever calls it has no lock that comes after that of the reserve.
+    pub(crate) fn with_reserve<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            match work() {
+                Err(Errno::NOSPC) if self.give_up_some() => {}
+                other => return other,
             }
         }
     }

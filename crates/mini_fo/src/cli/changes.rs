@@ -1,6 +1,7 @@
 //! `mini_fo status` and `mini_fo diff`: what has changed; `mini_fo discard`: back to what was.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 mod base;
 pub mod content;
 pub mod diff;

@@ -6,10 +6,10 @@ use std::io::{self, BufRead};
 use std::path::Path;
 
 use rustix::io::Errno;
-use serde_json::{Value, json};
 
 use crate::cli::args::DuArgs;
 use crate::cli::changes::out::size;
+use crate::cli::json;
 use crate::control::client::{self, Channel};
 use crate::control::wire::{PathBytes, Request};
 use crate::exit::{Failure, code, shown};
@@ -89,26 +89,24 @@ fn table(usage: &Usage) -> String {
 }
 
 fn json(usage: &Usage) -> String {
-    let sum = |sum: &Sum| json!({ "bytes": sum.bytes, "files": sum.files, "directories": sum.directories });
-    let row = |row: &Row| {
-        let mut object = sum(&row.sum);
-        object["path"] = json!(String::from_utf8_lossy(&row.path.0));
-        if std::str::from_utf8(&row.path.0).is_err() {
-            let hex: String = row.path.0.iter().map(|byte| format!("{byte:02x}")).collect();
-            object["path_hex"] = json!(hex);
-        }
-        object
+    let sum = |Sum { bytes, files, directories, .. }: &Sum| {
+        format!("\"bytes\":{bytes},\"files\":{files},\"directories\":{directories}")
     };
-    let rows = |rows: &[Row]| Value::Array(rows.iter().map(row).collect());
-    let mut object = json!({
-        "entries": rows(&usage.entries),
-        "largest": rows(&usage.largest),
-        "tree": sum(&usage.tree),
-        "bytes": usage.bytes(),
-        "free": usage.free,
-    });
+    let rows = |rows: &[Row]| {
+        let row = |row: &Row| format!("{{{},{}}}", json::bytes("path", &row.path.0), sum(&row.sum));
+        rows.iter().map(row).collect::<Vec<_>>().join(",")
+    };
+    let mut out = format!(
+        "{{\"entries\":[{}],\"largest\":[{}],\"tree\":{{{}}},\"bytes\":{},\"free\":{}",
+        rows(&usage.entries),
+        rows(&usage.largest),
+        sum(&usage.tree),
+        usage.bytes(),
+        usage.free
+    );
     for (_, name, part) in beside(usage) {
-        object[name] = sum(&part);
+        // Writing to a string does not fail.
+        let _ = write!(out, ",\"{name}\":{{{}}}", sum(&part));
     }
-    format!("{object}\n")
+    out + "}\n"
 }

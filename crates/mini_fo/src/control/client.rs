@@ -41,10 +41,20 @@ impl Channel {
         Ok(serde_json::from_str(&line)?)
     }
 
+    /// The kernel lets nobody write here, whatever the daemon would do.
+    pub fn is_read_only(&self) -> bool {
+        let vfs = rustix::fs::fstatvfs(&self.0);
+        vfs.is_ok_and(|vfs| vfs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+
+    /// Device number of the mount.
+    pub fn device(&self) -> Option<u64> {
+        rustix::fs::fstat(&self.0).ok().map(|stat| stat.st_dev)
+    }
+
     /// Both lead to the same mount.
     pub fn is_same(&self, other: &Channel) -> bool {
-        let device = |channel: &Channel| rustix::fs::fstat(&channel.0).ok().map(|stat| stat.st_dev);
-        device(self).is_some_and(|own| device(other) == Some(own))
+        self.device().is_some_and(|own| other.device() == Some(own))
     }
 
     /// Asks for something.

@@ -12,8 +12,9 @@ pub const FRAME: usize = 8176;
 /// Bytes of a frame before its data: a flag and a length, native `u32` each.
 pub const HEADER: usize = 8;
 
-/// The longest request.
-pub const LONGEST: usize = 1 << 20;
+/// The longest request: more than a command line has room for (2 MiB), bytes that are no UTF-8
+/// counted twice.
+pub const LONGEST: usize = 8 << 20;
 
 /// `_IOW('m', 0x68, FRAME)`: a piece of a request. The flag tells that more comes.
 pub const SEND: u32 = ioc(WRITES, 0x68);
@@ -54,6 +55,13 @@ pub enum Request {
     Discard(DiscardForm),
     /// What one side of a change holds: bytes in parts, and a [`Sent`] or [`Trouble`].
     Content(ContentForm),
+}
+
+impl Request {
+    /// It changes something.
+    pub fn changes(&self) -> bool {
+        matches!(self, Request::Discard(form) if !form.dry_run)
+    }
 }
 
 /// What `mini_fo status` is to show.
@@ -99,6 +107,9 @@ pub struct DiscardForm {
     pub paths: Vec<PathBytes>,
     /// Globs of what stays.
     pub keep: Vec<String>,
+    /// Paths on which something is mounted, as who asks sees it: they are not taken away.
+    #[serde(default)]
+    pub mounted: Vec<PathBytes>,
     /// Only tell what would go.
     pub dry_run: bool,
     /// Tell nothing but trouble.

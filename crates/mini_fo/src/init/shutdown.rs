@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn the_file_system_of_a_storage() {
         let mount = |dev, point: &str, fs_type: &str| Mount {
+            root: "/".into(),
             dev,
             mountpoint: point.into(),
             options: String::new(),

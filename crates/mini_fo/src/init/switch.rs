@@ -190,6 +190,7 @@ mod tests {
 
     fn mount(point: &str) -> Mount {
         Mount {
+            root: "/".into(),
             dev: (0, 1),
             mountpoint: point.into(),
             options: String::new(),

@@ -6,13 +6,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mini_fo_core::Overlay;
-use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use crate::cli::args::WhereArgs;
+use crate::cli::changes::ask::ask;
 use crate::cli::changes::out::Out;
 use crate::cli::changes::place::{self, Where};
-use crate::cli::changes::{content, discard, live, status};
+use crate::cli::changes::{content, discard, status};
 use crate::control::wire::{
     ContentForm, DiscardForm, Gone, PathBytes, Request, Seen, Sent, StatusForm,
 };
@@ -57,7 +57,8 @@ impl Source {
                 let info = channel.info().map_err(|error| {
                     Failure::new(code::FAILURE, format!("the daemon does not answer: {error}"))
                 })?;
-                source.can_change = !info.read_only && info.storage.is_some();
+                source.can_change =
+                    !info.read_only && info.storage.is_some() && !channel.is_read_only();
             }
             Where::AtRest(path) => {
                 source.can_change = place::at_rest(&path, &source.args)?.has_storage();
@@ -94,7 +95,7 @@ impl Source {
         let within = self.within.iter().cloned().map(PathBytes).collect();
         let form = StatusForm { within, json: true, ..StatusForm::default() };
         let shown = form.clone();
-        self.ask(Request::Status(form), &mut Lines::new(each), false, &|overlay, out| {
+        self.ask(Request::Status(form), &mut Lines::new(each), &|overlay, out| {
             status::show(overlay, &shown, out)
         })
     }
@@ -105,10 +106,9 @@ impl Source {
     /// It is not there any more, or cannot be read.
     pub fn content(&self, form: &ContentForm) -> Result<(Sent, Vec<u8>), Failure> {
         let mut bytes = Vec::new();
-        let sent =
-            self.ask(Request::Content(form.clone()), &mut bytes, false, &|overlay, out| {
-                content::show(overlay, form, out)
-            })?;
+        let sent = self.ask(Request::Content(form.clone()), &mut bytes, &|overlay, out| {
+            content::show(overlay, form, out)
+        })?;
         Ok((sent, bytes))
     }
 
@@ -128,9 +128,10 @@ impl Source {
         let paths = paths.iter().cloned().map(PathBytes).collect();
         let form =
             DiscardForm { paths, dry_run, quiet: !dry_run, json: true, ..DiscardForm::default() };
+        let form = DiscardForm { mounted: discard::mounted_in(&Where::find(&self.path)?), ..form };
         let wanted = form.clone();
         let gone: Gone =
-            self.ask(Request::Discard(form), &mut Lines::new(each), !dry_run, &|overlay, out| {
+            self.ask(Request::Discard(form), &mut Lines::new(each), &|overlay, out| {
                 discard::carry_out(overlay, &wanted, out, &mut |_| {})
             })?;
         Ok(gone.failed)
@@ -140,41 +141,25 @@ impl Source {
         &self,
         request: Request,
         to: &mut dyn Write,
-        changes: bool,
         here: &dyn Fn(&Overlay, &mut Out<'_>) -> rustix::io::Result<T>,
     ) -> Result<T, Failure> {
         let mut out = Out::into_program(to);
         let place = Where::find(&self.path)?;
-        let end = match place {
-            Where::Live(channel, within) if self.live && within == self.within => {
-                live::show(&channel, &request, &mut out)?
-            }
-            Where::AtRest(path) if !self.live => {
-                let open = if changes { place::to_change } else { place::at_rest };
-                let overlay = open(&path, &self.args)?;
-                let end = here(&overlay, &mut out);
-                overlay.finish();
-                end.map_err(|errno| failed(&path, errno, changes))?
-            }
-            _ => {
-                let text = format!(
-                    "{}: it was mounted or unmounted meanwhile; start again",
-                    self.path.display()
-                );
-                return Err(Failure::new(code::FAILURE, text));
-            }
+        let same = match &place {
+            Where::Live(_, within) => self.live && *within == self.within,
+            Where::AtRest(_) => !self.live,
         };
+        if !same {
+            let text = format!(
+                "{}: it was mounted or unmounted meanwhile; start again",
+                self.path.display()
+            );
+            return Err(Failure::new(code::FAILURE, text));
+        }
+        let end = ask(&place, &request, &self.args, &mut out, here)?;
         out.finish()?;
         Ok(end)
     }
-}
-
-fn failed(path: &Path, errno: Errno, changes: bool) -> Failure {
-    let why = match changes {
-        true => discard::failure(errno),
-        false => format!("cannot be read: {errno}"),
-    };
-    Failure::new(code::FAILURE, format!("{}: {why}", path.display()))
 }
 
 /// Gives lines on, one at a time.

@@ -20,6 +20,7 @@ mod defects;
 mod descriptors;
 mod dirs;
 mod discard;
+mod discard_stays;
 mod documents;
 mod engines;
 mod failed_mounts;

@@ -11,14 +11,14 @@ mod patch;
 
 use mini_fo_core::{Change, ChangeKind, ChangesOptions, FoundChange, Overlay};
 
-use super::live;
+use super::ask::ask;
 use super::out::Out;
 use super::place::{self, Where};
 use super::quote::quoted;
 use super::status::{attributes, letter, type_of};
 use crate::cli::args::DiffArgs;
 use crate::control::wire::{DiffForm, PathBytes, Request, Seen};
-use crate::exit::{Failure, code};
+use crate::exit::Failure;
 use body::Body;
 use lines::Lines;
 
@@ -41,15 +41,9 @@ pub fn run(args: &DiffArgs) -> Result<Seen, Failure> {
         z: args.z,
         colored: out.is_colored(),
     };
-    let seen = match place {
-        Where::Live(channel, _) => live::show(&channel, &Request::Diff(form), &mut out)?,
-        Where::AtRest(path) => {
-            let overlay = place::at_rest(&path, &args.place)?;
-            show(&overlay, &form, &mut out).map_err(|errno| {
-                Failure::new(code::FAILURE, format!("{}: cannot be read: {errno}", path.display()))
-            })?
-        }
-    };
+    let request = Request::Diff(form.clone());
+    let seen =
+        ask(&place, &request, &args.place, &mut out, |overlay, out| show(overlay, &form, out))?;
     out.finish()?;
     Ok(seen)
 }

@@ -6,14 +6,15 @@ use mini_fo_core::{
     Attr, Change, ChangeKind, ChangeTotals, ChangesOptions, FoundChange, Overlay, UnreadChange,
 };
 
+use super::ask::ask;
+use super::base;
 use super::out::{Color, Out, size};
-use super::place::{self, Where};
+use super::place::Where;
 use super::quote::quoted;
-use super::{base, live};
 use crate::cli::args::StatusArgs;
 use crate::cli::json;
 use crate::control::wire::{PathBytes, Request, Seen, StatusForm};
-use crate::exit::{Failure, code};
+use crate::exit::Failure;
 
 pub fn run(args: &StatusArgs) -> Result<Seen, Failure> {
     let place = Where::find(&args.path)?;
@@ -26,18 +27,12 @@ pub fn run(args: &StatusArgs) -> Result<Seen, Failure> {
         z: args.z,
         colored: out.is_colored(),
     };
-    let seen = match place {
-        Where::Live(channel, inside) => {
-            form.within.extend(inside.map(PathBytes));
-            live::show(&channel, &Request::Status(form), &mut out)?
-        }
-        Where::AtRest(path) => {
-            let overlay = place::at_rest(&path, &args.place)?;
-            show(&overlay, &form, &mut out).map_err(|errno| {
-                Failure::new(code::FAILURE, format!("{}: cannot be read: {errno}", path.display()))
-            })?
-        }
-    };
+    if let Where::Live(_, Some(inside)) = &place {
+        form.within.push(PathBytes(inside.clone()));
+    }
+    let request = Request::Status(form.clone());
+    let seen =
+        ask(&place, &request, &args.place, &mut out, |overlay, out| show(overlay, &form, out))?;
     out.finish()?;
     Ok(seen)
 }

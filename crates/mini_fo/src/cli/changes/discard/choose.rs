@@ -1,7 +1,8 @@
 //! Which changes go, and which stay: a rename is one change, whichever end is meant, and an
 //! object with several names is one object.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::keep::Keep;
 
@@ -12,9 +13,12 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// Where it was, if it was renamed.
     pub from: Option<Vec<u8>>,
-    /// The number of an object that may have several names.
+    /// The number of an object that the base has under several names, of which this is one.
     pub object: Option<u64>,
 }
+
+/// Where the first path, or a directory that it is in, is discarded, the second one is, too.
+pub type Tie = (Vec<u8>, Vec<u8>);
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,22 +37,35 @@ pub fn is_within(path: &[u8], top: &[u8]) -> bool {
         || path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
-fn is_at(entry: &Entry, top: &[u8]) -> bool {
-    is_within(&entry.path, top) || entry.from.as_ref().is_some_and(|from| is_within(from, top))
+/// A path is one of these, or lies below one.
+pub fn is_in<'a>(path: &[u8], has: impl Fn(&[u8]) -> bool + 'a) -> bool {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let mut above = [0].into_iter().chain(ends).chain([path.len()]).map(|end| path.get(..end));
+    above.any(|path| path.is_some_and(&has))
+}
+
+/// What of a map is at a path or below it.
+fn below<'m, T>(map: &'m BTreeMap<&[u8], T>, top: &[u8]) -> impl Iterator<Item = &'m T> {
+    let (from, to) = ([top, b"/"].concat(), [top, b"0"].concat());
+    let all = top.is_empty();
+    let itself = map.get(top).filter(|_| !all);
+    let from = if all { Bound::Unbounded } else { Bound::Included(&*from) };
+    let to = if all { Bound::Unbounded } else { Bound::Excluded(&*to) };
+    itself.into_iter().chain(map.range::<[u8], _>((from, to)).map(|(_, value)| value))
 }
 
 /// Entries, and what hangs together.
 struct Chooser<'a> {
     entries: &'a [Entry],
-    /// Entries that go together: ends of a rename, names of one object.
-    together: Vec<Vec<&'a [u8]>>,
+    by_path: BTreeMap<&'a [u8], Vec<usize>>,
+    ties: BTreeMap<&'a [u8], Vec<&'a [u8]>>,
     /// Entries that stay.
-    kept: Vec<bool>,
+    kept: BTreeMap<&'a [u8], ()>,
 }
 
 /// Finds out what a discard of some paths (the empty one: everything) comes to.
-pub fn choose(entries: &[Entry], tops: &[Vec<u8>], keep: &Keep) -> Choice {
-    let chooser = Chooser::new(entries, keep);
+pub fn choose(entries: &[Entry], tops: &[Vec<u8>], ties: &[Tie], keep: &Keep) -> Choice {
+    let chooser = Chooser::new(entries, ties, keep);
     let (mut paths, mut areas) = (Vec::new(), BTreeSet::new());
     for top in tops {
         let all = chooser.all_of(top);
@@ -59,72 +76,79 @@ pub fn choose(entries: &[Entry], tops: &[Vec<u8>], keep: &Keep) -> Choice {
         }
         chooser.one_by_one(top, &mut paths, &mut areas);
     }
-    let gone = |entry: &Entry| areas.iter().any(|area| is_at(entry, area));
+    let gone = |entry: &Entry| is_in(&entry.path, |path| areas.contains(path));
     let goes: Vec<usize> =
         entries.iter().enumerate().filter(|(_, entry)| gone(entry)).map(|(at, _)| at).collect();
-    let asked = |entry: &&Entry| tops.iter().any(|top| is_at(entry, top));
+    let tops: BTreeSet<&[u8]> = tops.iter().map(|top| &**top).collect();
+    let asked = |path: &[u8]| is_in(path, |path| tops.contains(path));
+    let asked =
+        |entry: &&Entry| asked(&entry.path) || entry.from.as_ref().is_some_and(|from| asked(from));
     let kept = entries.iter().filter(asked).filter(|entry| !gone(entry)).count() as u64;
     Choice { paths, goes, kept }
 }
 
+/// All places that go with these.
+pub fn reach(tops: &[Vec<u8>], ties: &[Tie]) -> Vec<Vec<u8>> {
+    let chooser = Chooser::new(&[], ties, &Keep::default());
+    let all = tops.iter().flat_map(|top| chooser.all_of(top));
+    all.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 impl<'a> Chooser<'a> {
-    fn new(entries: &'a [Entry], keep: &Keep) -> Chooser<'a> {
-        let mut objects: HashMap<u64, Vec<&[u8]>> = HashMap::new();
-        let mut together = Vec::new();
-        for entry in entries {
-            if let Some(from) = &entry.from {
-                together.push(vec![&*entry.path, &**from]);
-            }
+    fn new(entries: &'a [Entry], told: &'a [Tie], keep: &Keep) -> Chooser<'a> {
+        let mut objects: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
+        let mut by_path: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        for (at, entry) in entries.iter().enumerate() {
+            by_path.entry(&entry.path).or_default().push(at);
             if let Some(object) = entry.object {
                 objects.entry(object).or_default().push(&entry.path);
             }
         }
-        together.extend(objects.into_values().filter(|names| names.len() > 1));
-        let stays = |entry: &Entry| {
+        let mut ties: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for (from, to) in told {
+            ties.entry(from).or_default().push(to);
+        }
+        for names in objects.into_values() {
+            // Each leads to the next one, and the last one to the first.
+            let next = names.iter().cycle().skip(1);
+            for (name, next) in names.iter().zip(next).filter(|(name, next)| name != next) {
+                ties.entry(name).or_default().push(next);
+            }
+        }
+        let stays = |entry: &&Entry| {
             keep.has(&entry.path) || entry.from.as_ref().is_some_and(|from| keep.has(from))
         };
-        Chooser { entries, together, kept: entries.iter().map(stays).collect() }
+        let kept = entries.iter().filter(stays).map(|entry| (&*entry.path, ())).collect();
+        Chooser { entries, by_path, ties, kept }
     }
 
     /// All places that go with one.
     fn all_of(&self, top: &[u8]) -> BTreeSet<Vec<u8>> {
         let mut areas = BTreeSet::from([top.to_vec()]);
-        let mut left: Vec<&Vec<&[u8]>> = self.together.iter().collect();
-        loop {
-            let before = left.len();
-            left.retain(|places| {
-                let inside =
-                    places.iter().any(|place| areas.iter().any(|area| is_within(place, area)));
-                if inside {
-                    areas.extend(places.iter().map(|place| place.to_vec()));
+        let mut left = vec![top.to_vec()];
+        while let Some(area) = left.pop() {
+            for place in below(&self.ties, &area).flatten() {
+                if !is_in(place, |path| areas.contains(path)) {
+                    areas.insert(place.to_vec());
+                    left.push(place.to_vec());
                 }
-                !inside
-            });
-            if left.len() == before {
-                return areas;
             }
         }
+        areas
     }
 
     fn holds_kept(&self, areas: &BTreeSet<Vec<u8>>) -> bool {
-        let mut kept = self.entries.iter().zip(&self.kept).filter(|(_, kept)| **kept);
-        kept.any(|(entry, _)| areas.iter().any(|area| is_at(entry, area)))
+        !self.kept.is_empty() && areas.iter().any(|area| below(&self.kept, area).next().is_some())
     }
 
     /// What is at a path and below it, without what stays: a directory goes as a whole if
     /// nothing in it stays, else what is in it goes.
     fn one_by_one(&self, top: &[u8], paths: &mut Vec<Vec<u8>>, areas: &mut BTreeSet<Vec<u8>>) {
-        let mut inside: Vec<usize> = (0..self.entries.len())
-            .filter(|at| self.entries.get(*at).is_some_and(|entry| is_at(entry, top)))
-            .collect();
-        inside.sort_by_key(|at| self.entries.get(*at).map(|entry| &entry.path));
         let mut last: Option<&[u8]> = None;
-        for at in inside {
-            let (Some(entry), Some(false)) = (self.entries.get(at), self.kept.get(at)) else {
-                continue;
-            };
+        for entry in below(&self.by_path, top).flatten().filter_map(|at| self.entries.get(*at)) {
             // What is the root's own stays with what is in it.
-            if entry.path.is_empty() || last.is_some_and(|last| is_within(&entry.path, last)) {
+            let stays = entry.path.is_empty() || self.kept.contains_key(&*entry.path);
+            if stays || last.is_some_and(|last| is_within(&entry.path, last)) {
                 continue;
             }
             let all = self.all_of(&entry.path);
@@ -156,7 +180,11 @@ mod tests {
     fn chosen(entries: &[Entry], tops: &[&str], keep: &[&str]) -> (Vec<String>, Vec<String>, u64) {
         let keep = Keep::of(&keep.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>());
         let tops: Vec<Vec<u8>> = tops.iter().map(|top| top.as_bytes().to_vec()).collect();
-        let Choice { paths, goes, kept } = choose(entries, &tops, &keep.unwrap());
+        let ends = |entry: &Entry| entry.from.clone().map(|from| (from, entry.path.clone()));
+        let ties: Vec<Tie> = entries.iter().filter_map(ends).collect();
+        let back = ties.iter().map(|(from, to)| (to.clone(), from.clone()));
+        let ties: Vec<Tie> = back.chain(ties.iter().cloned()).collect();
+        let Choice { paths, goes, kept } = choose(entries, &tops, &ties, &keep.unwrap());
         let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
         let goes = goes.iter().map(|at| text(&entries[*at].path)).collect();
         (paths.iter().map(|path| text(path)).collect(), goes, kept)
@@ -198,5 +226,40 @@ mod tests {
         let all = [name_of(7, "a"), name_of(7, "b"), name_of(8, "c")];
         assert_eq!(chosen(&all, &["a"], &[]), (texts(&["a"]), texts(&["a", "b"]), 0));
         assert_eq!(chosen(&all, &[""], &["b"]), (texts(&["c"]), texts(&["c"]), 2));
+    }
+
+    /// What was moved over something else is no rename, as changes are told: what was there
+    /// is modified, and goes or stays with what is gone elsewhere all the same.
+    #[test]
+    fn what_took_a_place_goes_or_stays_with_where_it_was() {
+        let all = ["d/one", "d/one.more", "f"].map(entry);
+        let tie = |from: &str, to: &str| (from.as_bytes().to_vec(), to.as_bytes().to_vec());
+        let ties = [tie("f", "d/one"), tie("d/one", "f")];
+        let none = Keep::of(&[]).unwrap();
+        assert_eq!(choose(&all, &[b"f".to_vec()], &ties, &none).goes, [0, 2]);
+        let keep = Keep::of(&["d/one".to_owned()]).unwrap();
+        let stays = Choice { kept: 1, ..Choice::default() };
+        assert_eq!(choose(&all, &[b"f".to_vec()], &ties, &keep), stays);
+        // Something else has the old place.
+        let ties = [tie("f", "d/one")];
+        assert_eq!(choose(&all, &[b"d/one".to_vec()], &ties, &none).goes, [0]);
+    }
+
+    #[test]
+    fn many_scattered_changes_are_chosen_at_once() {
+        let all: Vec<Entry> = (0..100_000)
+            .map(|n| Entry {
+                object: (n % 50 < 2).then_some(n / 50),
+                ..renamed(&format!("from/{n}"), &format!("d{}/{n}", n % 300))
+            })
+            .collect();
+        let tops: Vec<String> =
+            (0..2000).map(|n| format!("d{}/{}", n * 50 % 300, n * 50)).collect();
+        let tops: Vec<&str> = tops.iter().map(|top| &**top).collect();
+        let begun = std::time::Instant::now();
+        let (paths, goes, _) = chosen(&all, &tops, &["nothing", "d7/7"]);
+        assert_eq!((paths.len(), goes.len()), (2000, 4000));
+        // Each with each takes a minute.
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     }
 }

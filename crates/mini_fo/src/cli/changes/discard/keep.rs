@@ -3,7 +3,7 @@
 use fast_glob::glob_match;
 
 /// Paths that stay, with all that is below them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Keep {
     /// Of whole paths.
     globs: Vec<String>,
@@ -36,6 +36,11 @@ impl Keep {
             })
         };
         Ok(Keep { globs: globs.iter().map(whole).collect::<Result<_, String>>()? })
+    }
+
+    /// Nothing is to be kept.
+    pub fn is_empty(&self) -> bool {
+        self.globs.is_empty()
     }
 
     /// A path, without a leading slash, or a directory above it is to be kept.
