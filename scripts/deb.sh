@@ -15,9 +15,9 @@ arch=$(dpkg --print-architecture)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
 export SOURCE_DATE_EPOCH
 
-for tool in dpkg-deb dpkg-shlibdeps; do
+for tool in dpkg-deb dpkg-shlibdeps strip; do
     command -v "$tool" >/dev/null || {
-        echo "deb: $tool is missing: apt-get install dpkg-dev" >&2
+        echo "deb: $tool is missing: apt-get install dpkg-dev binutils" >&2
         exit 1
     }
 done
@@ -29,6 +29,8 @@ doc=$stage/usr/share/doc/mini-fo
 umask 022
 
 make --silent install DESTDIR="$stage" PREFIX=/usr >/dev/null
+# A build for tests has symbols.
+strip --strip-unneeded --remove-section=.comment "$stage/usr/bin/mini_fo"
 # Links of a package do not leave its own tree.
 find "$stage" -type l | while read -r link; do
     ln -sfnr "$stage$(readlink "$link")" "$link"
