@@ -57,7 +57,7 @@ fn try_sh(dir: &Path, script: &str) -> Outcome {
         .args(["-euc", script])
         .current_dir(dir)
         .env("LC_ALL", "C")
-        .env("HOME", "/nonexistent")
+        .env("HOME", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_AUTHOR_DATE", "2005-03-01T12:00:00Z")
         .env("GIT_COMMITTER_DATE", "2005-03-01T12:00:00Z");
