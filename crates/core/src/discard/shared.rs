@@ -6,8 +6,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::path::{Path, join, split};
-use super::scan::Scan;
-use super::ties::is_fixed;
+use super::scan::{Scan, is_fixed};
 use super::told::Discarded;
 use crate::format::identity::BaseId;
 use crate::format::meta::{Record, SharedRecord};

@@ -1,12 +1,11 @@
 //! What goes or stays together.
 
 use hashbrown::{HashMap, HashSet};
-use rustix::fs::StatxAttributes;
 use rustix::io::Errno;
 
 use super::path::{Path, join, split};
 use super::plan::Plan;
-use super::scan::{Origin, Scan, range_within};
+use super::scan::{Origin, Scan, is_fixed, range_within};
 use super::told::Discarded;
 use crate::reach::overlay::Overlay;
 use crate::store::aside::has_fixed;
@@ -130,12 +129,6 @@ impl Overlay {
         };
         Ok(fixed.then_some(Errno::PERM))
     }
-}
-
-/// Nobody can remove it (`chattr +i`, `+a`).
-pub(super) fn is_fixed(stat: &rustix::fs::Statx) -> bool {
-    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    stat.stx_attributes.intersects(fixed)
 }
 
 impl Scan {
