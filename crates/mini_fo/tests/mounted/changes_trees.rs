@@ -6,20 +6,24 @@ use std::fs;
 use crate::changes::{after, apply, compare, git_tree, observe};
 use crate::common::{Scene, is_root, mini_fo, record, run, sh, skip, skip_unless};
 
-/// A system that can install packages, made of this one's programs.
+/// A system that can install packages, made of this one's programs. `into PROGRAM` brings in
+/// one more, in what follows.
 pub const SYSTEM: &str = r#"
     programs="sh bash cat chmod cp dash diff egrep false grep ln ls mkdir mv pwd rm rmdir sed sync tar touch true
       dpkg dpkg-deb dpkg-divert dpkg-query dpkg-split dpkg-statoverride apt-get apt-config apt-cache start-stop-daemon ldconfig"
-    into() { mkdir -p ".${1%/*}" && cp -L "$1" ".$1"; }
+    copy() { mkdir -p ".${1%/*}" && cp -L "$1" ".$1"; }
+    # A program, and the libraries that it is linked with.
+    into() {
+        copy "$1"
+        ldd "$1" 2>/dev/null | grep -o '/[^ ]*' | while read -r lib; do [ -e ".$lib" ] || copy "$lib"; done
+    }
     for program in $programs; do
         path=$(type -P "$program") || continue
         into "$path"
-        ldd "$path" 2>/dev/null | grep -o '/[^ ]*' | while read -r lib; do [ -e ".$lib" ] || into "$lib"; done
     done
     for path in /usr/lib/apt/methods/file /usr/lib/apt/methods/copy /usr/lib/apt/methods/store /usr/lib/apt/methods/gpgv; do
         [ -e "$path" ] || continue
         into "$path"
-        ldd "$path" | grep -o '/[^ ]*' | while read -r lib; do [ -e ".$lib" ] || into "$lib"; done
     done
     mkdir -p etc/apt/apt.conf.d etc/apt/preferences.d etc/dpkg var/lib/dpkg/info var/lib/dpkg/updates \
         var/lib/apt/lists/partial var/cache/apt/archives/partial var/log/apt usr/share/dpkg tmp dev usr/local/bin
@@ -29,7 +33,6 @@ pub const SYSTEM: &str = r#"
     printf 'root:x:0:0:root:/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n' > etc/passwd
     printf 'root:x:0:\nnogroup:x:65534:\n' > etc/group
     printf 'APT::Sandbox::User "root";\nDir::Log::Terminal "";\n' > etc/apt/apt.conf
-    mkdir -p var/lib/dpkg/info
     printf 'Package: tool\nStatus: install ok installed\nPriority: optional\nSection: misc\nMaintainer: m <m@m>\nArchitecture: all\nVersion: 1\nConffiles:\n /etc/tool.conf 26ab0db90d72e28ad0ba1e22ee510510\nDescription: d\n\n' > var/lib/dpkg/status
     printf '/.\n/etc\n/etc/tool.conf\n/usr\n/usr/share\n/usr/share/tool\n/usr/share/tool/old\n/usr/share/tool/data\n' > var/lib/dpkg/info/tool.list
     mkdir -p usr/share/tool && echo 2 > etc/tool.conf && echo old > usr/share/tool/old && seq 50 > usr/share/tool/data
