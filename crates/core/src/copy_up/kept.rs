@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 
-use rustix::fs::{Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use crate::format::meta::Record;
 use crate::interface::types::{Attr, SetAttr};
 use crate::reach::overlay::Overlay;
 use crate::state::holds::Holds;
+use crate::store::aside::is_fixed;
 use crate::store::meta_dir::{MetaDir, MetaEdit};
 use crate::sys::{self, Result, Within};
 use crate::tree::dir::AnyDir;
@@ -112,9 +112,7 @@ impl Overlay {
     /// Whether the flags of a storage object, rather than its file system,
     /// keep it from being changed.
     pub(crate) fn is_protected(&self, node: &Arc<Node>) -> bool {
-        let protecting = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-        let stat = self.stat(node);
-        stat.is_ok_and(|stat: Statx| stat.stx_attributes.intersects(protecting))
+        self.stat(node).is_ok_and(|stat| is_fixed(&stat))
     }
 
     /// A name is about to be given to another object: drops what is kept of

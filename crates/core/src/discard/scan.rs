@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use rustix::fs::{Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use super::path::{Path, join, split};
@@ -262,10 +261,4 @@ impl Overlay {
         })?;
         Ok(numbers)
     }
-}
-
-/// Nobody can remove it (`chattr +i`, `+a`).
-pub(super) fn is_fixed(stat: &Statx) -> bool {
-    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    stat.stx_attributes.intersects(fixed)
 }

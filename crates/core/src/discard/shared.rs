@@ -6,7 +6,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::path::{Path, join, split};
-use super::scan::{Scan, is_fixed};
+use super::scan::Scan;
 use super::told::Discarded;
 use crate::format::identity::BaseId;
 use crate::format::meta::{Record, SharedRecord};
@@ -15,6 +15,7 @@ use crate::layers::Below;
 use crate::ops::gone::no_identity;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
+use crate::store::aside::is_fixed;
 use crate::store::meta_dir::MetaEdit;
 use crate::store::shared_index::{Indexed, is_shared, whole};
 use crate::sys::{self, Result, Spot};

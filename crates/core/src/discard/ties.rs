@@ -5,10 +5,10 @@ use rustix::io::Errno;
 
 use super::path::{Path, join, split};
 use super::plan::Plan;
-use super::scan::{Origin, Scan, is_fixed, range_within};
+use super::scan::{Origin, Scan, range_within};
 use super::told::Discarded;
 use crate::reach::overlay::Overlay;
-use crate::store::aside::has_fixed;
+use crate::store::aside::{has_fixed, is_fixed};
 use crate::sys::{self, Result, Spot};
 
 /// A path, and one that is discarded where the first one is.

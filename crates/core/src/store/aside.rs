@@ -49,11 +49,15 @@ pub(crate) fn remove_tree(
     Ok(())
 }
 
+/// Nobody can remove or move it (`chattr +i`, `+a`).
+pub(crate) fn is_fixed(stat: &Statx) -> bool {
+    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    stat.stx_attributes.intersects(fixed)
+}
+
 /// Something in a directory of `dir`, or the directory itself, cannot be removed or moved by
 /// anybody (`chattr +i`, `+a`).
 pub(crate) fn has_fixed(dir: Within<'_>, name: &[u8]) -> Result<bool> {
-    let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-    let is_fixed = |stat: &Statx| stat.stx_attributes.intersects(fixed);
     if is_fixed(&sys::stat(Spot::at(dir, name))?) {
         return Ok(true);
     }
