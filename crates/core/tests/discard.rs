@@ -127,6 +127,36 @@ fn a_rename_is_undone_from_either_end() {
     }
 }
 
+/// `status` tells it as renamed.
+#[test]
+fn a_renamed_hard_link_is_undone_from_either_end() {
+    for (moved, discarded) in [(true, "new"), (true, "d/f"), (false, "new"), (false, "d/f")] {
+        let scene = Scene::new();
+        fs::hard_link(scene.base.join("d/f"), scene.base.join("other")).unwrap();
+        let overlay = scene.mount();
+        let dir = node(&overlay, "d");
+        if moved {
+            overlay.rename(dir, b"f", NodeId::ROOT, b"new", RenameMode::Replace).unwrap();
+        } else {
+            overlay.link(node(&overlay, "d/f"), NodeId::ROOT, b"new").unwrap();
+            overlay.unlink(dir, b"f").unwrap();
+            overlay.link(node(&overlay, "other"), NodeId::ROOT, b"new2").unwrap();
+        }
+        change(&overlay, "new");
+        let (parent, name) = discarded.rsplit_once('/').unwrap_or(("", discarded));
+        overlay.discard(node(&overlay, parent), name.as_bytes()).unwrap();
+        assert_eq!(content(&overlay, "new"), None, "{discarded}");
+        for name in ["d/f", "other"] {
+            assert_eq!(content(&overlay, name).unwrap(), "base d/f", "{discarded}");
+        }
+        assert_eq!(node(&overlay, "d/f"), node(&overlay, "other"));
+        assert_eq!(overlay.getattr(node(&overlay, "other")).unwrap().nlink, 2);
+        // It was one more name, and is an object of its own now.
+        let more = content(&overlay, "new2");
+        assert_eq!(more.as_deref(), (!moved).then_some("mine d/f"));
+    }
+}
+
 #[test]
 fn what_has_taken_the_old_place_stays() {
     let scene = Scene::new();

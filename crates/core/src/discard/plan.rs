@@ -124,11 +124,17 @@ impl<'a> Planner<'a> {
         for (_, origin) in range_within(&scan.moved, place) {
             self.came_from(origin);
         }
+        for (_, origin) in range_within(&scan.renamed, place) {
+            self.add(origin.at.clone(), false);
+        }
         let Some(base) = self.base_of(place, base) else { return Ok(()) };
         self.bases.push(base.clone());
         let gone: Vec<Path> =
             range_within(&self.by_path, &base).map(|(_, at)| (*at).into()).collect();
         gone.into_iter().for_each(|at| self.add(at, true));
+        for (_, at) in range_within(&scan.renamed_from, &base) {
+            self.add(at.clone(), true);
+        }
         if !self.by_number.is_empty() {
             self.follow_numbers(place, &base)?;
         }

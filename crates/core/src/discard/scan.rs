@@ -55,6 +55,13 @@ pub(super) struct Scan {
     pub covered: HashMap<Path, HashSet<Path>>,
     /// Entries that are objects of the index, by their `st_ino`.
     pub links: HashMap<u64, Vec<Path>>,
+    /// Of these, what was renamed: one name of an object that is none below, with one that is
+    /// hidden there.
+    pub renamed: BTreeMap<Path, Place>,
+    /// The same by where that is below.
+    pub renamed_from: BTreeMap<Path, Path>,
+    /// The first name of each object that is none of its names below.
+    new_names: HashMap<BaseId, Path>,
 }
 
 /// What a directory shows of the layers below.
@@ -118,7 +125,7 @@ impl Scan {
         &mut self,
         overlay: &Overlay,
         here: Here,
-        indexed: &HashSet<u64>,
+        indexed: &HashMap<u64, BaseId>,
         left: &mut Vec<Next>,
     ) -> Result<()> {
         let Here { dir, path, base } = here;
@@ -159,7 +166,14 @@ impl Scan {
                     _ => Shows::Nothing,
                 };
                 left.push(Next { parent: Rc::clone(&dir), name, path: at, shows });
-            } else if indexed.contains(&ino) {
+            } else if let Some(id) = indexed.get(&ino) {
+                let below = match &base {
+                    Some((base, _)) => overlay.stack.look(base, &name)?,
+                    None => None,
+                };
+                if below.and_then(|below| overlay.shared_id(&below)) != Some(*id) {
+                    self.add_new_name(*id, &at);
+                }
                 self.links.entry(ino).or_default().push(at);
             } else if let Some(number) = index.identity(&name, ino) {
                 self.moved.insert(at, Origin::Number(number));
@@ -192,9 +206,10 @@ impl Scan {
 
     fn find_origins(&mut self, overlay: &Overlay) -> Result<()> {
         let numbers: HashSet<u64> = self.numbers().collect();
-        if numbers.is_empty() {
+        if numbers.is_empty() && self.new_names.is_empty() {
             return Ok(());
         }
+        let mut gone: HashMap<BaseId, Place> = HashMap::new();
         for (below, names) in &self.hidden {
             let (Some(at), Some(dir)) = (self.shown.get(below), overlay.stack.open_path(0, below)?)
             else {
@@ -202,13 +217,37 @@ impl Scan {
             };
             for name in names {
                 let Some(found) = overlay.stack.look(&dir, name)? else { continue };
-                if sys::kind(&found.stat) != libc::S_IFDIR && numbers.contains(&found.number) {
-                    let place = Place { at: join(at, name), base: join(below, name) };
+                if sys::kind(&found.stat) == libc::S_IFDIR {
+                    continue;
+                }
+                let place = Place { at: join(at, name), base: join(below, name) };
+                let id = overlay.shared_id(&found).filter(|id| self.new_names.contains_key(id));
+                if let Some(id) = id.filter(|_| self.free.contains(&place.at)) {
+                    let first =
+                        gone.get(&id).is_none_or(|known| is_before(&place.base, &known.base));
+                    if first {
+                        gone.insert(id, place);
+                    }
+                } else if numbers.contains(&found.number) {
                     self.origins.insert(found.number, place);
                 }
             }
         }
+        for (id, place) in gone {
+            let Some(at) = self.new_names.get(&id) else { continue };
+            self.renamed_from.insert(place.base.clone(), at.clone());
+            self.renamed.insert(at.clone(), place);
+        }
         Ok(())
+    }
+
+    /// A name of an object that is none of its names below. As `status` tells it, the first
+    /// one was renamed.
+    fn add_new_name(&mut self, id: BaseId, at: &Path) {
+        let known = self.new_names.get(&id);
+        if known.is_none_or(|known| is_before(at, known)) {
+            self.new_names.insert(id, at.clone());
+        }
     }
 
     /// Numbers that entries show which have come from elsewhere.
@@ -234,6 +273,11 @@ impl Scan {
     }
 }
 
+/// A walk comes to one path before the other.
+fn is_before(path: &[u8], other: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').lt(other.split(|byte| *byte == b'/'))
+}
+
 /// What of a map lies at a path or below it.
 pub(super) fn range_within<'a, K: Ord + Borrow<[u8]>, V>(
     map: &'a BTreeMap<K, V>,
@@ -250,12 +294,12 @@ pub(super) fn range_within<'a, K: Ord + Borrow<[u8]>, V>(
 
 impl Overlay {
     /// The objects in the index, by `st_ino`.
-    fn indexed_numbers(&self) -> Result<HashSet<u64>> {
-        let mut numbers = HashSet::new();
+    fn indexed_numbers(&self) -> Result<HashMap<u64, BaseId>> {
+        let mut numbers = HashMap::new();
         let Ok(index) = self.shared.dir() else { return Ok(numbers) };
         each_entry(index.writable()?, |entry| {
-            if BaseId::of_index_name(entry.name).is_some() {
-                numbers.insert(entry.ino);
+            if let Some(id) = BaseId::of_index_name(entry.name) {
+                numbers.insert(entry.ino, id);
             }
             true
         })?;

@@ -58,7 +58,8 @@ impl Overlay {
         if records.is_empty() { Ok(()) } else { self.prepare_index()?.edit().append(&records) }
     }
 
-    fn shared_id(&self, below: &Below) -> Option<BaseId> {
+    /// What the index calls an object below that has several names.
+    pub(super) fn shared_id(&self, below: &Below) -> Option<BaseId> {
         is_shared(&below.stat).then(|| self.known_as(below).0)
     }
 

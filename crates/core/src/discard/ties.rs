@@ -47,6 +47,10 @@ impl Overlay {
             }
             ties.push((place, at.clone()));
         }
+        for (at, origin) in &scan.renamed {
+            ties.push((at.clone(), origin.at.clone()));
+            ties.push((origin.at.clone(), at.clone()));
+        }
         if !unknown.is_empty() {
             self.tie_hidden(&scan, &unknown, &mut ties)?;
         }

@@ -118,6 +118,11 @@ fn names(overlay: &Overlay, node: NodeId) -> BTreeMap<Path, u64> {
     names
 }
 
+/// By this a walk has its order.
+fn in_walk(path: &[u8]) -> Vec<Path> {
+    path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect()
+}
+
 /// What a discard must come to.
 struct Expected {
     /// Directories in which something goes: their times may be those from below again, if
@@ -184,13 +189,32 @@ impl<'a> Rules<'a> {
         there.is_none_or(|entry| entry.ino != number).then(|| path.clone())
     }
 
+    /// Of an object with several names below, the first new name has come from the first one
+    /// that is gone.
+    fn renamed_links(&self) -> Vec<(Path, Path)> {
+        let several = self.names.iter().filter(|(_, names)| names.len() > 1);
+        let renamed = several.filter_map(|(number, names)| {
+            let is_name = |at: &&Path| {
+                let entry = &self.before[*at];
+                let lower = self.lower(at).and_then(|path| self.below.get(&path));
+                entry.ino == *number
+                    && !entry.is_dir()
+                    && lower.is_none_or(|lower| lower.ino != *number)
+            };
+            let is_gone =
+                |path: &&Path| self.upper(path).is_some_and(|at| !self.before.contains_key(&at));
+            let new = self.before.keys().filter(is_name).min_by_key(|at| in_walk(at))?;
+            let gone = names.iter().filter(is_gone).min_by_key(|path| in_walk(path))?;
+            Some((new.clone(), gone.clone()))
+        });
+        renamed.collect()
+    }
+
     /// All places that go back.
     fn places(&self, top: &[u8]) -> BTreeSet<Path> {
-        let moved: Vec<(Path, Path)> = self
-            .before
-            .keys()
-            .filter_map(|at| self.origin(at).map(|origin| (at.clone(), origin)))
-            .collect();
+        let moved =
+            self.before.keys().filter_map(|at| self.origin(at).map(|origin| (at.clone(), origin)));
+        let moved: Vec<(Path, Path)> = moved.chain(self.renamed_links()).collect();
         let mut places = BTreeSet::from([top.to_vec()]);
         loop {
             let count = places.len();
