@@ -1,27 +1,23 @@
 //! One walk over all directories of a storage: damage and leftovers.
 
+mod visit;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::lost::{BaseDir, Lost, Shows};
-use super::marks::{self, Step};
+use super::marks::Step;
 use super::unfinished::{self, Losses};
-use crate::format::meta::{Index, Record};
-use crate::format::name::MetaName;
-use crate::interface::error::{Foreign, Warning};
+use crate::format::meta::Record;
+use crate::interface::error::Warning;
 use crate::layers::Stack;
-use crate::store::aside::remove_tree;
-use crate::store::meta;
-use crate::store::meta::{Loaded, Session};
-use crate::store::meta_dir::decide;
+use crate::store::meta::Session;
 use crate::sys::own::{Own, OwnAttributes, is_marked};
-use crate::sys::trust::Unusable;
-use crate::sys::{self, Spot, Within, Written, each_entry};
+use crate::sys::{self, Within, Written};
 
 /// Damaged lines that are listed one by one.
 const LISTED: u64 = 100;
@@ -353,151 +349,6 @@ impl Scan<'_> {
         parent.base.below(self.lost.stack, name, shows, above)
     }
 
-    /// One directory. The result are its subdirectories.
-    fn visit(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        base: &BaseDir,
-        above: &[Level],
-        name: &[u8],
-        empty: &mut bool,
-    ) -> Result<Vec<Sub>, Errno> {
-        let (mut subdirs, mut leftovers) = (Vec::new(), Vec::new());
-        let (mut others, mut files, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut has_meta, within) = (false, self.within(dir));
-        let meta = self.session.meta;
-        each_entry(within, |entry| {
-            match entry.name {
-                b"." | b".." => {}
-                name if name == meta.as_bytes() => has_meta = true,
-                // It has a META to look at, and may hold unfinished work.
-                name if name == meta.index().as_bytes() && above.is_empty() => {
-                    *empty = false;
-                    subdirs.push(name.to_vec());
-                }
-                name if [meta.reserve(), meta.lock()].map(str::as_bytes).contains(&name)
-                    && above.is_empty() => {}
-                name if meta.is_leftover(name) => leftovers.push(name.to_vec()),
-                // Nobody sees it.
-                name if meta.reserves(name) => {
-                    *empty = false;
-                    unseen.push(name.to_vec());
-                }
-                name => {
-                    *empty = false;
-                    if matches!(entry.kind, 0 | libc::S_IFDIR) {
-                        subdirs.push(name.to_vec());
-                    } else if self.lost.list || matches!(self.task, Task::Marks(_)) {
-                        others.push((name.to_vec(), entry.kind));
-                    }
-                    if matches!(entry.kind, 0 | libc::S_IFREG) && self.lost.may_look() {
-                        files.push(name.to_vec());
-                    }
-                }
-            }
-            true
-        })?;
-        let mut loaded = Loaded::default();
-        let has_own = has_meta || !leftovers.is_empty();
-        let seen = if above.is_empty() { &mut self.root_meta } else { &mut self.meta_below };
-        *seen |= has_own;
-        let path = self.full_path(above, name);
-        self.count_unseen(&unseen, &path);
-        if has_meta && self.task == Task::Clean {
-            self.settle(within, &path);
-        }
-        if has_meta && self.task == Task::Mend {
-            // The session stands in the root alone.
-            let session = if above.is_empty() { self.session } else { Session::none(meta) };
-            unfinished::drop_damage(dir, self.session, session)?;
-        }
-        if has_meta && self.task == Task::Look {
-            match meta::look(dir, self.session) {
-                Ok(found) => {
-                    loaded = found;
-                    self.leftovers += u64::from(unfinished::is_unfinished(&loaded));
-                    self.by_number |= unfinished::needs_numbers(&loaded.index);
-                    decide(within, &mut loaded.index)?;
-                }
-                Err(Unusable::Failed(errno)) => return Err(errno),
-                Err(Unusable::Foreign(foreign)) => self.foreign(foreign, &path),
-            }
-            self.storage_below |= !above.is_empty() && loaded.index.origin().is_some();
-            self.report(&loaded, base, &path);
-        }
-        self.losses.visit(within, &loaded.index)?;
-        self.leftovers += match self.task {
-            Task::Look => leftovers.len() as u64,
-            Task::Clean => remove_all(meta, dir, &leftovers),
-            Task::Mend | Task::Marks(_) => 0,
-        };
-        if let Task::Marks(step) = self.task {
-            for (name, _) in others.iter().filter(|(_, kind)| matches!(*kind, 0 | libc::S_IFREG)) {
-                marks::take_over_one(within, name, step)?;
-            }
-            return Ok(below(meta, subdirs, &loaded.index));
-        }
-        let index = &loaded.index;
-        for name in &files {
-            self.lost.data((self.root.as_fd(), meta.index()), within, name, &path, self.warnings);
-        }
-        if let Some(base) = base.dir().filter(|_| self.task == Task::Look) {
-            let dirs = subdirs.iter().map(|name| (name, libc::S_IFDIR));
-            for (name, kind) in others.iter().map(|(name, kind)| (name, *kind)).chain(dirs) {
-                if !index.hides(name) && index.redirect(name).is_none() && !meta.reserves(name) {
-                    let device = index.kept(name).and_then(|kept| kept.device);
-                    let kind = device.map_or(kind, |(kind, _)| kind);
-                    self.lost.entry(name, kind, base, &path, self.warnings);
-                }
-            }
-        }
-        Ok(below(meta, subdirs, index))
-    }
-
-    /// Where it fails, what is below must be put in order all the same.
-    fn settle(&mut self, dir: Within<'_>, path: &Path) {
-        match unfinished::settle(dir, self.session) {
-            Ok(()) => {}
-            Err(Unusable::Foreign(_)) => self.unread = true,
-            Err(Unusable::Failed(errno)) => {
-                self.unread = true;
-                self.warnings
-                    .push(Warning::Unended { path: path.join(self.session.meta.as_str()), errno });
-            }
-        }
-    }
-
-    fn foreign(&mut self, foreign: Foreign, dir: &Path) {
-        self.unread = true;
-        self.foreign += 1;
-        if self.foreign <= LISTED {
-            let path = dir.join(self.session.meta.as_str());
-            self.warnings.push(Warning::Foreign { path, foreign });
-        }
-    }
-
-    fn count_unseen(&mut self, names: &[Vec<u8>], dir: &Path) {
-        let (first, count) = &mut self.unseen;
-        *count += names.len() as u64;
-        if let (None, Some(name)) = (&first, names.first()) {
-            *first = Some(dir.join(OsStr::from_bytes(name)));
-        }
-    }
-
-    fn report(&mut self, loaded: &Loaded, base: &BaseDir, dir: &Path) {
-        for damage in loaded.damage.iter().take(LISTED.saturating_sub(self.damages) as usize) {
-            let (line, reason) = (damage.line, damage.reason);
-            let path = dir.join(self.session.meta.as_str());
-            self.warnings.push(Warning::DamagedMeta { path, line, reason });
-        }
-        self.damages += loaded.damages;
-        if loaded.torn_at.is_some() {
-            let path = dir.join(self.session.meta.as_str());
-            self.warnings.push(Warning::UnfinishedMeta { path });
-        }
-        self.lost.meta(&loaded.index, base, dir, self.warnings);
-    }
-
     fn unchecked(&mut self, above: &[Level], name: &[u8], errno: Errno) {
         // A type that getdents did not tell: no directory after all.
         if !matches!(errno, Errno::NOTDIR | Errno::LOOP) {
@@ -517,40 +368,5 @@ impl Scan<'_> {
             path.push(OsStr::from_bytes(name));
         }
         path
-    }
-}
-
-/// The subdirectories that META speaks of by `index`.
-fn below(meta: MetaName, names: Vec<Vec<u8>>, index: &Index) -> Vec<Sub> {
-    let shows = |name: &[u8]| match index.redirect(name) {
-        Some(path) => Shows::Path(path.into()),
-        None if index.hides(name) || meta.reserves(name) => Shows::Nothing,
-        None => Shows::Same,
-    };
-    names.into_iter().map(|name| Sub { shows: shows(&name), name }).collect()
-}
-
-/// Removes leftovers, which nobody sees in the time of modification. The result is how
-/// many are gone.
-fn remove_all(meta: MetaName, dir: BorrowedFd<'_>, leftovers: &[Vec<u8>]) -> u64 {
-    if leftovers.is_empty() {
-        return 0;
-    }
-    let before = sys::stat_fd(dir);
-    let gone =
-        leftovers.iter().filter(|name| remove_leftover(meta, dir, name).is_ok()).count() as u64;
-    let times = before.and_then(|before| sys::copy_times(&before, Spot::Fd(dir)));
-    if let Err(errno) = times {
-        tracing::debug!("a directory shows that leftovers were removed: {errno}");
-    }
-    gone
-}
-
-/// Unfinished copies are files, or directories that hold META at most; what was set aside
-/// by a discard may be a tree.
-fn remove_leftover(meta: MetaName, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => remove_tree(meta, dir, name, &mut |_| {}),
-        other => other,
     }
 }
