@@ -13,10 +13,11 @@ use super::path::{Path, join, split};
 use crate::format::identity::BaseId;
 use crate::format::meta::Index;
 use crate::format::name::is_dot;
-use crate::layers::LowerDir;
+use crate::layers::{Below, LowerDir};
 use crate::reach::overlay::Overlay;
 use crate::store::meta;
 use crate::store::meta_dir::{decide, with_access};
+use crate::store::shared_index::is_shared;
 use crate::sys::{self, Result, Spot, StoredDir, each_entry};
 
 /// Where an entry of the storage has come from.
@@ -293,6 +294,11 @@ pub(super) fn range_within<'a, K: Ord + Borrow<[u8]>, V>(
 }
 
 impl Overlay {
+    /// What the index calls an object below that has several names.
+    pub(super) fn shared_id(&self, below: &Below) -> Option<BaseId> {
+        is_shared(&below.stat).then(|| self.known_as(below).0)
+    }
+
     /// The objects in the index, by `st_ino`.
     fn indexed_numbers(&self) -> Result<HashMap<u64, BaseId>> {
         let mut numbers = HashMap::new();

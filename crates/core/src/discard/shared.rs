@@ -11,13 +11,12 @@ use super::told::Discarded;
 use crate::format::identity::BaseId;
 use crate::format::meta::{Record, SharedRecord};
 use crate::interface::types::NodeId;
-use crate::layers::Below;
 use crate::ops::gone::no_identity;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::store::aside::is_fixed;
 use crate::store::meta_dir::MetaEdit;
-use crate::store::shared_index::{Indexed, is_shared, whole};
+use crate::store::shared_index::{Indexed, whole};
 use crate::sys::{self, Result, Spot};
 use crate::tree::node::{Held, Names};
 use crate::tree::table::node_id;
@@ -56,11 +55,6 @@ impl Overlay {
             })?;
         }
         if records.is_empty() { Ok(()) } else { self.prepare_index()?.edit().append(&records) }
-    }
-
-    /// What the index calls an object below that has several names.
-    pub(super) fn shared_id(&self, below: &Below) -> Option<BaseId> {
-        is_shared(&below.stat).then(|| self.known_as(below).0)
     }
 
     /// Takes back what the storage has of an object: its names show what is below, and
