@@ -5,7 +5,7 @@ pub mod args;
 pub mod changes;
 mod check;
 mod du;
-mod json;
+pub mod json;
 mod list;
 mod umount;
 
@@ -19,6 +19,7 @@ use crate::init;
 use crate::options;
 use crate::request::Typed;
 use crate::review;
+use crate::run as running;
 use crate::serve;
 use args::{Cli, Command, MountArgs};
 
@@ -27,10 +28,19 @@ use args::{Cli, Command, MountArgs};
 /// # Errors
 /// What the command says of itself.
 pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
-    let cli = Cli::try_parse_from(args).map(Some).or_else(refuse)?;
+    let runs = args.get(1).is_some_and(|word| word == "run");
+    let cli = Cli::try_parse_from(args).map(Some).or_else(|error| match runs {
+        true if error.use_stderr() => {
+            // Its other exit codes are those of commands.
+            let _ = error.print();
+            Err(Failure::silent(code::RUN))
+        }
+        _ => refuse(error),
+    })?;
     let Some(cli) = cli else { return Ok(()) };
     match cli.command {
         Command::Mount(args) => serve::carry_out(typed(args)?.order()?),
+        Command::Run(args) => running::run(&args),
         Command::Umount(args) => umount::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(&args),

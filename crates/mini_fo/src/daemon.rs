@@ -10,7 +10,7 @@ mod sys;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::Mode;
@@ -21,7 +21,7 @@ use crate::log::Control;
 
 pub use rights::{give_up_rights, is_initial_namespace};
 pub use root::{OwnProc, hold_directory};
-pub use sys::{EndSignals, close_inherited, data_ioctl, let_go_of_code, plain_ioctl};
+pub use sys::{EndSignals, Forked, close_inherited, data_ioctl, fork, let_go_of_code, plain_ioctl};
 
 /// Tells whoever waits that the mount is usable.
 pub struct Ready {
@@ -68,11 +68,15 @@ fn leave_terminal(null: Option<&File>) -> std::io::Result<()> {
 }
 
 /// Runs `work` in a new process of its own session and returns when it says
-/// that it is ready, or why it is not.
+/// that it is ready, with its number, or why it is not. `keep`: it closes all descriptors
+/// but these and the standard ones.
 ///
 /// # Errors
 /// Those of `work`, and that of fork(2).
-pub fn background(work: impl FnOnce(Ready) -> Result<(), Failure>) -> Result<(), Failure> {
+pub fn background(
+    keep: Option<&[BorrowedFd<'_>]>,
+    work: impl FnOnce(Ready) -> Result<(), Failure>,
+) -> Result<i32, Failure> {
     let cannot =
         |error: std::io::Error| Failure::new(code::FAILURE, format!("cannot fork: {error}"));
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -80,10 +84,14 @@ pub fn background(work: impl FnOnce(Ready) -> Result<(), Failure>) -> Result<(),
     match sys::fork().map_err(cannot)? {
         sys::Forked::Parent(pid) => {
             drop(writer);
-            wait(reader, pid)
+            wait(reader, pid).map(|()| pid)
         }
         sys::Forked::Child => {
             drop(reader);
+            if let Some(keep) = keep {
+                let keep = keep.iter().map(AsRawFd::as_raw_fd);
+                sys::close_all_but(keep.chain([writer.as_raw_fd()]).collect());
+            }
             std::process::exit(child(writer, work).into())
         }
     }

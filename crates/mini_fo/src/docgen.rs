@@ -104,6 +104,7 @@ fn more(command: &str) -> String {
         "diff" => DIFF_NOTES.to_owned(),
         "discard" => DISCARD_NOTES.to_owned(),
         "review" => REVIEW_NOTES.to_owned(),
+        "run" => RUN_NOTES.to_owned(),
         "init" => INIT_NOTES.to_owned(),
         "shutdown" => SHUTDOWN_NOTES.to_owned(),
         _ => String::new(),
@@ -158,6 +159,7 @@ fn see_also(name: &str) -> String {
         ("mini_fo-mount", 1),
         ("mini_fo-overlay", 1),
         ("mini_fo-review", 1),
+        ("mini_fo-run", 1),
         ("mini_fo-shutdown", 1),
         ("mini_fo-umount", 1),
         ("mount.mini_fo", 8),
@@ -220,6 +222,41 @@ Records of the live mounts of root and of other users.
 In directories of the storage: what files cannot say (deleted and renamed
 entries). It is not shown in the mount, and names that begin so cannot be
 created there. \fBmeta_name\fR gives it another name.
+";
+
+const RUN_NOTES: &str = r".SH NOTES
+It keeps changes apart; it is no jail. The command reaches the network, sockets and processes
+as any program of the user, and with \fB\-\-allow\fR what that names. Root can undo all of it.
+.PP
+\fB/proc\fR is that of the system, for root with its settings read\-only. \fB/sys\fR and
+\fB/dev\fR are read\-only: devices and terminals work, and root has those alone that everybody
+may use. \fB/dev/shm\fR is a new one. Sockets that programs listen on when the command begins
+can be reached by their paths, and not be deleted; files of \fB/run\fR and \fB/tmp\fR are part
+of the tree. For a user who is not root everything belongs to himself.
+.PP
+Where paths of \fB\-\-allow\fR, \fB\-\-hide\fR and \fB\-\-read\-only\fR lie in each other, the
+deeper one counts. Allow directories rather than files: a program that replaces a file cannot
+do so with one that is allowed alone.
+.PP
+Signals that are sent to \fBmini_fo run\fR are handed on to the command. If it is killed
+(SIGKILL), so is the command; what has changed is kept.
+.SH JSON
+One object in a line: \fBstatus\fR, as a shell shows it; \fBsuccess\fR; \fBsignal\fR, or null;
+\fBkept\fR, whether there are changes to go on with; then \fBname\fR, \fBstorage\fR and
+\fBcommands\fR, an object with \fBstatus\fR, \fBdiff\fR, \fBdiscard\fR and \fBagain\fR. Numbers of
+changes by their kinds, and \fBchanges\fR, an array of what \fBmini_fo status \-\-json\fR
+prints. Where the command writes to standard output itself, name a FILE.
+.SH EXIT CODES OF THE COMMAND
+Its exit status is passed on, and if a signal has ended it, the same ends mini_fo.
+.SH EXAMPLES
+.nf
+.RS
+mini_fo run \-\- make install DESTDIR=/
+mini_fo run \-\-on\-exit ask \-\- sh install.sh
+mini_fo run \-\-allow . \-\-net none \-\- make test
+mini_fo run \-\-base /srv/root \-\-storage /srv/changes \-\- /bin/bash
+.RE
+.fi
 ";
 
 const DU_NOTES: &str = r".SH WHAT IS TOLD

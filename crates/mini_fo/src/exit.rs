@@ -28,6 +28,12 @@ pub mod code {
     pub const BUSY: u8 = 10;
     /// `mini_fo check` found something.
     pub const FOUND: u8 = 11;
+    /// `mini_fo run` failed itself, as env(1), timeout(1) and chroot(1) do.
+    pub const RUN: u8 = 125;
+    /// The command of `mini_fo run` cannot be executed.
+    pub const NOT_EXECUTABLE: u8 = 126;
+    /// The command of `mini_fo run` is not found.
+    pub const NOT_FOUND: u8 = 127;
 }
 
 /// What each code means, for `--help` and the man pages.
@@ -68,11 +74,19 @@ pub const DISCARDING: &[(u8, &str)] = &[
     ),
 ];
 
+/// What the codes of `mini_fo run` mean.
+pub const RUNNING: &[(u8, &str)] = &[
+    (code::RUN, "mini_fo itself failed; the command was not run, or its changes stay as they are"),
+    (code::NOT_EXECUTABLE, "the command is found and cannot be executed"),
+    (code::NOT_FOUND, "the command is not found"),
+];
+
 /// What the codes of a command mean.
 pub fn meanings_of(command: &str) -> &'static [(u8, &'static str)] {
     match command {
         "status" | "diff" => COMPARING,
         "discard" => DISCARDING,
+        "run" => RUNNING,
         _ => MEANINGS,
     }
 }

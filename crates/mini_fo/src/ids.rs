@@ -101,6 +101,11 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// All objects show one owner and one group.
+    pub fn are_one_owner(&self) -> bool {
+        matches!((&self.uid, &self.gid), (Side::Squash(_), Side::Squash(_)))
+    }
+
     /// The owners, user and group, that an object of these owners shows.
     pub fn owners(&self, uid: u32, gid: u32) -> (u32, u32) {
         (self.uid.owner(uid), self.gid.owner(gid))

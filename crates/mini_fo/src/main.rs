@@ -25,6 +25,7 @@ mod remount;
 mod report;
 mod request;
 mod review;
+mod run;
 mod scripts;
 mod scripts_args;
 mod serve;

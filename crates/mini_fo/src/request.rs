@@ -92,6 +92,8 @@ pub struct MountRequest {
     /// Nothing is written to the storage before something is to be changed; until then it
     /// is shared with others who read it.
     pub writes_late: bool,
+    /// It is the root of a command's own mount namespace, and nobody unmounts it.
+    pub of_run: bool,
     /// Write although META is damaged.
     pub damaged_rw: bool,
     /// Take a storage of another base.
@@ -194,6 +196,7 @@ impl Typed {
             acl: true,
             context: None,
             writes_late: false,
+            of_run: false,
             damaged_rw: false,
             accept_base: self.accept_base,
             accept_storage: self.accept_storage,

@@ -39,13 +39,16 @@ pub fn carry_out(order: Order) -> Result<(), Failure> {
         Order::Mount(request) if request.foreground => serve(&request, Ready::foreground()),
         Order::Mount(request) => {
             daemon::close_inherited();
-            daemon::background(|ready| serve(&request, ready))
+            daemon::background(None, |ready| serve(&request, ready)).map(drop)
         }
     }
 }
 
 /// Mounts and serves until it is unmounted.
-fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
+///
+/// # Errors
+/// It cannot be mounted, or the kernel broke it off.
+pub fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     let control = log::install(sink(request)?, request.verbose);
     ready.set_log(control);
     daemon::prepare_process();
@@ -53,7 +56,9 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     // What needs more rights than are kept comes before this.
     let acts_as_others = daemon::give_up_rights();
     let signals = EndSignals::block();
-    take_away_dead(&request.mountpoint);
+    if !request.of_run {
+        take_away_dead(&request.mountpoint);
+    }
     let opened = open(request)?;
     let listing = Listing::prepare(request, &opened);
     let mut session = connect(request, opened, proc.as_ref(), acts_as_others)?;
@@ -70,7 +75,7 @@ fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
         tracing::debug!("read-ahead: {error}");
     }
-    leave(&session, proc.as_ref());
+    leave(&session, proc.as_ref(), request.of_run)?;
     session.file_system().start(&session.notifier());
     stop_on_signal(&session, &overlay, signals)?;
     tracing::info!(
@@ -146,7 +151,8 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
         storage: request.storage.clone(),
         meta_name: request.meta_name,
-        mountpoint: Some(request.mountpoint.clone()),
+        // That of a run lies on its storage: nobody else sees it.
+        mountpoint: Some(request.mountpoint.clone()).filter(|_| !request.of_run),
         read_only: request.flags.contains(MountFlags::RDONLY) || request.writes_late,
         stays_read_only: request.stays_ro,
         accept_other_base: request.accept_base,
@@ -162,6 +168,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         live_base: request.live_base,
         access_times: access_times(request.flags),
         squash: if gives_files_away() { request.ids.squash() } else { Squash::default() },
+        one_owner: request.of_run && request.ids.are_one_owner(),
         ..request.layers.options()
     };
     let begun = Instant::now();
@@ -258,6 +265,7 @@ fn connect(
         allow_other: request.lets_others_in(root),
         default_permissions: request.default_permissions,
         context: request.context.clone(),
+        helper: !request.of_run,
         proc: proc.map(|proc| Arc::clone(proc.dir())),
         ..MountOptions::default()
     };
@@ -299,12 +307,23 @@ fn most_threads() -> usize {
 }
 
 /// The last step before threads are started: from here on no path leads anywhere.
-fn leave(session: &Session<Adapter>, proc: Option<&OwnProc>) {
-    match proc.map(OwnProc::move_in) {
-        Some(Ok(namespace)) => session.mount().has_left(namespace),
-        Some(Err(errno)) => tracing::debug!("no root of the daemon's own: {errno}"),
-        None => tracing::debug!("no root of the daemon's own: there is no /proc"),
+///
+/// # Errors
+/// Whoever serves a run and keeps its namespace would keep it for ever.
+fn leave(session: &Session<Adapter>, proc: Option<&OwnProc>, must: bool) -> Result<(), Failure> {
+    let why = match proc.map(OwnProc::move_in) {
+        Some(Ok(namespace)) => {
+            session.mount().has_left(namespace);
+            return Ok(());
+        }
+        Some(Err(errno)) => errno.to_string(),
+        None => "there is no /proc".to_owned(),
+    };
+    if must {
+        return Err(Failure::new(code::MOUNT, format!("no root of the daemon's own: {why}")));
     }
+    tracing::debug!("no root of the daemon's own: {why}");
+    Ok(())
 }
 
 /// What the kernel may cache on its own.

@@ -58,8 +58,8 @@ impl Sides<'_> {
         }
         let mut changes = BaseChanges {
             mode: (now.mode ^ print.mode) & 0o7777 != 0,
-            owner: now.uid != print.uid,
-            group: now.gid != print.gid,
+            owner: now.uid != print.uid && !self.overlay.one_owner,
+            group: now.gid != print.gid && !self.overlay.one_owner,
             ..BaseChanges::default()
         };
         let mut known = true;

@@ -45,8 +45,8 @@ impl Sides<'_> {
         let flags = FLAGS.bits() & lower.stat.stx_attributes_mask.bits();
         let differs = Differences {
             mode: attr.mode != below.mode,
-            owner: attr.uid != below.uid,
-            group: attr.gid != below.gid,
+            owner: attr.uid != below.uid && !self.overlay.one_owner,
+            group: attr.gid != below.gid && !self.overlay.one_owner,
             mtime: attr.mtime != below.mtime,
             flags: attr.statx_attributes & flags != below.statx_attributes & flags,
             xattrs: self.compare_xattrs(node, lower)?,

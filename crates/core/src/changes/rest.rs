@@ -23,6 +23,10 @@ pub struct RestOptions {
     pub meta_name: MetaName,
     /// A storage that was made for another base is taken for one of this.
     pub accept_other_base: bool,
+    /// It was mounted with what is mounted below the base.
+    pub submounts: bool,
+    /// Owners are not compared ([`OpenOptions::one_owner`]).
+    pub one_owner: bool,
 }
 
 /// Opens a directory with changes, to ask for them ([`Overlay::changes`]): a storage, an
@@ -74,6 +78,8 @@ fn found(options: &RestOptions) -> Result<OpenOptions, OpenError> {
         stays_read_only: true,
         access_times: AccessTimes::Never,
         accept_other_base,
+        submounts: options.submounts,
+        one_owner: options.one_owner,
         ..OpenOptions::default()
     };
     match recognised {

@@ -52,7 +52,14 @@ impl Overlay {
 
     /// A file of the layers below the storage.
     fn open_below(&self, object: Object<'_>, flags: OFlags) -> Result<Backing> {
-        match object.open_data(&self.stack, flags)? {
+        let data = match object.open_data(&self.stack, flags) {
+            // The owner whom the tree shows need not be the one below.
+            Err(Errno::PERM) if flags.contains(OFlags::NOATIME) => {
+                object.open_data(&self.stack, flags.difference(OFlags::NOATIME))
+            }
+            other => other,
+        };
+        match data? {
             Data::Mixed(fd, partial) => {
                 Ok(Backing { fd, in_storage: false, partial: Some(partial), generated: false })
             }

@@ -100,6 +100,9 @@ pub struct OpenOptions {
     /// Base and storage are shown with one owner, and this process may give
     /// files away. Nothing is translated by the overlay.
     pub squash: Squash,
+    /// Who owns objects says nothing: the tree is shown with one owner, who can give
+    /// nothing away. So owners are not compared.
+    pub one_owner: bool,
     /// Copied data is not handed to the device before it gets its name.
     pub volatile: bool,
     /// Deletions take no copies of directories, as on a full storage: to test that.

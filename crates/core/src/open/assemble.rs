@@ -165,6 +165,7 @@ impl Overlay {
             fine_clock: AtomicBool::new(fine_clock),
             far_first: options.far_first,
             squash: options.squash,
+            one_owner: options.one_owner,
             warnings: layers.warnings,
             slow: OnceLock::new(),
             lease_waiters: Waiters::default(),

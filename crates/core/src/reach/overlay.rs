@@ -102,6 +102,8 @@ pub struct Overlay {
     /// Deletions take no copies of directories, as if there were no room for them.
     pub(crate) far_first: bool,
     pub(crate) squash: Squash,
+    /// Owners are not compared.
+    pub(crate) one_owner: bool,
     pub(crate) warnings: Vec<Warning>,
     pub(crate) slow: OnceLock<SlowHook>,
     pub(crate) lease_waiters: Waiters,

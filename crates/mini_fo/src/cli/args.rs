@@ -2,12 +2,16 @@
 //! shell completions are made from.
 #![forbid(unsafe_code)]
 
+#[path = "args/run.rs"]
+pub mod run;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{exit, options};
+use run::RunArgs;
 
 /// Makes any read-only tree writable.
 ///
@@ -33,6 +37,14 @@ pub enum Command {
     #[command(override_usage = "mini_fo mount BASE MOUNTPOINT --storage DIR [OPTIONS]")]
     #[command(after_long_help = format!("{}\n{}", options::help(), exit::help("mount")))]
     Mount(MountArgs),
+    /// Run a command whose changes are kept apart
+    ///
+    /// The command sees the whole system, or DIR alone, as writable; what it changes lands
+    /// in a storage, to be looked at, kept or dropped. Any user may do that. Exit status,
+    /// signals, job control and standard streams are those of the command.
+    #[command(override_usage = "mini_fo run [OPTIONS] [--] COMMAND [ARGS]...")]
+    #[command(after_long_help = exit::help("run"))]
+    Run(Box<RunArgs>),
     /// Unmount mini_fo mounts
     ///
     /// Returns when the daemon has ended and the storage is free again. A

@@ -1,9 +1,10 @@
-//! System calls of a daemon that neither `std` nor rustix offers; the only
-//! `unsafe` of the program.
+//! System calls of a daemon that neither `std` nor rustix offers; and
+//! with `run/sys.rs` the only `unsafe` of the program.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
 
 /// Which of the two processes this is after [`fork`].
 pub enum Forked {
@@ -33,6 +34,23 @@ pub fn close_inherited() {
     // SAFETY: nothing in this process owns a descriptor above 2 yet.
     // A kernel without the call (before 5.9) leaves them open; no harm.
     let _ = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+}
+
+/// Closes all descriptors from 3 on but these, in a process that is to use no other one.
+pub fn close_all_but(keep: Vec<RawFd>) {
+    let mut keep: Vec<u32> = keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).collect();
+    keep.push(u32::MAX);
+    keep.sort_unstable();
+    let mut from = 3_u32;
+    for fd in keep {
+        if fd > from {
+            let to = if fd == u32::MAX { fd } else { fd - 1 };
+            // SAFETY: what owns one of them does so in a process that was forked for other
+            // work, and is never used or dropped in this one.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0_u32) };
+        }
+        from = from.max(fd.saturating_add(1));
+    }
 }
 
 /// Moves the process into a mount namespace of its own, a copy. To be called before

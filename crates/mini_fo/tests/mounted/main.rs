@@ -62,6 +62,7 @@ mod review_browser;
 mod review_client;
 mod rights;
 mod rights_space;
+mod run;
 mod scripts;
 mod stack;
 mod stack_kernel;

@@ -210,6 +210,15 @@ fn is_there(pager: &OsStr) -> bool {
     std::env::split_paths(&dirs).any(|dir| dir.join(first).is_file())
 }
 
+/// A word as a shell takes it.
+pub fn word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:,@%=".contains(&byte);
+    match !text.is_empty() && text.bytes().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// A size for people.
 pub fn size(bytes: u64) -> String {
     if bytes < 1024 {

@@ -1,5 +1,6 @@
 //! Where changes are looked for.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,7 @@ use crate::control::client::Channel;
 use crate::exit::{self, Failure, code};
 use crate::mountinfo;
 use crate::registry;
+use crate::run;
 use crate::{request, serve, stack};
 
 /// What WHERE names.
@@ -31,6 +33,9 @@ impl Where {
     /// # Errors
     /// It is not there, or lies in a mount that does not answer.
     pub fn find(path: &Path) -> Result<Where, Failure> {
+        if let Some(run) = run_of(path)? {
+            return Where::elsewhere(&run);
+        }
         match Where::in_mount(path, path.is_dir()) {
             Some(found) => Ok(found),
             None => Where::elsewhere(path),
@@ -95,6 +100,20 @@ impl Where {
     }
 }
 
+/// The directory of the run that a name is of.
+fn run_of(name: &Path) -> Result<Option<PathBuf>, Failure> {
+    let found = run::place::named(name);
+    if found.is_some() && name.symlink_metadata().is_ok() {
+        let text = format!(
+            "{0}: there is a run and a file of that name: the file is called ./{0}, of runs \
+             'mini_fo list' shows the directories, which can be named instead",
+            name.display()
+        );
+        return Err(Failure::new(code::USAGE, text));
+    }
+    Ok(found)
+}
+
 /// Opens both trees of what is not mounted, to be compared.
 ///
 /// # Errors
@@ -120,9 +139,16 @@ fn open_at_rest(
     base.extend(args.under.iter().cloned());
     let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
     let mut dialects = dialects.into_iter();
-    let meta_name = args.meta_name.as_deref().map(request::meta_name).transpose()?;
+    let run = run::place::read(path);
+    let of_run = run.as_ref().map(|(note, _)| OsString::from(&note.meta_name));
+    let meta_name = args.meta_name.clone().or(of_run).filter(|name| !name.is_empty());
+    let meta_name = meta_name.as_deref().map(request::meta_name).transpose()?;
+    let submounts = run.is_some();
+    let one_owner = run.as_ref().is_some_and(|(note, _)| note.one_owner);
     let options = RestOptions {
-        path: path.to_path_buf(),
+        path: run.map_or_else(|| path.to_path_buf(), |(_, storage)| storage),
+        submounts,
+        one_owner,
         dialect: dialects.next().flatten(),
         base: base
             .into_iter()

@@ -1,6 +1,7 @@
 //! `mini_fo status`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use mini_fo_core::{
     Attr, Change, ChangeKind, ChangeTotals, ChangesOptions, FoundChange, Overlay, UnreadChange,
@@ -11,7 +12,7 @@ use super::base;
 use super::out::{Color, Out, size};
 use super::place::Where;
 use super::quote::quoted;
-use crate::cli::args::StatusArgs;
+use crate::cli::args::{StatusArgs, WhereArgs};
 use crate::cli::json;
 use crate::control::wire::{PathBytes, Request, Seen, StatusForm};
 use crate::exit::Failure;
@@ -35,6 +36,17 @@ pub fn run(args: &StatusArgs) -> Result<Seen, Failure> {
         ask(&place, &request, &args.place, &mut out, |overlay, out| show(overlay, &form, out))?;
     out.finish()?;
     Ok(seen)
+}
+
+/// Writes JSON of what has changed, as [`show`] does.
+///
+/// # Errors
+/// It cannot be read.
+pub fn put(path: &Path, out: &mut Out<'_>) -> Result<Seen, Failure> {
+    let form = StatusForm { json: true, ..StatusForm::default() };
+    let request = Request::Status(form.clone());
+    let show = |overlay: &Overlay, out: &mut Out<'_>| show(overlay, &form, out);
+    ask(&Where::find(path)?, &request, &WhereArgs::default(), out, show)
 }
 
 /// Shows what has changed.

@@ -1,0 +1,254 @@
+//! Where the changes of a run are kept: a directory with a note of what the run is and,
+//! beside it, the storage. It has room for more, such as layers below that.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::plan::Plan;
+use crate::control::wire::PathBytes;
+use crate::exit::{Failure, code};
+use crate::registry;
+use mini_fo_core::MetaName;
+
+/// The note of what a run is.
+const NOTE: &str = "run.json";
+/// What receives the changes.
+const STORAGE: &str = "storage";
+
+/// How deep runs may lie in runs. The kernel allows 32 user namespaces in each other.
+const LEVELS: u32 = 40;
+
+/// What is known of a run. Unknown members are passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The tree that it sees.
+    pub base: PathBytes,
+    /// All objects belong to the user: he cannot give any away.
+    #[serde(default)]
+    pub one_owner: bool,
+    /// It goes at its end if nothing has changed.
+    #[serde(default)]
+    pub temporary: bool,
+    /// What META of its storage is called; empty: as usual.
+    #[serde(default)]
+    pub meta_name: String,
+    /// When it was begun, in seconds since 1970.
+    #[serde(default)]
+    pub since: u64,
+    /// What was run in it last.
+    #[serde(default)]
+    pub command: Vec<PathBytes>,
+}
+
+/// The directory of a run, held: nobody else runs anything there.
+pub struct Place {
+    /// Its full path.
+    pub dir: PathBuf,
+    /// What it is called, if it lies where runs do.
+    pub name: Option<String>,
+    /// It goes at its end if nothing has changed.
+    pub temporary: bool,
+    /// What META of its storage is called; empty: as usual.
+    pub meta_name: String,
+    /// The note, open and locked. Whoever has a copy of the descriptor holds the place.
+    pub lock: File,
+}
+
+impl Place {
+    /// A new one.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn temporary(plan: &Plan) -> Result<Place, Failure> {
+        let runs = runs()?;
+        let make = || -> io::Result<Place> {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs)?;
+            for number in 1_u32.. {
+                let name = format!("run-{number}");
+                let dir = runs.join(&name);
+                match fs::DirBuilder::new().mode(0o700).create(&dir) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => {
+                        let lock = begin(&dir)?;
+                        let meta_name = meta_name(&dir.join(STORAGE))?;
+                        let name = Some(name);
+                        return Ok(Place { dir, name, temporary: true, meta_name, lock });
+                    }
+                }
+            }
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        let place = make().map_err(|error| {
+            let way = "name a directory with --storage, or keep changes in memory with --tmpfs";
+            Failure::new(code::RUN, format!("{}: {error}; {way}", runs.display()))
+        })?;
+        place.write(plan)?;
+        Ok(place)
+    }
+
+    /// The one in a directory that the user has named.
+    ///
+    /// # Errors
+    /// It cannot be made, is something else, or is in use.
+    pub fn at(dir: &Path, plan: &Plan) -> Result<Place, Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(code::RUN, format!("storage {}: {error}", dir.display()))
+        };
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let full = dir.canonicalize().map_err(failed)?;
+        let is_new = !full.join(NOTE).exists();
+        if is_new && fs::read_dir(&full).map_err(failed)?.next().is_some() {
+            let text = format!(
+                "storage {}: it is not empty, and nothing of 'mini_fo run': name a new directory",
+                dir.display()
+            );
+            return Err(Failure::new(code::RUN, text));
+        }
+        let lock = begin(&full).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::WOULDBLOCK) => Failure::new(
+                code::RUN,
+                format!("storage {}: a command is running there", dir.display()),
+            ),
+            _ => failed(error),
+        })?;
+        let meta_name = match read(&full) {
+            Some((note, _)) => note.meta_name,
+            None => meta_name(&full.join(STORAGE)).map_err(failed)?,
+        };
+        let place = Place { dir: full, name: None, temporary: false, meta_name, lock };
+        place.write(plan)?;
+        Ok(place)
+    }
+
+    /// What receives the changes.
+    pub fn storage(&self) -> PathBuf {
+        self.dir.join(STORAGE)
+    }
+
+    /// Nothing was ever changed: what begins to write writes there.
+    pub fn is_unused(&self) -> bool {
+        fs::read_dir(self.storage()).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
+    /// What the user calls it.
+    pub fn shown(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.dir.display().to_string(),
+        }
+    }
+
+    /// Writes down what is run, in place: the lock is on the file.
+    fn write(&self, plan: &Plan) -> Result<(), Failure> {
+        let bytes = |text: &std::ffi::OsStr| PathBytes(text.as_bytes().to_vec());
+        let note = Note {
+            base: bytes(plan.base.as_os_str()),
+            one_owner: plan.for_users,
+            temporary: self.temporary,
+            meta_name: self.meta_name.clone(),
+            since: registry::now(),
+            command: plan.command.iter().map(|word| bytes(word)).collect(),
+        };
+        let written = serde_json::to_vec(&note).map_err(io::Error::from).and_then(|mut text| {
+            text.push(b'\n');
+            self.lock.set_len(0)?;
+            (&self.lock).write_all(&text)
+        });
+        written.map_err(|error| {
+            Failure::new(code::RUN, format!("{}: {error}", self.dir.join(NOTE).display()))
+        })
+    }
+
+    /// Takes all of it away.
+    ///
+    /// # Errors
+    /// Something of it stays.
+    pub fn remove(&self) -> Result<(), Failure> {
+        super::remove::all(&self.dir).map_err(|error| {
+            Failure::new(code::RUN, format!("{}: cannot be removed: {error}", self.dir.display()))
+        })
+    }
+}
+
+/// Makes what is missing in a directory, and takes the lock.
+fn begin(dir: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let lock = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let lock = lock.open(dir.join(NOTE))?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    match fs::DirBuilder::new().mode(0o700).create(dir.join(STORAGE)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(lock),
+    }
+}
+
+/// What META can be called in a storage. In a run it lies in a mount of ours, where the name
+/// that is META's there cannot be used.
+fn meta_name(storage: &Path) -> io::Result<String> {
+    let usable = |name: &str| -> io::Result<bool> {
+        let path = storage.join(format!("{name}_tried"));
+        match File::create_new(&path) {
+            Ok(_) => fs::remove_file(path).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    if usable(&String::from_utf8_lossy(MetaName::default().as_bytes()))? {
+        return Ok(String::new());
+    }
+    for level in 1..LEVELS {
+        let name = format!("META_of_run_{level}_");
+        if usable(&name)? {
+            return Ok(name);
+        }
+    }
+    Err(io::ErrorKind::PermissionDenied.into())
+}
+
+/// Where runs are kept that have no place of their own.
+///
+/// # Errors
+/// The environment does not tell.
+pub fn runs() -> Result<PathBuf, Failure> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .ok_or_else(|| {
+            let text = "neither XDG_DATA_HOME nor HOME is set, below which the changes would be \
+                        kept: set one, or name a directory with --storage";
+            Failure::new(code::RUN, text)
+        })?;
+    Ok(data.join("mini_fo/runs"))
+}
+
+/// What a path says of a run, if it is one's directory: its note and its storage.
+pub fn read(dir: &Path) -> Option<(Note, PathBuf)> {
+    let text = fs::read(dir.join(NOTE)).ok()?;
+    let note = serde_json::from_slice(&text).ok()?;
+    Some((note, dir.join(STORAGE)))
+}
+
+/// The directory of the run of that name.
+pub fn named(name: &Path) -> Option<PathBuf> {
+    let mut parts = name.components();
+    let (Some(std::path::Component::Normal(_)), None) = (parts.next(), parts.next()) else {
+        return None;
+    };
+    let dir = runs().ok()?.join(name);
+    dir.join(NOTE).exists().then_some(dir)
+}

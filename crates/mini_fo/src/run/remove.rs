@@ -1,0 +1,91 @@
+//! Takes a tree away, however deep it is and whatever its modes are.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
+use rustix::io::{Errno, Result};
+
+const RIGHTS: Mode = Mode::RWXU;
+
+/// Removes a directory with all that is in it. Directories are moved up before they are
+/// emptied, so that paths stay short and few descriptors are open.
+///
+/// # Errors
+/// As rmdir(2), unlink(2): the rest stays.
+pub fn all(dir: &Path) -> Result<()> {
+    let top = open(CWD, dir)?;
+    let mut emptied = Vec::new();
+    let mut next = 0_u64;
+    empty(&top, &top, &mut next, &mut emptied)?;
+    while let Some(name) = emptied.pop() {
+        let below = open(top.as_fd(), Path::new(&name))?;
+        empty(&below, &top, &mut next, &mut emptied)?;
+        rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
+    }
+    rustix::fs::rmdir(dir)
+}
+
+fn open(at: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, path, flags, Mode::empty())
+}
+
+/// Unlinks files, and moves directories to `top`, under names that go to `moved`.
+fn empty(dir: &OwnedFd, top: &OwnedFd, next: &mut u64, moved: &mut Vec<String>) -> Result<()> {
+    rustix::fs::fchmod(dir, RIGHTS)?;
+    // What is moved here must not be met again.
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        names.push(entry?.file_name().to_owned());
+    }
+    for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            done => {
+                done?;
+                continue;
+            }
+        }
+        // Moved elsewhere, a directory is written itself; and it could not be opened.
+        rustix::fs::chmodat(dir, name, RIGHTS, AtFlags::empty())?;
+        loop {
+            let free = format!(".{next}");
+            *next += 1;
+            match rustix::fs::renameat_with(dir, name, top, &free, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                done => {
+                    done?;
+                    moved.push(free);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn deep_and_closed_trees_go() {
+        let work = tempfile::tempdir().unwrap();
+        let top = work.path().join("top");
+        fs::create_dir_all(top.join("a/b/c")).unwrap();
+        fs::write(top.join("a/b/c/f"), "x").unwrap();
+        fs::create_dir(top.join(".0")).unwrap();
+        std::os::unix::fs::symlink("/", top.join("a/root")).unwrap();
+        for closed in ["a/b/c", "a/b", "a", ""] {
+            fs::set_permissions(top.join(closed), fs::Permissions::from_mode(0o000)).ok();
+        }
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o700)).unwrap();
+        all(&top).unwrap();
+        assert!(!top.exists() && Path::new("/usr").exists());
+    }
+}
