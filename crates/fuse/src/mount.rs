@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 pub use rustix::mount::MountFlags;
@@ -108,6 +109,11 @@ impl Mount {
         let _ = self.point.left.set(namespace);
     }
 
+    /// It goes with the mount namespace in which it is: at the end nobody unmounts it.
+    pub fn let_go(&self) {
+        self.point.is_let_go.store(true, Ordering::Relaxed);
+    }
+
     /// The mount point, absolute and without symbolic links.
     pub fn point(&self) -> &Path {
         &self.point.path
@@ -140,6 +146,9 @@ impl Mount {
 
     /// Unmounts if it is still mounted.
     pub(crate) fn undo(&self) {
+        if self.point.is_let_go.load(Ordering::Relaxed) {
+            return;
+        }
         match self.point.unmount(true) {
             Ok(()) | Err(MountError::NotMounted(_) | MountError::Root) => {}
             Err(error) => tracing::warn!(%error, "cannot unmount"),

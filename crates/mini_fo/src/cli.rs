@@ -41,6 +41,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
     match cli.command {
         Command::Mount(args) => serve::carry_out(typed(args)?.order()?),
         Command::Run(args) => running::run(&args),
+        Command::Rm(args) => running::rm(&args),
         Command::Umount(args) => umount::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(&args),

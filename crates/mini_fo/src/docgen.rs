@@ -159,6 +159,7 @@ fn see_also(name: &str) -> String {
         ("mini_fo-mount", 1),
         ("mini_fo-overlay", 1),
         ("mini_fo-review", 1),
+        ("mini_fo-rm", 1),
         ("mini_fo-run", 1),
         ("mini_fo-shutdown", 1),
         ("mini_fo-umount", 1),
@@ -360,6 +361,10 @@ Paths are as they are: the JSON string of /a followed by a newline is \(dq/a\eu0
 Where a path is not UTF\-8, each wrong byte is U+FFFD, and a further member
 (\fBmountpoint_hex\fR, \fBbase_hex\fR, \fBstorage_hex\fR) has all its bytes in
 hexadecimal digits. Without \fB\-\-json\fR control characters are written \eooo.
+.PP
+Then come the runs of mini_fo\-run(1) with what their storages take. In JSON they have
+\fBrun\fR, the name, \fBbytes\fR, \fBbase\fR, \fBstorage\fR (the directory of the run),
+\fBsince\fR, and the state \fBrunning\fR or \fBkept\fR; \fBmountpoint\fR is /.
 ";
 
 const STATUS_NOTES: &str = r".SH OUTPUT

@@ -112,6 +112,7 @@ pub fn codes_of(command: &str) -> &'static [u8] {
         ],
         "umount" => &[0, FAILURE, USAGE, NOT_MOUNTED, BUSY],
         "review" => &[0, FAILURE, USAGE, BASE, STORAGE, IN_USE, OTHER_BASE, NESTED],
+        "rm" => &[0, FAILURE, USAGE, IN_USE],
         "list" | "init" => &[0, FAILURE, USAGE],
         "shutdown" => &[0, FAILURE, USAGE, BUSY],
         "du" => &[0, FAILURE, USAGE, STORAGE],

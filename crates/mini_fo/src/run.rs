@@ -5,8 +5,12 @@
 //! [`end`] does with the changes what is to be done.
 #![deny(unsafe_code)]
 
+use std::os::unix::ffi::OsStrExt;
+
 mod devices;
 mod end;
+pub mod join;
+pub mod list;
 pub mod place;
 mod plan;
 mod remove;
@@ -17,13 +21,16 @@ mod start;
 mod sys;
 mod watch;
 
-use crate::cli::args::run::RunArgs;
+use crate::cli::args::run::{Net, RunArgs};
 use crate::exit::{Failure, code};
 use crate::options;
 use crate::request::{MountRequest, Order, Typed};
 use end::Run;
+use join::Found;
+pub use list::rm;
 use place::Place;
 use plan::Plan;
+use start::Started;
 use sys::Signals;
 
 /// Runs a command, and ends as it has ended.
@@ -39,9 +46,17 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         failure
     };
     let plan = Plan::new(args).map_err(own)?;
-    let place = match &args.storage {
-        Some(dir) => Place::at(dir, &plan)?,
-        None => Place::temporary(&plan)?,
+    let place = match (&args.storage, &args.name) {
+        (Some(dir), _) => Place::at(dir, &plan)?,
+        (None, Some(name)) => Place::of(name, &plan)?,
+        (None, None) => Some(Place::temporary(&plan)?),
+    };
+    let Some(place) = place else {
+        return match joined(args, &plan, &signals)? {
+            Some((place, started)) => follow(args, &place, started, &signals).map_err(own),
+            // It has ended meanwhile.
+            None => run(args),
+        };
     };
     let request = request(args, &plan, &place).map_err(own)?;
     let started = start::start(&plan, &place, &request, args.tmpfs.as_deref(), &signals);
@@ -51,9 +66,53 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             let _ = place.remove();
         }
     })?;
-    let ended = watch::until_end(started.command, &signals)?;
-    Run { args, place: &place, ended }.conclude(started).map_err(own)?;
-    ended.pass_on(&signals)
+    follow(args, &place, started, &signals).map_err(own)
+}
+
+/// Waits for a command, and ends as it has ended.
+fn follow(
+    args: &RunArgs,
+    place: &Place,
+    started: Started,
+    signals: &Signals,
+) -> Result<(), Failure> {
+    let ended = watch::until_end(started.command, signals)?;
+    Run { args, place, ended }.conclude(started)?;
+    ended.pass_on(signals)
+}
+
+/// Starts a command in a run that others are in. `None`: nobody is any more.
+fn joined(
+    args: &RunArgs,
+    plan: &Plan,
+    signals: &Signals,
+) -> Result<Option<(Place, Started)>, Failure> {
+    let dir = match (&args.storage, &args.name) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(name)) => place::runs()?.join(name),
+        (None, None) => return Ok(None),
+    };
+    let failed = |why: &str| Failure::new(code::RUN, format!("{}: {why}", dir.display()));
+    let options = plan.rules.is_empty() && args.options.is_empty() && args.net == Net::Host;
+    if !options {
+        return Err(failed(
+            "it is running, and what it may see is settled: leave out --allow, \
+                           --hide, --read-only, --net and --options",
+        ));
+    }
+    match join::find(&dir) {
+        Some(Found::Live(member)) => {
+            let place = Place::joined(&dir, args.name.as_deref());
+            let place = place.map_err(|error| failed(&error.to_string()))?;
+            let base = place::read(&place.dir).map(|(note, _)| note.base.0);
+            if base.is_some_and(|base| base != plan.base.as_os_str().as_bytes()) {
+                return Err(failed("it is running on another base"));
+            }
+            Ok(Some((place, start::join(plan, &member, signals)?)))
+        }
+        Some(Found::Ended) => Ok(None),
+        None => Err(failed("it is in use, and nobody who is in it can be found")),
+    }
 }
 
 /// The mount that the daemon is to make: on the storage, where nobody else looks for it.

@@ -314,6 +314,9 @@ fn leave(session: &Session<Adapter>, proc: Option<&OwnProc>, must: bool) -> Resu
     let why = match proc.map(OwnProc::move_in) {
         Some(Ok(namespace)) => {
             session.mount().has_left(namespace);
+            if must {
+                session.mount().let_go();
+            }
             return Ok(());
         }
         Some(Err(errno)) => errno.to_string(),

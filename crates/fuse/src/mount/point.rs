@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
@@ -34,6 +35,8 @@ pub(crate) struct MountPoint {
     proc: Option<Arc<OwnedFd>>,
     /// Where it was mounted, if the process is not there any more.
     pub(super) left: OnceLock<Namespace>,
+    /// It goes with its namespace, and nobody else unmounts it.
+    pub(super) is_let_go: AtomicBool,
 }
 
 impl MountPoint {
@@ -42,7 +45,15 @@ impl MountPoint {
         let table = Table::read(proc.as_deref().map(AsFd::as_fd));
         let number = table.and_then(|table| table.topmost(path));
         let (path, unique) = (path.to_owned(), unique_at(path));
-        MountPoint { path, number, unique, device, proc, left: OnceLock::new() }
+        MountPoint {
+            path,
+            number,
+            unique,
+            device,
+            proc,
+            left: OnceLock::new(),
+            is_let_go: false.into(),
+        }
     }
 
     pub(super) fn number(&self) -> Option<(u32, u32)> {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::{exit, options};
-use run::RunArgs;
+use run::{RmArgs, RunArgs};
 
 /// Makes any read-only tree writable.
 ///
@@ -45,6 +45,12 @@ pub enum Command {
     #[command(override_usage = "mini_fo run [OPTIONS] [--] COMMAND [ARGS]...")]
     #[command(after_long_help = exit::help("run"))]
     Run(Box<RunArgs>),
+    /// Take runs away, with all that they have changed
+    ///
+    /// Asks before it does. What is running stays.
+    #[command(override_usage = "mini_fo rm [--yes] NAME...")]
+    #[command(after_long_help = exit::help("rm"))]
+    Rm(RmArgs),
     /// Unmount mini_fo mounts
     ///
     /// Returns when the daemon has ended and the storage is free again. A

@@ -6,12 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::ListArgs;
+use crate::cli::changes::out::size;
 use crate::cli::json::{self, quoted};
 use crate::exit::{self, Failure, code};
 use crate::log::utc;
 use crate::mountinfo::{self, Mount};
 use crate::registry::{self, Record, Registry};
 use crate::report::Report;
+use crate::run;
 
 /// Prints the live mounts.
 ///
@@ -20,8 +22,14 @@ use crate::report::Report;
 pub fn run(args: &ListArgs) -> Result<(), Failure> {
     let mounts = mountinfo::read()
         .map_err(|e| Failure::new(code::FAILURE, format!("/proc/self/mountinfo: {e}")))?;
-    let rows = rows(&mounts);
-    let text = if args.json { array(&rows) } else { table(&rows, args.verbose) };
+    let runs = run::list::rows();
+    let mut rows = rows(&mounts);
+    // Where a run is mounted is nobody else's business.
+    rows.retain(|row| row.mountpoint.parent().and_then(run::place::read).is_none());
+    let text = match args.json {
+        true => array(&rows, &runs),
+        false => table(&rows, args.verbose) + &table_of_runs(&runs),
+    };
     super::print(&text)
 }
 
@@ -146,6 +154,26 @@ fn table(rows: &[Row], verbose: bool) -> String {
     out
 }
 
+fn table_of_runs(runs: &[run::list::Row]) -> String {
+    runs.iter().fold(String::new(), |mut out, row| {
+        let note = &row.note;
+        let words = note.command.iter().map(|word| String::from_utf8_lossy(&word.0));
+        let state = if row.is_running { "running" } else { "kept" };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            out,
+            "{}\n  base     {}\n  storage  {}\n  {state}, {}, since {}: {}",
+            exit::shown(&row.name),
+            exit::shown(&String::from_utf8_lossy(&note.base.0)),
+            shown(&row.dir),
+            size(row.bytes),
+            utc(note.since),
+            exit::shown(&words.collect::<Vec<_>>().join(" ")),
+        );
+        out
+    })
+}
+
 /// What the mount got from the system. A daemon of an older version did not
 /// write it down.
 fn details(report: &Report) -> String {
@@ -159,7 +187,7 @@ fn details(report: &Report) -> String {
     known.fold(String::new(), |out, (name, value)| out + &format!("  {name:<8} {value}\n"))
 }
 
-fn array(rows: &[Row]) -> String {
+fn array(rows: &[Row], runs: &[run::list::Row]) -> String {
     let mut items = Vec::new();
     for row in rows {
         let mut item = format!("{{{}", path("mountpoint", &row.mountpoint));
@@ -186,6 +214,18 @@ fn array(rows: &[Row]) -> String {
             );
         }
         items.push(item + "}");
+    }
+    for row in runs {
+        let state = if row.is_running { "running" } else { "kept" };
+        items.push(format!(
+            "{{{},\"read_only\":false,\"state\":\"{state}\",\"run\":{},{},{},\"bytes\":{},\"since\":{}}}",
+            path("mountpoint", Path::new("/")),
+            quoted(&row.name),
+            json::bytes("base", &row.note.base.0),
+            path("storage", &row.dir),
+            row.bytes,
+            quoted(&utc(row.note.since)),
+        ));
     }
     format!("[{}]\n", items.join(","))
 }
@@ -224,13 +264,13 @@ mod tests {
             },
         ];
         assert_eq!(
-            array(&rows),
+            array(&rows, &[]),
             "[{\"mountpoint\":\"/m \\\"x\\\"\\u000a\",\"read_only\":false,\"state\":\"live\",\"base\":\"/b\",\
              \"storage\":\"/s\",\"pid\":12,\"since\":\"1970-01-01T00:00:00Z\",\
              \"transport\":\"io_uring\",\"data\":\"\",\"features\":\"\",\"unused\":\"\"},\
              {\"mountpoint\":\"/n\",\"read_only\":true,\"state\":\"foreign\"}]\n"
         );
-        assert_eq!(array(&[]), "[]\n");
+        assert_eq!(array(&[], &[]), "[]\n");
     }
 
     #[test]

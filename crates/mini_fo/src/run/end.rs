@@ -10,7 +10,7 @@ use rustix::fd::AsRawFd;
 use rustix::process::{Pid, WaitOptions};
 use serde_json::Value;
 
-use super::place::Place;
+use super::place::{self, Place};
 use super::start::Started;
 use super::watch::Ended;
 use crate::cli;
@@ -68,7 +68,7 @@ impl Run<'_> {
             self.review(&live)?;
         }
         drop(root);
-        self.settle(daemon);
+        let ending = if self.settle(daemon) { ending } else { Ending::Keep };
         let changes = changes?;
         let kept = self.carry_out(ending, &changes)?;
         self.tell(&changes, kept)
@@ -87,14 +87,23 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until the daemon has ended, unless somebody still uses the mount.
-    fn settle(&self, daemon: Pid) {
+    /// Waits until the daemon has ended. `false`: somebody else is in the run, or something
+    /// that the command has started, and decides when it ends.
+    fn settle(&self, daemon: Option<Pid>) -> bool {
         for _ in 0..PATIENCE {
-            match rustix::process::waitpid(Some(daemon), WaitOptions::NOHANG) {
-                Ok(None) => std::thread::sleep(BEAT),
-                _ => return,
+            let has_ended = match daemon {
+                Some(daemon) => {
+                    let ended = rustix::process::waitpid(Some(daemon), WaitOptions::NOHANG);
+                    !matches!(ended, Ok(None))
+                }
+                None => !place::is_in_use(&self.place.dir),
+            };
+            if has_ended {
+                return true;
             }
+            std::thread::sleep(BEAT);
         }
+        false
     }
 
     /// The result tells whether the changes are still there.
@@ -208,6 +217,9 @@ impl Run<'_> {
 
     /// Options with which another command finds the changes.
     fn again(&self) -> String {
+        if let Some(name) = &self.place.name {
+            return format!("--name {}", cli::changes::out::word(name));
+        }
         format!("--storage {}", cli::changes::out::word(&self.place.dir.to_string_lossy()))
     }
 

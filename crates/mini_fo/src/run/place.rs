@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -21,7 +21,7 @@ use mini_fo_core::MetaName;
 /// The note of what a run is.
 const NOTE: &str = "run.json";
 /// What receives the changes.
-const STORAGE: &str = "storage";
+pub const STORAGE: &str = "storage";
 
 /// How deep runs may lie in runs. The kernel allows 32 user namespaces in each other.
 const LEVELS: u32 = 40;
@@ -43,6 +43,9 @@ pub struct Note {
     /// When it was begun, in seconds since 1970.
     #[serde(default)]
     pub since: u64,
+    /// Number of the mount namespace of what runs in it, or ran last.
+    #[serde(default)]
+    pub namespace: u64,
     /// What was run in it last.
     #[serde(default)]
     pub command: Vec<PathBytes>,
@@ -91,15 +94,32 @@ impl Place {
             let way = "name a directory with --storage, or keep changes in memory with --tmpfs";
             Failure::new(code::RUN, format!("{}: {error}; {way}", runs.display()))
         })?;
-        place.write(plan)?;
+        place.write(plan, 0)?;
         Ok(place)
     }
 
-    /// The one in a directory that the user has named.
+    /// The one of a name.
     ///
     /// # Errors
-    /// It cannot be made, is something else, or is in use.
-    pub fn at(dir: &Path, plan: &Plan) -> Result<Place, Failure> {
+    /// As [`Place::at`]; it is no name.
+    pub fn of(name: &Path, plan: &Plan) -> Result<Option<Place>, Failure> {
+        let text = name.to_string_lossy();
+        if !is_name(name) || text.starts_with(['.', '-']) {
+            let text = format!("--name {text}: a name has no slash, and no dot or hyphen at first");
+            return Err(Failure::new(code::RUN, text));
+        }
+        let runs = runs()?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs);
+        made.map_err(|error| Failure::new(code::RUN, format!("{}: {error}", runs.display())))?;
+        let place = Place::at(&runs.join(name), plan)?;
+        Ok(place.map(|place| Place { name: Some(text.into_owned()), ..place }))
+    }
+
+    /// The one in a directory that the user has named. `None`: a command is running there.
+    ///
+    /// # Errors
+    /// It cannot be made, or is something else.
+    pub fn at(dir: &Path, plan: &Plan) -> Result<Option<Place>, Failure> {
         let failed = |error: io::Error| {
             Failure::new(code::RUN, format!("storage {}: {error}", dir.display()))
         };
@@ -118,20 +138,31 @@ impl Place {
             );
             return Err(Failure::new(code::RUN, text));
         }
-        let lock = begin(&full).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::WOULDBLOCK) => Failure::new(
-                code::RUN,
-                format!("storage {}: a command is running there", dir.display()),
-            ),
-            _ => failed(error),
-        })?;
+        let lock = match begin(&full) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::WOULDBLOCK) => {
+                return Ok(None);
+            }
+            lock => lock.map_err(failed)?,
+        };
         let meta_name = match read(&full) {
             Some((note, _)) => note.meta_name,
             None => meta_name(&full.join(STORAGE)).map_err(failed)?,
         };
         let place = Place { dir: full, name: None, temporary: false, meta_name, lock };
-        place.write(plan)?;
-        Ok(place)
+        place.write(plan, 0)?;
+        Ok(Some(place))
+    }
+
+    /// The one of a run that others are in.
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub fn joined(dir: &Path, name: Option<&Path>) -> io::Result<Place> {
+        let dir = dir.canonicalize()?;
+        let lock = File::open(dir.join(NOTE))?;
+        let name = name.map(|name| name.to_string_lossy().into_owned());
+        let meta_name = read(&dir).map(|(note, _)| note.meta_name).unwrap_or_default();
+        Ok(Place { dir, name, temporary: false, meta_name, lock })
     }
 
     /// What receives the changes.
@@ -152,8 +183,12 @@ impl Place {
         }
     }
 
-    /// Writes down what is run, in place: the lock is on the file.
-    fn write(&self, plan: &Plan) -> Result<(), Failure> {
+    /// Writes down what is run, in place: the lock is on the file. `namespace`: where, if it
+    /// is known.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, plan: &Plan, namespace: u64) -> Result<(), Failure> {
         let bytes = |text: &std::ffi::OsStr| PathBytes(text.as_bytes().to_vec());
         let note = Note {
             base: bytes(plan.base.as_os_str()),
@@ -161,12 +196,13 @@ impl Place {
             temporary: self.temporary,
             meta_name: self.meta_name.clone(),
             since: registry::now(),
+            namespace,
             command: plan.command.iter().map(|word| bytes(word)).collect(),
         };
         let written = serde_json::to_vec(&note).map_err(io::Error::from).and_then(|mut text| {
             text.push(b'\n');
             self.lock.set_len(0)?;
-            (&self.lock).write_all(&text)
+            self.lock.write_all_at(&text, 0)
         });
         written.map_err(|error| {
             Failure::new(code::RUN, format!("{}: {error}", self.dir.join(NOTE).display()))
@@ -243,12 +279,26 @@ pub fn read(dir: &Path) -> Option<(Note, PathBuf)> {
     Some((note, dir.join(STORAGE)))
 }
 
+/// Whether a path is a name alone.
+fn is_name(path: &Path) -> bool {
+    let mut parts = path.components();
+    matches!(parts.next(), Some(std::path::Component::Normal(_)))
+        && parts.next().is_none()
+        && !path.as_os_str().as_bytes().ends_with(b"/")
+}
+
+/// Somebody is in a run.
+pub fn is_in_use(dir: &Path) -> bool {
+    let Ok(note) = File::open(dir.join(NOTE)) else { return false };
+    let locked = rustix::fs::flock(&note, FlockOperation::NonBlockingLockShared);
+    locked == Err(Errno::WOULDBLOCK)
+}
+
 /// The directory of the run of that name.
 pub fn named(name: &Path) -> Option<PathBuf> {
-    let mut parts = name.components();
-    let (Some(std::path::Component::Normal(_)), None) = (parts.next(), parts.next()) else {
+    if !is_name(name) {
         return None;
-    };
+    }
     let dir = runs().ok()?.join(name);
     dir.join(NOTE).exists().then_some(dir)
 }

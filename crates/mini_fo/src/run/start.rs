@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,10 +25,11 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
+use super::join::Member;
 use super::place::Place;
 use super::plan::Plan;
 use super::sys::Signals;
-use super::{scene, spaces, sys};
+use super::{join, scene, spaces, sys};
 use crate::daemon::{self, Forked};
 use crate::exit::{Failure, code};
 use crate::request::MountRequest;
@@ -37,8 +39,8 @@ use crate::serve;
 pub struct Started {
     /// The command.
     pub command: Pid,
-    /// What serves.
-    pub daemon: Pid,
+    /// What serves, if it was started here.
+    pub daemon: Option<Pid>,
     /// The root that the command sees. As long as it is open, the mount is there.
     pub root: OwnedFd,
 }
@@ -64,22 +66,14 @@ pub fn start(
     let command = match forked {
         Forked::Child => {
             drop(ours);
-            let failure = become_command(plan, place, &theirs, parent, signals);
-            // Without a standard error only the exit code can tell.
-            let _ = writeln!(std::io::stderr(), "mini_fo: {failure}");
-            std::process::exit(failure.code.into())
+            let ready = prepare(plan, place, &theirs).and_then(|()| begin(&theirs, parent));
+            give_up(&become_command(plan, ready, signals))
         }
         Forked::Parent(pid) => Pid::from_raw(pid).ok_or_else(|| cannot("fork", Errno::CHILD))?,
     };
     drop(theirs);
-    // It says itself what has failed.
-    let gave_up = || {
-        let ended = rustix::process::waitpid(Some(command), WaitOptions::empty());
-        let status = ended.ok().flatten().and_then(|(_, status)| status.exit_status());
-        Failure::silent(status.and_then(|status| status.try_into().ok()).unwrap_or(code::RUN))
-    };
     if receive(&ours).is_none() {
-        return Err(gave_up());
+        return Err(gave_up(command));
     }
     let served = serve_for(command, plan, place, request, memory);
     let daemon = served.inspect_err(|_| {
@@ -88,9 +82,14 @@ pub fn start(
     })?;
     let _ = send(&ours, &[]);
     match receive(&ours) {
-        Some(Some(root)) => Ok(Started { command, daemon, root }),
+        Some(Some(root)) => {
+            // Not before it is in the tree: whoever joins it has to come there, too.
+            let namespace = std::fs::metadata(format!("/proc/{command}/ns/mnt"));
+            place.write(plan, namespace.map_or(0, |found| found.ino()))?;
+            Ok(Started { command, daemon: Some(daemon), root })
+        }
         _ => {
-            let failure = gave_up();
+            let failure = gave_up(command);
             // The mount has gone with the command.
             let _ = rustix::process::waitpid(Some(daemon), WaitOptions::empty());
             Err(failure)
@@ -129,16 +128,58 @@ fn mount_memory(storage: &Path, size: &str) -> Result<(), Failure> {
     mounted.map_err(|errno| Failure::new(code::RUN, format!("--tmpfs={size}: {errno}")))
 }
 
-/// The command's process: makes its namespaces, waits for the mount, and executes it.
-/// Returns only when something fails.
-fn become_command(
-    plan: &Plan,
-    place: &Place,
-    socket: &OwnedFd,
-    parent: Pid,
-    signals: &Signals,
-) -> Failure {
-    match prepare(plan, place, socket, parent) {
+/// Starts a command beside somebody who runs.
+///
+/// # Errors
+/// It cannot be started. ESRCH: nobody runs there any more.
+pub fn join(plan: &Plan, member: &Member, signals: &Signals) -> Result<Started, Failure> {
+    let failed = |errno: Errno| Failure::new(code::RUN, format!("a run that is joined: {errno}"));
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(failed)?;
+    let parent = rustix::process::getpid();
+    let forked = daemon::fork()
+        .map_err(|error| Failure::new(code::RUN, format!("no process can be started: {error}")))?;
+    let command = match forked {
+        Forked::Child => {
+            drop(ours);
+            let there = member.join(plan.for_users).map_err(failed).and_then(|()| {
+                // A root that could not be put away is still that of the system.
+                join::is_of(Path::new("/"), &member.storage)
+                    .then_some(())
+                    .ok_or_else(|| failed(Errno::XDEV))?;
+                rustix::process::chdir(&plan.directory)
+                    .or_else(|_| rustix::process::chdir("/"))
+                    .map_err(failed)
+            });
+            let ready = there.and_then(|()| begin(&theirs, parent));
+            give_up(&become_command(plan, ready, signals))
+        }
+        Forked::Parent(pid) => Pid::from_raw(pid).ok_or_else(|| failed(Errno::CHILD))?,
+    };
+    drop(theirs);
+    match receive(&ours) {
+        Some(Some(root)) => Ok(Started { command, daemon: None, root }),
+        _ => Err(gave_up(command)),
+    }
+}
+
+/// A command that was not executed says itself what has failed.
+fn gave_up(command: Pid) -> Failure {
+    let ended = rustix::process::waitpid(Some(command), WaitOptions::empty());
+    let status = ended.ok().flatten().and_then(|(_, status)| status.exit_status());
+    Failure::silent(status.and_then(|status| status.try_into().ok()).unwrap_or(code::RUN))
+}
+
+fn give_up(failure: &Failure) -> ! {
+    // Without a standard error only the exit code can tell.
+    let _ = writeln!(std::io::stderr(), "mini_fo: {failure}");
+    std::process::exit(failure.code.into())
+}
+
+/// Executes the command, if all is ready. Returns only when something fails.
+fn become_command(plan: &Plan, ready: Result<(), Failure>, signals: &Signals) -> Failure {
+    match ready {
         Err(failure) => return failure,
         Ok(()) => signals.restore(),
     }
@@ -162,15 +203,23 @@ fn is_found(word: &OsStr) -> bool {
     std::env::split_paths(&path).any(|dir| is_there(dir.join(word)))
 }
 
-fn prepare(plan: &Plan, place: &Place, socket: &OwnedFd, parent: Pid) -> Result<(), Failure> {
+/// Makes the namespaces, waits for the mount, and puts everything in its place.
+fn prepare(plan: &Plan, place: &Place, socket: &OwnedFd) -> Result<(), Failure> {
     spaces::enter(plan.for_users, plan.net)?;
     // What is mounted here is to be seen nowhere else.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|errno| spaces::refused(plan.for_users, errno))?;
-    let died = || Failure::new(code::RUN, "mini_fo was ended before the command began");
     send(socket, &[]).map_err(|_| died())?;
     receive(socket).ok_or_else(died)?;
-    scene::enter(plan, &place.storage(), &place.dir)?;
+    scene::enter(plan, &place.storage(), &place.dir)
+}
+
+fn died() -> Failure {
+    Failure::new(code::RUN, "mini_fo was ended before the command began")
+}
+
+/// The last step in the tree before the command.
+fn begin(socket: &OwnedFd, parent: Pid) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open("/", flags, Mode::empty())
         .map_err(|errno| Failure::new(code::RUN, format!("/: {errno}")))?;

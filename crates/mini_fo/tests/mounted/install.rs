@@ -9,7 +9,7 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
@@ -22,6 +22,7 @@ const FILES: [&str; 19] = [
     "share/man/man1/mini_fo-mount.1",
     "share/man/man1/mini_fo-overlay.1",
     "share/man/man1/mini_fo-review.1",
+    "share/man/man1/mini_fo-rm.1",
     "share/man/man1/mini_fo-run.1",
     "share/man/man1/mini_fo-shutdown.1",
     "share/man/man1/mini_fo-status.1",

@@ -254,3 +254,64 @@ fn nothing_is_left_when_somebody_is_killed() {
     let said = as_user(&work, script).ok();
     assert!(said.ends_with("3\ndone\n"), "{said}");
 }
+
+/// A run with a name goes on, is shared, and is asked while it runs.
+#[test]
+fn a_name_is_gone_on_with_and_shared() {
+    let work = WorkDir::new();
+    if skipped() || no_namespaces(&work) {
+        return;
+    }
+    let script = r#"
+        $MINI_FO run --name work -- sh -c 'echo first > first' 2>said; grep -q 'run --name work' said
+        trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+        mkfifo to from
+        $MINI_FO run -q --name work --allow to --allow from -- sh -c '
+            cat first; echo second > second; echo go > from; read x < to; cat third' > out &
+        first=$!; read go < from
+        # Another one sees the same tree.
+        $MINI_FO run -q --name work -- sh -c 'cat second; echo third > third'
+        test ! -e third
+        $MINI_FO list | grep -A3 '^work$' | grep -q running
+        $MINI_FO list --json | python3 -c 'import json,sys
+r=[o for o in json.load(sys.stdin) if o.get("run")=="work"]
+assert len(r)==1 and r[0]["state"]=="running" and r[0]["bytes"]>0, r'
+        $MINI_FO status work > status || test $? = 1; test $(grep -c '^added.*first\|^added.*second\|^added.*third' status) = 3
+        $MINI_FO diff work | grep -qx '+second'
+        $MINI_FO discard --yes work $(pwd | cut -c2-)/second > /dev/null
+        ! $MINI_FO rm --yes work 2>said; grep -q 'it is running' said
+        ! $MINI_FO run --name work --net none -- true 2>said; grep -q 'settled' said
+        echo x > to; wait $first; test "$(cat out)" = "first
+third"
+        $MINI_FO run -q --name work -- sh -c 'test -e first && test -e third && test ! -e second'
+        ! $MINI_FO rm work < /dev/null 2>said; grep -q 'add --yes' said
+        $MINI_FO list | grep -A3 '^work$' | grep -q kept
+        $MINI_FO rm --yes work; test -z "$(ls $runs)"; ! $MINI_FO list | grep -q $HOME
+        ! $MINI_FO run --name a/b -- true 2>said; grep -q 'no slash' said
+        echo done"#;
+    for said in [as_user(&work, script), as_root(&WorkDir::new(), script)] {
+        let said = said.ok();
+        assert!(said.ends_with("second\ndone\n"), "{said}");
+    }
+}
+
+#[test]
+fn many_run_at_once() {
+    let work = WorkDir::new();
+    if skipped() || no_namespaces(&work) {
+        return;
+    }
+    let script = r#"
+        all=; more=
+        for i in $(seq 30); do
+            $MINI_FO run -q -- sh -c "echo $i > mine; test \$(cat mine) = $i" & all="$all $!"
+        done
+        for one in $all; do wait $one; done
+        # Those of one name share one tree.
+        for i in $(seq 20); do $MINI_FO run -q --name one -- touch of-$i & more="$more $!"; done
+        for one in $more; do wait $one; done
+        $MINI_FO status one > status || test $? = 1; test $(grep -c 'of-' status) = 20
+        test $(ls $runs | wc -l) = 31; $MINI_FO rm --yes $(ls $runs); echo done"#;
+    let said = as_user(&work, script).ok();
+    assert!(said.ends_with("done\n"), "{said}");
+}

@@ -22,9 +22,16 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub storage: Option<PathBuf>,
 
+    /// Keep the changes under a name, and go on with what is there
+    ///
+    /// They lie below XDG_DATA_HOME/mini_fo/runs. A command of that name which is running is
+    /// joined: both see the same tree. mini_fo list shows names, mini_fo rm takes one away.
+    #[arg(short, long, value_name = "NAME", conflicts_with = "storage")]
+    pub name: Option<PathBuf>,
+
     /// Keep the changes in memory, at most SIZE (half of it); they are gone at the end
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "50%", conflicts_with = "storage")]
+    #[arg(default_missing_value = "50%", conflicts_with_all = ["storage", "name"])]
     pub tmpfs: Option<String>,
 
     /// Let what is at PATH be changed for real
@@ -70,6 +77,18 @@ pub struct RunArgs {
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// `mini_fo rm`.
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Names of runs, or their directories
+    #[arg(value_name = "NAME", required = true, value_hint = ValueHint::AnyPath)]
+    pub names: Vec<PathBuf>,
 }
 
 /// Which network a command has.

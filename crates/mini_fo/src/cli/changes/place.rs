@@ -34,11 +34,31 @@ impl Where {
     /// It is not there, or lies in a mount that does not answer.
     pub fn find(path: &Path) -> Result<Where, Failure> {
         if let Some(run) = run_of(path)? {
-            return Where::elsewhere(&run);
+            return Where::of_run(&run);
+        }
+        if run::place::read(path).is_some() {
+            return Where::of_run(path);
         }
         match Where::in_mount(path, path.is_dir()) {
             Some(found) => Ok(found),
             None => Where::elsewhere(path),
+        }
+    }
+
+    /// A run: the daemon of one that goes on is found by who is in it.
+    fn of_run(dir: &Path) -> Result<Where, Failure> {
+        if !run::place::is_in_use(dir) {
+            return Where::elsewhere(dir);
+        }
+        let failed = |why: String| Failure::new(code::IN_USE, format!("{}: {why}", dir.display()));
+        match run::join::find(dir) {
+            Some(run::join::Found::Ended) => Where::elsewhere(dir),
+            Some(run::join::Found::Live(member)) => {
+                let (channel, _) = Channel::open(&member.root())
+                    .map_err(|error| failed(format!("its daemon does not answer: {error}")))?;
+                Ok(Where::Live(channel, None))
+            }
+            None => Err(failed("it is in use, and nobody who is in it can be found".to_owned())),
         }
     }
 
