@@ -95,10 +95,11 @@ pub fn suffer(signal: i32) {
     // SAFETY: takes a number and a constant; a number that is none has no effect.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
     let (one, mut before) = (set(&[signal]), set(&[]));
-    // SAFETY: both sets are initialised and live across the call.
-    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const one, &raw mut before) };
+    // Still blocked: it may have come from the terminal, too, and must not stop us twice.
     // SAFETY: takes a number.
     unsafe { libc::raise(signal) };
+    // SAFETY: both sets are initialised and live across the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const one, &raw mut before) };
     // SAFETY: the set was filled above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
 }

@@ -63,6 +63,7 @@ mod review_client;
 mod rights;
 mod rights_space;
 mod run;
+mod run_work;
 mod scripts;
 mod stack;
 mod stack_kernel;

@@ -1,0 +1,91 @@
+//! `mini_fo run` at work: installing, destroying, a terminal.
+
+use crate::common::{WorkDir, skip_unless};
+use crate::run::{as_user, no_namespaces};
+use crate::user::skipped;
+
+#[test]
+fn an_ordinary_user_installs_into_the_system() {
+    let work = WorkDir::new();
+    if skipped() || skip_unless(&["make"]) || no_namespaces(&work) {
+        return;
+    }
+    let script = r#"
+        mkdir src; printf 'install:\n\tinstall -D -m 755 tool $(DESTDIR)/usr/local/bin/mini_fo_tool\n' > src/Makefile
+        printf '#!/bin/sh\necho works\n' > src/tool
+        $MINI_FO run -q --name made -- make -s -C src install DESTDIR=/
+        test ! -e /usr/local/bin/mini_fo_tool
+        test "$($MINI_FO run -q --name made -- mini_fo_tool)" = works
+        $MINI_FO status made > said || test $? = 1
+        grep -q 'added *usr/local/bin/mini_fo_tool' said; $MINI_FO rm --yes made; echo done"#;
+    let said = as_user(&work, script).ok();
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
+/// As far as a program comes in some seconds. That single files stay is tried elsewhere
+/// before, and the user has no right to delete most of them.
+#[test]
+fn the_system_survives_its_deletion() {
+    let work = WorkDir::new();
+    if skipped() || no_namespaces(&work) {
+        return;
+    }
+    let script = r#"
+        mkdir -p keep/me; echo precious > keep/own; mark=/dev/shm/mini_fo-$$; touch $mark
+        system() { find /etc /usr/bin /usr/sbin /opt /run /boot $HOME/keep $mark -xdev \
+            -printf '%p %i %m %U %G %s %T@\n' 2>/dev/null | sort; }
+        system > before
+        $MINI_FO run --on-exit discard -- sh -c '
+            test -e "$1"; rm -rf "$1"; timeout 20 rm -rf --no-preserve-root / ; test ! -e "$1"' \
+            sh $HOME/keep > said 2>&1 || true
+        system > after; rm $mark
+        grep -q 'deleted, which are gone' said; cmp before after; echo done"#;
+    let said = as_user(&work, script).ok();
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
+/// A shell of its own has the terminal: its size, Ctrl-C, Ctrl-Z and `fg`.
+#[test]
+fn a_terminal_is_the_command_s() {
+    let work = WorkDir::new();
+    if skipped() || skip_unless(&["python3"]) || no_namespaces(&work) {
+        return;
+    }
+    let script = r#"cat > talk.py <<'END'
+import fcntl, os, pty, struct, sys, termios, select
+pid, tty = pty.fork()
+if pid == 0:
+    os.environ["PS1"] = "outer> "
+    os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+seen = b""
+def until(word):
+    global seen
+    while word not in seen:
+        ready = select.select([tty], [], [], 60)[0]
+        assert ready, (word, seen)
+        seen += os.read(tty, 4096)
+    seen = seen[seen.index(word) + len(word):]
+def say(text): os.write(tty, text)
+until(b"outer> ")
+run = sys.argv[1].encode() + b" run -q "
+# Directly: what the terminal sends, the command gets.
+say(run + b"sh -c 'trap \"echo int'errupted'; exit 5\" INT; echo re'ady'; while :; do sleep 0.05; done'; echo st'atus' $?\n")
+until(b"ready"); say(b"\x03"); until(b"interrupted"); until(b"status 5")
+say(run + b"sh -c 'echo st'arted'; exec sleep 600'\n"); until(b"started")
+say(b"\x1a"); until(b"Stopped"); until(b"outer> ")
+say(b"fg\n"); until(b"sleep 600"); say(b"\x03"); until(b"outer> ")
+say(b"echo st'atus' $?\n"); until(b"status 130")
+# A shell in it.
+say(run + b"env PS1=in'n'er: bash --norc --noprofile -i\n"); until(b"inner:")
+fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+say(b"stty size\n"); until(b"33 77")
+say(b"sleep 600\n"); say(b"\x1a"); until(b"Stopped")
+say(b"kill %1; touch in'side'; ls\n"); until(b"inside")
+say(b"exit 7\n"); until(b"outer> "); say(b"echo st'atus' $?\n"); until(b"status 7")
+say(b"ls in'side'\n"); until(b"cannot access"); say(b"exit\n")
+os.waitpid(pid, 0)
+END
+        python3 talk.py $MINI_FO; echo done"#;
+    let said = as_user(&work, script).ok();
+    assert!(said.ends_with("done\n"), "{said}");
+}
