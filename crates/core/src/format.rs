@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod acl;
+pub(crate) mod commit;
 pub(crate) mod features;
 pub(crate) mod identity;
 pub(crate) mod mark;

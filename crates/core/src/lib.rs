@@ -37,6 +37,8 @@ mod open;
 
 mod changes;
 
+mod commit;
+
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,7 @@ pub use changes::{
     BaseChanges, BaseState, Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences,
     FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
+pub use commit::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide};
 pub use discard::{DiscardTie, Discarded};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
 pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};

@@ -1,0 +1,11 @@
+//! Writing changes of a storage into the base: all or nothing.
+//!
+//! `plan.rs` makes of the changes that were chosen a program: what is made in the stage, a
+//! directory of the base, and the steps that bring it to its places. `run.rs` makes that,
+//! writes the program down in the storage, does it, and lets the storage forget what was
+//! committed; after a crash it goes on, or back.
+#![forbid(unsafe_code)]
+
+mod plan;
+
+pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide};

@@ -1,0 +1,104 @@
+//! What a commit comes to, as it is written down before the base is touched
+//! (docs/FORMAT.md, section 14).
+
+use crate::format::time::Timestamp;
+
+/// A path without a leading slash: of the base, or of the tree.
+pub type Path = Box<[u8]>;
+
+/// A name in the *stage*, the directory in the base in which a commit gathers what is to
+/// come and what has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+/// By what an object of the base is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number, as `st_ino`.
+    pub ino: u64,
+    /// Its type, as in `st_mode`.
+    pub kind: u32,
+    /// Size in bytes; 0 for directories, which change by what is done in them.
+    pub size: u64,
+    /// Time of modification; the epoch for directories.
+    pub mtime: Timestamp,
+}
+
+/// Attributes of a directory. Those that do not differ are the same on both sides of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dress {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Extended attributes that the step changes, access lists among them; `None`: there is
+    /// none of this name.
+    pub xattrs: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+}
+
+/// One change of the base. Each can be taken back, and from what is in the stage anybody
+/// sees whether it was done: of `Take` and `Put` by whether the slot is there, of `Swap` by
+/// what is in it; the others are done once more.
+///
+/// All that are `Take` come first. Paths are those that are right at that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// What is at a path is taken away into a slot.
+    Take {
+        /// An empty one.
+        slot: Slot,
+        /// Where it is.
+        at: Path,
+        /// What must be there.
+        was: Seen,
+    },
+    /// What is in a slot is put where nothing is.
+    Put {
+        /// Where it is.
+        slot: Slot,
+        /// Where it comes to.
+        at: Path,
+    },
+    /// What is in a slot and what is at a path change places.
+    Swap {
+        /// What is to come.
+        slot: Slot,
+        /// Where it comes to.
+        at: Path,
+        /// What must be there.
+        was: Seen,
+    },
+    /// A directory gets other attributes.
+    Dress {
+        /// Which.
+        at: Path,
+        /// As they are.
+        before: Dress,
+        /// As they are to be.
+        after: Dress,
+    },
+    /// A directory gets another time of modification: after all that changes it.
+    Time {
+        /// Which.
+        at: Path,
+        /// As it is.
+        before: Timestamp,
+        /// As it is to be.
+        after: Timestamp,
+    },
+}
+
+/// All of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitProgram {
+    /// What is done in the base, in this order.
+    pub steps: Vec<Step>,
+    /// Paths of the tree of which the storage has nothing more to say after that: they are
+    /// discarded. The empty one is everything.
+    pub tops: Vec<Path>,
+    /// Paths of the tree with changes that were not committed, and must stay whatever
+    /// `tops` come to.
+    pub kept: Vec<Path>,
+}
