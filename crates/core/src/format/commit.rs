@@ -1,6 +1,13 @@
 //! What a commit comes to, as it is written down before the base is touched
 //! (docs/FORMAT.md, section 14).
 
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use text::{Damaged, parse, state_line, write};
+
+use crate::format::print::Hash;
 use crate::format::time::Timestamp;
 
 /// A path without a leading slash: of the base, or of the tree.
@@ -42,7 +49,8 @@ pub struct Dress {
 /// sees whether it was done: of `Take` and `Put` by whether the slot is there, of `Swap` by
 /// what is in it; the others are done once more.
 ///
-/// All that are `Take` come first. Paths are those that are right at that moment.
+/// All that are `Take` come first, then `Put` and `Swap`, then `Dress`, then `Time`. Paths
+/// are those that are right at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// What is at a path is taken away into a slot.
@@ -83,11 +91,79 @@ pub enum Step {
     Time {
         /// Which.
         at: Path,
-        /// As it is.
-        before: Timestamp,
         /// As it is to be.
         after: Timestamp,
+        /// Where it was before the commit, and its time there, to go back to; `None`: it
+        /// is a new one.
+        before: Option<(Path, Timestamp)>,
     },
+}
+
+impl Step {
+    /// Where it comes among the others.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        match self {
+            Step::Take { .. } => 0,
+            Step::Put { .. } | Step::Swap { .. } => 1,
+            Step::Dress { .. } => 2,
+            Step::Time { .. } => 3,
+        }
+    }
+
+    /// The path that it speaks of.
+    #[must_use]
+    pub fn at(&self) -> &Path {
+        match self {
+            Step::Take { at, .. }
+            | Step::Put { at, .. }
+            | Step::Swap { at, .. }
+            | Step::Dress { at, .. }
+            | Step::Time { at, .. } => at,
+        }
+    }
+}
+
+/// By what a stage and the journal in a storage are known to belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub Hash);
+
+/// The beginning of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which stage it belongs to.
+    pub token: Token,
+    /// Time of modification of the root of the base before there was a stage in it.
+    pub root_time: Timestamp,
+}
+
+/// How far a commit has come. Each is written down, and on the device, before anything is
+/// done that the next one speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitState {
+    /// The stage is being filled. The base is as it was.
+    Staging,
+    /// It is filled; what goes is being taken.
+    Ready,
+    /// All that goes is taken; what comes is being put.
+    Taken,
+    /// The base is as it is to be; the storage forgets what was committed.
+    Done,
+    /// It goes back: what was put is being taken back into the stage.
+    BackPut,
+    /// It goes back: what was taken is being put back.
+    BackTake,
+}
+
+/// A journal as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// Its beginning.
+    pub head: Head,
+    /// How far the commit has come.
+    pub state: CommitState,
+    /// What it comes to; empty while the stage is being filled.
+    pub program: CommitProgram,
 }
 
 /// All of a commit.

@@ -16,4 +16,6 @@ pub(crate) mod tests;
 pub use index::{AccessTable, Index, MOST_ACCESSES, NameSnapshot};
 pub use kept::Kept;
 pub use parse::{Line, parse_line, parse_time};
+pub(in crate::format) use parse::{Parsed, narrow, number, timestamp, unescape};
+pub(in crate::format) use record::escape;
 pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};

@@ -45,7 +45,7 @@ pub fn parse_line(line: &[u8]) -> Line {
     }
 }
 
-pub(super) type Parsed<T> = Result<T, &'static str>;
+pub(in crate::format) type Parsed<T> = Result<T, &'static str>;
 
 fn redirect_2005(rest: &[u8]) -> Parsed<Record> {
     let space = rest.iter().position(|byte| *byte == b' ').ok_or("the name is missing")?;
@@ -236,7 +236,7 @@ fn base_id(field: &[u8]) -> Parsed<BaseId> {
     Ok(BaseId { realm: Realm(realm), ino: number(ino, 10)? })
 }
 
-pub(super) fn number(field: &[u8], radix: u32) -> Parsed<u64> {
+pub(in crate::format) fn number(field: &[u8], radix: u32) -> Parsed<u64> {
     let text = std::str::from_utf8(field).map_err(|_| "a number is malformed")?;
     if text.starts_with('+') {
         return Err("a number is malformed");
@@ -244,7 +244,7 @@ pub(super) fn number(field: &[u8], radix: u32) -> Parsed<u64> {
     u64::from_str_radix(text, radix).map_err(|_| "a number is malformed")
 }
 
-pub(super) fn narrow(number: u64) -> Parsed<u32> {
+pub(in crate::format) fn narrow(number: u64) -> Parsed<u32> {
     u32::try_from(number).map_err(|_| "a number is too large")
 }
 
@@ -254,7 +254,7 @@ pub fn parse_time(field: &[u8]) -> Option<Timestamp> {
     timestamp(field).ok()
 }
 
-pub(super) fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
+pub(in crate::format) fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
     let malformed = "a time is malformed";
     let text = std::str::from_utf8(field).map_err(|_| malformed)?;
     let (sec, nsec) = text.split_once('.').ok_or(malformed)?;
@@ -267,7 +267,7 @@ pub(super) fn timestamp(field: &[u8]) -> Parsed<Timestamp> {
     })
 }
 
-fn unescape(field: &[u8]) -> Parsed<Vec<u8>> {
+pub(in crate::format) fn unescape(field: &[u8]) -> Parsed<Vec<u8>> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -400,7 +400,8 @@ pub fn time_text(at: Timestamp) -> String {
     format!("{}.{:09}", at.sec, at.nsec)
 }
 
-fn escape(field: &[u8]) -> Vec<u8> {
+/// A field of a line: blanks, control characters and the backslash as `\\xHH`.
+pub(in crate::format) fn escape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     for &byte in field {
         if byte <= 0x20 || byte == 0x7f || byte == b'\\' {

@@ -1,0 +1,87 @@
+use super::text::state_line;
+use super::*;
+
+fn time(sec: i64) -> Timestamp {
+    Timestamp { sec, nsec: 7 }
+}
+
+fn path(text: &str) -> Path {
+    text.as_bytes().into()
+}
+
+fn program() -> CommitProgram {
+    let was = Seen { ino: 77, kind: libc::S_IFREG, size: 5, mtime: time(-3) };
+    let dress = |mode, value: Option<&[u8]>| Dress {
+        mode,
+        uid: 0,
+        gid: 65_534,
+        xattrs: vec![(path("user.a b"), value.map(Into::into)), (path("user.c"), None)],
+    };
+    CommitProgram {
+        steps: vec![
+            Step::Take { slot: Slot(0), at: path("a b/\n\\x"), was },
+            Step::Put { slot: Slot(0), at: path("new") },
+            Step::Swap { slot: Slot(1), at: path("d/e"), was },
+            Step::Dress {
+                at: path(""),
+                before: dress(0o755, Some(b"")),
+                after: dress(0o4700, None),
+            },
+            Step::Time { at: path("d"), after: time(9), before: Some((path("old"), time(8))) },
+            Step::Time { at: path("made"), after: time(9), before: None },
+        ],
+        tops: vec![path("")],
+        kept: vec![path("stays"), path("\u{e4}")],
+    }
+}
+
+fn head() -> Head {
+    Head { token: Token(Hash([9; 16])), root_time: time(1) }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let text = write(&head(), Some(&program()));
+    let read = parse(&text).unwrap();
+    assert_eq!(read, Journal { head: head(), state: CommitState::Ready, program: program() });
+    for state in
+        [CommitState::Taken, CommitState::Done, CommitState::BackPut, CommitState::BackTake]
+    {
+        let text = [&*text, &*state_line(state)].concat();
+        assert_eq!(parse(&text).unwrap().state, state);
+    }
+    let staging = parse(&write(&head(), None)).unwrap();
+    assert_eq!((staging.state, staging.program), (CommitState::Staging, CommitProgram::default()));
+}
+
+/// Wherever the power went, it is one of the states, and the program whole or not there.
+#[test]
+fn a_torn_journal_says_less_and_nothing_else() {
+    let ready = write(&head(), Some(&program()));
+    let text = [&*ready, &*state_line(CommitState::Taken)].concat();
+    for end in 0..text.len() {
+        match parse(&text[..end]) {
+            Ok(read) if end < ready.len() => {
+                assert_eq!((read.state, read.program), (CommitState::Staging, Default::default()));
+            }
+            Ok(read) => assert_eq!((read.state, read.program), (CommitState::Ready, program())),
+            Err(damaged) => assert_eq!(damaged.reason, "it has no beginning", "{end}"),
+        }
+    }
+}
+
+#[test]
+fn damage_is_told() {
+    let text = write(&head(), Some(&program()));
+    let other = |from: &str, to: &str| {
+        let text = String::from_utf8(text.clone()).unwrap();
+        assert!(text.contains(from), "{from}");
+        parse(text.replacen(from, to, 1).as_bytes()).unwrap_err()
+    };
+    assert_eq!(other("commit 1", "commit 2").line, 1);
+    assert_eq!(other("d/e", "d/f").reason, "its hash is another one");
+    assert_eq!(other("/d/e", "/d/../e").reason, "a path is malformed");
+    assert_eq!(other("\nt ", "\nx ").reason, "a step is unknown");
+    let behind = [&*text, b"o /more\n"].concat();
+    assert_eq!(parse(&behind).unwrap_err().reason, "there is something behind its end");
+}
