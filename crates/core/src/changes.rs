@@ -18,7 +18,7 @@ mod content;
 mod deleted;
 mod links;
 mod moves;
-mod rest;
+pub(crate) mod rest;
 mod search;
 mod sides;
 mod teller;

@@ -6,6 +6,16 @@
 //! committed; after a crash it goes on, or back.
 #![forbid(unsafe_code)]
 
+mod base;
+mod error;
+mod make;
 mod plan;
+mod run;
+mod stage;
+mod steps;
 
+pub use error::CommitError;
 pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide};
+pub use run::{
+    CommitProgress, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
+};

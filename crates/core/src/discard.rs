@@ -8,7 +8,7 @@
 
 mod entry;
 mod nodes;
-mod path;
+pub(crate) mod path;
 mod plan;
 mod run;
 mod scan;

@@ -46,7 +46,10 @@ pub use changes::{
     BaseChanges, BaseState, Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences,
     FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
-pub use commit::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide};
+pub use commit::{
+    CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide,
+    Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
+};
 pub use discard::{DiscardTie, Discarded};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
 pub use interface::error::{ErrorClass, Foreign, OpenError, Warning};

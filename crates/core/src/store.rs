@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod aside;
+pub(crate) mod commit_journal;
 pub(crate) mod durability;
 pub(crate) mod itself;
 pub(crate) mod meta;

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::sides::{Lower, Sides};
 use crate::interface::types::OpenMode;
+use crate::reach::overlay::Overlay;
 use crate::store::partial::Data;
-use crate::sys::Result;
 use crate::sys::descriptors::Ticket;
+use crate::sys::{self, Result};
 use crate::tree::node::Node;
 
 /// Bytes that are read at once from each side.
 const PIECE: usize = 128 * 1024;
+
+/// What a hole has at least, in bytes.
+const BLOCK: usize = 4096;
 
 /// The data of one file, as one of the two views shows it.
 pub struct Content {
@@ -45,6 +50,48 @@ impl Content {
     /// As `lseek(2)`.
     pub fn next_data(&self, offset: u64) -> Result<Option<(u64, u64)>> {
         self.data.next_data(offset, self.size()?)
+    }
+}
+
+impl Content {
+    /// Copies all of it to an empty file, holes as holes.
+    pub(crate) fn copy_to(&self, to: &OwnedFd) -> Result<()> {
+        let size = self.size()?;
+        match &self.data {
+            Data::File(file) if rustix::fs::ioctl_ficlone(to, file).is_ok() => Ok(()),
+            Data::File(file) => {
+                let blocks = sys::stat_fd(file)?.stx_blocks;
+                self.data.copy_whole(to, size, blocks >= size.div_ceil(512)).map(drop)
+            }
+            Data::Mixed(..) => self.copy_mixed(to, size),
+        }
+    }
+
+    /// What is in two places: zeros of whole blocks are holes.
+    fn copy_mixed(&self, to: &OwnedFd, size: u64) -> Result<()> {
+        rustix::fs::ftruncate(to, size)?;
+        let (mut piece, mut at) = (vec![0; PIECE], 0);
+        loop {
+            let got = self.read_at(&mut piece, at)?;
+            if got == 0 {
+                return Ok(());
+            }
+            for block in piece.get(..got).unwrap_or_default().chunks(BLOCK) {
+                if block.iter().any(|byte| *byte != 0)
+                    && sys::write_at(to, block, at)? < block.len()
+                {
+                    return Err(Errno::NOSPC);
+                }
+                at += block.len() as u64;
+            }
+        }
+    }
+}
+
+impl Overlay {
+    /// The data of a file as the tree shows it.
+    pub(crate) fn shown_content(&self, node: &Arc<Node>) -> Result<Content> {
+        Sides::of(self).open_upper(node)
     }
 }
 

@@ -60,7 +60,7 @@ pub fn writing_at_rest(options: &RestOptions) -> Result<Overlay, OpenError> {
 }
 
 /// What is to be opened.
-fn found(options: &RestOptions) -> Result<OpenOptions, OpenError> {
+pub(crate) fn found(options: &RestOptions) -> Result<OpenOptions, OpenError> {
     let RestOptions { path, dialect, meta_name, accept_other_base, .. } = options.clone();
     let recognised = match dialect {
         None => check::recognise_storage(&path, meta_name, options.base.is_empty())?,

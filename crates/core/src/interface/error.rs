@@ -18,6 +18,12 @@ pub use class::ErrorClass;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// A commit of this storage was interrupted.
+    #[error("storage {}: a commit of its changes into the base was interrupted: \"mini_fo commit {0}\" finishes it, \"mini_fo commit --abort {0}\" takes it back", path.display())]
+    CommitUnfinished {
+        /// The storage.
+        path: PathBuf,
+    },
     /// The file system of the storage cannot hold everything.
     #[error("storage {}: its file system cannot hold {missing}; choose another one, or make a file there that holds a file system (docs/RECIPES.md, \"a storage on FAT\"), or take it with -o poor_storage: what it cannot hold then fails", path.display())]
     StoragePoor {

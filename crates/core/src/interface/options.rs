@@ -107,6 +107,8 @@ pub struct OpenOptions {
     pub volatile: bool,
     /// Deletions take no copies of directories, as on a full storage: to test that.
     pub far_first: bool,
+    /// A commit of the storage that was begun is no obstacle: who opens it finishes that.
+    pub after_commit: bool,
     /// The storage counts as one on a file server, which others than this machine
     /// reach: to test its lock.
     pub on_server: bool,

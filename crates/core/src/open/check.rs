@@ -113,6 +113,7 @@ pub(crate) fn verify(
     let Found { stack, storage, reached, own: names, paths, server_lock } = found;
     let storage_path = &*paths.storage;
     let session = meta::session(storage.as_fd(), options.meta_name);
+    storage::check_commit(options, &storage)?;
     let root = storage::load_root(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;
     let top = stack.top().map_err(|errno| io(&options.base, "cannot be examined", errno))?;
@@ -259,6 +260,7 @@ pub fn examine(options: &OpenOptions) -> Result<Vec<Warning>> {
     let _far =
         found::lock(&OpenOptions { read_only: true, ..options.clone() }, &storage, &mut warnings)?;
     storage::check_owner(&options.storage, &storage)?;
+    storage::check_commit(options, &storage)?;
     let session = meta::session(storage.as_fd(), options.meta_name);
     let root = storage::load_root(storage_path, &storage, session)?;
     storage::check_index(storage_path, &storage, session)?;

@@ -181,6 +181,7 @@ impl<'a> Walk<'a> {
             _ if at_root && name == meta.index().as_bytes() => UsedFor::HardLinks,
             _ if at_root && name == meta.reserve().as_bytes() => UsedFor::Reserve,
             _ if at_root && name == meta.lock().as_bytes() => UsedFor::Records,
+            _ if at_root && name == meta.commit().as_bytes() => UsedFor::Records,
             _ if meta.is_leftover(name) => UsedFor::Leftover,
             _ => level.purpose,
         }

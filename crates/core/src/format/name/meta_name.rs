@@ -21,6 +21,8 @@ struct Names {
     index: &'static str,
     reserve: &'static str,
     lock: &'static str,
+    commit: &'static str,
+    stage: &'static str,
 }
 
 static DEFAULT: Names = Names {
@@ -28,6 +30,8 @@ static DEFAULT: Names = Names {
     index: "META_dAfFgHE39ktF3HD2sr_index",
     reserve: "META_dAfFgHE39ktF3HD2sr_reserve",
     lock: "META_dAfFgHE39ktF3HD2sr_lock",
+    commit: "META_dAfFgHE39ktF3HD2sr_commit",
+    stage: "META_dAfFgHE39ktF3HD2sr_stage",
 };
 
 /// Other names that this process has met. There are few: one for each storage at most.
@@ -88,6 +92,8 @@ impl MetaName {
             index: kept(format!("{text}_index")),
             reserve: kept(format!("{text}_reserve")),
             lock: kept(format!("{text}_lock")),
+            commit: kept(format!("{text}_commit")),
+            stage: kept(format!("{text}_stage")),
         }));
         others.push(names);
         Ok(MetaName(names))
@@ -138,6 +144,18 @@ impl MetaName {
     #[must_use]
     pub fn lock(self) -> &'static str {
         self.0.lock
+    }
+
+    /// The file in a storage that tells of a commit that goes on.
+    #[must_use]
+    pub fn commit(self) -> &'static str {
+        self.0.commit
+    }
+
+    /// The directory in a base in which a commit gathers what comes and goes.
+    #[must_use]
+    pub fn stage(self) -> &'static str {
+        self.0.stage
     }
 
     /// A name belongs to mini_fo and is never shown: META itself, what is called after

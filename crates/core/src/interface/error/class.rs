@@ -39,6 +39,7 @@ impl OpenError {
             | OpenError::LayerFar { .. }
             | OpenError::BaseUnreachable { .. } => ErrorClass::Base,
             OpenError::StorageMissing { .. }
+            | OpenError::CommitUnfinished { .. }
             | OpenError::StorageNeeded
             | OpenError::OtherMetaName { .. }
             | OpenError::MetaNameTaken { .. }

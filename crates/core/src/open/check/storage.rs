@@ -17,7 +17,7 @@ use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::OpenOptions;
 use crate::layers::other_name;
 use crate::store::meta::Session;
-use crate::store::{itself, meta};
+use crate::store::{commit_journal, itself, meta};
 use crate::sys;
 use crate::sys::trust;
 use crate::sys::trust::Unusable;
@@ -74,6 +74,15 @@ pub(super) fn check_owner(path: &Path, storage: &OwnedFd) -> Result<()> {
         return Ok(());
     }
     Err(OpenError::StorageForeign { path: path.to_path_buf(), owner, user })
+}
+
+/// Refuses a storage of which a commit was begun: what it shows is neither what was before
+/// nor what is to be.
+pub(super) fn check_commit(options: &OpenOptions, storage: &OwnedFd) -> Result<()> {
+    if options.after_commit || !commit_journal::is_begun(storage.as_fd(), options.meta_name) {
+        return Ok(());
+    }
+    Err(OpenError::CommitUnfinished { path: options.storage.clone() })
 }
 
 /// Refuses an index that others may have changed.

@@ -1,0 +1,114 @@
+//! The base, opened to be written: the only place where that happens.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, Statx};
+use rustix::io::Errno;
+
+use crate::discard::path::{is_within, split};
+use crate::format::commit::{Path, Seen};
+use crate::format::time::Timestamp;
+use crate::interface::types::SetTime;
+use crate::sys::{self, Result, Spot};
+
+/// Longest piece of a path that is resolved by one call, in bytes.
+const PIECE: usize = 4000;
+
+/// The root of a base.
+pub(super) struct Base {
+    root: OwnedFd,
+    /// The directory that was asked for last.
+    near: RefCell<Option<(Path, Rc<OwnedFd>)>>,
+}
+
+impl Base {
+    /// The tree with this path.
+    pub fn open(path: &std::path::Path) -> Result<Base> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Base { root, near: RefCell::new(None) })
+    }
+
+    /// Its root.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// A directory by its path, reached by no link and no mount.
+    pub fn dir(&self, path: &[u8]) -> Result<Rc<OwnedFd>> {
+        if let Some((known, dir)) = &*self.near.borrow()
+            && **known == *path
+        {
+            return Ok(Rc::clone(dir));
+        }
+        let mut dir = sys::open_dir(self.root(), b".")?;
+        let mut rest = path;
+        while !rest.is_empty() {
+            let (piece, left) = cut(rest)?;
+            dir = sys::open_dir(dir.as_fd(), piece)?;
+            rest = left;
+        }
+        let dir = Rc::new(dir);
+        *self.near.borrow_mut() = Some((path.into(), Rc::clone(&dir)));
+        Ok(dir)
+    }
+
+    /// Runs `f` with the directory of a path and the name in it.
+    pub fn at<T>(
+        &self,
+        path: &[u8],
+        f: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let (dir, name) = split(path);
+        // The root has no name, and is never moved.
+        if name.is_empty() {
+            return Err(Errno::BUSY);
+        }
+        f((*self.dir(dir)?).as_fd(), name)
+    }
+
+    /// Something else may be at this path, and below it, than before.
+    pub fn moved(&self, path: &[u8]) {
+        let mut near = self.near.borrow_mut();
+        if near.as_ref().is_some_and(|(known, _)| is_within(known, path)) {
+            *near = None;
+        }
+    }
+
+    /// Sets the time of modification of its root.
+    pub fn set_root_time(&self, time: Timestamp) -> Result<()> {
+        sys::set_times(Spot::Fd(self.root()), None, Some(SetTime::At(time)))
+    }
+
+    /// Hands everything to the device.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.root)
+    }
+}
+
+/// The first names of a path, as many as one call takes, and the rest.
+fn cut(path: &[u8]) -> Result<(&[u8], &[u8])> {
+    if path.len() <= PIECE {
+        return Ok((path, &[]));
+    }
+    let head = path.get(..PIECE).unwrap_or_default();
+    let end = head.iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+    let (piece, rest) = path.split_at(end);
+    Ok((piece, rest.strip_prefix(b"/").unwrap_or(rest)))
+}
+
+impl Seen {
+    /// By what an object is known again that has these attributes.
+    pub(crate) fn of(stat: &Statx) -> Seen {
+        let kind = sys::kind(stat);
+        let is_dir = kind == libc::S_IFDIR;
+        Seen {
+            ino: stat.stx_ino,
+            kind,
+            size: if is_dir { 0 } else { stat.stx_size },
+            mtime: if is_dir { Timestamp::default() } else { stat.stx_mtime.into() },
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Why a commit did not come to its end, and what that means for the base.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use super::stage::NoStage;
+use crate::interface::error::OpenError;
+
+/// Why a commit failed. But for [`CommitError::Stuck`] and [`CommitError::Storage`] the base
+/// is as it was before.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Base and storage cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Somebody else commits into this base, or has begun to.
+    #[error("base {}: a commit of the storage {} into it was not finished: finish it (mini_fo commit {1}) or take it back (mini_fo commit --abort {1}) first", base.display(), owner.display())]
+    StageTaken {
+        /// The base.
+        base: PathBuf,
+        /// The other storage.
+        owner: PathBuf,
+    },
+    /// The file system of the base cannot do what is needed.
+    #[error("base {}: its file system {missing}, so nothing can be committed into it at once; copy the mounted tree instead", base.display())]
+    Poor {
+        /// The base.
+        base: PathBuf,
+        /// What it cannot do.
+        missing: &'static str,
+    },
+    /// Nothing can be made in the base.
+    #[error("base {}: it cannot be written: {errno}; nothing was changed", base.display())]
+    BaseUnwritable {
+        /// The base.
+        base: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// The journal of the storage cannot be written, or read.
+    #[error("storage {}: the journal of the commit in it: {why}; nothing was changed", storage.display())]
+    Journal {
+        /// The storage.
+        storage: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// One of the new objects cannot be made.
+    #[error("{}: it cannot be made in the base: {errno}; nothing was changed", shown(path))]
+    Make {
+        /// Path in the tree.
+        path: Box<[u8]>,
+        /// Why.
+        errno: Errno,
+    },
+    /// Somebody else has changed the base meanwhile. All was taken back.
+    #[error(
+        "{}: the base has changed while its changes were committed; all was taken back, try again",
+        shown(path)
+    )]
+    Changed {
+        /// Path in the base.
+        path: Box<[u8]>,
+    },
+    /// A step has failed. All was taken back.
+    #[error("{}: it cannot be changed in the base: {errno}; all was taken back", shown(path))]
+    TakenBack {
+        /// Path in the base.
+        path: Box<[u8]>,
+        /// Why.
+        errno: Errno,
+    },
+    /// It could not be taken back either.
+    #[error("base {}: {}: {errno}; a part of the commit is done, and could not be taken back: mend that, then finish it (mini_fo commit {2}) or take it back (mini_fo commit --abort {2})", base.display(), shown(path), storage.display())]
+    Stuck {
+        /// The base.
+        base: PathBuf,
+        /// The storage.
+        storage: PathBuf,
+        /// Path in the base.
+        path: Box<[u8]>,
+        /// Why.
+        errno: Errno,
+    },
+    /// The base is as it is to be, but the storage could not forget what was committed.
+    #[error("storage {}: all is in the base, but what was committed cannot be taken out of the storage: {errno}; \"mini_fo commit {0}\" goes on with it", storage.display())]
+    Storage {
+        /// The storage.
+        storage: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// It cannot be taken back any more.
+    #[error("storage {}: all of the commit is in the base: it cannot be taken back any more; \"mini_fo commit {0}\" finishes it", storage.display())]
+    TooLate {
+        /// The storage.
+        storage: PathBuf,
+    },
+    /// The base is not the one in which it was begun.
+    #[error("base {}: the commit of storage {} was not begun in it: name the base in which it was (--base)", base.display(), storage.display())]
+    OtherBase {
+        /// The base.
+        base: PathBuf,
+        /// The storage.
+        storage: PathBuf,
+    },
+}
+
+fn shown(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
+}
+
+/// What went wrong on the way to a stage.
+pub(super) fn no_stage(base: &std::path::Path, why: NoStage) -> CommitError {
+    let base = base.to_path_buf();
+    match why {
+        NoStage::Taken(owner) => CommitError::StageTaken { base, owner },
+        NoStage::Poor(missing) => CommitError::Poor { base, missing },
+        NoStage::Failed(errno) => CommitError::BaseUnwritable { base, errno },
+    }
+}

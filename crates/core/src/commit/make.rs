@@ -1,0 +1,128 @@
+//! What is made in the stage: objects as the tree shows them.
+
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::io::Errno;
+
+use super::base::Base;
+use super::plan::Make;
+use super::stage::Stage;
+use crate::format::commit::{Dress, Slot};
+use crate::interface::types::{Attr, NodeId, SetTime};
+use crate::reach::overlay::Overlay;
+use crate::sys::{self, Result, Spot};
+
+/// Flags of `chattr` that a file takes along: `d`. What has others cannot be moved.
+const NO_DUMP: u32 = 0x40;
+
+/// What was made.
+#[derive(Default)]
+pub(super) struct Made {
+    /// Bytes of content.
+    pub bytes: u64,
+    /// A directory that is closed to its owner at the end, and cannot be before: how it is
+    /// dressed until then, and at the end.
+    pub closing: Option<(Dress, Dress)>,
+}
+
+impl Make {
+    /// The path that it is about.
+    pub(super) fn path(&self) -> &[u8] {
+        match self {
+            Make::Object { path, .. } => path,
+            Make::LinkBase { at, .. } => at,
+            Make::Link { .. } => b"",
+        }
+    }
+
+    /// Makes it.
+    pub(super) fn make(&self, overlay: &Overlay, base: &Base, stage: &Stage) -> Result<Made> {
+        let link = |from: rustix::fd::BorrowedFd<'_>, name: &[u8], to: Slot| {
+            rustix::fs::linkat(from, name, stage.dir(), &*to.name(), AtFlags::empty())
+        };
+        match self {
+            Make::Object { slot, path } => make_object(overlay, (stage, *slot), path),
+            Make::Link { slot, of } => {
+                link(stage.dir(), &of.name(), *slot).map(|()| Made::default())
+            }
+            Make::LinkBase { slot, at } => {
+                base.at(at, |dir, name| link(dir, name, *slot)).map(|()| Made::default())
+            }
+        }
+    }
+}
+
+fn make_object(overlay: &Overlay, (stage, slot): (&Stage, Slot), path: &[u8]) -> Result<Made> {
+    let node = overlay.reach(path)?.ok_or(Errno::NOENT)?;
+    let (attr, name) = (overlay.getattr(node.id)?, slot.name());
+    let spot = Spot::at(stage.dir(), &name);
+    let mut made = Made::default();
+    match attr.mode & libc::S_IFMT {
+        libc::S_IFREG => {
+            let file = sys::create_private(stage.dir(), &name)?;
+            if attr.size > 0 {
+                overlay.shown_content(&node)?.copy_to(&file)?;
+                made.bytes = attr.size;
+            }
+            if sys::stat_fd(&file)?.stx_size != attr.size {
+                return Err(Errno::IO);
+            }
+            dress(overlay, node.id, &attr, Spot::Fd(file.as_fd()))?;
+        }
+        libc::S_IFDIR => {
+            sys::mkdir(stage.dir(), &name, Mode::RWXU)?;
+            dress(overlay, node.id, &attr, spot)?;
+            let (now, then) = (mode_in_stage(&attr), attr.mode & 0o7777);
+            let dress = |mode| Dress { mode, uid: attr.uid, gid: attr.gid, xattrs: Vec::new() };
+            made.closing = (now != then).then(|| (dress(now), dress(then)));
+        }
+        libc::S_IFLNK => {
+            sys::symlink(&overlay.readlink(node.id)?, stage.dir(), &name)?;
+            dress(overlay, node.id, &attr, spot)?;
+        }
+        _ => {
+            let kind = FileType::from_raw_mode(attr.mode);
+            sys::mknod(stage.dir(), &name, kind, Mode::RUSR | Mode::WUSR, attr.rdev)?;
+            dress(overlay, node.id, &attr, spot)?;
+        }
+    }
+    Ok(made)
+}
+
+/// The mode that a directory has in the stage: whoever makes it must be able to fill and
+/// to move it.
+fn mode_in_stage(attr: &Attr) -> u32 {
+    let is_dir = attr.mode & libc::S_IFMT == libc::S_IFDIR;
+    attr.mode & 0o7777 | if is_dir { 0o700 } else { 0 }
+}
+
+fn dress(overlay: &Overlay, node: NodeId, attr: &Attr, spot: Spot<'_>) -> Result<()> {
+    // Takes away what an owner must not keep, so it is first.
+    sys::set_owner(spot, Some(attr.uid), Some(attr.gid))?;
+    let names = names(overlay, node)?;
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; overlay.getxattr(node, name, &mut [])?];
+        let len = if value.is_empty() { 0 } else { overlay.getxattr(node, name, &mut value)? };
+        value.truncate(len);
+        sys::set_xattr(spot, name, &value, 0)?;
+    }
+    if attr.mode & libc::S_IFMT != libc::S_IFLNK {
+        sys::set_mode(spot, mode_in_stage(attr))?;
+    }
+    if overlay.inode_flags(node).is_ok_and(|flags| flags & NO_DUMP != 0) {
+        let file = sys::open(spot, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK)?;
+        sys::set_flags(&file, sys::get_flags(&file)? | NO_DUMP)?;
+    }
+    sys::set_times(spot, Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)))
+}
+
+fn names(overlay: &Overlay, node: NodeId) -> Result<Vec<u8>> {
+    let all = || true;
+    let mut names = match overlay.listxattr(node, &all, &mut []) {
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        size => vec![0; size?],
+    };
+    let len = if names.is_empty() { 0 } else { overlay.listxattr(node, &all, &mut names)? };
+    names.truncate(len);
+    Ok(names)
+}

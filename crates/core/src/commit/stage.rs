@@ -1,0 +1,208 @@
+//! The stage: a directory in the root of the base that holds what is to come, and what has
+//! gone. It belongs to one commit of one storage, and says so.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, Statx};
+use rustix::io::Errno;
+
+use super::base::Base;
+use crate::format::commit::{Slot, Token};
+use crate::format::name::MetaName;
+use crate::store::aside::remove_tree;
+use crate::sys::{self, Result, Spot};
+
+/// The file in it that tells to whom it belongs.
+const OWNER: &[u8] = b"owner";
+
+/// The file in it that holds space back, for the way back on a full file system.
+const SPARE: &[u8] = b"spare";
+
+/// Bytes of that.
+const SPARE_SIZE: u64 = 1 << 20;
+
+/// The stage of a base.
+pub(super) struct Stage {
+    dir: OwnedFd,
+}
+
+/// Why there is no stage.
+#[derive(Debug)]
+pub(super) enum NoStage {
+    /// Another storage, with this path, has it.
+    Taken(PathBuf),
+    /// The file system of the base cannot do what a commit needs.
+    Poor(&'static str),
+    /// It cannot be made.
+    Failed(Errno),
+}
+
+impl From<Errno> for NoStage {
+    fn from(errno: Errno) -> NoStage {
+        NoStage::Failed(errno)
+    }
+}
+
+/// To whom a stage belongs.
+enum Owner {
+    /// Nobody has written that yet: there is nothing in it.
+    Nobody,
+    /// The commit with this token, of the storage with this path.
+    Known(Token, PathBuf),
+}
+
+impl Stage {
+    /// Makes it, where there is none.
+    pub fn make(
+        base: &Base,
+        meta: MetaName,
+        (token, storage): (Token, &Path),
+    ) -> std::result::Result<Stage, NoStage> {
+        let name = meta.stage().as_bytes();
+        match sys::mkdir(base.root(), name, Mode::RWXU) {
+            Err(Errno::EXIST) => {
+                let left = Stage::open_any(base, meta)?.ok_or(Errno::EXIST)?;
+                match left.owner()? {
+                    Owner::Known(_, path) => return Err(NoStage::Taken(path)),
+                    Owner::Nobody => remove_unowned(base, meta)?,
+                }
+                sys::mkdir(base.root(), name, Mode::RWXU)?;
+            }
+            other => other?,
+        }
+        let made = Stage::furnish(base, meta, (token, storage));
+        if made.is_err() {
+            let _ = remove_unowned(base, meta);
+        }
+        made
+    }
+
+    /// Makes of a new directory what a stage is to be.
+    fn furnish(
+        base: &Base,
+        meta: MetaName,
+        (token, storage): (Token, &Path),
+    ) -> std::result::Result<Stage, NoStage> {
+        let stage = Stage::open_any(base, meta)?.ok_or(Errno::NOENT)?;
+        for list in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
+            match sys::remove_xattr(Spot::Fd(stage.dir()), list) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        sys::set_mode(Spot::Fd(stage.dir()), 0o700)?;
+        stage.try_out()?;
+        stage.write_owner(token, storage)?;
+        stage.keep_space_back();
+        Ok(stage)
+    }
+
+    /// That of this commit, if it is there.
+    pub fn find(base: &Base, meta: MetaName, token: Token) -> Result<Option<Stage>> {
+        let Some(stage) = Stage::open_any(base, meta)? else { return Ok(None) };
+        let own = matches!(stage.owner()?, Owner::Known(known, _) if known == token);
+        Ok(own.then_some(stage))
+    }
+
+    fn open_any(base: &Base, meta: MetaName) -> Result<Option<Stage>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = sys::open_at(base.root(), meta.stage().as_bytes(), flags);
+        Ok(sys::absent(opened)?.map(|dir| Stage { dir }))
+    }
+
+    /// What the base's file system must be able to do.
+    fn try_out(&self) -> std::result::Result<(), NoStage> {
+        let (one, other) = (&b"try-1"[..], &b"try-2"[..]);
+        for name in [one, other] {
+            sys::create_private(self.dir(), name)?;
+        }
+        let end = |name| (self.dir().into(), name);
+        let swapped = sys::rename(end(one), end(other), RenameFlags::EXCHANGE);
+        let kept = sys::rename(end(one), end(other), RenameFlags::NOREPLACE);
+        for name in [one, other] {
+            sys::unlink(self.dir(), name, AtFlags::empty())?;
+        }
+        match (swapped, kept) {
+            (Ok(()), Err(Errno::EXIST)) => Ok(()),
+            (Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP), _) => {
+                Err(NoStage::Poor("cannot exchange two names at once (renameat2(2))"))
+            }
+            (Err(errno), _) => Err(errno.into()),
+            (Ok(()), _) => Err(NoStage::Poor("cannot rename without replacing (renameat2(2))")),
+        }
+    }
+
+    fn write_owner(&self, token: Token, storage: &Path) -> Result<()> {
+        let mut text = format!("{:032x}\n", u128::from_be_bytes(token.0.0)).into_bytes();
+        text.extend_from_slice(storage.as_os_str().as_bytes());
+        text.push(0);
+        let file = sys::create_private(self.dir(), OWNER)?;
+        if sys::write_at(&file, &text, 0)? < text.len() {
+            return Err(Errno::NOSPC);
+        }
+        rustix::fs::fsync(&file)?;
+        rustix::fs::fsync(&self.dir)
+    }
+
+    fn owner(&self) -> Result<Owner> {
+        let opened = sys::open_at(self.dir(), OWNER, OFlags::RDONLY | OFlags::NONBLOCK);
+        let Some(file) = sys::absent(opened)? else { return Ok(Owner::Nobody) };
+        let mut text = vec![0; 16 << 10];
+        let len = sys::read_at(&file, &mut text, 0)?;
+        text.truncate(len);
+        let told = || {
+            let (token, path) = text.strip_suffix(b"\0")?.split_at_checked(33)?;
+            let token = std::str::from_utf8(token.strip_suffix(b"\n")?).ok()?;
+            let token = u128::from_str_radix(token, 16).ok()?;
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
+            Some(Owner::Known(Token(crate::format::print::Hash(token.to_be_bytes())), path))
+        };
+        Ok(told().unwrap_or(Owner::Nobody))
+    }
+
+    fn keep_space_back(&self) {
+        if let Ok(file) = sys::create_private(self.dir(), SPARE) {
+            let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, SPARE_SIZE);
+        }
+    }
+
+    /// Gives back the space that was kept for this.
+    pub fn give_space(&self) {
+        let _ = sys::unlink(self.dir(), SPARE, AtFlags::empty());
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// What is in a slot.
+    pub fn look(&self, slot: Slot) -> Result<Option<Statx>> {
+        sys::absent(sys::stat(Spot::at(self.dir(), &slot.name())))
+    }
+
+    /// Removes it with all that is in it.
+    pub fn remove(base: &Base, meta: MetaName) -> Result<()> {
+        let gone = remove_tree(meta, base.root(), meta.stage().as_bytes(), &mut |_| {});
+        sys::absent(gone).map(drop)
+    }
+}
+
+/// A stage of which nobody has written yet to whom it belongs: there cannot be anything
+/// in it that matters.
+fn remove_unowned(base: &Base, meta: MetaName) -> Result<()> {
+    let Some(stage) = Stage::open_any(base, meta)? else { return Ok(()) };
+    for name in [OWNER, SPARE, b"try-1", b"try-2"] {
+        sys::absent(sys::unlink(stage.dir(), name, AtFlags::empty()))?;
+    }
+    sys::unlink(base.root(), meta.stage().as_bytes(), AtFlags::REMOVEDIR)
+}
+
+impl Slot {
+    /// Its name in the stage.
+    pub(super) fn name(self) -> Vec<u8> {
+        format!("n{}", self.0).into_bytes()
+    }
+}

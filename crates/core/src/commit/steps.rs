@@ -1,0 +1,297 @@
+//! The steps in the base, forward and back.
+//!
+//! Each looks at the stage to find out whether it was done, and after it was done whether
+//! what it met was what the plan saw: if not, it is taken back at once. So nothing that
+//! somebody else does in the base meanwhile is lost.
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{RenameFlags, Statx};
+use rustix::io::Errno;
+
+use super::base::Base;
+use super::stage::Stage;
+use crate::format::acl;
+use crate::format::commit::{Dress, Path, Seen, Slot, Step};
+use crate::format::time::Timestamp;
+use crate::interface::types::SetTime;
+use crate::sys::{self, Result, Spot};
+
+/// Where a step is done.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub base: &'a Base,
+    pub stage: &'a Stage,
+}
+
+/// Why a step was not done: nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Something else is at this path than was seen.
+    Changed(Path),
+    /// A call has failed.
+    Failed(Path, Errno),
+}
+
+impl Fault {
+    fn of(at: &Path) -> impl Fn(Errno) -> Fault {
+        |errno| Fault::Failed(at.clone(), errno)
+    }
+}
+
+type Done = std::result::Result<(), Fault>;
+
+impl Site<'_> {
+    /// Does a step, unless it was done. `resumed`: it may have been begun.
+    pub fn forward(self, step: &Step, resumed: bool) -> Done {
+        match step {
+            Step::Take { slot, at, was } => self.take(*slot, at, was),
+            Step::Put { slot, at } => self.put(*slot, at),
+            Step::Swap { slot, at, was } => self.swap(*slot, at, was, resumed),
+            Step::Dress { at, before, after } => self.dress(at, (before, after), resumed),
+            Step::Time { at, after, .. } => self.set_time(at, *after).map_err(Fault::of(at)),
+        }
+    }
+
+    /// Takes a step back, if it was done. Times are not among them: every step moves some.
+    pub fn back(self, step: &Step) -> Done {
+        let at = step.at();
+        let done = match step {
+            Step::Take { slot, at, .. } => self.untake(*slot, at),
+            Step::Put { slot, at } => self.unput(*slot, at),
+            Step::Swap { slot, at, was } => self.unswap(*slot, at, was),
+            Step::Dress { at, before, after } => self.undress(at, before, after),
+            Step::Time { .. } => Ok(()),
+        };
+        done.map_err(Fault::of(at))
+    }
+
+    /// Gives a directory the time that it had, when all else is back.
+    pub fn time_back(self, step: &Step) -> Done {
+        let Step::Time { before: Some((at, time)), .. } = step else { return Ok(()) };
+        match self.set_time(at, *time) {
+            // Somebody has removed it meanwhile.
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            other => other.map_err(Fault::of(at)),
+        }
+    }
+
+    fn take(self, slot: Slot, at: &Path, was: &Seen) -> Done {
+        let failed = Fault::of(at);
+        if self.stage.look(slot).map_err(&failed)?.is_some() {
+            return Ok(());
+        }
+        match self.from_base(at, slot) {
+            Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
+            other => other.map_err(&failed)?,
+        }
+        let taken = self.stage.look(slot).map_err(&failed)?;
+        if taken.is_some_and(|stat| Seen::of(&stat) == *was) {
+            return Ok(());
+        }
+        self.to_base(slot, at).map_err(&failed)?;
+        Err(Fault::Changed(at.clone()))
+    }
+
+    fn untake(self, slot: Slot, at: &Path) -> Result<()> {
+        match self.stage.look(slot)? {
+            Some(_) => self.to_base(slot, at),
+            None => Ok(()),
+        }
+    }
+
+    fn put(self, slot: Slot, at: &Path) -> Done {
+        let failed = Fault::of(at);
+        if self.stage.look(slot).map_err(&failed)?.is_none() {
+            return Ok(());
+        }
+        match self.to_base(slot, at) {
+            Err(Errno::EXIST) => Err(Fault::Changed(at.clone())),
+            other => other.map_err(failed),
+        }
+    }
+
+    fn unput(self, slot: Slot, at: &Path) -> Result<()> {
+        match self.stage.look(slot)? {
+            Some(_) => Ok(()),
+            // Somebody has removed it meanwhile.
+            None => sys::absent(self.from_base(at, slot)).map(drop),
+        }
+    }
+
+    fn swap(self, slot: Slot, at: &Path, was: &Seen, resumed: bool) -> Done {
+        let failed = Fault::of(at);
+        let there = |what: &Option<Statx>| what.as_ref().map(Seen::of).as_ref() == Some(was);
+        if resumed && there(&self.stage.look(slot).map_err(&failed)?) {
+            return Ok(());
+        }
+        match self.exchange(slot, at) {
+            Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
+            other => other.map_err(&failed)?,
+        }
+        if there(&self.stage.look(slot).map_err(&failed)?) {
+            return Ok(());
+        }
+        self.exchange(slot, at).map_err(&failed)?;
+        Err(Fault::Changed(at.clone()))
+    }
+
+    fn unswap(self, slot: Slot, at: &Path, was: &Seen) -> Result<()> {
+        match self.stage.look(slot)? {
+            Some(stat) if stat.stx_ino == was.ino && sys::kind(&stat) == was.kind => {
+                match self.exchange(slot, at) {
+                    // What was put there has been removed meanwhile.
+                    Err(Errno::NOENT) => self.to_base(slot, at),
+                    other => other,
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn from_base(self, at: &Path, slot: Slot) -> Result<()> {
+        self.moving(at, |dir, name| {
+            let to = (self.stage.dir().into(), &*slot.name());
+            sys::rename((dir.into(), name), to, RenameFlags::NOREPLACE)
+        })
+    }
+
+    fn to_base(self, slot: Slot, at: &Path) -> Result<()> {
+        self.moving(at, |dir, name| {
+            let from = (self.stage.dir().into(), &*slot.name());
+            sys::rename(from, (dir.into(), name), RenameFlags::NOREPLACE)
+        })
+    }
+
+    fn exchange(self, slot: Slot, at: &Path) -> Result<()> {
+        self.moving(at, |dir, name| {
+            let from = (self.stage.dir().into(), &*slot.name());
+            sys::rename(from, (dir.into(), name), RenameFlags::EXCHANGE)
+        })
+    }
+
+    fn moving(
+        self,
+        at: &Path,
+        rename: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let done = self.base.at(at, rename);
+        self.base.moved(at);
+        done
+    }
+
+    fn dress(self, at: &Path, (before, after): (&Dress, &Dress), resumed: bool) -> Done {
+        let failed = Fault::of(at);
+        let dir = match self.base.dir(at) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Err(Fault::Changed(at.clone())),
+            other => other.map_err(&failed)?,
+        };
+        if !resumed && !is_dressed(dir.as_fd(), before).map_err(&failed)? {
+            return Err(Fault::Changed(at.clone()));
+        }
+        put_on(dir.as_fd(), after).map_err(failed)
+    }
+
+    /// What somebody else has changed meanwhile stays as it is.
+    fn undress(self, at: &Path, before: &Dress, after: &Dress) -> Result<()> {
+        let dir = match self.base.dir(at) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other?,
+        };
+        let fd = dir.as_fd();
+        if is_dressed(fd, before)? || !is_between(fd, before, after)? {
+            return Ok(());
+        }
+        put_on(fd, before)
+    }
+
+    fn set_time(self, at: &[u8], time: Timestamp) -> Result<()> {
+        let dir = self.base.dir(at)?;
+        sys::set_times(Spot::Fd(dir.as_fd()), None, Some(SetTime::At(time)))
+    }
+}
+
+/// A directory has just these attributes.
+fn is_dressed(dir: BorrowedFd<'_>, dress: &Dress) -> Result<bool> {
+    let stat = sys::stat_fd(dir)?;
+    let same = u32::from(stat.stx_mode) & 0o7777 == dress.mode
+        && (stat.stx_uid, stat.stx_gid) == (dress.uid, dress.gid);
+    for (name, value) in dress.xattrs.iter().filter(|_| same) {
+        if get_xattr(dir, name)? != *value {
+            return Ok(false);
+        }
+    }
+    Ok(same)
+}
+
+/// Nobody else has changed the attributes of a directory that are on the way from one to
+/// the other.
+fn is_between(dir: BorrowedFd<'_>, before: &Dress, after: &Dress) -> Result<bool> {
+    let stat = sys::stat_fd(dir)?;
+    let mode = u32::from(stat.stx_mode) & 0o7777;
+    let modes = [before.mode, after.mode, narrowed(before, after)];
+    // An access list brings a mode of its own.
+    let listed = after.xattrs.iter().any(|(name, _)| **name == *acl::ACCESS);
+    let same = (listed || modes.contains(&mode))
+        && [before.uid, after.uid].contains(&stat.stx_uid)
+        && [before.gid, after.gid].contains(&stat.stx_gid);
+    for ((name, old), (_, new)) in before.xattrs.iter().zip(&after.xattrs).filter(|_| same) {
+        let now = get_xattr(dir, name)?;
+        if now != *old && now != *new {
+            return Ok(false);
+        }
+    }
+    Ok(same)
+}
+
+/// The permissions while the owner changes: those that both allow, and the owner's own
+/// right to go on.
+fn narrowed(one: &Dress, other: &Dress) -> u32 {
+    one.mode & other.mode & 0o777
+}
+
+/// Gives a directory these attributes. Nobody gains by what lies between.
+fn put_on(dir: BorrowedFd<'_>, dress: &Dress) -> Result<()> {
+    let spot = Spot::Fd(dir);
+    let stat = sys::stat_fd(dir)?;
+    let now = Dress {
+        mode: u32::from(stat.stx_mode) & 0o7777,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        xattrs: Vec::new(),
+    };
+    let owner = (now.uid, now.gid) != (dress.uid, dress.gid);
+    if owner || !dress.xattrs.is_empty() {
+        sys::set_mode(spot, narrowed(&now, dress))?;
+    }
+    if owner {
+        sys::set_owner(spot, Some(dress.uid), Some(dress.gid))?;
+    }
+    // What goes makes room for what comes.
+    let (gone, new): (Vec<_>, Vec<_>) = dress.xattrs.iter().partition(|(_, value)| value.is_none());
+    for (name, _) in gone {
+        match sys::remove_xattr(spot, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    for (name, value) in new {
+        sys::set_xattr(spot, name, value.as_deref().unwrap_or_default(), 0)?;
+    }
+    match u32::from(sys::stat_fd(dir)?.stx_mode) & 0o7777 == dress.mode {
+        true => Ok(()),
+        false => sys::set_mode(spot, dress.mode),
+    }
+}
+
+/// `None`: there is none of this name.
+fn get_xattr(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Box<[u8]>>> {
+    let spot = Spot::Fd(dir);
+    let size = match sys::get_xattr(spot, name, &mut []) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+        other => other?,
+    };
+    let mut value = vec![0; size];
+    let len = if size == 0 { 0 } else { sys::get_xattr(spot, name, &mut value)? };
+    value.truncate(len);
+    Ok(Some(value.into()))
+}
