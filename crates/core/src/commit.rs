@@ -13,6 +13,8 @@ mod plan;
 mod run;
 mod stage;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use error::CommitError;
 pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide};
