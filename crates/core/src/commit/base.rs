@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, Statx};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::discard::path::{is_within, split};
-use crate::format::commit::{Path, Seen};
+use crate::format::commit::Path;
 use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
 use crate::sys::{self, Result, Spot};
@@ -97,18 +97,4 @@ fn cut(path: &[u8]) -> Result<(&[u8], &[u8])> {
     let end = head.iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
     let (piece, rest) = path.split_at(end);
     Ok((piece, rest.strip_prefix(b"/").unwrap_or(rest)))
-}
-
-impl Seen {
-    /// By what an object is known again that has these attributes.
-    pub(crate) fn of(stat: &Statx) -> Seen {
-        let kind = sys::kind(stat);
-        let is_dir = kind == libc::S_IFDIR;
-        Seen {
-            ino: stat.stx_ino,
-            kind,
-            size: if is_dir { 0 } else { stat.stx_size },
-            mtime: if is_dir { Timestamp::default() } else { stat.stx_mtime.into() },
-        }
-    }
 }

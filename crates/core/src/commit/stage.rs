@@ -199,10 +199,3 @@ fn remove_unowned(base: &Base, meta: MetaName) -> Result<()> {
     }
     sys::unlink(base.root(), meta.stage().as_bytes(), AtFlags::REMOVEDIR)
 }
-
-impl Slot {
-    /// Its name in the stage.
-    pub(super) fn name(self) -> Vec<u8> {
-        format!("n{}", self.0).into_bytes()
-    }
-}

@@ -7,6 +7,8 @@ mod text;
 
 pub use text::{Damaged, parse, state_line, write};
 
+use rustix::fs::Statx;
+
 use crate::format::print::Hash;
 use crate::format::time::Timestamp;
 
@@ -17,6 +19,14 @@ pub type Path = Box<[u8]>;
 /// come and what has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
+
+impl Slot {
+    /// Its name in the stage.
+    #[must_use]
+    pub fn name(self) -> Vec<u8> {
+        format!("n{}", self.0).into_bytes()
+    }
+}
 
 /// By what an object of the base is known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +39,21 @@ pub struct Seen {
     pub size: u64,
     /// Time of modification; the epoch for directories.
     pub mtime: Timestamp,
+}
+
+impl Seen {
+    /// That of an object with these attributes.
+    #[must_use]
+    pub fn of(stat: &Statx) -> Seen {
+        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
+        let is_dir = kind == libc::S_IFDIR;
+        Seen {
+            ino: stat.stx_ino,
+            kind,
+            size: if is_dir { 0 } else { stat.stx_size },
+            mtime: if is_dir { Timestamp::default() } else { stat.stx_mtime.into() },
+        }
+    }
 }
 
 /// Attributes of a directory. Those that do not differ are the same on both sides of a step.
