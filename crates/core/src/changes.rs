@@ -16,6 +16,7 @@ mod change;
 mod compare;
 mod content;
 mod deleted;
+mod facts;
 mod links;
 mod moves;
 pub(crate) mod rest;

@@ -9,6 +9,7 @@
 mod base;
 mod error;
 mod make;
+mod path;
 mod plan;
 mod run;
 mod stage;
@@ -17,7 +18,7 @@ mod steps;
 mod tests;
 
 pub use error::CommitError;
-pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide};
+pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide, CommitWish};
 pub use run::{
     CommitProgress, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
 };

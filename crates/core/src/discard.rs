@@ -17,5 +17,6 @@ mod skeleton;
 mod ties;
 mod told;
 
+pub(crate) use ties::Bonds;
 pub use ties::DiscardTie;
 pub use told::Discarded;

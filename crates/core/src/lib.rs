@@ -47,7 +47,7 @@ pub use changes::{
     FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
 pub use commit::{
-    CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide,
+    CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide, CommitWish,
     Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
 };
 pub use discard::{DiscardTie, Discarded};

@@ -94,6 +94,20 @@ impl Sides<'_> {
         }
         Ok(differ)
     }
+
+    /// An extended attribute of both; `None`: it does not have it.
+    pub fn both_values(
+        &self,
+        node: &Arc<Node>,
+        lower: &Lower,
+        name: &[u8],
+    ) -> Result<(Option<Box<[u8]>>, Option<Box<[u8]>>)> {
+        let (stack, mut buf) = (&self.overlay.stack, vec![0; XATTR_MOST]);
+        let own = self.overlay.getxattr(node.id, name, &mut buf);
+        let own = value(own, &buf)?.map(Into::into);
+        let others = self.at(lower, |object| object.get_xattr(stack, name, &mut buf));
+        Ok((own, value(others, &buf)?.map(Into::into)))
+    }
 }
 
 /// `None`: the object does not have the attribute.

@@ -1,8 +1,23 @@
 //! From changes to what is done in the base.
 
+mod bonds;
+mod check;
+mod found;
+mod lost;
+mod lowers;
+mod steps;
+mod times;
+mod tops;
+
 use rustix::io::Errno;
 
-use crate::changes::{BaseState, Change, UnreadChange};
+use self::bonds::Web;
+use self::found::{AllFound, Found};
+use self::lowers::Lowers;
+use self::steps::{Maker, Work};
+use self::tops::Tops;
+use super::path::is_within;
+use crate::changes::{BaseState, Change};
 use crate::format::commit::{CommitProgram, Path, Slot};
 use crate::reach::overlay::Overlay;
 
@@ -16,6 +31,17 @@ pub enum CommitSide {
     Ours,
     /// The base: the change is not committed, and the storage forgets it.
     Theirs,
+}
+
+/// Whether a change is to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitWish {
+    /// It is asked for.
+    Goes,
+    /// It goes if something needs it that is asked for.
+    MayGo,
+    /// It must stay, and so whatever needs it.
+    Stays,
 }
 
 /// What a commit does with one change.
@@ -85,6 +111,52 @@ pub struct CommitPlan {
     pub(crate) program: CommitProgram,
 }
 
+/// What becomes of each change, and of what holds some of them together.
+pub(super) struct Fates {
+    goes: Vec<bool>,
+    held: Vec<bool>,
+    dropped: Vec<bool>,
+}
+
+impl Fates {
+    /// It is committed.
+    fn goes(&self, point: u32) -> bool {
+        self.goes.get(point as usize) == Some(&true) && !self.is_dropped(point)
+    }
+
+    fn is_dropped(&self, point: u32) -> bool {
+        self.dropped.get(point as usize) == Some(&true)
+    }
+
+    /// The storage has nothing of it afterwards.
+    fn leaves(&self, point: u32) -> bool {
+        self.goes(point) || self.is_dropped(point)
+    }
+
+    fn of(all: &AllFound, web: &Web) -> Fates {
+        let wish = |wanted: CommitWish| {
+            all.list.iter().map(|found| found.wish == wanted).collect::<Vec<bool>>()
+        };
+        let held = web.reach(&wish(CommitWish::Stays), true);
+        let mut asked = wish(CommitWish::Goes);
+        asked.iter_mut().zip(&held).for_each(|(asked, held)| *asked &= !held);
+        let goes = web.reach(&asked, false);
+        Fates { goes, held, dropped: Vec::new() }
+    }
+
+    fn fate(&self, change: u32, found: &Found, conflict: bool) -> CommitFate {
+        let asked = found.wish == CommitWish::Goes;
+        match (self.goes.get(change as usize) == Some(&true), asked) {
+            _ if self.is_dropped(change) => CommitFate::Dropped(found.state),
+            (true, _) if conflict => CommitFate::Conflict(found.state),
+            (true, true) => CommitFate::Goes,
+            (true, false) => CommitFate::Follows,
+            (false, true) => CommitFate::Held,
+            (false, false) => CommitFate::Stays,
+        }
+    }
+}
+
 impl Overlay {
     /// Finds out what a commit comes to. `asked` is told of each change of the tree, and
     /// says whether it is to be committed; what belongs together goes or stays together.
@@ -95,10 +167,47 @@ impl Overlay {
     pub fn plan_commit(
         &self,
         side: CommitSide,
-        asked: &mut dyn FnMut(&Change<'_>) -> bool,
+        asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
     ) -> Result<CommitPlan, CommitRefusal> {
-        let _ = (side, asked);
-        Err(CommitRefusal::NotPlain)
+        check::is_plain(self)?;
+        let all = AllFound::of(self, asked)?;
+        let root = |errno| CommitRefusal::Base(Path::default(), errno);
+        let bonds = self.bonds().map_err(root)?;
+        let web = Web::of(&all, bonds);
+        let mut fates = Fates::of(&all, &web);
+        let in_conflict = |found: &Found| {
+            matches!(found.state, BaseState::Changed(_)) && side != CommitSide::Ours
+        };
+        let conflicts: Vec<u32> = (0..)
+            .zip(&all.list)
+            .filter(|(change, found)| fates.goes(*change) && in_conflict(found))
+            .map(|(change, _)| change)
+            .collect();
+        if side == CommitSide::Theirs && !conflicts.is_empty() {
+            fates.dropped = web.discarded_with(&all, &conflicts);
+            check::drops_conflicts_only(&all, &fates)?;
+        }
+        let told = (0..).zip(&all.list).filter(|(_, found)| !found.times_only);
+        let entries = told
+            .map(|(change, found)| CommitEntry {
+                path: found.path.clone(),
+                fate: fates.fate(change, found, in_conflict(found)),
+                bytes: found.bytes(),
+            })
+            .collect();
+        let undecided = side == CommitSide::Neither && !conflicts.is_empty();
+        let mut plan = CommitPlan { entries, makes: Vec::new(), program: CommitProgram::default() };
+        if !undecided && plan.entries.iter().any(|entry| entry.leaves()) {
+            plan.work_out(self, (&all, &web, &fates))?;
+        }
+        Ok(plan)
+    }
+}
+
+impl CommitEntry {
+    /// The storage has nothing of it afterwards.
+    fn leaves(&self) -> bool {
+        matches!(self.fate, CommitFate::Goes | CommitFate::Follows | CommitFate::Dropped(_))
     }
 }
 
@@ -108,6 +217,36 @@ impl CommitPlan {
     pub fn has_conflicts(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.fate, CommitFate::Conflict(_)))
     }
-}
 
-const _: Option<UnreadChange<'static>> = None;
+    /// From what becomes of the changes to what is done.
+    fn work_out(
+        &mut self,
+        overlay: &Overlay,
+        (all, web, fates): (&AllFound, &Web, &Fates),
+    ) -> Result<(), CommitRefusal> {
+        check::all_is_read(all, fates)?;
+        let tops = Tops::of(all, web, fates);
+        let lowers = Lowers::new(overlay, all, web, &|change| fates.goes(change));
+        let mut maker = Maker::new(all, &lowers);
+        for group in web.linked.iter().filter(|group| tops.is_all() || fates.goes(group.point)) {
+            let failed = |errno| CommitRefusal::Base(Path::default(), errno);
+            if !fates.is_dropped(group.point) {
+                maker.link(group).map_err(failed)?;
+            }
+        }
+        let count = u32::try_from(all.list.len()).unwrap_or(u32::MAX);
+        (0..count).filter(|change| fates.goes(*change)).for_each(|change| maker.change(change));
+        let work = maker.finish();
+        let checks = check::Checks::of(overlay)?;
+        checks.changes(all, fates)?;
+        let inputs = ((all, web, fates), (&lowers, &work, &tops));
+        let times =
+            times::times(inputs.0, inputs.1, &mut |path, placed| checks.is_free(path, placed))?;
+        let Work { makes, takes, steps, .. } = work;
+        self.makes = makes;
+        self.program.steps = takes.into_iter().chain(steps).chain(times).collect();
+        self.program.tops = tops.tops;
+        self.program.kept = tops.kept;
+        Ok(())
+    }
+}

@@ -208,7 +208,7 @@ impl<'a> Planner<'a> {
 impl Overlay {
     /// Calls `each` for what the layers below the storage have at a path, and for all
     /// below that.
-    pub(super) fn each_below(
+    pub(crate) fn each_below(
         &self,
         path: &[u8],
         each: &mut dyn FnMut(&[u8], &Below) -> Result<()>,

@@ -63,6 +63,11 @@ pub(super) struct Scan {
     pub renamed_from: BTreeMap<Path, Path>,
     /// The first name of each object that is none of its names below.
     new_names: HashMap<BaseId, Path>,
+    /// Directories that do not merge with what is below under their name, but with
+    /// something else, or with nothing: META says so.
+    pub alone: HashSet<Path>,
+    /// All entries that are no directories, by their `st_ino`, where that is wanted.
+    pub names: Option<HashMap<u64, Vec<Path>>>,
 }
 
 /// What a directory shows of the layers below.
@@ -91,7 +96,16 @@ struct Here {
 impl Scan {
     /// Looks through the storage.
     pub fn of(overlay: &Overlay) -> Result<Scan> {
-        let (mut scan, indexed) = (Scan::default(), overlay.indexed_numbers()?);
+        Scan::default().look_through(overlay)
+    }
+
+    /// The same, with all names.
+    pub fn with_names(overlay: &Overlay) -> Result<Scan> {
+        Scan { names: Some(HashMap::new()), ..Scan::default() }.look_through(overlay)
+    }
+
+    fn look_through(self, overlay: &Overlay) -> Result<Scan> {
+        let (mut scan, indexed) = (self, overlay.indexed_numbers()?);
         let root = overlay.root_dir.storage().map(|dir| dir.written());
         let root = Rc::new(StoredDir::new(
             rustix::io::fcntl_dupfd_cloexec(&overlay.storage, 0)?,
@@ -146,6 +160,7 @@ impl Scan {
             })
         })?;
         self.hear(&index, (&path, base.as_ref()), &entries);
+        self.alone.extend(index.redirects().map(|(name, _)| join(&path, name)));
         for (name, ino, kind) in entries {
             let kind = match kind {
                 0 => match sys::absent(sys::stat(Spot::at(within, &name)))? {
@@ -166,8 +181,16 @@ impl Scan {
                     }
                     _ => Shows::Nothing,
                 };
+                if index.hides(&name) {
+                    self.alone.insert(at.clone());
+                }
                 left.push(Next { parent: Rc::clone(&dir), name, path: at, shows });
-            } else if let Some(id) = indexed.get(&ino) {
+                continue;
+            }
+            if let Some(names) = &mut self.names {
+                names.entry(ino).or_default().push(at.clone());
+            }
+            if let Some(id) = indexed.get(&ino) {
                 let below = match &base {
                     Some((base, _)) => overlay.stack.look(base, &name)?,
                     None => None,
@@ -300,13 +323,11 @@ impl Overlay {
     }
 
     /// The objects in the index, by `st_ino`.
-    fn indexed_numbers(&self) -> Result<HashMap<u64, BaseId>> {
+    pub(super) fn indexed_numbers(&self) -> Result<HashMap<u64, BaseId>> {
         let mut numbers = HashMap::new();
         let Ok(index) = self.shared.dir() else { return Ok(numbers) };
         each_entry(index.writable()?, |entry| {
-            if let Some(id) = BaseId::of_index_name(entry.name) {
-                numbers.insert(entry.ino, id);
-            }
+            numbers.extend(BaseId::of_index_name(entry.name).map(|id| (entry.ino, id)));
             true
         })?;
         Ok(numbers)

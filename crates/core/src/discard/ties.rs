@@ -7,12 +7,24 @@ use super::path::{Path, join, split};
 use super::plan::Plan;
 use super::scan::{Origin, Scan, range_within};
 use super::told::Discarded;
+use crate::format::identity::BaseId;
 use crate::reach::overlay::Overlay;
 use crate::store::aside::{has_fixed, is_fixed};
 use crate::sys::{self, Result, Spot};
 
 /// A path, and one that is discarded where the first one is.
 pub type DiscardTie = (Box<[u8]>, Box<[u8]>);
+
+/// What belongs together in a storage.
+pub(crate) struct Bonds {
+    /// As [`Overlay::discard_ties`] tells them.
+    pub ties: Vec<DiscardTie>,
+    /// Directories of the tree that do not merge with what is below under their name.
+    pub alone: HashSet<Path>,
+    /// Names of the tree that the storage has of one object with several: those of the
+    /// index, each with the base object that it is a copy of, and others.
+    pub linked: Vec<(Option<BaseId>, Vec<Path>)>,
+}
 
 impl Overlay {
     /// Changes may show under names that the storage has not.
@@ -30,7 +42,23 @@ impl Overlay {
         if !self.has_storage() {
             return Ok(Vec::new());
         }
-        let scan = Scan::of(self)?;
+        self.ties_of(&Scan::of(self)?)
+    }
+
+    /// All that the storage says of what cannot be parted, for who takes changes elsewhere.
+    pub(crate) fn bonds(&self) -> Result<Bonds> {
+        let mut scan = Scan::with_names(self)?;
+        let ties = self.ties_of(&scan)?;
+        let mut names = scan.names.take().unwrap_or_default();
+        let mut linked = Vec::new();
+        for (ino, id) in self.indexed_numbers()? {
+            linked.push((Some(id), names.remove(&ino).unwrap_or_default()));
+        }
+        linked.extend(names.into_values().filter(|paths| paths.len() > 1).map(|all| (None, all)));
+        Ok(Bonds { ties, alone: scan.alone, linked })
+    }
+
+    fn ties_of(&self, scan: &Scan) -> Result<Vec<DiscardTie>> {
         let mut ties = Vec::new();
         let mut unknown: HashMap<u64, Vec<&Path>> = HashMap::new();
         for (at, origin) in &scan.moved {
@@ -52,7 +80,7 @@ impl Overlay {
             ties.push((origin.at.clone(), at.clone()));
         }
         if !unknown.is_empty() {
-            self.tie_hidden(&scan, &unknown, &mut ties)?;
+            self.tie_hidden(scan, &unknown, &mut ties)?;
         }
         Ok(ties)
     }

@@ -1,0 +1,215 @@
+//! The changes of the tree, as far as a commit needs to know them.
+
+use rustix::fs::Statx;
+use rustix::io::Errno;
+
+use super::lost::Lost;
+use super::{CommitRefusal, CommitWish};
+use crate::changes::{BaseState, Change, ChangeKind, ChangesOptions, FoundChange};
+use crate::commit::path::in_walk;
+use crate::format::commit::{Dress, Path, Seen};
+use crate::format::identity::BaseId;
+use crate::format::time::Timestamp;
+use crate::reach::overlay::Overlay;
+use crate::store::aside::is_fixed;
+use crate::sys::{self, Result};
+use crate::tree::node::{BaseRef, Node};
+use crate::tree::path::path_below;
+
+/// One change.
+pub(super) struct Found {
+    /// Where the upper view has it.
+    pub path: Path,
+    /// Where the lower view has what it is compared with, if that is another path.
+    pub from: Option<Path>,
+    pub kind: ChangeKind,
+    /// As the upper view has it.
+    pub upper: Option<Upper>,
+    /// As the lower view has it.
+    pub lower: Option<Lower>,
+    /// Content and attributes are the same.
+    pub same: bool,
+    /// Attributes of a directory that differ.
+    pub dress: Option<Box<(Dress, Dress)>>,
+    /// Whether the lower view has what the change was made from.
+    pub state: BaseState,
+    pub wish: CommitWish,
+    /// What goes with it, if it was a directory.
+    pub lost: Option<Lost>,
+    /// A directory of which nothing but the time of modification differs.
+    pub times_only: bool,
+}
+
+/// An object of the upper view.
+pub(super) struct Upper {
+    /// Its type, as in `st_mode`.
+    pub kind: u32,
+    pub size: u64,
+    pub mtime: Timestamp,
+    /// What the index calls it.
+    pub indexed: Option<BaseId>,
+    /// It is no directory, has several names, and lies in the base: where.
+    pub in_base: Option<Path>,
+}
+
+/// An object of the lower view.
+pub(super) struct Lower {
+    pub seen: Seen,
+    /// Which object it is, if that has several names.
+    pub shared: Option<BaseId>,
+    pub place: Placed,
+}
+
+/// What may keep an object of the base from being changed.
+#[derive(Clone, Copy)]
+pub(super) struct Placed {
+    /// `chattr +i`, `+a`.
+    pub fixed: bool,
+    /// The file system that it is on.
+    pub device: u64,
+}
+
+impl Placed {
+    pub fn of(stat: &Statx) -> Placed {
+        Placed { fixed: is_fixed(stat), device: sys::device(stat) }
+    }
+}
+
+impl Found {
+    /// Where the lower view has what it is compared with, if there is anything.
+    pub fn below(&self) -> Option<&[u8]> {
+        self.lower.as_ref().map(|_| self.from.as_deref().unwrap_or(&self.path))
+    }
+
+    /// The upper view has a directory there.
+    pub fn is_dir(&self) -> bool {
+        self.upper.as_ref().is_some_and(|upper| upper.kind == libc::S_IFDIR)
+    }
+
+    /// The lower view has one.
+    pub fn was_dir(&self) -> bool {
+        self.lower.as_ref().is_some_and(|lower| lower.seen.kind == libc::S_IFDIR)
+    }
+
+    /// The whole tree that the lower view has there does not show any more.
+    pub fn loses_tree(&self) -> bool {
+        self.was_dir() && matches!(self.kind, ChangeKind::Deleted | ChangeKind::TypeChanged)
+    }
+
+    /// Bytes of content that it comes to.
+    pub fn bytes(&self) -> u64 {
+        let file = |upper: &&Upper| upper.kind == libc::S_IFREG;
+        let moved = self.kind == ChangeKind::Renamed && self.same;
+        self.upper.as_ref().filter(file).filter(|_| !moved).map_or(0, |upper| upper.size)
+    }
+}
+
+/// By what an object is known again.
+pub(super) fn seen(stat: &Statx) -> Seen {
+    let kind = sys::kind(stat);
+    let is_dir = kind == libc::S_IFDIR;
+    Seen {
+        ino: stat.stx_ino,
+        kind,
+        size: if is_dir { 0 } else { stat.stx_size },
+        mtime: if is_dir { Timestamp::default() } else { stat.stx_mtime.into() },
+    }
+}
+
+/// All changes in the order of a walk, and what could not be read.
+#[derive(Default)]
+pub(super) struct AllFound {
+    pub list: Vec<Found>,
+    pub unread: Vec<(Path, Errno)>,
+    /// An entry was found that cannot be looked at.
+    failed: Option<(Path, Errno)>,
+}
+
+impl AllFound {
+    pub fn of(
+        overlay: &Overlay,
+        asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
+    ) -> std::result::Result<AllFound, CommitRefusal> {
+        let options =
+            ChangesOptions { directory_times: true, all_links: true, ..ChangesOptions::default() };
+        let mut all = AllFound::default();
+        let told = overlay.changes(&options, &mut |found| {
+            all.take(overlay, &found, asked);
+            all.failed.is_none()
+        });
+        told.map_err(|errno| CommitRefusal::Base(Path::default(), errno))?;
+        if let Some((path, errno)) = all.failed {
+            return Err(CommitRefusal::Unread(path, errno));
+        }
+        all.list.sort_by(|a, b| in_walk(&a.path, &b.path));
+        for found in all.list.iter_mut().filter(|found| found.loses_tree()) {
+            let Some(below) = found.below() else { continue };
+            let lost = Lost::of(overlay, below);
+            let failed = |errno| CommitRefusal::Unread(found.path.clone(), errno);
+            found.lost = Some(lost.map_err(failed)?);
+        }
+        Ok(all)
+    }
+
+    fn take(
+        &mut self,
+        overlay: &Overlay,
+        found: &FoundChange<'_>,
+        asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
+    ) {
+        match found {
+            FoundChange::Change(change) => match one(overlay, change, asked) {
+                Ok(one) => self.list.push(one),
+                Err(errno) => self.failed = Some((change.path.into(), errno)),
+            },
+            FoundChange::Unread(unread) => self.unread.push((unread.path.into(), unread.errno)),
+        }
+    }
+}
+
+fn one(
+    overlay: &Overlay,
+    change: &Change<'_>,
+    asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
+) -> Result<Found> {
+    let upper = match (change.node_above(), change.after) {
+        (Some(node), Some(attr)) => Some(Upper {
+            kind: attr.mode & libc::S_IFMT,
+            size: attr.size,
+            mtime: attr.mtime,
+            indexed: node.is_indexed().then(|| overlay.base_id(node)),
+            in_base: if attr.nlink > 1 { path_in_base(node) } else { None },
+        }),
+        _ => None,
+    };
+    let lower = change.found_below().map(|stat| Lower {
+        seen: seen(stat),
+        shared: change.shared_below(),
+        place: Placed::of(stat),
+    });
+    let is_dir = upper.as_ref().is_some_and(|upper| upper.kind == libc::S_IFDIR);
+    let compared =
+        !matches!(change.kind, ChangeKind::Added | ChangeKind::Deleted | ChangeKind::TypeChanged);
+    let times_only =
+        is_dir && change.kind == ChangeKind::Attributes && change.differs.are_times_only();
+    Ok(Found {
+        path: change.path.into(),
+        from: change.from.map(Into::into),
+        kind: change.kind,
+        same: compared && !change.content && change.differs.is_empty(),
+        dress: if is_dir && compared { change.dress()?.map(Box::new) } else { None },
+        state: change.base_state()?,
+        wish: if times_only { CommitWish::MayGo } else { asked(change) },
+        lost: None,
+        times_only,
+        upper,
+        lower,
+    })
+}
+
+/// Where a file lies in the base, if it does.
+fn path_in_base(node: &std::sync::Arc<Node>) -> Option<Path> {
+    let plain = !node.is_dir() && !node.in_storage();
+    let same = plain && matches!(node.place().base, BaseRef::SameName | BaseRef::Path(_));
+    if same { path_below(node, true).map(Into::into) } else { None }
+}

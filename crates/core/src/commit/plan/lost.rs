@@ -1,0 +1,47 @@
+//! What is in a directory of the base that does not show any more.
+
+use super::found::Placed;
+use crate::format::commit::Path;
+use crate::format::identity::BaseId;
+use crate::format::time::Timestamp;
+use crate::reach::overlay::Overlay;
+use crate::store::shared_index::is_shared;
+use crate::sys::{self, Result};
+
+/// All that goes with a directory.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// Objects with several names of which it has some.
+    pub shared: Vec<BaseId>,
+    /// When anything in it was changed last.
+    pub newest: Option<Timestamp>,
+    /// Of what is in it, what may keep it from being removed.
+    pub odd: Vec<(Path, Placed)>,
+}
+
+impl Lost {
+    pub fn of(overlay: &Overlay, below: &[u8]) -> Result<Lost> {
+        let mut lost = Lost::default();
+        let own = overlay.stack.root_stat()?;
+        overlay.each_below(below, &mut |path, found| {
+            let stat = &found.stat;
+            if is_shared(stat) {
+                lost.shared.push(overlay.known_as(found).0);
+            }
+            // That of a directory follows from what is in it; its attributes do not count.
+            let changed: Timestamp = match sys::kind(stat) {
+                libc::S_IFDIR => stat.stx_mtime.into(),
+                _ => stat.stx_ctime.into(),
+            };
+            lost.newest = lost.newest.max(Some(changed));
+            let placed = Placed::of(stat);
+            if placed.fixed || placed.device != sys::device(&own) {
+                lost.odd.push((path.into(), placed));
+            }
+            Ok(())
+        })?;
+        lost.shared.sort_unstable();
+        lost.shared.dedup();
+        Ok(lost)
+    }
+}

@@ -1,0 +1,131 @@
+//! Where what the tree shows lies in the base, and where what lies there comes to.
+
+use std::cell::OnceCell;
+
+use hashbrown::HashMap;
+use rustix::fs::Statx;
+
+use super::bonds::{Linked, Web, at};
+use super::found::{AllFound, Found};
+use crate::changes::ChangeKind;
+use crate::commit::path::on_the_way;
+use crate::format::commit::Path;
+use crate::format::identity::BaseId;
+use crate::reach::overlay::Overlay;
+use crate::sys::Result;
+
+/// Paths of the base before and after, and what is there before.
+pub(super) struct Lowers<'a> {
+    overlay: &'a Overlay,
+    all: &'a AllFound,
+    /// What is taken away, and where it comes to.
+    taken: HashMap<&'a [u8], Option<&'a [u8]>>,
+    /// One name each of the base objects that the index has.
+    names: OnceCell<HashMap<BaseId, (u64, Path)>>,
+    wanted: Vec<BaseId>,
+}
+
+impl<'a> Lowers<'a> {
+    /// `goes`: which changes do.
+    pub fn new(
+        overlay: &'a Overlay,
+        all: &'a AllFound,
+        web: &Web,
+        goes: &dyn Fn(u32) -> bool,
+    ) -> Lowers<'a> {
+        let mut taken = HashMap::new();
+        let going = (0..).zip(&all.list).filter(|(change, _)| goes(*change));
+        for (below, found) in going.filter_map(|(_, found)| Some((found.below()?, found))) {
+            match found.kind {
+                ChangeKind::Renamed => drop(taken.insert(below, Some(&*found.path))),
+                ChangeKind::Deleted | ChangeKind::TypeChanged => drop(taken.insert(below, None)),
+                _ => {}
+            }
+        }
+        let wanted = web.linked.iter().filter_map(|group| group.id).collect();
+        Lowers { overlay, all, taken, names: OnceCell::new(), wanted }
+    }
+
+    /// What a path of the tree is compared with in the base. `None`: nothing.
+    pub fn below(&self, path: &[u8]) -> Option<Path> {
+        for above in on_the_way(path).rev() {
+            let told = at(&self.all.list, above).and_then(|at| self.all.list.get(at as usize));
+            let rest = path.get(above.len()..).unwrap_or_default();
+            match told.map(|found| (found.kind, found)) {
+                Some((ChangeKind::Renamed, Found { from: Some(from), .. })) => {
+                    return Some([from, rest].concat().into());
+                }
+                Some((ChangeKind::Added, _)) => return None,
+                Some((ChangeKind::TypeChanged, _)) if !rest.is_empty() => return None,
+                _ => {}
+            }
+        }
+        Some(path.into())
+    }
+
+    /// Where something at a path of the base comes to. `None`: nowhere.
+    pub fn moved(&self, below: &[u8]) -> Option<Path> {
+        for above in on_the_way(below).rev() {
+            let rest = below.get(above.len()..).unwrap_or_default();
+            match self.taken.get(above) {
+                Some(Some(to)) => return Some([*to, rest].concat().into()),
+                Some(None) => return None,
+                None => {}
+            }
+        }
+        Some(below.into())
+    }
+
+    /// What the base has at a path.
+    pub fn stat(&self, below: &[u8]) -> Result<Option<Statx>> {
+        if below.is_empty() {
+            return self.overlay.stack.root_stat().map(Some);
+        }
+        Ok(self.overlay.stack.look_path(0, below)?.map(|found| found.stat))
+    }
+
+    /// What the base has where a path of the tree is compared with it, and where that is.
+    pub fn look(&self, path: &[u8]) -> Result<Option<(Path, Statx)>> {
+        let Some(below) = self.below(path) else { return Ok(None) };
+        Ok(self.stat(&below)?.map(|stat| (below, stat)))
+    }
+
+    /// A name in the base of an object that the index has, if that is as the base has it.
+    /// `told`: one of its names.
+    pub fn unchanged_name(
+        &self,
+        group: &Linked,
+        told: Option<&Found>,
+    ) -> Result<Option<(u64, Path)>> {
+        let (Some(id), Some(told)) = (group.id, told) else { return Ok(None) };
+        let names = match self.names.get() {
+            Some(names) => names,
+            None => {
+                let found = self.find_names()?;
+                self.names.get_or_init(|| found)
+            }
+        };
+        let Some((ino, below)) = names.get(&id) else { return Ok(None) };
+        let same = self.overlay.is_unchanged(&told.path, below)?;
+        Ok(same.then(|| (*ino, below.clone())))
+    }
+
+    fn find_names(&self) -> Result<HashMap<BaseId, (u64, Path)>> {
+        let mut wanted: Vec<BaseId> = self.wanted.clone();
+        wanted.sort_unstable();
+        let mut found = HashMap::new();
+        self.overlay.each_below(b"", &mut |path, below| {
+            let id = self.overlay.known_as(below).0;
+            if wanted.binary_search(&id).is_ok() {
+                found.entry(id).or_insert_with(|| (below.stat.stx_ino, path.into()));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The directory that a path is in.
+    pub fn parent(path: &[u8]) -> Path {
+        crate::format::name::parent(path).into()
+    }
+}

@@ -1,0 +1,215 @@
+//! From the changes that go to what is made, and what is done in the base.
+
+use hashbrown::HashMap;
+
+use super::Make;
+use super::bonds::Linked;
+use super::found::{AllFound, Found, seen};
+use super::lowers::Lowers;
+use crate::changes::ChangeKind;
+use crate::commit::path::in_walk;
+use crate::format::commit::{Path, Seen, Slot, Step};
+use crate::sys::Result;
+
+/// All that is made, and done with names.
+#[derive(Default)]
+pub(super) struct Work {
+    pub makes: Vec<Make>,
+    /// Those that take away, the deepest first.
+    pub takes: Vec<Step>,
+    /// All others, each directory before what is in it.
+    pub steps: Vec<Step>,
+    slots: u32,
+}
+
+/// What all names of an object are to be.
+enum Source {
+    /// What the base has at this path, which is object `ino`.
+    Base(u64, Path),
+    /// What is made in a slot; `None`: not yet.
+    Made(Option<Slot>),
+}
+
+/// The making of it.
+pub(super) struct Maker<'a> {
+    all: &'a AllFound,
+    lowers: &'a Lowers<'a>,
+    work: Work,
+    /// Objects with several names that go, and of which of them a change is a name.
+    sources: Vec<Source>,
+    of_change: HashMap<u32, usize>,
+    /// Steps, with the paths by which they are put in order.
+    placed: Vec<(Path, Step)>,
+}
+
+impl<'a> Maker<'a> {
+    pub fn new(all: &'a AllFound, lowers: &'a Lowers<'a>) -> Maker<'a> {
+        Maker {
+            all,
+            lowers,
+            work: Work::default(),
+            sources: Vec::new(),
+            of_change: HashMap::new(),
+            placed: Vec::new(),
+        }
+    }
+
+    /// Takes in the names of an object: all of them go. The result: those that show no
+    /// change, and become names of another object all the same.
+    pub fn link(&mut self, group: &Linked) -> Result<()> {
+        let list = &self.all.list;
+        let mut untold = Vec::new();
+        for name in &group.untold {
+            untold.extend(self.lowers.look(name)?.map(|(path, stat)| (name, path, stat)));
+        }
+        let told = || group.told.iter().filter_map(|change| list.get(*change as usize));
+        let renamed = told().filter(|one| one.kind == ChangeKind::Renamed && one.same);
+        let mut known: Vec<(u64, Path)> =
+            untold.iter().map(|(_, path, stat)| (stat.stx_ino, path.clone())).collect();
+        known.extend(renamed.filter_map(|one| Some((ino(one)?, one.below()?.into()))));
+        let own = |(ino, _): &(u64, Path)| group.id.is_some_and(|id| id.ino == *ino);
+        let best = known.iter().position(own).unwrap_or(0);
+        let source = match known.into_iter().nth(best) {
+            Some((ino, path)) => Some((ino, path)),
+            None => self.lowers.unchanged_name(group, told().next())?,
+        };
+        let at = self.sources.len();
+        let ino = source.as_ref().map(|(ino, _)| *ino);
+        self.sources.push(source.map_or(Source::Made(None), |(ino, at)| Source::Base(ino, at)));
+        self.of_change.extend(group.told.iter().map(|change| (*change, at)));
+        for (name, _, stat) in untold.iter().filter(|(_, _, stat)| Some(stat.stx_ino) != ino) {
+            let slot = self.of_source(at, name);
+            self.swap(slot, name, seen(stat));
+        }
+        Ok(())
+    }
+
+    /// Takes in a change that goes.
+    pub fn change(&mut self, change: u32) {
+        let Some(found) = self.all.list.get(change as usize) else { return };
+        let was = found.lower.as_ref().map(|lower| lower.seen);
+        match (found.kind, was, found.below()) {
+            (ChangeKind::Deleted, Some(was), Some(below)) => drop(self.take(below, was)),
+            (ChangeKind::Renamed, Some(was), Some(below)) => {
+                let taken = self.take(below, was);
+                let slot =
+                    if self.stays(change, found, was) { taken } else { self.made(change, found) };
+                self.put(slot, &found.path);
+                self.dress(found);
+            }
+            (ChangeKind::Added, ..) => {
+                let slot = self.made(change, found);
+                self.put(slot, &found.path);
+            }
+            (ChangeKind::Attributes | ChangeKind::Modified, Some(_), _) if found.is_dir() => {
+                self.dress(found);
+            }
+            (_, Some(was), _) => {
+                let slot = self.made(change, found);
+                self.swap(slot, &found.path, was);
+            }
+            (_, None, _) => {}
+        }
+    }
+
+    /// All in order.
+    pub fn finish(self) -> Work {
+        let Maker { mut work, mut placed, .. } = self;
+        let at = |step: &Step| match step {
+            Step::Take { at, .. } => at.clone(),
+            _ => Path::default(),
+        };
+        work.takes.sort_by_cached_key(|step| std::cmp::Reverse(Walked(at(step))));
+        placed.sort_by(|a, b| in_walk(&a.0, &b.0));
+        work.steps = placed.into_iter().map(|(_, step)| step).collect();
+        work
+    }
+
+    /// The object itself moves.
+    fn stays(&self, change: u32, found: &Found, was: Seen) -> bool {
+        if found.is_dir() {
+            return true;
+        }
+        match self.of_change.get(&change).and_then(|at| self.sources.get(*at)) {
+            Some(Source::Base(ino, _)) => found.same && *ino == was.ino,
+            Some(Source::Made(_)) => false,
+            None => found.same,
+        }
+    }
+
+    fn slot(&mut self) -> Slot {
+        self.work.slots += 1;
+        Slot(self.work.slots - 1)
+    }
+
+    fn made(&mut self, change: u32, found: &Found) -> Slot {
+        if let Some(at) = self.of_change.get(&change) {
+            return self.of_source(*at, &found.path);
+        }
+        let slot = self.slot();
+        let in_base = found.upper.as_ref().and_then(|upper| upper.in_base.clone());
+        self.work.makes.push(match in_base {
+            Some(at) => Make::LinkBase { slot, at },
+            None => Make::Object { slot, path: found.path.clone() },
+        });
+        slot
+    }
+
+    /// One more name of an object with several, of which `path` is one above.
+    fn of_source(&mut self, at: usize, path: &[u8]) -> Slot {
+        let slot = self.slot();
+        let make = match self.sources.get_mut(at) {
+            Some(Source::Base(_, at)) => Make::LinkBase { slot, at: at.clone() },
+            Some(Source::Made(Some(of))) => Make::Link { slot, of: *of },
+            Some(Source::Made(first)) => {
+                *first = Some(slot);
+                Make::Object { slot, path: path.into() }
+            }
+            None => Make::Object { slot, path: path.into() },
+        };
+        self.work.makes.push(make);
+        slot
+    }
+
+    fn take(&mut self, at: &[u8], was: Seen) -> Slot {
+        let slot = self.slot();
+        self.work.takes.push(Step::Take { slot, at: at.into(), was });
+        slot
+    }
+
+    fn put(&mut self, slot: Slot, at: &[u8]) {
+        self.placed.push((at.into(), Step::Put { slot, at: at.into() }));
+    }
+
+    fn swap(&mut self, slot: Slot, at: &[u8], was: Seen) {
+        self.placed.push((at.into(), Step::Swap { slot, at: at.into(), was }));
+    }
+
+    fn dress(&mut self, found: &Found) {
+        if let Some(dress) = &found.dress {
+            let (before, after) = (**dress).clone();
+            let at = found.path.clone();
+            self.placed.push((at.clone(), Step::Dress { at, before, after }));
+        }
+    }
+}
+
+/// A path, in the order of a walk.
+#[derive(PartialEq, Eq)]
+pub(super) struct Walked(pub Path);
+
+impl Ord for Walked {
+    fn cmp(&self, other: &Walked) -> std::cmp::Ordering {
+        in_walk(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Walked {
+    fn partial_cmp(&self, other: &Walked) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn ino(found: &Found) -> Option<u64> {
+    found.lower.as_ref().map(|lower| lower.seen.ino)
+}

@@ -1,0 +1,86 @@
+//! Times of modification of the directories in which something is done.
+
+use hashbrown::HashMap;
+
+use super::bonds::{Web, at};
+use super::found::{AllFound, Placed};
+use super::lowers::Lowers;
+use super::steps::{Walked, Work};
+use super::tops::Tops;
+use super::{CommitRefusal, Fates};
+use crate::commit::path::on_the_way;
+use crate::format::commit::{Path, Step};
+
+/// A directory of the base as it will be, and where it is before, if it is.
+type Touched = HashMap<Path, Option<Path>>;
+
+/// The last steps. `check`: told of each directory of the base in which something is done.
+pub(super) fn times(
+    (all, web, fates): (&AllFound, &Web, &Fates),
+    (lowers, work, tops): (&Lowers<'_>, &Work, &Tops),
+    check: &mut dyn FnMut(&[u8], Placed) -> Result<(), CommitRefusal>,
+) -> Result<Vec<Step>, CommitRefusal> {
+    let mut touched = touched((all, fates), lowers, (work, tops));
+    // The stage is made and removed there.
+    touched.insert(Path::default(), Some(Path::default()));
+    let mut steps: Vec<(Walked, Step)> = Vec::with_capacity(touched.len());
+    for (path, below) in touched {
+        let told = at(&all.list, &path).and_then(|at| all.list.get(at as usize));
+        let shown = told.filter(|found| found.is_dir()).and_then(|found| found.upper.as_ref());
+        let hidden = web.unit_of(&path).is_some_and(|unit| !fates.goes(unit.point));
+        let after = shown.filter(|_| !hidden).map(|upper| upper.mtime);
+        let before = match &below {
+            Some(below) => {
+                let failed = |errno| CommitRefusal::Base(below.clone(), errno);
+                let Some(stat) = lowers.stat(below).map_err(failed)? else { continue };
+                check(below, Placed::of(&stat))?;
+                Some(stat.stx_mtime.into())
+            }
+            None => after,
+        };
+        let Some(before) = before else { continue };
+        let after = after.unwrap_or(before);
+        steps.push((Walked(path.clone()), Step::Time { at: path, before, after }));
+    }
+    steps.sort_by(|a, b| b.0.cmp(&a.0));
+    Ok(steps.into_iter().map(|(_, step)| step).collect())
+}
+
+fn touched(
+    (all, fates): (&AllFound, &Fates),
+    lowers: &Lowers<'_>,
+    (work, tops): (&Work, &Tops),
+) -> Touched {
+    let mut touched = Touched::new();
+    for step in &work.takes {
+        let Step::Take { at, .. } = step else { continue };
+        let below = Lowers::parent(at);
+        if let Some(path) = lowers.moved(&below) {
+            touched.insert(path, Some(below));
+        }
+    }
+    let mut in_tree = |path: Path| {
+        touched.entry(path).or_insert_with_key(|path| lowers.below(path));
+    };
+    for step in &work.steps {
+        match step {
+            Step::Put { at, .. } | Step::Swap { at, .. } => in_tree(Lowers::parent(at)),
+            _ => {}
+        }
+    }
+    for (change, found) in (0..).zip(&all.list).filter(|(_, found)| found.is_dir()) {
+        if fates.goes(change) && !found.times_only || found.times_only && tops.holds(&found.path) {
+            in_tree(found.path.clone());
+        }
+    }
+    // Directories of the storage that have nothing to say any more go.
+    for top in &tops.tops {
+        for path in on_the_way(top).chain([&b""[..]]) {
+            let told = at(&all.list, path).and_then(|at| all.list.get(at as usize));
+            if told.is_some_and(|found| found.times_only) {
+                in_tree(path.into());
+            }
+        }
+    }
+    touched
+}
