@@ -18,7 +18,7 @@ mod steps;
 mod tests;
 
 pub use error::CommitError;
-pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide, CommitWish};
+pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide, CommitWish, Make};
 pub use run::{
     CommitProgress, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
 };

@@ -65,3 +65,9 @@ pub use state::live::Version;
 pub use state::open_file::OpenFile;
 pub use sys::procfs;
 pub use sys::{Rights, SystemFailure, as_them, is_trouble, take_failure, with_rights};
+
+/// What a commit does in the base, step by step.
+pub mod commit_steps {
+    pub use crate::commit::Make;
+    pub use crate::format::commit::{CommitProgram, Dress, Path, Seen, Slot, Step};
+}

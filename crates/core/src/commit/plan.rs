@@ -92,14 +92,29 @@ pub enum CommitRefusal {
 
 /// What is made in the stage before anything of the base is touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Make {
+pub enum Make {
     /// A new object that is what the tree shows at a path: content, owner, mode, times,
     /// extended attributes. Of a directory nothing that is in it.
-    Object { slot: Slot, path: Path },
+    Object {
+        /// Where it comes to.
+        slot: Slot,
+        /// What it is to be like.
+        path: Path,
+    },
     /// Another name of what is in a slot.
-    Link { slot: Slot, of: Slot },
+    Link {
+        /// Where it comes to.
+        slot: Slot,
+        /// What has it already.
+        of: Slot,
+    },
     /// Another name of what the base has at a path.
-    LinkBase { slot: Slot, at: Path },
+    LinkBase {
+        /// Where it comes to.
+        slot: Slot,
+        /// What has it already.
+        at: Path,
+    },
 }
 
 /// What would be committed, and how.
@@ -216,6 +231,18 @@ impl CommitPlan {
     #[must_use]
     pub fn has_conflicts(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.fate, CommitFate::Conflict(_)))
+    }
+
+    /// What is made before anything of the base is touched, in this order.
+    #[must_use]
+    pub fn makes(&self) -> &[Make] {
+        &self.makes
+    }
+
+    /// What is done then.
+    #[must_use]
+    pub fn program(&self) -> &CommitProgram {
+        &self.program
     }
 
     /// From what becomes of the changes to what is done.

@@ -162,6 +162,11 @@ impl Tree {
         self.0.rename(from, name, to, new_name, mode).unwrap();
     }
 
+    pub fn link(&self, path: &str, new: &str) {
+        let (to, name) = self.parent(new);
+        self.0.link(self.find(path).unwrap(), to, name).unwrap();
+    }
+
     pub fn remove_all(&self, path: &str) {
         let (parent, name) = self.parent(path);
         let entry = self.0.lookup(parent, name).unwrap().unwrap();
@@ -225,8 +230,7 @@ impl Tree {
                 self.rename(&path, &new, RenameMode::Exchange);
             }
             11 if !taken && !is_dir && !inside(&new, &path) => {
-                let (to, name) = self.parent(&new);
-                self.0.link(self.find(&path).unwrap(), to, name).unwrap();
+                self.link(&path, &new);
             }
             12 => {
                 let node = self.find(&path).unwrap();

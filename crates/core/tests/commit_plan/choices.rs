@@ -1,0 +1,1 @@
+//! Some changes are committed, and others stay.
