@@ -159,7 +159,8 @@ impl Tree {
 
     pub fn rename(&self, from: &str, to: &str, mode: RenameMode) {
         let ((from, name), (to, new_name)) = (self.parent(from), self.parent(to));
-        self.0.rename(from, name, to, new_name, mode).unwrap();
+        let done = self.0.rename(from, name, to, new_name, mode);
+        assert_eq!(done, Ok(()), "{from:?}/{name:?} to {to:?}/{new_name:?} {mode:?}");
     }
 
     pub fn link(&self, path: &str, new: &str) {

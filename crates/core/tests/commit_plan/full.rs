@@ -23,6 +23,7 @@ fn all_of(act: impl FnOnce(&Tree)) -> Trial {
 #[test]
 fn nothing_comes_to_nothing() {
     let scene = Scene::new();
+    scene.live(|_| ());
     let trial = Trial::of(&scene, &mut |_| CommitWish::Goes);
     assert!(trial.plan.entries.is_empty() && trial.plan.program().steps.is_empty());
     trial.check(&scene);
@@ -205,6 +206,7 @@ fn random_changes() {
         let scene = Scene::new();
         let mut dice = Dice(seed * 2 + 1);
         for round in 0..3 {
+            eprintln!("seed {seed} round {round}");
             scene.live(|tree| (0..8 + round * 4).for_each(|_| tree.random(&mut dice)));
             with_seed(seed, &scene, || drop(commit_any(&scene)));
         }
