@@ -47,8 +47,8 @@ pub use changes::{
     FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
 };
 pub use commit::{
-    CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide, CommitWish,
-    Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
+    CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide,
+    CommitWish, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
 };
 pub use discard::{DiscardTie, Discarded};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};

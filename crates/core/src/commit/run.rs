@@ -1,8 +1,8 @@
 //! A commit from its beginning to its end, and what goes on with one that was interrupted.
 //!
 //! The order of what is written is that of this file: the journal, the stage with all that
-//! is to come, the program in the journal, the steps in the base, the storage that forgets,
-//! the stage, the journal.
+//! is to come, the program in the journal, the steps in the base, the stage that
+//! goes, the storage that forgets, the journal.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
@@ -421,12 +421,13 @@ impl Work<'_> {
     /// The base is as it is to be: lets the storage forget, and removes what is left.
     fn end(&mut self, program: &CommitProgram) -> Result<Committed> {
         let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
-        let left = self.forget(program)?;
         let root_time = program.steps.iter().find_map(|step| match step {
             Step::Time { at, after, .. } if at.is_empty() => Some(*after),
             _ => None,
         });
+        // What was taken has no names in the base any more when the storage counts those.
         self.remove_stage(root_time).map_err(failed)?;
+        let left = self.forget(program)?;
         self.journal().remove().map_err(failed)?;
         let (steps, bytes) = (program.steps.len() as u64, self.progress.bytes);
         Ok(Committed { steps, bytes, left })

@@ -189,7 +189,7 @@ impl Overlay {
             self.read_only.store(true, Ordering::Release);
         }
         if self.knows_shared()
-            && let Err(errno) = self.count_shared()
+            && let Err(errno) = self.count_shared(&HashSet::new(), &mut Discarded::default())
         {
             tracing::warn!("names of hard links could not be counted: {errno}");
         }
@@ -252,7 +252,9 @@ impl Overlay {
         self.find_staying(plan, told)?;
         self.with_reserve(|| self.record_lost(&plan.lost))?;
         let shared = self.knows_shared();
+        let mut lost = HashSet::new();
         if shared {
+            lost = self.indexed_at(&plan.places, &plan.scan)?;
             let mut ids = HashSet::new();
             plan.bases.iter().try_for_each(|base| self.indexed_below(base, &mut ids))?;
             ids.into_iter()
@@ -272,7 +274,7 @@ impl Overlay {
             }
         }
         if shared {
-            self.with_reserve(|| self.count_shared())?;
+            self.with_reserve(|| self.count_shared(&lost, told))?;
         }
         self.tidy_up(&plan.places, told)
     }

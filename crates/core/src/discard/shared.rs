@@ -5,7 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::path::{Path, join, split};
+use super::path::{Path, is_within, join, split};
 use super::scan::Scan;
 use super::told::Discarded;
 use crate::format::identity::BaseId;
@@ -176,8 +176,18 @@ impl Overlay {
         nodes.map(|node| self.reference(node)).find(is)
     }
 
-    /// Counts anew which names below show what they have.
-    pub(super) fn count_shared(&self) -> Result<()> {
+    /// Objects of the index of which names lie at these places or below them.
+    pub(super) fn indexed_at(&self, places: &[Path], scan: &Scan) -> Result<HashSet<BaseId>> {
+        let ids = self.indexed_numbers()?;
+        let within = |path: &Path| places.iter().any(|place| is_within(path, place));
+        let gone = scan.links.iter().filter(|(_, names)| names.iter().any(within));
+        Ok(gone.filter_map(|(ino, _)| ids.get(ino).copied()).collect())
+    }
+
+    /// Counts anew which names below show what they have. `lost`: objects that have lost
+    /// names. What has none left in the storage, and was made from another object than the
+    /// base has now, goes: nobody sees it.
+    pub(super) fn count_shared(&self, lost: &HashSet<BaseId>, told: &mut Discarded) -> Result<()> {
         let Ok(index) = self.shared.dir() else { return Ok(()) };
         // Nobody is on the way of losing a name.
         let edit = loop {
@@ -188,7 +198,7 @@ impl Overlay {
             drop(edit);
             std::thread::yield_now();
         };
-        let mut shown: HashMap<BaseId, u32> = HashMap::new();
+        let mut shown: HashMap<BaseId, (u32, SharedRecord)> = HashMap::new();
         let scan = Scan::of(self)?;
         for (base, names) in &scan.covered {
             let Some(dir) = self.stack.open_path(0, base)? else { continue };
@@ -202,29 +212,42 @@ impl Overlay {
             for name in left {
                 self.each_below(&join(base, &name), &mut |_, below| {
                     let Some(id) = self.shared_id(below) else { return Ok(()) };
-                    *shown.entry(id).or_default() += 1;
+                    let count = shown.entry(id).or_insert((0, whole(&below.stat)));
+                    count.0 += 1;
                     Ok(())
                 })?;
             }
         }
         let known: Vec<(BaseId, SharedRecord)> = index.meta().shared_objects().collect();
-        let mut records = Vec::new();
-        for (id, record) in known {
-            let left = shown.get(&id).copied().unwrap_or(0).min(record.nlink);
-            let stored = self.shared.index_stat(id)?;
-            if left == record.nlink && stored.is_none() {
+        let (mut records, mut unseen) = (Vec::new(), Vec::new());
+        let all_shows = scan.hidden.is_empty() && scan.covered.values().all(HashSet::is_empty);
+        for (id, known) in known {
+            let mut stored = self.shared.index_stat(id)?;
+            let shows = shown.get(&id);
+            let now = shows.map(|(_, now)| *now).filter(|now| !known.is_same_object(now));
+            let alone = stored.as_ref().is_some_and(|copy| copy.stx_nlink == 1);
+            if now.is_some() && alone && lost.contains(&id) {
+                unseen.push(id);
+                stored = None;
+            }
+            // Of an object without a copy, the base tells what it is by now.
+            let record = now.filter(|_| stored.is_none()).unwrap_or(known);
+            let left = shows.map_or(0, |(count, _)| *count).min(record.nlink);
+            let gone = shows.is_none() && all_shows;
+            if (left == record.nlink || gone) && stored.is_none() {
                 let mut meta = edit.index_mut();
                 meta.forget_shared(id);
                 meta.apply(&Record::Restored { name: id.index_name().as_bytes().into() });
                 continue;
             }
-            if left != record.left {
+            if left != known.left || record != known {
                 records.push(Record::Shared { id, record: SharedRecord { left, ..record } });
             }
         }
         edit.append(&records)?;
         edit.tidy();
         drop(edit);
+        unseen.into_iter().try_for_each(|id| self.leave_base(id, told))?;
         self.drop_spent()
     }
 

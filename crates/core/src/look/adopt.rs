@@ -23,7 +23,9 @@ impl Overlay {
     /// another thread has made.
     pub(crate) fn adopt(&self, parent: &Arc<Node>, name: &[u8], found: Resolved) -> NodeRef<'_> {
         let several = found.kind() != libc::S_IFDIR && found.stat.stx_nlink > 1;
-        let linked = found.shared.is_some() || several;
+        // Names of a base object that is not the one that the index speaks of go their own
+        // ways.
+        let linked = found.shared.is_some();
         let link = Link::new(parent, name);
         if several && found.in_storage && found.shared.is_none() {
             return self.adopt_linked(link, &found);

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::format::commit::{CommitProgram, CommitState, Damaged, Head, Journal};
 use crate::format::commit::{parse, state_line, write};
 use crate::format::name::MetaName;
+use crate::interface::types::SetTime;
 use crate::sys::{self, Result, Spot, trust};
 
 /// Bytes that are kept free behind it.
@@ -93,10 +94,19 @@ impl<'a> JournalFile<'a> {
 
     fn replace(&self, text: &[u8]) -> Result<()> {
         let temp = self.meta.temp();
-        let done = self.replace_by(&temp, text);
+        let done = self.unseen(|| self.replace_by(&temp, text));
         if done.is_err() {
-            let _ = sys::unlink(self.storage, &temp, AtFlags::empty());
+            let _ = self.unseen(|| sys::unlink(self.storage, &temp, AtFlags::empty()));
         }
+        done
+    }
+
+    /// Changes names in the root of the storage, which shows its time of modification.
+    fn unseen<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = sys::stat_fd(self.storage)?.stx_mtime.into();
+        let done = change();
+        let root = Spot::at(self.storage, b".");
+        let _ = sys::set_times(root, None, Some(SetTime::At(before)));
         done
     }
 
@@ -128,7 +138,8 @@ impl<'a> JournalFile<'a> {
 
     /// Nothing is left to be done.
     pub fn remove(&self) -> Result<()> {
-        let gone = sys::unlink(self.storage, self.meta.commit().as_bytes(), AtFlags::empty());
+        let name = self.meta.commit();
+        let gone = self.unseen(|| sys::unlink(self.storage, name.as_bytes(), AtFlags::empty()));
         sys::absent(gone)?;
         self.sync_dir()
     }

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use mini_fo_core::commit_steps::{Dress, Make, Seen, Slot, Step};
 use mini_fo_core::{CommitPlan, NodeId, Overlay, Timestamp};
@@ -41,17 +40,16 @@ impl Executor<'_> {
             }
         }
         let steps = &plan.program().steps;
-        let mut phase = 0;
         for step in steps {
-            let now = match step {
-                Step::Take { .. } => 0,
-                Step::Put { .. } | Step::Swap { .. } | Step::Dress { .. } => 1,
-                Step::Time { .. } => 2,
-            };
-            assert!(now >= phase, "{step:?} is late");
-            phase = now;
-            self.step(step, &slot);
+            // Where each was before is looked at before anything has changed.
+            if let Step::Time { before: Some((at, time)), .. } = step {
+                let meta = fs::symlink_metadata(under(self.base, at)).unwrap();
+                let now = Timestamp { sec: meta.mtime(), nsec: meta.mtime_nsec() as u32 };
+                assert!(meta.is_dir() && (at.is_empty() || now == *time), "{step:?}: {now:?}");
+            }
         }
+        assert!(steps.is_sorted_by_key(Step::rank));
+        steps.iter().for_each(|step| self.step(step, &slot));
         fs::remove_dir_all(&stage).unwrap();
         for step in steps {
             if let Step::Time { at, after, .. } = step {
@@ -81,9 +79,8 @@ impl Executor<'_> {
                 assert_eq!(&dress_of(&path, before), before, "{step:?}");
                 dress(&path, after);
             }
-            Step::Time { at, before, .. } => {
+            Step::Time { at, .. } => {
                 assert!(fs::symlink_metadata(place(at)).unwrap().is_dir(), "{step:?}");
-                assert!(before.nsec < 1_000_000_000);
             }
         }
     }
@@ -169,8 +166,4 @@ pub fn set_time(path: &Path, time: Timestamp) {
     let omit = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
     let times = rustix::fs::Timestamps { last_access: omit, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-}
-
-pub fn long_ago(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use mini_fo_core::commit_steps::{CommitProgram, Make};
 use mini_fo_core::{
-    Change, ChangesOptions, CommitFate, CommitPlan, CommitSide, CommitWish, Discarded, Overlay,
+    Change, ChangesOptions, CommitEntry, CommitFate, CommitSide, CommitWish, Discarded, Overlay,
     RestOptions, writing_at_rest,
 };
 
@@ -12,9 +13,21 @@ use super::naive::told;
 use super::scene::Scene;
 use super::view::{View, difference, of_base, of_overlay};
 
+/// Who carries a plan out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The test itself, plainly.
+    Test,
+    Engine,
+}
+
 pub struct Trial {
-    pub plan: CommitPlan,
+    pub entries: Vec<CommitEntry>,
+    pub makes: Vec<Make>,
+    pub program: CommitProgram,
+    /// What the tree showed.
     pub before: View,
+    /// What the base has now.
     pub base: View,
 }
 
@@ -22,70 +35,96 @@ pub fn text(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
+pub fn fates(entries: &[CommitEntry]) -> Vec<String> {
+    entries.iter().map(|entry| format!("{} {:?}", text(&entry.path), entry.fate)).collect()
+}
+
 impl Trial {
     /// Commits what is asked for.
-    pub fn of(scene: &Scene, asked: &mut dyn FnMut(&Change<'_>) -> CommitWish) -> Trial {
-        Trial::with(scene, CommitSide::Neither, asked)
-    }
-
-    pub fn with(
+    pub fn of(
         scene: &Scene,
+        by: By,
         side: CommitSide,
         asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
     ) -> Trial {
-        let upper = scene.at_rest();
+        let upper = writing(scene);
         let before = of_overlay(&upper);
         let plan = upper.plan_commit(side, asked).unwrap();
-        assert!(!plan.has_conflicts(), "{:?}", Trial::fates_of(&plan));
-        Executor { base: &scene.base, upper: &upper }.run(&plan);
-        drop(upper);
-        let discarded = writing(scene);
-        let program = plan.program();
-        let mut told_ = Discarded::default();
-        if !program.tops.is_empty() {
-            discarded.discard_paths(&program.tops, &program.kept, &mut told_).unwrap();
+        assert!(!plan.has_conflicts(), "{:?}", fates(&plan.entries));
+        let (entries, makes) = (plan.entries.clone(), plan.makes().to_vec());
+        let program = plan.program().clone();
+        match by {
+            By::Test => {
+                Executor { base: &scene.base, upper: &upper }.run(&plan);
+                drop(upper);
+                discard(scene, &program);
+            }
+            By::Engine => {
+                let done = plan.carry_out(upper, &rest(scene), &mut |_| {}).unwrap();
+                assert!(done.left.is_empty(), "{:?} of {program:#?}", done.left);
+            }
         }
-        assert!(told_.failed.is_empty(), "{:?} of {program:#?}", told_.failed);
-        discarded.finish();
-        drop(discarded);
-        Trial { plan, before, base: of_base(&scene.base) }
-    }
-
-    pub fn fates_of(plan: &CommitPlan) -> Vec<String> {
-        plan.entries.iter().map(|entry| format!("{} {:?}", text(&entry.path), entry.fate)).collect()
-    }
-
-    pub fn fates(&self) -> Vec<String> {
-        Trial::fates_of(&self.plan)
+        Trial { entries, makes, program, before, base: of_base(&scene.base) }
     }
 
     /// Everything went: the base is what the tree showed, and the storage says nothing.
     pub fn check_full(&self, scene: &Scene) {
         if let Some(text) = difference(&self.before, &self.base) {
-            panic!("the base is not what the tree showed:\n{text}");
+            panic!("the base is not what the tree showed:\n{text}\n{}", brief(&self.program));
         }
         self.check(scene);
-        assert_eq!(self.plan.program().tops, [Box::from(&b""[..])]);
+        assert_eq!(self.program.tops, [Box::from(&b""[..])]);
     }
 
     /// The tree is what it was, and the storage has what stayed.
     pub fn check(&self, scene: &Scene) {
         let after = scene.at_rest();
         if let Some(text) = difference(&self.before, &of_overlay(&after)) {
-            panic!("the tree is not what it was:\n{text}");
+            panic!("the tree is not what it was:\n{text}\n{}", brief(&self.program));
         }
-        let (found, unread) =
-            told(&after, &ChangesOptions { all_links: true, ..Default::default() });
+        let all = ChangesOptions { all_links: true, ..Default::default() };
+        let (found, unread) = told(&after, &all);
         assert!(unread.is_empty(), "{unread:?}");
         let left: BTreeSet<String> = found.iter().map(|told| text(&told.path)).collect();
         let stays = |fate| matches!(fate, CommitFate::Stays | CommitFate::Held);
-        let stay = self.plan.entries.iter().filter(|entry| stays(entry.fate));
+        let stay = self.entries.iter().filter(|entry| stays(entry.fate));
         let stay: BTreeSet<String> = stay.map(|entry| text(&entry.path)).collect();
-        assert_eq!(left, stay, "{:#?}", found.iter().map(|told| told.line()).collect::<Vec<_>>());
+        let lines: Vec<String> = found.iter().map(|told| told.line()).collect();
+        assert_eq!(left, stay, "{lines:#?}\n{}", brief(&self.program));
     }
 }
 
-fn writing(scene: &Scene) -> Overlay {
-    let options = RestOptions { path: scene.storage.clone(), ..RestOptions::default() };
-    writing_at_rest(&options).unwrap()
+fn rest(scene: &Scene) -> RestOptions {
+    RestOptions { path: scene.storage.clone(), ..RestOptions::default() }
+}
+
+pub fn writing(scene: &Scene) -> Overlay {
+    writing_at_rest(&rest(scene)).unwrap()
+}
+
+/// Lets the storage forget what was committed.
+fn discard(scene: &Scene, program: &CommitProgram) {
+    let overlay = writing(scene);
+    let mut told = Discarded::default();
+    if !program.tops.is_empty() {
+        overlay.discard_paths(&program.tops, &program.kept, &mut told).unwrap();
+    }
+    assert!(told.failed.is_empty(), "{:?} of {program:#?}", told.failed);
+    overlay.finish();
+}
+
+/// A program to be read.
+fn brief(program: &CommitProgram) -> String {
+    let CommitProgram { steps, tops, kept, .. } = program;
+    let paths = |paths: &[Box<[u8]>]| paths.iter().map(|path| text(path)).collect::<Vec<_>>();
+    let lines: Vec<String> = steps
+        .iter()
+        .map(|step| {
+            let words = format!("{step:?}");
+            let name = words.split(' ').next().unwrap_or_default();
+            let slot = words.split("Slot(").nth(1).and_then(|rest| rest.split(')').next());
+            format!("    {name} {} {}", text(step.at()), slot.unwrap_or_default())
+        })
+        .collect();
+    format!("{}\n  tops {:?}\n  kept {:?}", lines.join("\n"), paths(tops), paths(kept))
 }

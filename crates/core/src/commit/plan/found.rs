@@ -104,18 +104,6 @@ impl Found {
     }
 }
 
-/// By what an object is known again.
-pub(super) fn seen(stat: &Statx) -> Seen {
-    let kind = sys::kind(stat);
-    let is_dir = kind == libc::S_IFDIR;
-    Seen {
-        ino: stat.stx_ino,
-        kind,
-        size: if is_dir { 0 } else { stat.stx_size },
-        mtime: if is_dir { Timestamp::default() } else { stat.stx_mtime.into() },
-    }
-}
-
 /// All changes in the order of a walk, and what could not be read.
 #[derive(Default)]
 pub(super) struct AllFound {
@@ -183,7 +171,7 @@ fn one(
         _ => None,
     };
     let lower = change.found_below().map(|stat| Lower {
-        seen: seen(stat),
+        seen: Seen::of(stat),
         shared: change.shared_below(),
         place: Placed::of(stat),
     });

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use super::Make;
 use super::bonds::Linked;
-use super::found::{AllFound, Found, seen};
+use super::found::{AllFound, Found};
 use super::lowers::Lowers;
 use crate::changes::ChangeKind;
 use crate::commit::path::in_walk;
@@ -79,7 +79,7 @@ impl<'a> Maker<'a> {
         self.of_change.extend(group.told.iter().map(|change| (*change, at)));
         for (name, _, stat) in untold.iter().filter(|(_, _, stat)| Some(stat.stx_ino) != ino) {
             let slot = self.of_source(at, name);
-            self.swap(slot, name, seen(stat));
+            self.swap(slot, name, Seen::of(stat));
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<'a> Maker<'a> {
             _ => Path::default(),
         };
         work.takes.sort_by_cached_key(|step| std::cmp::Reverse(Walked(at(step))));
-        placed.sort_by(|a, b| in_walk(&a.0, &b.0));
+        placed.sort_by(|a, b| a.1.rank().cmp(&b.1.rank()).then_with(|| in_walk(&a.0, &b.0)));
         work.steps = placed.into_iter().map(|(_, step)| step).collect();
         work
     }

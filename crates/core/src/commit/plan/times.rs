@@ -10,6 +10,7 @@ use super::tops::Tops;
 use super::{CommitRefusal, Fates};
 use crate::commit::path::on_the_way;
 use crate::format::commit::{Path, Step};
+use crate::sys;
 
 /// A directory of the base as it will be, and where it is before, if it is.
 type Touched = HashMap<Path, Option<Path>>;
@@ -29,17 +30,17 @@ pub(super) fn times(
         let shown = told.filter(|found| found.is_dir()).and_then(|found| found.upper.as_ref());
         let hidden = web.unit_of(&path).is_some_and(|unit| !fates.goes(unit.point));
         let after = shown.filter(|_| !hidden).map(|upper| upper.mtime);
-        let before = match &below {
+        let before = match below {
             Some(below) => {
                 let failed = |errno| CommitRefusal::Base(below.clone(), errno);
-                let Some(stat) = lowers.stat(below).map_err(failed)? else { continue };
-                check(below, Placed::of(&stat))?;
-                Some(stat.stx_mtime.into())
+                let Some(stat) = lowers.stat(&below).map_err(failed)? else { continue };
+                check(&below, Placed::of(&stat))?;
+                let time = (below, stat.stx_mtime.into());
+                (sys::kind(&stat) == libc::S_IFDIR).then_some(time)
             }
-            None => after,
+            None => None,
         };
-        let Some(before) = before else { continue };
-        let after = after.unwrap_or(before);
+        let Some(after) = after.or(before.as_ref().map(|(_, time)| *time)) else { continue };
         steps.push((Walked(path.clone()), Step::Time { at: path, before, after }));
     }
     steps.sort_by(|a, b| b.0.cmp(&a.0));

@@ -24,6 +24,15 @@ pub struct SharedRecord {
     pub ctime: Timestamp,
 }
 
+impl SharedRecord {
+    /// Both tell of one object, as far as that can be told.
+    #[must_use]
+    pub fn is_same_object(&self, other: &SharedRecord) -> bool {
+        let object = |one: &SharedRecord| (one.nlink, one.size, one.mtime);
+        object(self) == object(other)
+    }
+}
+
 /// A base object is about to show under one name less, or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
