@@ -8,6 +8,7 @@
 
 mod base;
 mod error;
+mod forget;
 mod make;
 mod path;
 mod plan;

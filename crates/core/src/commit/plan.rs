@@ -252,11 +252,16 @@ impl CommitPlan {
         (all, web, fates): (&AllFound, &Web, &Fates),
     ) -> Result<(), CommitRefusal> {
         check::all_is_read(all, fates)?;
-        let tops = Tops::of(all, web, fates);
+        let failed = |errno| CommitRefusal::Base(Path::default(), errno);
         let lowers = Lowers::new(overlay, all, web, &|change| fates.goes(change));
+        let mut more = || {
+            let groups = web.linked.iter().filter(|group| fates.leaves(group.point));
+            let names = groups.map(|group| lowers.names_of(group)).collect::<Result<Vec<_>, _>>();
+            Ok(names?.concat())
+        };
+        let tops = Tops::of((all, web, fates), &mut more).map_err(failed)?;
         let mut maker = Maker::new(all, &lowers);
         for group in web.linked.iter().filter(|group| tops.is_all() || fates.goes(group.point)) {
-            let failed = |errno| CommitRefusal::Base(Path::default(), errno);
             if !fates.is_dropped(group.point) {
                 maker.link(group).map_err(failed)?;
             }

@@ -16,7 +16,6 @@ use super::stage::Stage;
 use super::steps::{Fault, Site};
 use crate::changes::RestOptions;
 use crate::changes::rest::found;
-use crate::discard::Discarded;
 use crate::format::commit::{CommitProgram, CommitState, Damaged, Head, Path, Step, Token};
 use crate::format::name::MetaName;
 use crate::format::print::Hash;
@@ -434,17 +433,13 @@ impl Work<'_> {
     }
 
     fn forget(&self, program: &CommitProgram) -> Result<Vec<Path>> {
-        if program.tops.is_empty() {
-            return Ok(Vec::new());
-        }
         let options = OpenOptions { after_commit: true, ..self.options.clone() };
         let overlay = Opened::open(&options)?.begin()?;
         let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
         if let Err(errno) = overlay.use_reserve() {
             tracing::warn!("what is kept back for deletions cannot be used: {errno}");
         }
-        let mut told = Discarded::default();
-        overlay.discard_paths(&program.tops, &program.kept, &mut told).map_err(failed)?;
+        let told = overlay.forget_committed(program).map_err(failed)?;
         overlay.sync().map_err(failed)?;
         overlay.finish();
         Ok(told.failed.into_iter().map(|(path, _)| path).collect())

@@ -256,7 +256,9 @@ impl Overlay {
         if shared {
             lost = self.indexed_at(&plan.places, &plan.scan)?;
             let mut ids = HashSet::new();
-            plan.bases.iter().try_for_each(|base| self.indexed_below(base, &mut ids))?;
+            plan.bases
+                .iter()
+                .try_for_each(|base| self.indexed_below(base, (&mut ids, &mut lost)))?;
             ids.into_iter()
                 .try_for_each(|id| self.with_reserve(|| self.reset_shared(id, &plan.scan, told)))?;
         }

@@ -28,13 +28,18 @@ impl Overlay {
     }
 
     /// Objects that were copied up, of those that have a name at this path below, or
-    /// below it.
-    pub(super) fn indexed_below(&self, base: &[u8], ids: &mut HashSet<BaseId>) -> Result<()> {
+    /// below it; and those that the base has others for by now.
+    pub(super) fn indexed_below(
+        &self,
+        base: &[u8],
+        (ids, others): (&mut HashSet<BaseId>, &mut HashSet<BaseId>),
+    ) -> Result<()> {
         self.each_below(base, &mut |_, below| {
-            if let Some(id) = self.shared_id(below)
-                && matches!(self.shared.indexed(&below.stat, id)?, Indexed::As(_))
-            {
-                ids.insert(id);
+            let Some(id) = self.shared_id(below) else { return Ok(()) };
+            match self.shared.indexed(&below.stat, id)? {
+                Indexed::As(_) => drop(ids.insert(id)),
+                Indexed::Another => drop(others.insert(id)),
+                Indexed::No => {}
             }
             Ok(())
         })
@@ -179,6 +184,9 @@ impl Overlay {
     /// Objects of the index of which names lie at these places or below them.
     pub(super) fn indexed_at(&self, places: &[Path], scan: &Scan) -> Result<HashSet<BaseId>> {
         let ids = self.indexed_numbers()?;
+        if places.iter().any(|place| place.is_empty()) {
+            return Ok(ids.into_values().collect());
+        }
         let within = |path: &Path| places.iter().any(|place| is_within(path, place));
         let gone = scan.links.iter().filter(|(_, names)| names.iter().any(within));
         Ok(gone.filter_map(|(ino, _)| ids.get(ino).copied()).collect())
@@ -219,7 +227,7 @@ impl Overlay {
             }
         }
         let known: Vec<(BaseId, SharedRecord)> = index.meta().shared_objects().collect();
-        let (mut records, mut unseen) = (Vec::new(), Vec::new());
+        let (mut records, mut unseen, mut outdated) = (Vec::new(), Vec::new(), false);
         let all_shows = scan.hidden.is_empty() && scan.covered.values().all(HashSet::is_empty);
         for (id, known) in known {
             let mut stored = self.shared.index_stat(id)?;
@@ -234,6 +242,7 @@ impl Overlay {
             let record = now.filter(|_| stored.is_none()).unwrap_or(known);
             let left = shows.map_or(0, |(count, _)| *count).min(record.nlink);
             let gone = shows.is_none() && all_shows;
+            outdated |= gone || record != known;
             if (left == record.nlink || gone) && stored.is_none() {
                 let mut meta = edit.index_mut();
                 meta.forget_shared(id);
@@ -245,7 +254,11 @@ impl Overlay {
             }
         }
         edit.append(&records)?;
-        edit.tidy();
+        match outdated {
+            // Nobody is to believe it who reads it again.
+            true => edit.rewrite_unseen()?,
+            false => edit.tidy(),
+        }
         drop(edit);
         unseen.into_iter().try_for_each(|id| self.leave_base(id, told))?;
         self.drop_spent()

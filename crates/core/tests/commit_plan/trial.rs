@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use mini_fo_core::commit_steps::{CommitProgram, Make};
 use mini_fo_core::{
-    Change, ChangesOptions, CommitEntry, CommitFate, CommitSide, CommitWish, Discarded, Overlay,
-    RestOptions, writing_at_rest,
+    Change, ChangesOptions, CommitEntry, CommitFate, CommitSide, CommitWish, Overlay, RestOptions,
+    writing_at_rest,
 };
 
 use super::executor::Executor;
@@ -61,7 +61,7 @@ impl Trial {
             }
             By::Engine => {
                 let done = plan.carry_out(upper, &rest(scene), &mut |_| {}).unwrap();
-                assert!(done.left.is_empty(), "{:?} of {program:#?}", done.left);
+                assert!(done.left.is_empty(), "{:?} of\n{}", done.left, brief(&program));
             }
         }
         Trial { entries, makes, program, before, base: of_base(&scene.base) }
@@ -105,11 +105,8 @@ pub fn writing(scene: &Scene) -> Overlay {
 /// Lets the storage forget what was committed.
 fn discard(scene: &Scene, program: &CommitProgram) {
     let overlay = writing(scene);
-    let mut told = Discarded::default();
-    if !program.tops.is_empty() {
-        overlay.discard_paths(&program.tops, &program.kept, &mut told).unwrap();
-    }
-    assert!(told.failed.is_empty(), "{:?} of {program:#?}", told.failed);
+    let told = overlay.forget_committed(program).unwrap();
+    assert!(told.failed.is_empty(), "{:?} of\n{}", told.failed, brief(program));
     overlay.finish();
 }
 

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use hashbrown::HashMap;
 use rustix::fs::Statx;
 
-use super::bonds::{Linked, Web, at};
+use super::bonds::{Linked, Shown, Web, at};
 use super::found::{AllFound, Found};
 use crate::changes::ChangeKind;
 use crate::commit::path::on_the_way;
@@ -20,8 +20,8 @@ pub(super) struct Lowers<'a> {
     all: &'a AllFound,
     /// What is taken away, and where it comes to.
     taken: HashMap<&'a [u8], Option<&'a [u8]>>,
-    /// One name each of the base objects that the index has.
-    names: OnceCell<HashMap<BaseId, (u64, Path)>>,
+    /// The names in the base of the objects that the index has, and their numbers.
+    names: OnceCell<HashMap<BaseId, (u64, Vec<Path>)>>,
     wanted: Vec<BaseId>,
 }
 
@@ -98,30 +98,37 @@ impl<'a> Lowers<'a> {
         told: Option<&Found>,
     ) -> Result<Option<(u64, Path)>> {
         let (Some(id), Some(told)) = (group.id, told) else { return Ok(None) };
-        let names = match self.names.get() {
-            Some(names) => names,
-            None => {
-                let found = self.find_names()?;
-                self.names.get_or_init(|| found)
-            }
-        };
-        let Some((ino, below)) = names.get(&id) else { return Ok(None) };
+        let Some((ino, names)) = self.names()?.get(&id) else { return Ok(None) };
+        let Some(below) = names.first() else { return Ok(None) };
         let same = self.overlay.is_unchanged(&told.path, below)?;
         Ok(same.then(|| (*ino, below.clone())))
     }
 
-    fn find_names(&self) -> Result<HashMap<BaseId, (u64, Path)>> {
+    /// The names in the tree that an object of the index has by the base alone, perhaps.
+    pub fn names_of(&self, group: &Linked) -> Result<Vec<Path>> {
+        let Some(id) = group.id else { return Ok(Vec::new()) };
+        let shown = Shown::of(self.all);
+        let names = self.names()?.get(&id).map(|(_, names)| &**names).unwrap_or_default();
+        let places = names.iter().map(|below| shown.place(below));
+        Ok(places.filter(|(_, itself)| *itself).map(|(place, _)| place).collect())
+    }
+
+    fn names(&self) -> Result<&HashMap<BaseId, (u64, Vec<Path>)>> {
+        if let Some(names) = self.names.get() {
+            return Ok(names);
+        }
         let mut wanted: Vec<BaseId> = self.wanted.clone();
         wanted.sort_unstable();
-        let mut found = HashMap::new();
+        let mut found: HashMap<BaseId, (u64, Vec<Path>)> = HashMap::new();
         self.overlay.each_below(b"", &mut |path, below| {
             let id = self.overlay.known_as(below).0;
             if wanted.binary_search(&id).is_ok() {
-                found.entry(id).or_insert_with(|| (below.stat.stx_ino, path.into()));
+                let known = found.entry(id).or_insert((below.stat.stx_ino, Vec::new()));
+                known.1.push(path.into());
             }
             Ok(())
         })?;
-        Ok(found)
+        Ok(self.names.get_or_init(|| found))
     }
 
     /// The directory that a path is in.

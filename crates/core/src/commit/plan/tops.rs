@@ -6,6 +6,7 @@ use super::found::{AllFound, Found};
 use crate::changes::ChangeKind;
 use crate::commit::path::{in_walk, is_within, range};
 use crate::format::commit::Path;
+use crate::sys::Result;
 
 /// What becomes of the storage.
 pub(super) struct Tops {
@@ -14,12 +15,16 @@ pub(super) struct Tops {
 }
 
 impl Tops {
-    pub fn of(all: &AllFound, web: &Web, fates: &Fates) -> Tops {
+    /// `more`: further names of objects that go.
+    pub fn of(
+        (all, web, fates): (&AllFound, &Web, &Fates),
+        more: &mut dyn FnMut() -> Result<Vec<Path>>,
+    ) -> Result<Tops> {
         let mut kept = kept(all, web, fates);
         kept.sort_by(|a, b| in_walk(a, b));
         kept.dedup();
         if kept.is_empty() {
-            return Tops { tops: vec![Path::default()], kept };
+            return Ok(Tops { tops: vec![Path::default()], kept });
         }
         let keeps = |path: &[u8]| !range(&kept, path, |kept| kept).is_empty();
         let mut tops: Vec<Path> = Vec::new();
@@ -37,6 +42,7 @@ impl Tops {
         tops.extend(places.map(|place| place.path.clone()));
         let units = web.units.iter().filter(|unit| fates.leaves(unit.point));
         tops.extend(units.map(|unit| unit.path.clone()));
+        tops.extend(more()?);
         tops.sort_by(|a, b| in_walk(a, b));
         let mut least: Vec<Path> = Vec::new();
         for top in tops.into_iter().filter(|top| !top.is_empty()) {
@@ -44,7 +50,7 @@ impl Tops {
                 least.push(top);
             }
         }
-        Tops { tops: least, kept }
+        Ok(Tops { tops: least, kept })
     }
 
     /// All of the storage goes.
