@@ -48,8 +48,15 @@ fn find_moves(sides: Sides<'_>, extras: &Extras) -> Result<Moves> {
     }
     let mut gone = Vec::new();
     Walk::new(sides, extras, Pass::Losses(&mut arrived, &mut gone)).run()?;
-    let replaced = arrived.settle();
-    gone.extend(replaced.iter().map(|path| path.to_vec()));
+    loop {
+        let replaced = arrived.settle();
+        if replaced.is_empty() {
+            break;
+        }
+        // What was taken out of such a directory was renamed all the same.
+        replaced.iter().for_each(|path| arrived.gone(path, None));
+        gone.extend(replaced.iter().map(|path| path.to_vec()));
+    }
     // A file that was taken out of a directory before that was deleted.
     for dir in gone {
         if !arrived.has_numbers() {

@@ -6,7 +6,7 @@ use crate::format::meta::Record;
 use crate::format::name::{file_name, parent};
 use crate::format::print::Print;
 use crate::reach::overlay::Overlay;
-use crate::sys::Result;
+use crate::sys::{self, Result};
 
 impl Overlay {
     /// Lets go of what was committed, once the base has it. What stays was made from the
@@ -20,13 +20,14 @@ impl Overlay {
             self.discard_paths(&program.tops, &program.kept, &mut told)?;
         }
         if !program.kept.is_empty() {
-            let dirs = |step: &&Step| matches!(step, Step::Dress { .. } | Step::Time { .. });
-            program.steps.iter().filter(dirs).try_for_each(|step| self.renew_print(step.at()))?;
+            let kinds = |step: &&Step| !matches!(step, Step::Put { .. } | Step::Swap { .. });
+            program.steps.iter().filter(kinds).try_for_each(|step| self.renew_print(step.at()))?;
         }
         Ok(told)
     }
 
-    /// What is recorded of a directory of the base is what that is now.
+    /// What is recorded of a directory of the base is what that is now; of what has gone,
+    /// nothing is.
     fn renew_print(&self, path: &[u8]) -> Result<()> {
         if path.is_empty() {
             let edit = self.root_dir.edit();
@@ -45,7 +46,16 @@ impl Overlay {
         if edit.meta().print(name).is_none() {
             return Ok(());
         }
-        let Some(found) = self.stack.look(base, name)? else { return Ok(()) };
-        edit.append(&[Record::Print { print: Print::of(&found.stat), name: name.into() }])
+        match self.stack.look(base, name)? {
+            Some(found) if sys::kind(&found.stat) == libc::S_IFDIR => {
+                let print = Print::of(&found.stat);
+                edit.append(&[Record::Print { print, name: name.into() }])
+            }
+            Some(_) => Ok(()),
+            None => {
+                edit.index_mut().forget_print(name);
+                edit.rewrite_unseen()
+            }
+        }
     }
 }

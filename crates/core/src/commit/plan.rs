@@ -188,7 +188,7 @@ impl Overlay {
         let all = AllFound::of(self, asked)?;
         let root = |errno| CommitRefusal::Base(Path::default(), errno);
         let bonds = self.bonds().map_err(root)?;
-        let web = Web::of(&all, bonds);
+        let web = Web::of(self, &all, bonds).map_err(root)?;
         let mut fates = Fates::of(&all, &web);
         let in_conflict = |found: &Found| {
             matches!(found.state, BaseState::Changed(_)) && side != CommitSide::Ours
@@ -254,12 +254,7 @@ impl CommitPlan {
         check::all_is_read(all, fates)?;
         let failed = |errno| CommitRefusal::Base(Path::default(), errno);
         let lowers = Lowers::new(overlay, all, web, &|change| fates.goes(change));
-        let mut more = || {
-            let groups = web.linked.iter().filter(|group| fates.leaves(group.point));
-            let names = groups.map(|group| lowers.names_of(group)).collect::<Result<Vec<_>, _>>();
-            Ok(names?.concat())
-        };
-        let tops = Tops::of((all, web, fates), &mut more).map_err(failed)?;
+        let tops = Tops::of(all, web, fates);
         let mut maker = Maker::new(all, &lowers);
         for group in web.linked.iter().filter(|group| tops.is_all() || fates.goes(group.point)) {
             if !fates.is_dropped(group.point) {

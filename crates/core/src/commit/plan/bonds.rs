@@ -9,6 +9,8 @@ use crate::discard::Bonds;
 use crate::format::commit::Path;
 use crate::format::identity::BaseId;
 use crate::format::name::parent;
+use crate::reach::overlay::Overlay;
+use crate::sys::Result;
 
 /// A change, or what holds some of them together: an index into the graph, changes first.
 pub(super) type Point = u32;
@@ -22,6 +24,8 @@ pub(super) struct Linked {
     pub told: Vec<u32>,
     /// Names that show no change, but are in the storage.
     pub untold: Vec<Path>,
+    /// Names that it has by the base alone, and that show no change.
+    pub by_base: Vec<Path>,
 }
 
 /// A directory that goes or stays with all that is in it, if it is one.
@@ -46,10 +50,12 @@ pub(super) struct Web {
     pub units: Vec<Unit>,
     pub places: Vec<Place>,
     pub linked: Vec<Linked>,
+    /// Objects of the base that the index has: the number of each, and its names there.
+    pub names: HashMap<BaseId, (u64, Vec<Path>)>,
 }
 
 impl Web {
-    pub fn of(all: &AllFound, bonds: Bonds) -> Web {
+    pub fn of(overlay: &Overlay, all: &AllFound, bonds: Bonds) -> Result<Web> {
         let changes = Point::try_from(all.list.len()).unwrap_or(Point::MAX);
         let mut web = Web {
             needs: Vec::new(),
@@ -58,16 +64,18 @@ impl Web {
             units: Vec::new(),
             places: Vec::new(),
             linked: Vec::new(),
+            names: HashMap::new(),
         };
         let mut ties = bonds.ties;
         ties.extend(renames(all));
         web.find_linked(all, bonds.linked);
+        web.find_names(overlay, all)?;
         web.find_places(&ties);
         web.find_units(all, &bonds.alone);
         web.tie_places(all, &ties);
         web.tie_linked(all);
         web.tie_units(all);
-        web
+        Ok(web)
     }
 
     pub fn len(&self) -> usize {
@@ -97,7 +105,7 @@ impl Web {
             }
             by_id.extend(id.map(|id| (id, self.linked.len())));
             let point = self.point();
-            self.linked.push(Linked { point, id, told, untold });
+            self.linked.push(Linked { point, id, told, untold, by_base: Vec::new() });
         }
         // Names of the base that the storage does not have.
         for (change, found) in (0..).zip(&all.list) {
@@ -111,6 +119,31 @@ impl Web {
             group.told.sort_unstable();
             group.told.dedup();
         }
+    }
+
+    /// The names that objects of the index have in the base. A storage that has none of
+    /// these costs no walk.
+    fn find_names(&mut self, overlay: &Overlay, all: &AllFound) -> Result<()> {
+        let ids: HashMap<BaseId, usize> =
+            self.linked.iter().zip(0..).filter_map(|(group, at)| Some((group.id?, at))).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (shown, names) = (Shown::of(all), &mut self.names);
+        let linked = &mut self.linked;
+        overlay.each_below(b"", &mut |path, below| {
+            let id = overlay.known_as(below).0;
+            let Some(group) = ids.get(&id).and_then(|at| linked.get_mut(*at)) else {
+                return Ok(());
+            };
+            let known = names.entry(id).or_insert((below.stat.stx_ino, Vec::new()));
+            known.1.push(path.into());
+            let (place, itself) = shown.place(path);
+            if itself && at(&all.list, &place).is_none() && !group.untold.contains(&place) {
+                group.by_base.push(place);
+            }
+            Ok(())
+        })
     }
 
     fn find_places(&mut self, ties: &[(Path, Path)]) {
@@ -210,6 +243,11 @@ impl Web {
         }
         for Place { path, point } in &self.places {
             self.tie_up((*point, path), all, &mut needs);
+        }
+        // What goes back with a directory does under all of its names.
+        for group in &self.linked {
+            let units = group.by_base.iter().filter_map(|name| self.unit_of(name));
+            needs.extend(units.map(|unit| (unit.point, group.point)));
         }
         for Unit { path, point } in &self.units {
             needs.extend(added_above(path, all).map(|above| (*point, above)));

@@ -1,16 +1,13 @@
 //! Where what the tree shows lies in the base, and where what lies there comes to.
 
-use std::cell::OnceCell;
-
 use hashbrown::HashMap;
 use rustix::fs::Statx;
 
-use super::bonds::{Linked, Shown, Web, at};
+use super::bonds::{Linked, Web, at};
 use super::found::{AllFound, Found};
 use crate::changes::ChangeKind;
 use crate::commit::path::on_the_way;
 use crate::format::commit::Path;
-use crate::format::identity::BaseId;
 use crate::reach::overlay::Overlay;
 use crate::sys::Result;
 
@@ -20,9 +17,7 @@ pub(super) struct Lowers<'a> {
     all: &'a AllFound,
     /// What is taken away, and where it comes to.
     taken: HashMap<&'a [u8], Option<&'a [u8]>>,
-    /// The names in the base of the objects that the index has, and their numbers.
-    names: OnceCell<HashMap<BaseId, (u64, Vec<Path>)>>,
-    wanted: Vec<BaseId>,
+    web: &'a Web,
 }
 
 impl<'a> Lowers<'a> {
@@ -30,7 +25,7 @@ impl<'a> Lowers<'a> {
     pub fn new(
         overlay: &'a Overlay,
         all: &'a AllFound,
-        web: &Web,
+        web: &'a Web,
         goes: &dyn Fn(u32) -> bool,
     ) -> Lowers<'a> {
         let mut taken = HashMap::new();
@@ -42,8 +37,7 @@ impl<'a> Lowers<'a> {
                 _ => {}
             }
         }
-        let wanted = web.linked.iter().filter_map(|group| group.id).collect();
-        Lowers { overlay, all, taken, names: OnceCell::new(), wanted }
+        Lowers { overlay, all, taken, web }
     }
 
     /// What a path of the tree is compared with in the base. `None`: nothing.
@@ -98,37 +92,10 @@ impl<'a> Lowers<'a> {
         told: Option<&Found>,
     ) -> Result<Option<(u64, Path)>> {
         let (Some(id), Some(told)) = (group.id, told) else { return Ok(None) };
-        let Some((ino, names)) = self.names()?.get(&id) else { return Ok(None) };
+        let Some((ino, names)) = self.web.names.get(&id) else { return Ok(None) };
         let Some(below) = names.first() else { return Ok(None) };
         let same = self.overlay.is_unchanged(&told.path, below)?;
         Ok(same.then(|| (*ino, below.clone())))
-    }
-
-    /// The names in the tree that an object of the index has by the base alone, perhaps.
-    pub fn names_of(&self, group: &Linked) -> Result<Vec<Path>> {
-        let Some(id) = group.id else { return Ok(Vec::new()) };
-        let shown = Shown::of(self.all);
-        let names = self.names()?.get(&id).map(|(_, names)| &**names).unwrap_or_default();
-        let places = names.iter().map(|below| shown.place(below));
-        Ok(places.filter(|(_, itself)| *itself).map(|(place, _)| place).collect())
-    }
-
-    fn names(&self) -> Result<&HashMap<BaseId, (u64, Vec<Path>)>> {
-        if let Some(names) = self.names.get() {
-            return Ok(names);
-        }
-        let mut wanted: Vec<BaseId> = self.wanted.clone();
-        wanted.sort_unstable();
-        let mut found: HashMap<BaseId, (u64, Vec<Path>)> = HashMap::new();
-        self.overlay.each_below(b"", &mut |path, below| {
-            let id = self.overlay.known_as(below).0;
-            if wanted.binary_search(&id).is_ok() {
-                let known = found.entry(id).or_insert((below.stat.stx_ino, Vec::new()));
-                known.1.push(path.into());
-            }
-            Ok(())
-        })?;
-        Ok(self.names.get_or_init(|| found))
     }
 
     /// The directory that a path is in.

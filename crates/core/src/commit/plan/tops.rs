@@ -1,12 +1,13 @@
 //! Which paths the storage forgets afterwards, and which it must keep.
 
+use hashbrown::HashSet;
+
 use super::Fates;
-use super::bonds::Web;
+use super::bonds::{Linked, Web};
 use super::found::{AllFound, Found};
 use crate::changes::ChangeKind;
 use crate::commit::path::{in_walk, is_within, range};
 use crate::format::commit::Path;
-use crate::sys::Result;
 
 /// What becomes of the storage.
 pub(super) struct Tops {
@@ -15,16 +16,12 @@ pub(super) struct Tops {
 }
 
 impl Tops {
-    /// `more`: further names of objects that go.
-    pub fn of(
-        (all, web, fates): (&AllFound, &Web, &Fates),
-        more: &mut dyn FnMut() -> Result<Vec<Path>>,
-    ) -> Result<Tops> {
+    pub fn of(all: &AllFound, web: &Web, fates: &Fates) -> Tops {
         let mut kept = kept(all, web, fates);
         kept.sort_by(|a, b| in_walk(a, b));
         kept.dedup();
         if kept.is_empty() {
-            return Ok(Tops { tops: vec![Path::default()], kept });
+            return Tops { tops: vec![Path::default()], kept };
         }
         let keeps = |path: &[u8]| !range(&kept, path, |kept| kept).is_empty();
         let mut tops: Vec<Path> = Vec::new();
@@ -42,7 +39,9 @@ impl Tops {
         tops.extend(places.map(|place| place.path.clone()));
         let units = web.units.iter().filter(|unit| fates.leaves(unit.point));
         tops.extend(units.map(|unit| unit.path.clone()));
-        tops.extend(more()?);
+        // The base has another object now that is to count.
+        let groups = web.linked.iter().filter(|group| fates.leaves(group.point));
+        tops.extend(groups.flat_map(|group| &group.by_base).cloned());
         tops.sort_by(|a, b| in_walk(a, b));
         let mut least: Vec<Path> = Vec::new();
         for top in tops.into_iter().filter(|top| !top.is_empty()) {
@@ -50,7 +49,7 @@ impl Tops {
                 least.push(top);
             }
         }
-        Ok(Tops { tops: least, kept })
+        Tops { tops: least, kept }
     }
 
     /// All of the storage goes.
@@ -77,11 +76,13 @@ fn kept(all: &AllFound, web: &Web, fates: &Fates) -> Vec<Path> {
     }
     kept.extend(all.unread.iter().map(|(path, _)| path.clone()));
     let places = web.places.iter().filter(|place| !fates.leaves(place.point));
-    // Names of what goes back as one object in any case.
-    let tied = |path: &[u8]| {
-        let group = web.linked.iter().find(|group| group.untold.iter().any(|name| **name == *path));
-        group.is_none_or(|group| !group.told.is_empty() || group.id.is_none())
-    };
-    kept.extend(places.map(|place| place.path.clone()).filter(|path| tied(path)));
+    // Names of what shows no change go back as one object in any case.
+    let loose = |group: &&Linked| group.told.is_empty() && group.id.is_some();
+    let loose = web.linked.iter().filter(loose).flat_map(|group| &group.untold);
+    let loose: HashSet<&[u8]> = loose.map(|path| &**path).collect();
+    kept.extend(places.map(|place| place.path.clone()).filter(|path| !loose.contains(&**path)));
+    let groups = web.linked.iter().filter(|group| !group.told.is_empty());
+    let groups = groups.filter(|group| !fates.leaves(group.point));
+    kept.extend(groups.flat_map(|group| &group.by_base).cloned());
     kept
 }

@@ -148,6 +148,11 @@ impl Index {
         self.prints.get(name).copied()
     }
 
+    /// Nothing is recorded of what the base had under this name; META is to be written anew.
+    pub fn forget_print(&mut self, name: &[u8]) {
+        self.prints.remove(name);
+    }
+
     fn keep(&mut self, name: Box<[u8]>, change: impl FnOnce(&mut Kept)) {
         let kept = self.kept.entry(name.clone()).or_default();
         let before = kept.records_len();
