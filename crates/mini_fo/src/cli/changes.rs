@@ -6,9 +6,12 @@ mod base;
 pub mod content;
 pub mod diff;
 pub mod discard;
+mod globs;
 pub mod live;
+mod named;
 pub mod out;
 pub mod place;
+mod question;
 mod quote;
 pub mod status;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::keep::Keep;
+use crate::cli::changes::globs::Globs;
 
 /// A change, as far as it matters here.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,7 @@ struct Chooser<'a> {
 }
 
 /// Finds out what a discard of some paths (the empty one: everything) comes to.
-pub fn choose(entries: &[Entry], tops: &[Vec<u8>], ties: &[Tie], keep: &Keep) -> Choice {
+pub fn choose(entries: &[Entry], tops: &[Vec<u8>], ties: &[Tie], keep: &Globs) -> Choice {
     let chooser = Chooser::new(entries, ties, keep);
     let (mut paths, mut areas) = (Vec::new(), BTreeSet::new());
     for top in tops {
@@ -89,13 +89,13 @@ pub fn choose(entries: &[Entry], tops: &[Vec<u8>], ties: &[Tie], keep: &Keep) ->
 
 /// All places that go with these.
 pub fn reach(tops: &[Vec<u8>], ties: &[Tie]) -> Vec<Vec<u8>> {
-    let chooser = Chooser::new(&[], ties, &Keep::default());
+    let chooser = Chooser::new(&[], ties, &Globs::default());
     let all = tops.iter().flat_map(|top| chooser.all_of(top));
     all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 impl<'a> Chooser<'a> {
-    fn new(entries: &'a [Entry], told: &'a [Tie], keep: &Keep) -> Chooser<'a> {
+    fn new(entries: &'a [Entry], told: &'a [Tie], keep: &Globs) -> Chooser<'a> {
         let mut objects: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
         let mut by_path: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
         for (at, entry) in entries.iter().enumerate() {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn chosen(entries: &[Entry], tops: &[&str], keep: &[&str]) -> (Vec<String>, Vec<String>, u64) {
-        let keep = Keep::of(&keep.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>());
+        let keep = Globs::of(&keep.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>());
         let tops: Vec<Vec<u8>> = tops.iter().map(|top| top.as_bytes().to_vec()).collect();
         let ends = |entry: &Entry| entry.from.clone().map(|from| (from, entry.path.clone()));
         let ties: Vec<Tie> = entries.iter().filter_map(ends).collect();
@@ -235,9 +235,9 @@ mod tests {
         let all = ["d/one", "d/one.more", "f"].map(entry);
         let tie = |from: &str, to: &str| (from.as_bytes().to_vec(), to.as_bytes().to_vec());
         let ties = [tie("f", "d/one"), tie("d/one", "f")];
-        let none = Keep::of(&[]).unwrap();
+        let none = Globs::of(&[]).unwrap();
         assert_eq!(choose(&all, &[b"f".to_vec()], &ties, &none).goes, [0, 2]);
-        let keep = Keep::of(&["d/one".to_owned()]).unwrap();
+        let keep = Globs::of(&["d/one".to_owned()]).unwrap();
         let stays = Choice { kept: 1, ..Choice::default() };
         assert_eq!(choose(&all, &[b"f".to_vec()], &ties, &keep), stays);
         // Something else has the old place.

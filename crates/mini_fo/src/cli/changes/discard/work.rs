@@ -9,7 +9,7 @@ use mini_fo_core::{
 use rustix::io::Errno;
 
 use super::choose::{Choice, Entry, Tie, choose, is_in, is_within, reach};
-use super::keep::Keep;
+use crate::cli::changes::globs::Globs;
 use crate::cli::changes::out::{Color, Out};
 use crate::cli::changes::quote::quoted;
 use crate::cli::changes::status::{line_of, object};
@@ -57,7 +57,7 @@ pub fn carry_out(
     tell: &mut dyn FnMut(&Discarded),
 ) -> rustix::io::Result<Gone> {
     let tops: Vec<Vec<u8>> = form.paths.iter().map(|path| path.0.clone()).collect();
-    let keep = Keep::of(&form.keep).map_err(|_| Errno::INVAL)?;
+    let keep = Globs::of(&form.keep).map_err(|_| Errno::INVAL)?;
     let blind = form.quiet && !form.dry_run && form.keep.is_empty();
     let (mut gone, mut listed) = (Gone::default(), Vec::new());
     let mut choice = Choice::default();
@@ -168,7 +168,7 @@ fn ties(overlay: &Overlay) -> rustix::io::Result<Vec<Tie>> {
 fn list(
     overlay: &Overlay,
     form: &DiscardForm,
-    keep: &Keep,
+    keep: &Globs,
     places: Vec<Vec<u8>>,
     unread: &mut dyn FnMut(&UnreadChange<'_>),
 ) -> rustix::io::Result<Vec<Listed>> {

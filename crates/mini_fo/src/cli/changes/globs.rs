@@ -1,10 +1,10 @@
-//! What is to be kept: globs.
+//! Paths by globs: what is to be kept, or chosen.
 
 use fast_glob::glob_match;
 
-/// Paths that stay, with all that is below them.
+/// Paths that match, with all that is below them.
 #[derive(Debug, Default)]
-pub struct Keep {
+pub struct Globs {
     /// Of whole paths.
     globs: Vec<String>,
 }
@@ -15,13 +15,13 @@ pub fn lines(text: &str) -> Vec<String> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-impl Keep {
+impl Globs {
     /// One with a slash, but at its end, is matched with the whole path, others with each
     /// name.
     ///
     /// # Errors
     /// Which one cannot be read, and why.
-    pub fn of(globs: &[String]) -> Result<Keep, String> {
+    pub fn of(globs: &[String]) -> Result<Globs, String> {
         let whole = |glob: &String| {
             check(glob).map_err(|why| format!("'{glob}': {why}"))?;
             let text = glob.trim_end_matches('/');
@@ -35,15 +35,15 @@ impl Keep {
                 false => format!("**/{text}"),
             })
         };
-        Ok(Keep { globs: globs.iter().map(whole).collect::<Result<_, String>>()? })
+        Ok(Globs { globs: globs.iter().map(whole).collect::<Result<_, String>>()? })
     }
 
-    /// Nothing is to be kept.
+    /// There is none.
     pub fn is_empty(&self) -> bool {
         self.globs.is_empty()
     }
 
-    /// A path, without a leading slash, or a directory above it is to be kept.
+    /// A path, without a leading slash, or a directory above it matches.
     pub fn has(&self, path: &[u8]) -> bool {
         if self.globs.is_empty() {
             return false;
@@ -54,7 +54,7 @@ impl Keep {
     }
 }
 
-/// What has no end would match nothing, and so keep nothing.
+/// What has no end would match nothing, and nobody would be told.
 fn check(glob: &str) -> Result<(), &'static str> {
     let (mut chars, mut braces) = (glob.chars(), 0u32);
     while let Some(c) = chars.next() {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn globs_are_of_paths_or_of_names() {
-        let keep = |globs: &str| Keep::of(&lines(globs)).unwrap();
+        let keep = |globs: &str| Globs::of(&lines(globs)).unwrap();
         let has = |globs: &str, path: &str| keep(globs).has(path.as_bytes());
         assert!(has("*.log", "var/log/a.log") && has("*.log", "a.log") && has("x", "x/y/z"));
         assert!(has("/etc/*.conf", "etc/a.conf") && !has("/etc/*.conf", "etc/d/a.conf"));
@@ -95,7 +95,7 @@ mod tests {
         assert!(has("{a,b*}/x", "bc/x/y") && !has("{a,b*}/x", "c/x") && has("[!a]b", "d/cb"));
         assert!(has("!a/b", "!a/b") && !has("!a/b", "c/b") && has("!a", "x/!a"));
         for bad in ["a[", "[]", "{a", "a}", "a\\", "x/[!]"] {
-            assert!(Keep::of(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(Globs::of(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }
 }
