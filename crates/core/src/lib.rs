@@ -44,7 +44,7 @@ mod tests;
 
 pub use changes::{
     BaseChanges, BaseState, Change, ChangeKind, ChangeTotals, ChangesOptions, Content, Differences,
-    FoundChange, RestOptions, UnreadChange, changes_at_rest, writing_at_rest,
+    FoundChange, RestOptions, UnreadChange, changes_at_rest, layers_at_rest, writing_at_rest,
 };
 pub use commit::{
     CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide,

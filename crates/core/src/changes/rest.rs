@@ -59,6 +59,20 @@ pub fn writing_at_rest(options: &RestOptions) -> Result<Overlay, OpenError> {
     Ok(overlay)
 }
 
+/// The trees that a storage lies on, from the top down, as they are given or as its META
+/// tells them.
+///
+/// # Errors
+/// As [`writing_at_rest`], as far as can be told without opening these trees.
+pub fn layers_at_rest(options: &RestOptions) -> Result<Vec<PathBuf>, OpenError> {
+    let found = found(options)?;
+    if found.storage.as_os_str().is_empty() {
+        return Err(OpenError::NotStorage { path: options.path.clone() });
+    }
+    let under = found.under.into_iter().map(|layer| layer.path);
+    Ok([found.base].into_iter().chain(under).collect())
+}
+
 /// What is to be opened.
 pub(crate) fn found(options: &RestOptions) -> Result<OpenOptions, OpenError> {
     let RestOptions { path, dialect, meta_name, accept_other_base, .. } = options.clone();
