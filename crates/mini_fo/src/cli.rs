@@ -50,6 +50,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Command::Diff(args) => changes::diff(&args),
         Command::Review(args) => review::run(args),
         Command::Discard(args) => changes::discard(&args),
+        Command::Commit(args) => changes::commit(&args),
         Command::Init(args) => init::run(args),
         Command::Shutdown(args) => init::shutdown::run(&args),
     }

@@ -81,12 +81,29 @@ pub const RUNNING: &[(u8, &str)] = &[
     (code::NOT_FOUND, "the command is not found"),
 ];
 
+/// What the codes of `mini_fo commit` mean.
+pub const COMMITTING: &[(u8, &str)] = &[
+    (0, "done, or there is nothing to be committed"),
+    (
+        1,
+        "nothing was committed, and it is for you to decide: the answer was no, or the base has \
+         something else than what changes were made from (--ours, --theirs); with --dry-run: \
+         something would be committed",
+    ),
+    (
+        2,
+        "trouble: it cannot be committed, and the base is as it was unless the message says \
+         otherwise; or there is no terminal to ask at, and no --yes",
+    ),
+];
+
 /// What the codes of a command mean.
 pub fn meanings_of(command: &str) -> &'static [(u8, &'static str)] {
     match command {
         "status" | "diff" => COMPARING,
         "discard" => DISCARDING,
         "run" => RUNNING,
+        "commit" => COMMITTING,
         _ => MEANINGS,
     }
 }

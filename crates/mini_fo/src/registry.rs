@@ -33,8 +33,10 @@ pub struct Record {
     pub dev: (u32, u32),
     /// The mount point.
     pub mountpoint: PathBuf,
-    /// The base.
+    /// The base; of several layers the uppermost one.
     pub base: PathBuf,
+    /// The layers below that, from the top down.
+    pub under: Vec<PathBuf>,
     /// The storage.
     pub storage: PathBuf,
     /// `st_dev` and `st_ino` of the storage.
@@ -79,6 +81,9 @@ impl Record {
         field("data", self.report.data.as_bytes());
         field("capabilities", self.report.capabilities.as_bytes());
         field("advice", self.report.advice.as_bytes());
+        for layer in &self.under {
+            field("under", layer.as_os_str().as_bytes());
+        }
         out
     }
 
@@ -108,6 +113,7 @@ impl Record {
                 b"data" => record.report.data = text_of(&value),
                 b"capabilities" => record.report.capabilities = text_of(&value),
                 b"advice" => record.report.advice = text_of(&value),
+                b"under" => record.under.push(value.into()),
                 _ => {}
             }
         }
@@ -286,9 +292,9 @@ impl Registry {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = fs::openat(&self.dir, name, flags, Mode::empty()).ok()?;
         let mut text = Vec::new();
-        // Four paths of at most 4,096 bytes, each byte escaped, is the most.
+        // Five hundred layers have long paths before a record of ours is that long.
         let file = std::fs::File::from(file);
-        io::Read::read_to_end(&mut io::Read::take(&file, 1 << 17), &mut text).ok()?;
+        io::Read::read_to_end(&mut io::Read::take(&file, 1 << 22), &mut text).ok()?;
         let mut record = Record::decode(&text)?;
         // Versions that did not lock are known by the process alone.
         record.lives = match record.locked {

@@ -379,6 +379,7 @@ impl Listing {
             dev: (0, 0),
             mountpoint: request.mountpoint.clone(),
             base: request.base().clone(),
+            under: request.layers.under.iter().map(|layer| layer.path.clone()).collect(),
             storage: request.storage.clone(),
             storage_id: id,
             writable: !opened.is_read_only(),

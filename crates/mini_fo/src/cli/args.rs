@@ -108,6 +108,16 @@ pub enum Command {
     #[command(override_usage = "mini_fo discard [OPTIONS] [WHERE] <PATHS...|--all>")]
     #[command(after_long_help = exit::help("discard"))]
     Discard(DiscardArgs),
+    /// Write changes into the base
+    ///
+    /// Makes of the base what the tree shows, at the given paths and below them, or
+    /// everywhere: all of it, or nothing. What is committed leaves the storage, and the tree
+    /// shows the same before and after. WHERE is a storage that is not mounted, and PATHS are
+    /// those of the tree. What was interrupted is finished first, or taken back with --abort.
+    /// Nothing is written where the base has something else than what a change was made from.
+    #[command(override_usage = "mini_fo commit [OPTIONS] [WHERE] [PATHS]...")]
+    #[command(after_long_help = exit::help("commit"))]
+    Commit(CommitArgs),
     /// Look at what has changed in a browser, and choose what stays
     ///
     /// Serves a page to a browser of this machine alone, by an address that can be used
@@ -458,6 +468,62 @@ pub struct DiscardArgs {
 
     /// Paths in a live mount; or WHERE, and paths of the tree
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath, required_unless_present = "all")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `mini_fo commit`.
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// What the storage lies on.
+    #[command(flatten)]
+    pub place: WhereArgs,
+
+    /// Commit only what matches this glob, or is below what does (can be repeated)
+    ///
+    /// A glob with a slash is matched with the whole path in the tree, others with each
+    /// name. What belongs together goes or stays together.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+
+    /// Leave what matches this glob, or is below what does, in the storage (can be repeated)
+    #[arg(long, value_name = "GLOB")]
+    pub except: Vec<String>,
+
+    /// Write changes over what the base has now, if it is not what they were made from
+    #[arg(long, conflicts_with = "theirs")]
+    pub ours: bool,
+
+    /// Give such changes up for what the base has now
+    #[arg(long)]
+    pub theirs: bool,
+
+    /// Take an interrupted commit back, and commit nothing
+    #[arg(long, conflicts_with_all = ["only", "except", "ours", "theirs", "dry_run", "json"])]
+    pub abort: bool,
+
+    /// Tell what would be committed, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Do not ask before the base is written
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Tell nothing but trouble
+    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
+    pub quiet: bool,
+
+    /// Print a JSON object for each change that was asked for, and one for the totals, a
+    /// line each
+    #[arg(long)]
+    pub json: bool,
+
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+
+    /// A storage that is not mounted, and paths of the tree
+    #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
 }
 

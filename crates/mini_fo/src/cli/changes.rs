@@ -1,8 +1,10 @@
-//! `mini_fo status` and `mini_fo diff`: what has changed; `mini_fo discard`: back to what was.
+//! `mini_fo status` and `mini_fo diff`: what has changed; `mini_fo discard`: back to what was;
+//! `mini_fo commit`: into the base.
 #![forbid(unsafe_code)]
 
 pub mod ask;
 mod base;
+mod commit;
 pub mod content;
 pub mod diff;
 pub mod discard;
@@ -15,7 +17,7 @@ mod question;
 mod quote;
 pub mod status;
 
-use crate::cli::args::{DiffArgs, DiscardArgs, StatusArgs};
+use crate::cli::args::{CommitArgs, DiffArgs, DiscardArgs, StatusArgs};
 use crate::control::wire::Seen;
 use crate::exit::{Failure, code};
 
@@ -40,12 +42,23 @@ pub fn diff(args: &DiffArgs) -> Result<(), Failure> {
 /// # Errors
 /// Nothing was to go after all (exit code 1, without a message), or trouble (2).
 pub fn discard(args: &DiscardArgs) -> Result<(), Failure> {
-    discard::run(args).map_err(|mut failure| {
-        if failure.code != code::FAILURE || !failure.is_silent() {
-            failure.code = code::USAGE;
-        }
-        failure
-    })
+    discard::run(args).map_err(trouble)
+}
+
+/// `mini_fo commit`.
+///
+/// # Errors
+/// Nothing was committed, and it is for the user to decide (exit code 1), or trouble (2).
+pub fn commit(args: &CommitArgs) -> Result<(), Failure> {
+    commit::ended(commit::run(args))
+}
+
+/// Exit code 1 is for what is no trouble, of which there is nothing to be said.
+fn trouble(mut failure: Failure) -> Failure {
+    if failure.code != code::FAILURE || !failure.is_silent() {
+        failure.code = code::USAGE;
+    }
+    failure
 }
 
 /// What was found, as exit code: 1 says that there are changes, so every trouble is 2.

@@ -7,6 +7,7 @@ fn record(pid: u32, start: u64) -> Record {
         dev: (0, 77),
         mountpoint: "/mnt/a b\n=c\\".into(),
         base: "/b".into(),
+        under: vec!["/u 1".into(), "/u2".into()],
         storage: OsString::from_vec(vec![b'/', 0xff, b'=']).into(),
         storage_id: (5, u64::MAX),
         writable: true,

@@ -33,7 +33,12 @@ pub fn is_changed(found: &FoundChange<'_>) -> bool {
 
 /// The same for people, if it has.
 pub fn text(change: &Change<'_>) -> Option<String> {
-    changes(change).map(|changes| format!("base changed: {}", words(&changes).join(", ")))
+    changes(change).map(|changes| differs(&changes))
+}
+
+/// What differs, for people.
+pub fn differs(changes: &BaseChanges) -> String {
+    format!("base changed: {}", words(changes).join(", "))
 }
 
 /// The end of the last line.

@@ -155,6 +155,14 @@ fn open_at_rest(
     args: &WhereArgs,
     open: fn(&RestOptions) -> Result<Overlay, OpenError>,
 ) -> Result<Overlay, Failure> {
+    opened(open(&options(path, args)?), failure)
+}
+
+/// What the command line says of what is not mounted.
+///
+/// # Errors
+/// It cannot be understood.
+pub fn options(path: &Path, args: &WhereArgs) -> Result<RestOptions, Failure> {
     let mut base = args.base.as_ref().map_or_else(Vec::new, |base| stack::split(base.as_os_str()));
     base.extend(args.under.iter().cloned());
     let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
@@ -165,7 +173,7 @@ fn open_at_rest(
     let meta_name = meta_name.as_deref().map(request::meta_name).transpose()?;
     let submounts = run.is_some();
     let one_owner = run.as_ref().is_some_and(|(note, _)| note.one_owner);
-    let options = RestOptions {
+    Ok(RestOptions {
         path: run.map_or_else(|| path.to_path_buf(), |(_, storage)| storage),
         submounts,
         one_owner,
@@ -176,8 +184,28 @@ fn open_at_rest(
             .collect(),
         meta_name: meta_name.unwrap_or_default(),
         accept_other_base: args.accept_base,
-    };
-    let overlay = open(&options).map_err(|error| match error {
+    })
+}
+
+/// What was opened, after its warnings were told.
+///
+/// # Errors
+/// It could not be, as `failure` has it.
+pub fn opened(
+    overlay: Result<Overlay, OpenError>,
+    failure: fn(OpenError) -> Failure,
+) -> Result<Overlay, Failure> {
+    let overlay = overlay.map_err(failure)?;
+    for warning in overlay.warnings() {
+        // Without a standard error nobody wants to know.
+        let _ = writeln!(std::io::stderr(), "mini_fo: {}", exit::shown(&warning.to_string()));
+    }
+    Ok(overlay)
+}
+
+/// Why what is not mounted cannot be opened.
+pub fn failure(error: OpenError) -> Failure {
+    match error {
         OpenError::StorageInUse { path, .. } => in_use(&path),
         OpenError::LayerWithoutBase { path } => Failure::new(
             code::USAGE,
@@ -188,16 +216,11 @@ fn open_at_rest(
             ),
         ),
         error => serve::refusal(error),
-    })?;
-    for warning in overlay.warnings() {
-        // Without a standard error nobody wants to know.
-        let _ = writeln!(std::io::stderr(), "mini_fo: {}", exit::shown(&warning.to_string()));
     }
-    Ok(overlay)
 }
 
 /// A storage that is mounted for writing changes while it is read.
-fn in_use(storage: &Path) -> Failure {
+pub fn in_use(storage: &Path) -> Failure {
     let storage_text = storage.display();
     let Some(record) = registry::holder(storage) else {
         return Failure::new(

@@ -270,39 +270,39 @@ fn summary(totals: &ChangeTotals, base_changed: u64) -> String {
 
 /// A change as JSON.
 pub fn object(found: &FoundChange<'_>) -> String {
+    let text = match found {
+        FoundChange::Change(change) => object_with(change),
+        FoundChange::Unread(unread) => format!(
+            "{{{},\"kind\":\"unreadable\",\"errno\":{},\"error\":{}",
+            json::bytes("path", unread.path),
+            unread.errno.raw_os_error(),
+            json::quoted(&unread.errno.to_string())
+        ),
+    };
+    text + "}\n"
+}
+
+/// The same without its end, for further members.
+pub fn object_with(change: &Change<'_>) -> String {
     let mut out = String::from("{");
-    match found {
-        FoundChange::Unread(unread) => {
-            out += &json::bytes("path", unread.path);
-            // Writing to a string does not fail.
-            let _ = write!(
-                out,
-                ",\"kind\":\"unreadable\",\"errno\":{},\"error\":{}",
-                unread.errno.raw_os_error(),
-                json::quoted(&unread.errno.to_string())
-            );
-        }
-        FoundChange::Change(change) => {
-            out += &json::bytes("path", change.path);
-            let _ = write!(out, ",\"kind\":\"{}\"", word(change.kind));
-            if let Some(from) = change.from {
-                out += ",";
-                out += &json::bytes("from", from);
-            }
-            let _ = write!(out, ",\"content\":{}", change.content);
-            out += &differences(change);
-            for (name, attr) in [("before", change.before), ("after", change.after)] {
-                if let Some(attr) = attr {
-                    let _ = write!(out, ",\"{name}\":{}", facts(&attr));
-                }
-            }
-            if change.more_names > 0 {
-                let _ = write!(out, ",\"more_names\":{}", change.more_names);
-            }
-            out += &base::members(change);
+    out += &json::bytes("path", change.path);
+    // Writing to a string does not fail.
+    let _ = write!(out, ",\"kind\":\"{}\"", word(change.kind));
+    if let Some(from) = change.from {
+        out += ",";
+        out += &json::bytes("from", from);
+    }
+    let _ = write!(out, ",\"content\":{}", change.content);
+    out += &differences(change);
+    for (name, attr) in [("before", change.before), ("after", change.after)] {
+        if let Some(attr) = attr {
+            let _ = write!(out, ",\"{name}\":{}", facts(&attr));
         }
     }
-    out + "}\n"
+    if change.more_names > 0 {
+        let _ = write!(out, ",\"more_names\":{}", change.more_names);
+    }
+    out + &base::members(change)
 }
 
 fn differences(change: &Change<'_>) -> String {

@@ -1,0 +1,185 @@
+//! `mini_fo commit`: changes of a storage that is not mounted into its base.
+
+mod bar;
+mod choice;
+mod earlier;
+mod list;
+mod others;
+mod refused;
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use mini_fo_core::{
+    CommitPlan, CommitSide, Overlay, RestOptions, changes_at_rest, layers_at_rest, writing_at_rest,
+};
+
+use super::out::Out;
+use super::place::{self, Where};
+use super::{named, question};
+use crate::cli::args::{CommitArgs, ShowArgs};
+use crate::exit::{Failure, code};
+use bar::Bar;
+use choice::Choice;
+use list::{Form, Line, Sums};
+
+/// How it ended, if not in trouble.
+pub enum Outcome {
+    /// All is done.
+    Done,
+    /// Nothing was done, and somebody has to decide; what there is to be said of it.
+    Undecided(String),
+}
+
+impl Outcome {
+    fn no() -> Outcome {
+        Outcome::Undecided(String::new())
+    }
+}
+
+/// Commits what was asked for.
+///
+/// # Errors
+/// It cannot be done.
+pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
+    let (place, tops) = named::asked(&args.paths)?;
+    let storage = match &place {
+        Where::AtRest(path) => path,
+        Where::Live(channel, _) => return Err(refused::live(channel)),
+    };
+    let choice = Choice::new(tops, &args.only, &args.except)?;
+    let options = place::options(storage, &args.place)?;
+    let layers = layers_at_rest(&options).map_err(refused::open)?;
+    let [base] = &*layers else { return Err(refused::several_layers()) };
+    refused::unwritable(base)?;
+    if let Some(outcome) = earlier::see_to(args, &options, base)? {
+        return Ok(outcome);
+    }
+    let open = if args.dry_run { changes_at_rest } else { writing_at_rest };
+    let overlay = place::opened(open(&options), refused::open)?;
+    match decide(args, &overlay, &choice, base) {
+        Ok(Decision::Go(plan, lines, sums)) => {
+            carry_out(args, (overlay, &options, base), plan, &lines, sums)
+        }
+        Ok(Decision::End(outcome)) => {
+            overlay.finish();
+            Ok(outcome)
+        }
+        Err(failure) => {
+            overlay.finish();
+            Err(failure)
+        }
+    }
+}
+
+/// What a look at the changes comes to.
+enum Decision {
+    End(Outcome),
+    /// It is to be done, and was shown as far as `Sums` do not say otherwise.
+    Go(CommitPlan, Vec<Line>, Sums),
+}
+
+fn decide(
+    args: &CommitArgs,
+    overlay: &Overlay,
+    choice: &Choice,
+    base: &Path,
+) -> Result<Decision, Failure> {
+    let side = match (args.ours, args.theirs) {
+        (true, _) => CommitSide::Ours,
+        (_, true) => CommitSide::Theirs,
+        _ => CommitSide::Neither,
+    };
+    let mut lines = Vec::new();
+    let plan = overlay.plan_commit(side, &mut |change| {
+        lines.push(Line::of(change, args.json));
+        choice.wants(change)
+    });
+    let plan = plan.map_err(|refusal| refused::plan(&refusal, base))?;
+    let sums = Sums::of(&plan);
+    if sums.conflicts > 0 {
+        shown(args, &plan, &lines, &sums, true)?;
+        return Ok(Decision::End(Outcome::Undecided(refused::conflicts(&sums))));
+    }
+    if args.dry_run || sums.is_nothing() {
+        shown(args, &plan, &lines, &sums, true)?;
+        let outcome = if sums.is_nothing() { Outcome::Done } else { Outcome::no() };
+        return Ok(Decision::End(outcome));
+    }
+    others::refuse(base, &|path| list::touches(&plan, &lines, path))?;
+    if args.yes {
+        return Ok(Decision::Go(plan, lines, sums));
+    }
+    if !question::can_be_asked() {
+        return Err(refused::unasked(&sums, base));
+    }
+    if !args.json && !args.quiet {
+        shown(args, &plan, &lines, &sums, false)?;
+    }
+    if !question::ask(&sums.question(base)) {
+        return Ok(Decision::End(Outcome::no()));
+    }
+    Ok(Decision::Go(plan, lines, sums))
+}
+
+fn carry_out(
+    args: &CommitArgs,
+    (overlay, options, base): (Overlay, &RestOptions, &Path),
+    plan: CommitPlan,
+    lines: &[Line],
+    sums: Sums,
+) -> Result<Outcome, Failure> {
+    let listing = list::Listing::of(&plan, lines);
+    let bar = Bar::new(args.quiet, sums.bytes);
+    let done = plan.carry_out(overlay, options, &mut |progress| bar.show(progress));
+    bar.end();
+    let committed = done.map_err(refused::commit)?;
+    let mut out = Out::new(&show_args(args), args.json || args.quiet);
+    let form = Form { json: args.json, quiet: args.quiet, would: false };
+    // What was shown before the question is not shown again.
+    if args.yes || args.json {
+        listing.show(form, &mut out);
+    }
+    sums.tell(form, base, &mut out);
+    out.finish()?;
+    refused::left(&committed)?;
+    Ok(Outcome::Done)
+}
+
+/// Shows what a plan comes to. `whole`: also in one line.
+fn shown(
+    args: &CommitArgs,
+    plan: &CommitPlan,
+    lines: &[Line],
+    sums: &Sums,
+    whole: bool,
+) -> Result<(), Failure> {
+    let mut out = Out::new(&show_args(args), args.json || args.quiet);
+    let form = Form { json: args.json, quiet: args.quiet, would: true };
+    list::Listing::of(plan, lines).show(form, &mut out);
+    if whole {
+        sums.tell(form, Path::new(""), &mut out);
+    }
+    out.finish()
+}
+
+/// A pager would take what is typed for the question, and hide the progress.
+fn show_args(args: &CommitArgs) -> ShowArgs {
+    let no_pager = args.show.no_pager || !args.dry_run || !io::stdout().is_terminal();
+    ShowArgs { color: args.show.color, no_pager }
+}
+
+/// What an outcome is for the shell.
+///
+/// # Errors
+/// Always but for [`Outcome::Done`].
+pub fn ended(outcome: Result<Outcome, Failure>) -> Result<(), Failure> {
+    match outcome {
+        Ok(Outcome::Done) => Ok(()),
+        Ok(Outcome::Undecided(text)) => Err(Failure::new(code::FAILURE, text)),
+        Err(mut failure) => {
+            failure.code = code::USAGE;
+            Err(failure)
+        }
+    }
+}

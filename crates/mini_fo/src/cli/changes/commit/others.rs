@@ -1,0 +1,94 @@
+//! Other mounts of a base: what it is must not change under them.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::list::quoted_path;
+use crate::exit::{Failure, code};
+use crate::mountinfo;
+use crate::registry::Registry;
+
+/// Refuses a base that a live mount shows, or shows what is above it; and of those in it,
+/// where `touches` says that something is done at that path in the base.
+///
+/// # Errors
+/// There is such a mount: where, and what to do.
+pub fn refuse(base: &Path, touches: &dyn Fn(&[u8]) -> bool) -> Result<(), Failure> {
+    let base = base.canonicalize().unwrap_or_else(|_| base.to_path_buf());
+    let meets = |layer: &Path| is_met(&base, layer, touches);
+    let mut points: Vec<PathBuf> = layers_in_use()
+        .into_iter()
+        .filter(|(layers, _)| layers.iter().any(|layer| meets(layer)))
+        .map(|(_, point)| point)
+        .collect();
+    points.sort();
+    points.dedup();
+    if points.is_empty() {
+        return Ok(());
+    }
+    let points: Vec<String> = points.iter().map(|point| quoted_path(point)).collect();
+    let text = format!(
+        "base {}: it must not change under what shows it, which is mounted at {}: unmount that \
+         first (mini_fo umount, mini_fo list)",
+        quoted_path(&base),
+        points.join(", ")
+    );
+    Err(Failure::new(code::IN_USE, text))
+}
+
+/// Layers of live mounts, and where those are: those of this user by their records, others
+/// by what the kernel tells of them.
+fn layers_in_use() -> Vec<(Vec<PathBuf>, PathBuf)> {
+    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
+    let mounts = mountinfo::read().unwrap_or_default();
+    let foreign = |mount: &&mountinfo::Mount| {
+        mount.is_ours() && !records.iter().any(|record| record.is_shown_by(mount))
+    };
+    let foreign = mounts.iter().filter(foreign).map(|mount| {
+        let source = PathBuf::from(&mount.source);
+        (vec![source], mount.mountpoint.clone())
+    });
+    let foreign: Vec<_> = foreign.collect();
+    let own = records.iter().map(|record| {
+        let layers = [&record.base].into_iter().chain(&record.under).cloned();
+        (layers.collect(), record.mountpoint.clone())
+    });
+    own.chain(foreign).collect()
+}
+
+fn is_met(base: &Path, layer: &Path, touches: &dyn Fn(&[u8]) -> bool) -> bool {
+    // A name that is no path, and a layer that has gone, are nobody's.
+    let Some(layer) = layer.is_absolute().then(|| layer.canonicalize().ok()).flatten() else {
+        return false;
+    };
+    if base.starts_with(&layer) || is_same(base, &layer) {
+        return true;
+    }
+    layer.strip_prefix(base).is_ok_and(|inside| touches(inside.as_os_str().as_bytes()))
+}
+
+/// A bind mount shows a directory under another path.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    id(one).is_some_and(|one| id(other) == Some(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_meet() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let (base, inside) = (top.join("base"), top.join("base/in"));
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::create_dir(top.join("other")).unwrap();
+        std::os::unix::fs::symlink("base", top.join("link")).unwrap();
+        let meets = |layer: &Path| is_met(&base, layer, &|path| path == b"in");
+        assert!(meets(&base) && meets(&top) && meets(&top.join("link")) && meets(&inside));
+        assert!(!is_met(&base, &inside, &|_| false));
+        assert!(!meets(&top.join("other")) && !meets(Path::new("base")));
+        assert!(!meets(&top.join("gone")));
+    }
+}

@@ -1,0 +1,181 @@
+//! Why nothing is committed, and what to do.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use mini_fo_core::{CommitError, CommitRefusal, Committed, OpenError};
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+
+use super::list::{Sums, changes, quoted_path};
+use crate::cli::changes::place;
+use crate::cli::changes::quote::quoted;
+use crate::control::client::Channel;
+use crate::exit::{Failure, code};
+use crate::registry::{self, Record, Registry};
+
+/// So many paths stand in a message.
+const FEW: usize = 5;
+
+/// A path in a live mount was named.
+pub fn live(channel: &Channel) -> Failure {
+    let device = channel.device().map(|dev| (rustix::fs::major(dev), rustix::fs::minor(dev)));
+    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
+    match records.iter().find(|record| Some(record.dev) == device) {
+        Some(record) => mounted(record),
+        None => Failure::new(
+            code::IN_USE,
+            "the tree is mounted, and a commit takes a storage that is not: unmount it, and name \
+             the storage (mini_fo list); 'mini_fo status' and 'mini_fo diff' tell what has changed",
+        ),
+    }
+}
+
+fn mounted(record: &Record) -> Failure {
+    let (point, storage) = (quoted_path(&record.mountpoint), quoted_path(&record.storage));
+    let text = format!(
+        "{point}: it is mounted, and a commit takes a storage that is not: 'mini_fo umount \
+         {point}', then 'mini_fo commit {storage}'; 'mini_fo status {point}' tells what has \
+         changed"
+    );
+    Failure::new(code::IN_USE, text)
+}
+
+/// The storage cannot be opened.
+pub fn open(error: OpenError) -> Failure {
+    match error {
+        OpenError::StorageInUse { path, .. } => match registry::holder(&path) {
+            Some(record) => mounted(&record),
+            None => place::in_use(&path),
+        },
+        OpenError::NotStorage { path } => Failure::new(
+            code::USAGE,
+            format!(
+                "{}: it is no storage of mini_fo, so its changes can be looked at (mini_fo status, \
+                 mini_fo diff), but not committed",
+                path.display()
+            ),
+        ),
+        error => place::failure(error),
+    }
+}
+
+/// The base cannot be written by whoever asks.
+///
+/// # Errors
+/// So it is.
+pub fn unwritable(base: &Path) -> Result<(), Failure> {
+    let may = rustix::fs::accessat(CWD, base, Access::WRITE_OK, AtFlags::EACCESS);
+    let why = match may {
+        Ok(()) => return Ok(()),
+        Err(Errno::ROFS) => "it lies on what is read-only, so nothing can be written into it",
+        Err(Errno::ACCESS | Errno::PERM) => "you may not write in it",
+        Err(errno) => &errno.to_string(),
+    };
+    Err(Failure::new(code::BASE, format!("base {}: {why}", quoted_path(base))))
+}
+
+/// It is no single directory.
+pub fn several_layers() -> Failure {
+    Failure::new(
+        code::BASE,
+        "the storage lies on several trees, and a commit writes into one: 'mini_fo diff' makes a \
+         patch of what has changed",
+    )
+}
+
+/// No plan can be made.
+pub fn plan(refusal: &CommitRefusal, base: &Path) -> Failure {
+    let shown = |path: &[u8]| String::from_utf8_lossy(&quoted(path)).into_owned();
+    let text = match refusal {
+        CommitRefusal::NotPlain => return several_layers(),
+        CommitRefusal::Unread(path, errno) => format!(
+            "{}: what has changed there cannot be read: {errno}; --except leaves it in the storage",
+            shown(path)
+        ),
+        CommitRefusal::Fixed(path) => format!(
+            "{}: the base does not let it go (chattr +i or +a): take that flag away there, or \
+             leave it in the storage with --except",
+            shown(path)
+        ),
+        CommitRefusal::Elsewhere(path) => format!(
+            "{}: in the base it lies on another file system, or something is mounted there: \
+             unmount that, or leave it in the storage with --except",
+            shown(path)
+        ),
+        CommitRefusal::WouldDrop(paths) => format!(
+            "--theirs would give up changes that are in no conflict, for they belong together with \
+             some that are: {}; 'mini_fo discard' gives them up, --ours commits them",
+            some(paths)
+        ),
+        CommitRefusal::Base(path, errno) => format!("{}: {errno}", at(base, path)),
+        other => format!("nothing can be committed: {other:?}"),
+    };
+    Failure::new(code::USAGE, text)
+}
+
+fn at(base: &Path, path: &[u8]) -> String {
+    let path: PathBuf = base.join(std::ffi::OsStr::from_bytes(path));
+    format!("base {}", quoted_path(&path))
+}
+
+/// Some of many paths.
+fn some(paths: &[Box<[u8]>]) -> String {
+    let first = paths.iter().take(FEW);
+    let mut shown: Vec<String> =
+        first.map(|path| String::from_utf8_lossy(&quoted(path)).into_owned()).collect();
+    if paths.len() > FEW {
+        shown.push(format!("and {} more", paths.len() - FEW));
+    }
+    shown.join(", ")
+}
+
+/// The base has something else than what changes were made from.
+pub fn conflicts(sums: &Sums) -> String {
+    let (what, they) = match sums.conflicts {
+        1 => ("of 1 change the base has".to_owned(), "it"),
+        more => (format!("of {more} changes the base has"), "them"),
+    };
+    format!(
+        "nothing is committed: {what} something else than what was changed: --ours writes {they} \
+         over that, --theirs gives {they} up for it, --except leaves {they} in the storage \
+         (mini_fo diff shows {they})"
+    )
+}
+
+/// Nobody can be asked.
+pub fn unasked(sums: &Sums, base: &Path) -> Failure {
+    let what = match (sums.goes + sums.follows, sums.dropped) {
+        (0, dropped) => {
+            format!("{} would be given up for what {} has", changes(dropped), quoted_path(base))
+        }
+        _ => format!("{} would be written into {}", sums.written(), quoted_path(base)),
+    };
+    let text =
+        format!("{what}: --yes does so without a question, --dry-run shows what it comes to");
+    Failure::new(code::USAGE, text)
+}
+
+/// It has not come to its end.
+pub fn commit(error: CommitError) -> Failure {
+    match error {
+        CommitError::Open(error) => open(error),
+        error => Failure::new(code::FAILURE, error),
+    }
+}
+
+/// What was committed is to leave the storage.
+///
+/// # Errors
+/// Something of it could not.
+pub fn left(committed: &Committed) -> Result<(), Failure> {
+    if committed.left.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "all is in the base, but the storage does not let its own of these go (chattr +i or +a?): \
+         {}; 'mini_fo discard' takes them away when it does",
+        some(&committed.left)
+    );
+    Err(Failure::new(code::STORAGE, text))
+}
