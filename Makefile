@@ -35,8 +35,8 @@ DOCS    := $(TARGET)/docs
 SOURCES := $(shell find crates -name '*.rs' -o -name '*.html' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 MAN1        := mini_fo.1 mini_fo-mount.1 mini_fo-umount.1 mini_fo-list.1 mini_fo-check.1 mini_fo-du.1 \
-               mini_fo-status.1 mini_fo-diff.1 mini_fo-discard.1 mini_fo-review.1 mini_fo-run.1 mini_fo-rm.1 mini_fo-init.1 \
-               mini_fo-shutdown.1 mini_fo-overlay.1
+               mini_fo-status.1 mini_fo-diff.1 mini_fo-discard.1 mini_fo-commit.1 mini_fo-review.1 \
+               mini_fo-run.1 mini_fo-rm.1 mini_fo-init.1 mini_fo-shutdown.1 mini_fo-overlay.1
 MAN8        := mount.mini_fo.8
 # mount(8) calls the second name when a live mount is mounted again; the kernel
 # calls the third.

@@ -92,9 +92,10 @@ Description: makes any read-only tree writable
  one that can be written: a CD, a squashfs image, the root of a device. The
  tree itself is never touched; every change goes to another directory.
  .
- It tells what has changed (mini_fo status, mini_fo diff, mini_fo review) and
- throws changes away (mini_fo discard). It needs no root. It can be the root
- of a device or a live system (mini_fo-init), and the mount program of podman.
+ It tells what has changed (mini_fo status, mini_fo diff, mini_fo review),
+ throws changes away (mini_fo discard), or writes them into the tree after all
+ (mini_fo commit). It needs no root. It can be the root of a device or a live
+ system (mini_fo-init), and the mount program of podman.
 END
 (cd "$stage" && find usr -type f -print0 | sort -z | xargs -0 md5sum) >"$stage/DEBIAN/md5sums"
 find "$stage" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +

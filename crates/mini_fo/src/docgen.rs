@@ -103,6 +103,7 @@ fn more(command: &str) -> String {
         "status" => STATUS_NOTES.to_owned(),
         "diff" => DIFF_NOTES.to_owned(),
         "discard" => DISCARD_NOTES.to_owned(),
+        "commit" => COMMIT_NOTES.to_owned(),
         "review" => REVIEW_NOTES.to_owned(),
         "run" => RUN_NOTES.to_owned(),
         "init" => INIT_NOTES.to_owned(),
@@ -152,6 +153,7 @@ fn see_also(name: &str) -> String {
     let pages = [
         ("mini_fo", 1),
         ("mini_fo-check", 1),
+        ("mini_fo-commit", 1),
         ("mini_fo-discard", 1),
         ("mini_fo-du", 1),
         ("mini_fo-init", 1),
@@ -423,6 +425,41 @@ is lost), \fBkept\fR and \fBfailed\fR.
 mini_fo discard /mnt/etc/passwd
 mini_fo discard \-\-all \-\-keep list /mnt
 mini_fo discard \-\-yes /srv/changes etc/passwd
+.RE
+.fi
+";
+
+const COMMIT_NOTES: &str = r".SH NOTES
+All or nothing: what is to come is made in a directory of the base, \fImeta_name\fR_stage,
+which nobody else may enter, and brought to its places by renames; files are replaced whole,
+with owner, mode, times, extended attributes, access lists, holes and hard links. Before that
+the storage has it in writing, so that whatever interrupts it, the next \fBmini_fo commit\fR
+finishes it and says so, or with \fB\-\-abort\fR takes it back. Until then the storage cannot
+be mounted.
+.PP
+What belongs together goes or stays together: both ends of a rename, all names of a file,
+directories that are new and what is in them. What goes along though it was not asked for,
+and what is held back, is told.
+.PP
+Where the base has something else than what a change was made from, nothing is committed:
+\fB\-\-ours\fR writes these changes over what the base has, \fB\-\-theirs\fR gives them up for
+it, \fB\-\-except\fR leaves them in the storage.
+.PP
+Before the base is written a question is asked on a terminal; without one \fB\-\-yes\fR is
+needed. A base that other mounts show is refused: they must be unmounted first. On a terminal
+a bar shows what is done of what takes longer.
+.SH JSON
+One object a line for each change that was asked for, or goes along, as \fBmini_fo status\fR has
+it, with a further member \fBfate\fR: goes, follows, held, conflict or dropped; at the end
+\fBkind\fR \(dqtotals\(dq with \fBcommitted\fR, \fBfollows\fR (of these so many that were not
+asked for), \fBbytes\fR, \fBconflicts\fR, \fBdropped\fR, \fBheld\fR and \fBstays\fR.
+.SH EXAMPLES
+.nf
+.RS
+mini_fo commit \-n /srv/changes
+mini_fo commit \-\-except \(aq*.log\(aq /srv/changes etc var
+mini_fo commit \-\-yes \-\-theirs /srv/changes
+mini_fo commit \-\-abort /srv/changes
 .RE
 .fi
 ";

@@ -9,11 +9,12 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
     "share/man/man1/mini_fo-check.1",
+    "share/man/man1/mini_fo-commit.1",
     "share/man/man1/mini_fo-diff.1",
     "share/man/man1/mini_fo-discard.1",
     "share/man/man1/mini_fo-du.1",
