@@ -13,7 +13,7 @@
 
 mod bench;
 mod check;
-mod dice;
+pub mod dice;
 mod disk;
 mod image;
 mod loads;

@@ -6,6 +6,7 @@
 #![warn(unsafe_op_in_unsafe_fn)]
 
 mod calls;
+mod commit;
 mod cuts;
 mod fault;
 mod follow;
@@ -53,6 +54,8 @@ enum Command {
     Race(race::Options),
     /// Cut the power below the storage at moments of chance
     Cut(cuts::Options),
+    /// Kill `mini_fo commit` at storage calls of chance, and what finishes it
+    Commit(commit::Options),
     #[command(hide = true)]
     Disk(cuts::DiskOptions),
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Fault(options) => run::all(Kind::Fault, &options),
         Command::Race(options) => race::run(&options),
         Command::Cut(options) => cuts::run(&options),
+        Command::Commit(options) => commit::run(&options),
         Command::Disk(options) => cuts::serve_disk(&options),
     };
     match outcome {

@@ -58,6 +58,15 @@ pub struct Daemon {
     ended: bool,
 }
 
+/// A command that has come to its end.
+pub struct Ended {
+    pub record: Record,
+    /// `None`: it was killed.
+    pub code: Option<i32>,
+    /// On standard error.
+    pub said: String,
+}
+
 impl Daemon {
     /// Mounts, and returns when the tree is usable. A poor daemon may neither
     /// give objects to others nor make devices.
@@ -121,11 +130,28 @@ impl Daemon {
             [""] => command.arg("--all").arg(&layers.storage),
             paths => command.arg(&layers.storage).args(paths),
         };
+        let ended = Daemon::at_rest(command, layers, poor, plan)?;
+        Ok((ended.record, ended.code == Some(0)))
+    }
+
+    /// Lets a command work on a storage that is not mounted, and waits for its end.
+    ///
+    /// # Errors
+    /// It could not be started, hung or panicked.
+    pub fn at_rest(
+        command: Command,
+        layers: &Layers,
+        poor: bool,
+        plan: Plan,
+    ) -> Result<Ended, String> {
         let mut worker = Daemon::spawn(command, layers, poor, Some(plan))?;
+        let mut said = String::new();
+        worker.stderr.read_to_string(&mut said).map_err(|e| format!("its words: {e}"))?;
         let status = worker.child.wait().map_err(|e| format!("wait: {e}"))?;
         let record = worker.supervisor.disarm();
+        worker.said = said.clone();
         worker.kill()?;
-        Ok((record, status.success()))
+        Ok(Ended { record, code: status.code(), said })
     }
 
     fn spawn(

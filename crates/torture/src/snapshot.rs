@@ -84,6 +84,32 @@ impl Tree {
         self == before
     }
 
+    /// The same, with all times of modification to the nanosecond, also those of now.
+    pub fn exact_differences(&self, expected: &Tree) -> Vec<String> {
+        let mut found = self.differences(expected, Times::Exact);
+        for (path, identity) in &expected.identities {
+            let shown = self.identities.get(path).map(|identity| identity.mtime);
+            if let Some(shown) = shown.filter(|shown| *shown != identity.mtime) {
+                found.push(format!("{path}: time {shown:?} for {:?}", identity.mtime));
+            }
+        }
+        found
+    }
+
+    /// Objects that are not the ones that they were, though they have their places.
+    pub fn replaced(&self, before: &Tree) -> Vec<String> {
+        let other = |(path, was): &(&String, &Identity)| {
+            self.identities.get(*path).is_some_and(|is| is.ino != was.ino)
+        };
+        let replaced = before.identities.iter().filter(other);
+        replaced.map(|(path, _)| format!("{path}: another object")).collect()
+    }
+
+    /// Its paths.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.objects.keys().map(String::as_str)
+    }
+
     /// What is different from `expected`, a line for each object; empty if
     /// nothing is.
     pub fn differences(&self, expected: &Tree, times: Times) -> Vec<String> {

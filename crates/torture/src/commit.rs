@@ -1,0 +1,98 @@
+//! `mini_fo commit` is killed at storage calls of chance, and so is what comes after it: at
+//! the end the base is what a commit makes of it that nobody disturbed, or what it was, and
+//! the tree shows the same all the time.
+
+mod scene;
+mod trial;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cuts::dice::Dice;
+use crate::{mount, place, stop};
+use trial::Trial;
+
+/// Kills of one tree with changes.
+const KILLS_OF_ONE: usize = 5;
+
+/// What is run, and where.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How often the command is killed, not counting the killing of what finishes it
+    #[arg(long, default_value_t = 25)]
+    kills: usize,
+    /// The same one gives the same trees and kills
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Have base and storage in this directory instead of on tmpfs
+    #[arg(long, value_name = "DIR")]
+    on: Option<PathBuf>,
+    /// Copy base and storage of bad kills to directories in this one
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Tell of each kill
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Runs them; whether all was well.
+///
+/// # Errors
+/// It cannot be done here.
+pub fn run(options: &Options) -> io::Result<bool> {
+    if !mount::program().exists() {
+        let path = mount::program().display();
+        return Err(io::Error::other(format!("{path} is not there: build it, or set MINI_FO")));
+    }
+    stop::listen();
+    place::own_namespace()?;
+    let (mut good, mut bad, mut seed) = (0, 0, options.seed);
+    while good + bad < options.kills && !stop::asked() {
+        let trial = Trial::new(options.on.as_deref(), seed)?;
+        match trial.undisturbed() {
+            Ok(expected) => {
+                let mut dice = Dice::new(seed ^ 0x6b69_6c6c);
+                for at in 0..KILLS_OF_ONE.min(options.kills - good - bad) {
+                    if stop::asked() {
+                        break;
+                    }
+                    let outcome = trial.killed(&expected, &mut dice);
+                    tell(options, &trial, (seed, at), &outcome);
+                    *(if outcome.is_ok() { &mut good } else { &mut bad }) += 1;
+                }
+            }
+            Err(wrong) => {
+                tell(options, &trial, (seed, 0), &Err(format!("undisturbed: {wrong}")));
+                bad += 1;
+            }
+        }
+        seed += 1;
+    }
+    println!("{good} kills of a commit passed, {bad} failed");
+    if stop::asked() {
+        return Err(io::Error::other("ended before all was done"));
+    }
+    Ok(bad == 0)
+}
+
+fn tell(
+    options: &Options,
+    trial: &Trial,
+    (seed, at): (u64, usize),
+    outcome: &Result<String, String>,
+) {
+    match outcome {
+        Ok(said) if options.verbose => println!("ok  commit --seed {seed}, kill {at}: {said}"),
+        Ok(_) => {}
+        Err(wrong) => {
+            println!("BAD commit --seed {seed}, kill {at}\n      {wrong}");
+            if let Some(keep) = &options.keep
+                && let Err(error) = trial.keep(&keep.join(format!("commit-{seed}-{at}")))
+            {
+                eprintln!("cannot keep it: {error}");
+            }
+        }
+    }
+}
