@@ -12,7 +12,7 @@ use crate::common::{
 use crate::rights::NOBODY;
 
 /// The usual base, with hard links and attributes.
-fn base(base: &Path) {
+pub fn base(base: &Path) {
     standard_base(base);
     fs::hard_link(base.join("g"), base.join("d/g2")).expect("link");
     fs::hard_link(base.join("g"), base.join("e/g3")).expect("link");
@@ -62,7 +62,7 @@ fn more_files_go_than_there_are_descriptors() {
 }
 
 /// One change of each kind, and the paths whose discard takes it back.
-const KINDS: [(&str, &str, &[&str]); 24] = [
+pub const KINDS: [(&str, &str, &[&str]); 24] = [
     ("added", "echo x > new", &["new"]),
     ("added tree", "mkdir -p n/m; echo x > n/m/f; ln -s f n/l; mkfifo n/p", &["n"]),
     ("modified", "echo more >> f", &["f"]),

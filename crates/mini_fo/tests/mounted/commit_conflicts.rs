@@ -1,0 +1,111 @@
+//! The base has something else than what changes were made from.
+
+use std::path::Path;
+
+use crate::commit::{commit, copy_of_view, differences, scene, text};
+use crate::common::{Scene, mini_fo, record, sh};
+
+const BASE: &str = "mkdir dir tree; for n in edit time gone type mode same added dir/moved \
+     tree/one deleted plain; do echo content of $n > $n; done; ln -s edit link; \
+     find . -exec touch -h -d @1109678400 {} +";
+
+const CHANGES: &str = "for n in edit time gone type mode same; do chmod 600 $n; done; \
+     mv dir/moved arrived; echo new > new; rm -r tree; rm deleted; rm link; ln -s time link; \
+     echo more >> plain";
+
+const EDITS: &str = "echo CONTENT of edit > edit; touch -d @1200000000 time same; rm gone type; \
+     mkdir type; chmod 640 mode; echo CONTENT of moved > dir/moved; echo more > tree/more; \
+     echo CONTENT of deleted > deleted; ln -sf other link; echo theirs > new";
+
+const IN_CONFLICT: [&str; 9] =
+    ["arrived", "deleted", "edit", "gone", "link", "mode", "new", "tree", "type"];
+
+fn edited() -> Option<Scene> {
+    let mut s = scene(|base| drop(sh(base, BASE)))?;
+    s.mount(&["-o", "blocks_from=1G"]);
+    sh(&s.mnt, CHANGES);
+    s.umount();
+    sh(&s.base, EDITS);
+    s.retake_proof();
+    Some(s)
+}
+
+#[test]
+fn nothing_is_committed_over_what_has_changed() {
+    let Some(mut s) = edited() else { return };
+    let before = record(&s.quiet_base());
+    record(&s.storage);
+    let storage = record(&s.storage);
+    for words in [&["--yes"][..], &["-n"], &["-qy"]] {
+        let said = commit(&mut s, words, &[]);
+        said.fails(1, &["nothing is committed", "--ours", "--theirs", "--except", "9 changes"]);
+    }
+    let said = commit(&mut s, &["--yes"], &[]);
+    for (path, words) in [
+        ("edit", "content"),
+        ("gone", "gone"),
+        ("type", "type"),
+        ("mode", "mode"),
+        ("arrived", "content"),
+        ("link", "content"),
+    ] {
+        let line = format!("mini_fo: {path}: base changed: {words}\n");
+        assert!(said.stderr.contains(&line), "{line} in {}", said.stderr);
+    }
+    let told = commit(&mut s, &["-n", "--json"], &[]).stdout;
+    let conflicts = told.lines().filter(|line| line.contains("\"fate\":\"conflict\""));
+    let path = |line: &str| -> String {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        line["path"].as_str().expect("a path").to_owned()
+    };
+    assert_eq!(conflicts.map(path).collect::<Vec<_>>(), IN_CONFLICT, "{told}");
+    assert!(record(&s.quiet_base()) == before && record(&s.storage) == storage);
+    // Others can be committed all the same.
+    let said = commit(&mut s, &["--yes"], &["plain", "same"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert_eq!(sh(&s.base, "cat plain; stat -c %a same"), "content of plain\nmore\n600\n");
+}
+
+/// The changes count.
+#[test]
+fn ours_is_written_over_it() {
+    let Some(mut s) = edited() else { return };
+    s.mount(&[]);
+    let copy = copy_of_view(&s);
+    s.umount();
+    let said = commit(&mut s, &["--yes", "--ours"], &[]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert_eq!(differences(&copy, &s.quiet_base()), "");
+    assert_eq!(mini_fo(&["status", &text(&s.storage)]).ok(), "nothing has changed\n");
+}
+
+/// The base counts: what is in conflict is forgotten, and the rest is committed.
+#[test]
+fn theirs_is_given_way_to() {
+    let Some(mut s) = edited() else { return };
+    let would = commit(&mut s, &["-n", "--theirs"], &[]);
+    assert_eq!(would.code, 1, "{}", would.stderr);
+    assert!(would.stdout.contains("given up for what the base has:\n"), "{}", would.stdout);
+    let said = commit(&mut s, &["--yes", "--theirs"], &[]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stdout.contains("9 given up for what the base has"), "{}", said.stdout);
+    let base = sh(
+        &s.base,
+        "cat edit new deleted dir/moved plain tree/more; readlink link; stat -c %a mode time same; test ! -e arrived -a ! -e gone -a -d type",
+    );
+    assert_eq!(
+        base,
+        "CONTENT of edit\ntheirs\nCONTENT of deleted\nCONTENT of moved\ncontent of plain\nmore\nmore\n\
+         other\n640\n600\n600\n"
+    );
+    assert_eq!(mini_fo(&["status", &text(&s.storage)]).ok(), "nothing has changed\n");
+}
+
+/// A base that changes between the look at it and the commit is not overwritten.
+#[test]
+fn both_at_once_are_refused() {
+    let Some(s) = edited() else { return };
+    let said = mini_fo(&["commit", "--ours", "--theirs", &text(&s.storage)]);
+    said.fails(2, &["--ours", "--theirs"]);
+    let _ = Path::new("");
+}
