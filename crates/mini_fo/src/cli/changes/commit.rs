@@ -93,9 +93,10 @@ fn decide(
     let mut lines = Vec::new();
     let plan = overlay.plan_commit(side, &mut |change| {
         lines.push(Line::of(change, args.json));
-        choice.wants(change)
+        choice.wish(change)
     });
     let plan = plan.map_err(|refusal| refused::plan(&refusal, base))?;
+    let lines = list::in_order_of(lines, &plan);
     let sums = Sums::of(&plan);
     if sums.conflicts > 0 {
         shown(args, &plan, &lines, &sums, true)?;

@@ -1,6 +1,6 @@
 //! Which changes are asked for.
 
-use mini_fo_core::{Change, ChangeKind};
+use mini_fo_core::{Change, ChangeKind, CommitWish};
 
 use crate::cli::changes::discard::is_within;
 use crate::cli::changes::globs::Globs;
@@ -26,17 +26,20 @@ impl Choice {
     }
 
     /// Whichever end of a rename is meant, it is.
-    pub fn wants(&self, change: &Change<'_>) -> bool {
+    pub fn wish(&self, change: &Change<'_>) -> CommitWish {
         let from = change.from.filter(|_| change.kind == ChangeKind::Renamed);
-        self.wants_ends(change.path, from)
+        self.wish_for(change.path, from)
     }
 
-    fn wants_ends(&self, path: &[u8], from: Option<&[u8]>) -> bool {
+    fn wish_for(&self, path: &[u8], from: Option<&[u8]>) -> CommitWish {
         let either = |meant: &dyn Fn(&[u8]) -> bool| meant(path) || from.is_some_and(meant);
         let named = |path: &[u8]| self.tops.iter().any(|top| is_within(path, top));
-        (self.tops.is_empty() || either(&named))
-            && (self.only.is_empty() || either(&|path| self.only.has(path)))
-            && !either(&|path| self.except.has(path))
+        if either(&|path| self.except.has(path)) {
+            return CommitWish::Stays;
+        }
+        let wanted = (self.tops.is_empty() || either(&named))
+            && (self.only.is_empty() || either(&|path| self.only.has(path)));
+        if wanted { CommitWish::Goes } else { CommitWish::MayGo }
     }
 }
 
@@ -46,23 +49,26 @@ mod tests {
 
     #[test]
     fn paths_and_globs_choose() {
-        let wants = |tops: &[&str], only: &[&str], except: &[&str], ends: (&str, Option<&str>)| {
+        let wish = |tops: &[&str], only: &[&str], except: &[&str], ends: (&str, Option<&str>)| {
             let texts = |of: &[&str]| of.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
             let tops = tops.iter().map(|top| top.as_bytes().to_vec()).collect();
             let choice = Choice::new(tops, &texts(only), &texts(except)).unwrap();
-            choice.wants_ends(ends.0.as_bytes(), ends.1.map(str::as_bytes))
+            choice.wish_for(ends.0.as_bytes(), ends.1.map(str::as_bytes))
         };
+        use CommitWish::{Goes, MayGo, Stays};
         let all: &[&str] = &[];
-        assert!(wants(all, all, all, ("a/b", None)) && wants(&[""], all, all, ("a", None)));
-        assert!(wants(&["a"], all, all, ("a/b", None)) && !wants(&["a"], all, all, ("ab", None)));
-        assert!(wants(all, &["*.c"], all, ("d/x.c", None)));
-        assert!(!wants(all, &["*.c"], all, ("d/x.h", None)));
-        assert!(!wants(all, &["*.c", "*.h"], &["d"], ("d/x.h", None)));
-        assert!(!wants(&["e"], &["*.c"], all, ("d/x.c", None)));
+        assert_eq!(wish(all, all, all, ("a/b", None)), Goes);
+        assert_eq!(wish(&[""], all, all, ("a", None)), Goes);
+        assert_eq!(wish(&["a"], all, all, ("a/b", None)), Goes);
+        assert_eq!(wish(&["a"], all, all, ("ab", None)), MayGo);
+        assert_eq!(wish(all, &["*.c"], all, ("d/x.c", None)), Goes);
+        assert_eq!(wish(all, &["*.c"], all, ("d/x.h", None)), MayGo);
+        assert_eq!(wish(all, &["*.c", "*.h"], &["d"], ("d/x.h", None)), Stays);
+        assert_eq!(wish(&["e"], &["*.c"], all, ("d/x.c", None)), MayGo);
         // Either end of what was renamed.
-        assert!(wants(&["old"], all, all, ("new", Some("old"))));
-        assert!(wants(all, &["old"], all, ("new", Some("old"))));
-        assert!(!wants(all, all, &["old"], ("new", Some("old"))));
+        assert_eq!(wish(&["old"], all, all, ("new", Some("old"))), Goes);
+        assert_eq!(wish(all, &["old"], all, ("new", Some("old"))), Goes);
+        assert_eq!(wish(all, all, &["old"], ("new", Some("old"))), Stays);
         assert!(Choice::new(Vec::new(), &["[".to_owned()], &[]).is_err());
     }
 }

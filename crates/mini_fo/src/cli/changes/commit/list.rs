@@ -1,5 +1,6 @@
 //! What a commit comes to, as it is shown.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use mini_fo_core::{BaseState, Change, CommitEntry, CommitFate, CommitPlan};
@@ -22,6 +23,7 @@ pub struct Form {
 
 /// A change, as it shows whatever becomes of it.
 pub struct Line {
+    path: Box<[u8]>,
     color: Color,
     word: String,
     text: Text,
@@ -40,8 +42,23 @@ impl Line {
     pub fn of(change: &Change<'_>, json: bool) -> Line {
         let (color, word, text) = line_of(change);
         let text = if json { Text::Object(object_with(change)) } else { Text::People(text) };
-        Line { color, word, text, from: change.from.map(Box::from) }
+        Line { path: change.path.into(), color, word, text, from: change.from.map(Box::from) }
     }
+}
+
+/// A line for each entry of a plan, which has them in the order of a walk; lines of one path
+/// stay in their order.
+pub fn in_order_of(lines: Vec<Line>, plan: &CommitPlan) -> Vec<Line> {
+    let is_at = |(line, entry): (&Line, &CommitEntry)| line.path == entry.path;
+    if lines.len() == plan.entries.len() && lines.iter().zip(&plan.entries).all(is_at) {
+        return lines;
+    }
+    let mut by_path: HashMap<Box<[u8]>, VecDeque<Line>> = HashMap::new();
+    for line in lines {
+        by_path.entry(line.path.clone()).or_default().push_back(line);
+    }
+    let mut next = |entry: &CommitEntry| by_path.get_mut(&entry.path)?.pop_front();
+    plan.entries.iter().filter_map(&mut next).collect()
 }
 
 /// How many changes become what.
@@ -169,7 +186,7 @@ pub fn touches(plan: &CommitPlan, lines: &[Line], path: &[u8]) -> bool {
 
 /// Changes, and what becomes of them.
 pub struct Listing<'a> {
-    rows: Vec<(CommitFate, Box<[u8]>, &'a Line)>,
+    rows: Vec<(CommitFate, &'a Line)>,
 }
 
 impl<'a> Listing<'a> {
@@ -177,21 +194,21 @@ impl<'a> Listing<'a> {
     pub fn of(plan: &CommitPlan, lines: &'a [Line]) -> Listing<'a> {
         let wanted = |(entry, _): &(&CommitEntry, &Line)| entry.fate != CommitFate::Stays;
         let rows = plan.entries.iter().zip(lines).filter(wanted);
-        Listing { rows: rows.map(|(entry, line)| (entry.fate, entry.path.clone(), line)).collect() }
+        Listing { rows: rows.map(|(entry, line)| (entry.fate, line)).collect() }
     }
 
     /// What goes, then what does not, and why.
     pub fn show(&self, form: Form, out: &mut Out<'_>) {
         if form.json {
-            for (fate, _, line) in &self.rows {
+            for (fate, line) in &self.rows {
                 line.as_object(*fate, out);
             }
             return;
         }
-        for (fate, path, _) in &self.rows {
+        for (fate, line) in &self.rows {
             if let CommitFate::Conflict(state) = fate {
                 let mut text = b"mini_fo: ".to_vec();
-                text.extend(&*quoted(path));
+                text.extend(&*quoted(&line.path));
                 text.extend(format!(": {}\n", conflict(*state)).bytes());
                 out.complain(&text);
             }
@@ -208,7 +225,7 @@ impl<'a> Listing<'a> {
 
     fn lines(&self, title: &str, indent: &str, of: impl Fn(CommitFate) -> bool, out: &mut Out<'_>) {
         let mut title = Some(title);
-        for (fate, _, line) in self.rows.iter().filter(|(fate, ..)| of(*fate)) {
+        for (fate, line) in self.rows.iter().filter(|(fate, _)| of(*fate)) {
             let title = title.take().unwrap_or_default();
             // Nobody reads any more: what is decided does not change by that.
             let _ = out.put(title.as_bytes())
