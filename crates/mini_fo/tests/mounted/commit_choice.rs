@@ -41,7 +41,7 @@ fn some_of_it(words: &[&str], paths: &[&str], expected: &[&str], base: &str) {
     let said = commit(&mut s, &[&["--yes"], words].concat(), paths);
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert_eq!(left(&s), expected, "{}", said.stdout);
-    assert_eq!(sh(&s.base, base), "ok\n", "{}", said.stdout);
+    assert_eq!(sh(&s.quiet_base(), base), "ok\n", "{}", said.stdout);
     s.mount(&[]);
     assert_eq!(differences(&copy, &s.mnt), "");
     s.umount();
@@ -143,10 +143,10 @@ fn names_of_one_file_stay_together() {
         said.stdout
     );
     assert!(said.stdout.contains("1 held back"), "{}", said.stdout);
-    assert_eq!(sh(&s.base, "cat a b"), "a\nb\nx\n");
+    assert_eq!(sh(&s.quiet_base(), "cat a b"), "a\nb\nx\n");
     commit(&mut s, &["--yes"], &["a"]).ok();
     assert_eq!(
-        sh(&s.base, "cat a e/linked; test a -ef e/linked && echo same"),
+        sh(&s.quiet_base(), "cat a e/linked; test a -ef e/linked && echo same"),
         "a\nx\na\nx\nsame\n"
     );
     assert_eq!(differences(&copy, &s.quiet_base()), "");
@@ -205,13 +205,13 @@ fn the_question() {
         let (ended, said) = ask(answer, &s.storage, "b");
         assert!(ended == code && said.contains(one) && said.contains("modified"), "{said}");
     }
-    assert_eq!(fs::read_to_string(s.base.join("b")).expect("read"), "b\n");
+    assert_eq!(fs::read_to_string(s.quiet_base().join("b")).expect("read"), "b\n");
     let (ended, said) = ask("y\\n", &s.storage, "b");
     assert!(
         ended == 0 && said.contains("[y/N]") && said.contains("1 change (4 B) committed"),
         "{said}"
     );
     assert_eq!(said.matches("modified").count(), 1, "{said}");
-    assert_eq!(fs::read_to_string(s.base.join("b")).expect("read"), "b\nx\n");
+    assert_eq!(fs::read_to_string(s.quiet_base().join("b")).expect("read"), "b\nx\n");
     s.retake_proof();
 }

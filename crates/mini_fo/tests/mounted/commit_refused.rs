@@ -34,7 +34,6 @@ fn a_base_that_others_show() {
     s.umount();
     let (base, part) = (text(&s.base), text(&s.base.join("d")));
     let (top, other) = (text(&s.work.dir("top")), text(&s.work.dir("other")));
-    let above = text(&s.work.0);
     for args in [
         vec!["mount", &base, &other, "-r"],
         vec!["mount", &top, &other, "-r", "--under", &base],
@@ -49,7 +48,6 @@ fn a_base_that_others_show() {
     let said = commit(&mut s, &["--yes"], &["a"]);
     mini_fo(&["umount", &other]).ok();
     assert_eq!(said.code, 0, "{}", said.stderr);
-    let _ = above;
     commit(&mut s, &["--yes"], &[]).ok();
 }
 
@@ -100,7 +98,7 @@ fn a_base_that_cannot_be_written() {
     let said = mini_fo(&["commit", "--yes", "--accept-base", &text(&s.storage)]);
     run("umount", &[&base]).ok();
     said.fails(2, &["base ", "read-only"]);
-    assert_eq!(sh(&s.base, "cat a"), "1\n");
+    assert_eq!(sh(&s.quiet_base(), "cat a"), "1\n");
 }
 
 /// `chattr +i` and `+a` in the base are told before anything is written.
@@ -126,7 +124,7 @@ fn what_does_not_let_go() {
     assert!(same);
     assert_eq!(rest.code, 0, "{}", rest.stderr);
     commit(&mut s, &["--yes"], &[]).ok();
-    assert_eq!(sh(&s.base, "cat a d/b new"), "1\nx\n2\nx\nnew\n");
+    assert_eq!(sh(&s.quiet_base(), "cat a d/b new"), "1\nx\n2\nx\nnew\n");
 }
 
 /// On a full base nothing is changed, and nothing of it left.
@@ -148,5 +146,4 @@ fn a_base_without_room() {
     assert_eq!(sh(&small, "cat a; ls -A"), "1\na\nfill\n");
     mini_fo(&["commit", "--yes", &storage, "a"]).ok();
     assert_eq!(sh(&small, "cat a; ls -A"), "1\nx\na\nfill\n");
-    let _ = Path::new("");
 }

@@ -8,8 +8,9 @@ use crate::exit::{Failure, code};
 use crate::mountinfo;
 use crate::registry::Registry;
 
-/// Refuses a base that a live mount shows, or shows what is above it; and of those in it,
-/// where `touches` says that something is done at that path in the base.
+/// Refuses a base that a live mount shows, or shows what is above it (but for the root of
+/// the system); and of those in it, where `touches` says that something is done at that path
+/// in the base.
 ///
 /// # Errors
 /// There is such a mount: where, and what to do.
@@ -61,8 +62,12 @@ fn is_met(base: &Path, layer: &Path, touches: &dyn Fn(&[u8]) -> bool) -> bool {
     let Some(layer) = layer.is_absolute().then(|| layer.canonicalize().ok()).flatten() else {
         return false;
     };
-    if base.starts_with(&layer) || is_same(base, &layer) {
+    if is_same(base, &layer) {
         return true;
+    }
+    // The whole system is never at rest: who shows it, shows what becomes of it.
+    if base.starts_with(&layer) {
+        return layer != Path::new("/");
     }
     layer.strip_prefix(base).is_ok_and(|inside| touches(inside.as_os_str().as_bytes()))
 }
@@ -87,7 +92,7 @@ mod tests {
         std::os::unix::fs::symlink("base", top.join("link")).unwrap();
         let meets = |layer: &Path| is_met(&base, layer, &|path| path == b"in");
         assert!(meets(&base) && meets(&top) && meets(&top.join("link")) && meets(&inside));
-        assert!(!is_met(&base, &inside, &|_| false));
+        assert!(!is_met(&base, &inside, &|_| false) && !meets(Path::new("/")));
         assert!(!meets(&top.join("other")) && !meets(Path::new("base")));
         assert!(!meets(&top.join("gone")));
     }
