@@ -32,6 +32,9 @@ pub struct Options {
     /// Copy base and storage of bad kills to directories in this one
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Also tell where the root shows the time of the journal in it
+    #[arg(long)]
+    strict_times: bool,
     /// Tell of each kill
     #[arg(short, long)]
     verbose: bool,
@@ -50,7 +53,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
     place::own_namespace()?;
     let (mut good, mut bad, mut seed) = (0, 0, options.seed);
     while good + bad < options.kills && !stop::asked() {
-        let trial = Trial::new(options.on.as_deref(), seed)?;
+        let trial = Trial::new(options.on.as_deref(), seed, options.strict_times)?;
         match trial.undisturbed() {
             Ok(expected) => {
                 let mut dice = Dice::new(seed ^ 0x6b69_6c6c);

@@ -25,7 +25,7 @@ fn edited() -> Option<Scene> {
     s.mount(&["-o", "blocks_from=1G"]);
     sh(&s.mnt, CHANGES);
     s.umount();
-    sh(&s.quiet_base(), EDITS);
+    sh(&s.base, EDITS);
     s.retake_proof();
     Some(s)
 }
