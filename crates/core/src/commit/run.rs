@@ -294,11 +294,8 @@ impl Work<'_> {
 
     /// Nothing of a commit is left: the base is as it was.
     fn clear(&mut self) -> Result<()> {
-        let found = Stage::find(&self.base, self.meta(), self.head.token);
-        let own = found.map_err(|errno| self.unwritable(errno))?;
-        let is_own = own.is_some();
-        drop(own);
-        if is_own {
+        let left = Stage::is_left(&self.base, self.meta(), self.head.token);
+        if left.map_err(|errno| self.unwritable(errno))? {
             self.remove_stage(None).map_err(|errno| self.unwritable(errno))?;
         }
         self.journal().remove().map_err(|errno| self.journal_failed(errno))

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::base::Base;
 use crate::format::commit::{Slot, Token};
-use crate::format::name::MetaName;
+use crate::format::name::{MetaName, is_dot};
 use crate::store::aside::remove_tree;
 use crate::sys::{self, Result, Spot};
 
@@ -66,7 +66,7 @@ impl Stage {
                 let left = Stage::open_any(base, meta)?.ok_or(Errno::EXIST)?;
                 match left.owner()? {
                     Owner::Known(_, path) => return Err(NoStage::Taken(path)),
-                    Owner::Nobody => remove_unowned(base, meta)?,
+                    Owner::Nobody => Stage::remove(base, meta)?,
                 }
                 sys::mkdir(base.root(), name, Mode::RWXU)?;
             }
@@ -74,7 +74,7 @@ impl Stage {
         }
         let made = Stage::furnish(base, meta, (token, storage));
         if made.is_err() {
-            let _ = remove_unowned(base, meta);
+            let _ = Stage::remove(base, meta);
         }
         made
     }
@@ -97,6 +97,16 @@ impl Stage {
         stage.write_owner(token, storage)?;
         stage.keep_space_back();
         Ok(stage)
+    }
+
+    /// There is one that this commit may remove: its own, or one that nobody has written his
+    /// name in yet, or any more.
+    pub fn is_left(base: &Base, meta: MetaName, token: Token) -> Result<bool> {
+        let Some(stage) = Stage::open_any(base, meta)? else { return Ok(false) };
+        Ok(match stage.owner()? {
+            Owner::Known(known, _) => known == token,
+            Owner::Nobody => true,
+        })
     }
 
     /// That of this commit, if it is there.
@@ -183,19 +193,27 @@ impl Stage {
         sys::absent(sys::stat(Spot::at(self.dir(), &slot.name())))
     }
 
-    /// Removes it with all that is in it.
+    /// Removes it with all that is in it. The last that goes is to whom it belongs: so what
+    /// is left of it after a crash is known again. Whatever it takes is done in it.
     pub fn remove(base: &Base, meta: MetaName) -> Result<()> {
-        let gone = remove_tree(meta, base.root(), meta.stage().as_bytes(), &mut |_| {});
-        sys::absent(gone).map(drop)
+        let Some(stage) = Stage::open_any(base, meta)? else { return Ok(()) };
+        let mut names = Vec::new();
+        sys::each_entry(stage.dir(), |entry| {
+            if !is_dot(entry.name) && entry.name != OWNER {
+                names.push(entry.name.to_vec());
+            }
+            true
+        })?;
+        for name in &names {
+            match sys::unlink(stage.dir(), name, AtFlags::empty()) {
+                Err(Errno::ISDIR | Errno::PERM) => {
+                    remove_tree(meta, stage.dir(), name, &mut |_| {})?;
+                }
+                other => drop(sys::absent(other)?),
+            }
+        }
+        sys::absent(sys::unlink(stage.dir(), OWNER, AtFlags::empty()))?;
+        let stage = meta.stage().as_bytes();
+        sys::absent(sys::unlink(base.root(), stage, AtFlags::REMOVEDIR)).map(drop)
     }
-}
-
-/// A stage of which nobody has written yet to whom it belongs: there cannot be anything
-/// in it that matters.
-fn remove_unowned(base: &Base, meta: MetaName) -> Result<()> {
-    let Some(stage) = Stage::open_any(base, meta)? else { return Ok(()) };
-    for name in [OWNER, SPARE, b"try-1", b"try-2"] {
-        sys::absent(sys::unlink(stage.dir(), name, AtFlags::empty()))?;
-    }
-    sys::unlink(base.root(), meta.stage().as_bytes(), AtFlags::REMOVEDIR)
 }
