@@ -32,7 +32,7 @@ pub struct Options {
     /// Copy base and storage of bad kills to directories in this one
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Also tell where the root shows the time of the journal in it
+    /// Also tell where directories of the tree show the time of a kill
     #[arg(long)]
     strict_times: bool,
     /// Tell of each kill

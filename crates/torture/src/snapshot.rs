@@ -105,6 +105,12 @@ impl Tree {
         replaced.map(|(path, _)| format!("{path}: another object")).collect()
     }
 
+    /// There is a directory of this path.
+    pub fn is_dir(&self, path: &str) -> bool {
+        let object = self.objects.get(path);
+        object.is_some_and(|object| object.mode & libc::S_IFMT == libc::S_IFDIR)
+    }
+
     /// Its paths.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.objects.keys().map(String::as_str)
