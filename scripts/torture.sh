@@ -1,11 +1,12 @@
 #!/bin/bash
 # Kills the daemon at its storage calls, lets them fail, and holds them while
 # others go on: what is there afterwards must be what was there before or what was
-# asked for, and what was told safe must be. Needs root.
+# asked for, and what was told safe must be. Kills `mini_fo commit`, too. Needs root.
 #
 # Usage: scripts/torture.sh [OPTIONS OF mini_fo_torture...]
 #   scripts/torture.sh --quick
 #   scripts/torture.sh --transport both --only 'rename_*'
+#   KILLS=500 scripts/torture.sh --quick    # so many of a commit, in place of 25
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -33,4 +34,7 @@ done
 # Which transport they come by is an option of its own, so none is handed on.
 echo "torture by races:"
 "$target/debug/mini_fo_torture" race || status=1
+# Those have options of their own, too. KILLS=500 for more.
+echo "torture of commits:"
+"$target/debug/mini_fo_torture" commit --kills "${KILLS:-25}" || status=1
 exit $status

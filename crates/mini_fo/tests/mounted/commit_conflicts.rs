@@ -1,7 +1,5 @@
 //! The base has something else than what changes were made from.
 
-use std::path::Path;
-
 use crate::commit::{commit, copy_of_view, differences, scene, text};
 use crate::common::{Scene, mini_fo, record, sh};
 
@@ -15,10 +13,10 @@ const CHANGES: &str = "for n in edit time gone type mode same; do chmod 600 $n; 
 
 const EDITS: &str = "echo CONTENT of edit > edit; touch -d @1200000000 time same; rm gone type; \
      mkdir type; chmod 640 mode; echo CONTENT of moved > dir/moved; echo more > tree/more; \
-     echo CONTENT of deleted > deleted; ln -sf other link; echo theirs > new";
+     echo CONTENT of deleted > deleted; ln -sf other link";
 
-const IN_CONFLICT: [&str; 9] =
-    ["arrived", "deleted", "edit", "gone", "link", "mode", "new", "tree", "type"];
+const IN_CONFLICT: [&str; 8] =
+    ["arrived", "deleted", "edit", "gone", "link", "mode", "tree", "type"];
 
 fn edited() -> Option<Scene> {
     let mut s = scene(|base| drop(sh(base, BASE)))?;
@@ -38,7 +36,7 @@ fn nothing_is_committed_over_what_has_changed() {
     let storage = record(&s.storage);
     for words in [&["--yes"][..], &["-n"], &["-qy"]] {
         let said = commit(&mut s, words, &[]);
-        said.fails(1, &["nothing is committed", "--ours", "--theirs", "--except", "9 changes"]);
+        said.fails(1, &["nothing is committed", "--ours", "--theirs", "--except", "8 changes"]);
     }
     let said = commit(&mut s, &["--yes"], &[]);
     for (path, words) in [
@@ -88,20 +86,34 @@ fn theirs_is_given_way_to() {
     assert!(would.stdout.contains("given up for what the base has:\n"), "{}", would.stdout);
     let said = commit(&mut s, &["--yes", "--theirs"], &[]);
     assert_eq!(said.code, 0, "{}", said.stderr);
-    assert!(said.stdout.contains("9 given up for what the base has"), "{}", said.stdout);
+    assert!(said.stdout.contains("8 given up for what the base has"), "{}", said.stdout);
     let base = sh(
         &s.quiet_base(),
-        "cat edit new deleted dir/moved plain tree/more; readlink link; stat -c %a mode time same; test ! -e arrived -a ! -e gone -a -d type",
+        "cat edit deleted dir/moved plain tree/more; readlink link; stat -c %a mode time same; test ! -e arrived -a ! -e gone -a -d type",
     );
     assert_eq!(
         base,
-        "CONTENT of edit\ntheirs\nCONTENT of deleted\nCONTENT of moved\ncontent of plain\nmore\nmore\n\
+        "CONTENT of edit\nCONTENT of deleted\nCONTENT of moved\ncontent of plain\nmore\nmore\n\
          other\n640\n600\n600\n"
     );
     assert_eq!(mini_fo(&["status", &text(&s.storage)]).ok(), "nothing has changed\n");
 }
 
-/// A base that changes between the look at it and the commit is not overwritten.
+/// What was added is not written over what the base has got under that name meanwhile.
+#[test]
+fn what_was_added_meets_something_new() {
+    let Some(mut s) = scene(|base| drop(sh(base, BASE))) else { return };
+    s.mount(&[]);
+    sh(&s.mnt, "echo ours > new");
+    s.umount();
+    sh(&s.base, "echo theirs > new");
+    s.retake_proof();
+    commit(&mut s, &["--yes"], &[]).fails(1, &["new: base changed"]);
+    assert_eq!(sh(&s.quiet_base(), "cat new"), "theirs\n");
+    commit(&mut s, &["--yes", "--ours"], &[]).ok();
+    assert_eq!(sh(&s.quiet_base(), "cat new"), "ours\n");
+}
+
 #[test]
 fn both_at_once_are_refused() {
     let Some(s) = edited() else { return };

@@ -209,6 +209,8 @@ impl Trial {
         let base = Tree::of(&self.layers.base);
         let mut found = base.exact_differences(&before.base);
         found.extend(base.replaced(&before.base));
+        // When the stage has gone, the root gets its time back: a kill in between takes that.
+        found.retain(|line| self.strict || !line.starts_with(".: "));
         let times = crate::snapshot::Times::Exact;
         if !found.is_empty() && base.differences(&expected.base, times).is_empty() {
             return Ok(());
