@@ -17,13 +17,14 @@ use super::steps::{Fault, Site};
 use crate::changes::RestOptions;
 use crate::changes::rest::found;
 use crate::format::commit::{CommitProgram, CommitState, Damaged, Head, Path, Step, Token};
-use crate::format::name::MetaName;
+use crate::format::name::{MetaName, parent};
 use crate::format::print::Hash;
 use crate::format::time::Timestamp;
 use crate::interface::options::OpenOptions;
 use crate::open::assemble::Opened;
 use crate::open::check::lock_storage;
 use crate::reach::overlay::Overlay;
+use crate::reach::refs::NodeRef;
 use crate::store::commit_journal::{self, JournalFile, Unusable};
 use crate::sys;
 
@@ -271,8 +272,16 @@ impl Work<'_> {
         makes: &[super::plan::Make],
         program: &mut CommitProgram,
     ) -> Result<()> {
+        // The directory that the last one was in stays known: else what its META says would be
+        // read anew for each of its entries.
+        let mut near: Option<(Path, NodeRef<'_>)> = None;
         for make in makes {
             let path: Path = make.path().into();
+            let dir = parent(&path);
+            if near.as_ref().is_none_or(|(known, _)| **known != *dir) {
+                let failed = |errno| CommitError::Make { path: path.clone(), errno };
+                near = overlay.reach(dir).map_err(failed)?.map(|node| (dir.into(), node));
+            }
             let made = make
                 .make(overlay, &self.base, stage)
                 .map_err(|errno| CommitError::Make { path: path.clone(), errno })?;
