@@ -1,6 +1,5 @@
 //! When `mini_fo commit` does nothing, and what it says to that.
 
-
 use crate::commit::{commit, scene, text};
 use crate::common::{Scene, is_root, mini_fo, record, run, sh, skip, skip_unless};
 

@@ -89,7 +89,9 @@ impl Scan<'_> {
                     listed.subdirs.push(name.to_vec());
                 }
                 name if is_root
-                    && [meta.reserve(), meta.lock(), meta.commit()].map(str::as_bytes).contains(&name) => {}
+                    && [meta.reserve(), meta.lock(), meta.commit()]
+                        .map(str::as_bytes)
+                        .contains(&name) => {}
                 name if meta.is_leftover(name) => listed.leftovers.push(name.to_vec()),
                 // Nobody sees it.
                 name if meta.reserves(name) => {
