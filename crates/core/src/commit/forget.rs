@@ -1,12 +1,17 @@
 //! A storage forgets what is in the base by now.
 
+use std::collections::BTreeSet;
+
+use super::path::on_the_way;
 use crate::discard::Discarded;
 use crate::format::commit::{CommitProgram, Step};
 use crate::format::meta::Record;
 use crate::format::name::{file_name, parent};
 use crate::format::print::Print;
 use crate::reach::overlay::Overlay;
-use crate::sys::{self, Result};
+use crate::reach::refs::NodeRef;
+use crate::sys::Result;
+use crate::tree::path::path_below;
 
 impl Overlay {
     /// Lets go of what was committed, once the base has it. What stays was made from the
@@ -19,43 +24,61 @@ impl Overlay {
         if !program.tops.is_empty() {
             self.discard_paths(&program.tops, &program.kept, &mut told)?;
         }
-        if !program.kept.is_empty() {
-            let kinds = |step: &&Step| !matches!(step, Step::Put { .. } | Step::Swap { .. });
-            program.steps.iter().filter(kinds).try_for_each(|step| self.renew_print(step.at()))?;
+        if program.kept.is_empty() {
+            return Ok(told);
         }
+        let mut changed: BTreeSet<&[u8]> = BTreeSet::new();
+        for step in &program.steps {
+            match step {
+                Step::Take { at, .. } => self.forget_print(at)?,
+                Step::Dress { at, .. } | Step::Time { at, .. } => {
+                    changed.extend(on_the_way(at));
+                    changed.insert(b"");
+                }
+                Step::Put { .. } | Step::Swap { .. } => {}
+            }
+        }
+        changed.into_iter().try_for_each(|path| self.renew_print(path))?;
         Ok(told)
     }
 
-    /// What is recorded of a directory of the base is what that is now; of what has gone,
-    /// nothing is.
+    /// What is recorded of a directory of the base is what that is now, with all below it.
     fn renew_print(&self, path: &[u8]) -> Result<()> {
         if path.is_empty() {
             let edit = self.root_dir.edit();
             if edit.meta().print(b".").is_none() {
                 return Ok(());
             }
-            let (print, name) = (Print::of(&self.stack.root_stat()?), Box::from(&b"."[..]));
+            let (print, name) = (Print::taken(&self.stack.root_stat()?), Box::from(&b"."[..]));
             return edit.append(&[Record::Print { print, name }]);
         }
+        // What does not show any more was not made from what it is now.
+        let shows = |node: &NodeRef<'_>| {
+            node.is_dir() && path_below(node, true).is_some_and(|below| below == path)
+        };
+        let (Some(_), Some(above)) = (self.reach(path)?.filter(shows), self.reach(parent(path))?)
+        else {
+            return Ok(());
+        };
+        let (dir, name) = (self.dir(&above)?, file_name(path));
+        let edit = dir.edit();
+        let (Some(_), Some(base)) = (edit.meta().print(name), dir.base()) else { return Ok(()) };
+        let Some(found) = self.stack.look(base, name)? else { return Ok(()) };
+        edit.append(&[Record::Print { print: Print::taken(&found.stat), name: name.into() }])
+    }
+
+    /// Nothing is recorded of what is not in the base any more.
+    fn forget_print(&self, path: &[u8]) -> Result<()> {
         let Some(above) = self.reach(parent(path))?.filter(|above| above.is_dir()) else {
             return Ok(());
         };
         let (dir, name) = (self.dir(&above)?, file_name(path));
         let (Some(_), Some(base)) = (dir.storage(), dir.base()) else { return Ok(()) };
         let edit = dir.edit();
-        if edit.meta().print(name).is_none() {
+        if edit.meta().print(name).is_none() || self.stack.look(base, name)?.is_some() {
             return Ok(());
         }
-        match self.stack.look(base, name)? {
-            Some(found) if sys::kind(&found.stat) == libc::S_IFDIR => {
-                let print = Print::of(&found.stat);
-                edit.append(&[Record::Print { print, name: name.into() }])
-            }
-            Some(_) => Ok(()),
-            None => {
-                edit.index_mut().forget_print(name);
-                edit.rewrite_unseen()
-            }
-        }
+        edit.index_mut().forget_print(name);
+        edit.rewrite_unseen()
     }
 }

@@ -2,6 +2,7 @@
 
 mod bonds;
 mod check;
+mod evidence;
 mod found;
 mod lost;
 mod lowers;
@@ -185,9 +186,10 @@ impl Overlay {
         asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
     ) -> Result<CommitPlan, CommitRefusal> {
         check::is_plain(self)?;
-        let all = AllFound::of(self, asked)?;
+        let mut all = AllFound::of(self, asked)?;
         let root = |errno| CommitRefusal::Base(Path::default(), errno);
         let bonds = self.bonds().map_err(root)?;
+        evidence::settle(self, &mut all, &bonds.alone).map_err(root)?;
         let web = Web::of(self, &all, bonds).map_err(root)?;
         let mut fates = Fates::of(&all, &web);
         let in_conflict = |found: &Found| {

@@ -224,7 +224,7 @@ impl Overlay {
     ) -> Result<(Original, (Statx, Cell<Print>), Plan)> {
         // Others may change it.
         if let Some(stat) = wanted.stat.filter(|_| self.live.is_none()) {
-            let print = Cell::new(Print::of(&stat));
+            let print = Cell::new(Print::taken(&stat));
             let stat = self.for_copy(node, stat);
             let plan = self.plan(node, &stat, wanted.need)?;
             return Ok((self.original(node, &stat, &plan)?, (stat, print), plan));

@@ -91,7 +91,7 @@ impl Overlay {
         from: Object<'_>,
     ) -> Result<(Statx, Cell<Print>)> {
         let stat = from.stat(&self.stack)?;
-        Ok((self.for_copy(node, stat), Cell::new(Print::of(&stat))))
+        Ok((self.for_copy(node, stat), Cell::new(Print::taken(&stat))))
     }
 
     pub(crate) fn for_copy(&self, node: &Arc<Node>, mut stat: Statx) -> Statx {

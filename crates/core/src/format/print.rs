@@ -21,6 +21,8 @@ pub struct Print {
     pub mtime: Timestamp,
     /// Of its content, where that was read.
     pub hash: Option<Hash>,
+    /// When this was recorded, of a directory: what has changed below it is later.
+    pub since: Option<Timestamp>,
 }
 
 impl Print {
@@ -41,7 +43,16 @@ impl Print {
             size,
             mtime: stat.stx_mtime.into(),
             hash: None,
+            since: None,
         }
+    }
+
+    /// The same, to be recorded now.
+    #[must_use]
+    pub fn taken(stat: &Statx) -> Print {
+        let print = Print::of(stat);
+        let since = (print.kind() == libc::S_IFDIR).then(Timestamp::now);
+        Print { since, ..print }
     }
 
     /// Its type, as in `st_mode`.

@@ -200,7 +200,7 @@ impl Overlay {
         let name = || Box::from(&b"."[..]);
         let mut records = vec![Record::Owner { mode, uid, gid, name: name() }];
         if root.meta().owner(b".").is_none() {
-            let print = Print::of(&self.stack.root_stat()?);
+            let print = Print::taken(&self.stack.root_stat()?);
             records.push(Record::Print { print, name: name() });
         }
         root.append(&records)?;

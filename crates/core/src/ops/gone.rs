@@ -132,7 +132,7 @@ impl Overlay {
                 return Ok(self.shared.print(id));
             }
         }
-        Ok((!stored).then(|| Print::of(&below.stat)))
+        Ok((!stored).then(|| Print::taken(&below.stat)))
     }
 
     /// Takes back what META says of the number of an entry that is gone.
@@ -171,7 +171,7 @@ pub(crate) struct Hiding {
 impl Hiding {
     /// Of an entry that was not changed before, with these attributes.
     pub fn of(name: &[u8], stat: &Statx) -> Hiding {
-        let print = Record::Print { print: Print::of(stat), name: name.into() };
+        let print = Record::Print { print: Print::taken(stat), name: name.into() };
         Hiding { records: vec![hide(name)], print: Some(print) }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use mini_fo_core::commit_steps::{CommitProgram, Make};
 use mini_fo_core::{
-    Change, ChangesOptions, CommitEntry, CommitFate, CommitSide, CommitWish, Overlay, RestOptions,
-    writing_at_rest,
+    Change, ChangeKind, ChangesOptions, CommitEntry, CommitFate, CommitSide, CommitWish, Overlay,
+    RestOptions, writing_at_rest,
 };
 
 use super::executor::Executor;
@@ -88,7 +88,14 @@ impl Trial {
         let left: BTreeSet<String> = found.iter().map(|told| text(&told.path)).collect();
         let stays = |fate| matches!(fate, CommitFate::Stays | CommitFate::Held);
         let stay = self.entries.iter().filter(|entry| stays(entry.fate));
-        let stay: BTreeSet<String> = stay.map(|entry| text(&entry.path)).collect();
+        let mut stay: BTreeSet<String> = stay.map(|entry| text(&entry.path)).collect();
+        // Of an object with several names another one may be told as the new one now.
+        let renamed = found.iter().filter(|told| told.kind == ChangeKind::Renamed);
+        for from in renamed.filter_map(|told| told.from.as_ref()).map(|from| text(from)) {
+            if !left.contains(&from) {
+                stay.remove(&from);
+            }
+        }
         let lines: Vec<String> = found.iter().map(|told| told.line()).collect();
         assert_eq!(left, stay, "{lines:#?}\n{}", brief(&self.program));
     }

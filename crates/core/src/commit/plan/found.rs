@@ -33,6 +33,9 @@ pub(super) struct Found {
     pub dress: Option<Box<(Dress, Dress)>>,
     /// Whether the lower view has what the change was made from.
     pub state: BaseState,
+    /// What the lower view has was known to the change as it was at this time, or before;
+    /// `None`: nothing tells of any.
+    pub since: Option<Timestamp>,
     pub wish: CommitWish,
     /// What goes with it, if it was a directory.
     pub lost: Option<Lost>,
@@ -58,6 +61,8 @@ pub(super) struct Lower {
     /// Which object it is, if that has several names.
     pub shared: Option<BaseId>,
     pub place: Placed,
+    /// When it was changed last: of a directory, what is in it.
+    pub changed: Timestamp,
 }
 
 /// What may keep an object of the base from being changed.
@@ -174,6 +179,7 @@ fn one(
         seen: Seen::of(stat),
         shared: change.shared_below(),
         place: Placed::of(stat),
+        changed: changed(stat),
     });
     let is_dir = upper.as_ref().is_some_and(|upper| upper.kind == libc::S_IFDIR);
     let compared =
@@ -187,12 +193,31 @@ fn one(
         same: compared && !change.content && change.differs.is_empty(),
         dress: if is_dir && compared { change.dress()?.map(Box::new) } else { None },
         state: change.base_state()?,
+        since: since(change),
         wish: if times_only { CommitWish::MayGo } else { asked(change) },
         lost: None,
         times_only,
         upper,
         lower,
     })
+}
+
+/// When an object was changed last. Attributes of a directory do not count.
+pub(super) fn changed(stat: &Statx) -> Timestamp {
+    match sys::kind(stat) {
+        libc::S_IFDIR => stat.stx_mtime.into(),
+        _ => stat.stx_ctime.into(),
+    }
+}
+
+/// A time at which a change was begun at the latest: it was recorded, or the storage got
+/// its own object.
+fn since(change: &Change<'_>) -> Option<Timestamp> {
+    if let Some(print) = change.print() {
+        return print.since;
+    }
+    let stored = change.node_above().is_some_and(|node| node.in_storage());
+    change.after.filter(|_| stored)?.btime
 }
 
 /// Where a file lies in the base, if it does.

@@ -1,6 +1,6 @@
 //! What is in a directory of the base that does not show any more.
 
-use super::found::Placed;
+use super::found::{Placed, changed};
 use crate::format::commit::Path;
 use crate::format::identity::BaseId;
 use crate::format::time::Timestamp;
@@ -28,12 +28,7 @@ impl Lost {
             if is_shared(stat) {
                 lost.shared.push(overlay.known_as(found).0);
             }
-            // That of a directory follows from what is in it; its attributes do not count.
-            let changed: Timestamp = match sys::kind(stat) {
-                libc::S_IFDIR => stat.stx_mtime.into(),
-                _ => stat.stx_ctime.into(),
-            };
-            lost.newest = lost.newest.max(Some(changed));
+            lost.newest = lost.newest.max(Some(changed(stat)));
             let placed = Placed::of(stat);
             if placed.fixed || placed.device != sys::device(&own) {
                 lost.odd.push((path.into(), placed));

@@ -6,7 +6,7 @@ use crate::format::print::{Hash, Print};
 
 /// The fields.
 pub(super) fn text(print: &Print) -> String {
-    let Print { mode, uid, gid, size, mtime, hash } = print;
+    let Print { mode, uid, gid, size, mtime, hash, since } = print;
     let kind = match print.kind() {
         libc::S_IFDIR => 'd',
         libc::S_IFLNK => 'l',
@@ -16,9 +16,10 @@ pub(super) fn text(print: &Print) -> String {
         libc::S_IFSOCK => 's',
         _ => 'f',
     };
-    let hash = match hash {
-        Some(hash) => format!("x{:032x}", u128::from_be_bytes(hash.0)),
-        None => "-".to_owned(),
+    let hash = match (hash, since) {
+        (Some(hash), _) => format!("x{:032x}", u128::from_be_bytes(hash.0)),
+        (None, Some(since)) => format!("t{}", time_text(*since)),
+        (None, None) => "-".to_owned(),
     };
     format!("{kind} {:04o} {uid} {gid} {size} {} {hash}", mode & 0o7777, time_text(*mtime))
 }
@@ -35,20 +36,24 @@ pub(super) fn parse<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<
         b"s" => libc::S_IFSOCK,
         _ => return Err("a type is malformed"),
     };
-    Ok(Print {
+    let print = Print {
         mode: kind | narrow(number(field()?, 8)?)? & 0o7777,
         uid: narrow(number(field()?, 10)?)?,
         gid: narrow(number(field()?, 10)?)?,
         size: number(field()?, 10)?,
         mtime: timestamp(field()?)?,
-        hash: match field()? {
-            [b'x', digits @ ..] if digits.len() == 32 => {
-                let text = std::str::from_utf8(digits).map_err(|_| "a hash is malformed")?;
-                let hash = u128::from_str_radix(text, 16).map_err(|_| "a hash is malformed")?;
-                Some(Hash(hash.to_be_bytes()))
-            }
-            // None, or one of a later version.
-            _ => None,
-        },
+        hash: None,
+        since: None,
+    };
+    Ok(match field()? {
+        [b'x', digits @ ..] if digits.len() == 32 => {
+            let text = std::str::from_utf8(digits).map_err(|_| "a hash is malformed")?;
+            let hash = u128::from_str_radix(text, 16).map_err(|_| "a hash is malformed")?;
+            Print { hash: Some(Hash(hash.to_be_bytes())), ..print }
+        }
+        // No time, or none that this version knows.
+        [b't', time @ ..] => Print { since: timestamp(time).ok(), ..print },
+        // None, or one of a later version.
+        _ => print,
     })
 }

@@ -59,11 +59,12 @@ fn any_print() -> impl Strategy<Value = Print> {
     const KINDS: [u32; 5] =
         [libc::S_IFREG, libc::S_IFDIR, libc::S_IFLNK, libc::S_IFCHR, libc::S_IFSOCK];
     let mode = (prop::sample::select(&KINDS[..]), 0..=0o7777_u32);
-    let hash = prop::option::of(any::<u128>());
+    let hash = (prop::option::of(any::<u128>()), prop::option::of(any_time()));
     (mode, any::<u32>(), any::<u32>(), any::<u64>(), any_time(), hash).prop_map(
-        |((kind, bits), uid, gid, size, mtime, hash)| {
+        |((kind, bits), uid, gid, size, mtime, (hash, since))| {
             let hash = hash.map(|hash| Hash(hash.to_be_bytes()));
-            Print { mode: kind | bits, uid, gid, size, mtime, hash }
+            let since = since.filter(|_| hash.is_none());
+            Print { mode: kind | bits, uid, gid, size, mtime, hash, since }
         },
     )
 }

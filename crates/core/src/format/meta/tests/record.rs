@@ -95,7 +95,7 @@ fn shown_to_the_old_reader(record: &Record) -> Option<Old> {
 
 fn print(mode: u32, hash: Option<u128>, name: &[u8]) -> Record {
     let (mtime, hash) = (Timestamp { sec: 4, nsec: 5 }, hash.map(|h| Hash(h.to_be_bytes())));
-    let print = Print { mode, uid: 1, gid: 2, size: 3, mtime, hash };
+    let print = Print { mode, uid: 1, gid: 2, size: 3, mtime, hash, since: None };
     Record::Print { print, name: name.into() }
 }
 

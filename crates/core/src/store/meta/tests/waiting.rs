@@ -11,7 +11,7 @@ use crate::format::time::Timestamp;
 
 fn print(name: &[u8], size: u64) -> Record {
     let mtime = Timestamp { sec: 4, nsec: 5 };
-    let print = Print { mode: libc::S_IFREG, uid: 1, gid: 2, size, mtime, hash: None };
+    let print = Print { mode: libc::S_IFREG, uid: 1, gid: 2, size, mtime, hash: None, since: None };
     Record::Print { print, name: name.into() }
 }
 

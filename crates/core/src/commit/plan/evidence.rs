@@ -1,0 +1,68 @@
+//! Whether the base has changed since a change was made, where what that was made from
+//! does not tell.
+//!
+//! What was changed in the base after the storage got its own is a change of the base of
+//! which that knew nothing. So the time of change of what is there now (`st_ctime`, which
+//! nobody can set) is held against a time at which the change was begun at the latest.
+
+use hashbrown::{HashMap, HashSet};
+
+use super::found::{AllFound, Found};
+use crate::changes::{BaseChanges, BaseState};
+use crate::commit::path::on_the_way;
+use crate::format::commit::Path;
+use crate::format::name::{file_name, parent};
+use crate::format::time::Timestamp;
+use crate::reach::overlay::Overlay;
+use crate::sys::{self, Result, Spot};
+
+/// Looks at all changes of which it is not known otherwise. `alone`: directories that do not
+/// show what is below under their name.
+pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path>) -> Result<()> {
+    let mut units: HashMap<Path, Option<Timestamp>> = HashMap::new();
+    for found in all.list.iter_mut().filter(|found| found.state == BaseState::Unknown) {
+        let Some(changed) = last_change(found) else { continue };
+        let unit = on_the_way(parent(&found.path)).find(|above| alone.contains(*above));
+        let since = match (found.since, unit) {
+            (Some(since), _) => Some(since),
+            // What is compared with what was in a directory that was made anew.
+            (None, Some(unit)) => match units.get(unit) {
+                Some(known) => *known,
+                None => {
+                    let told = said_of(overlay, unit)?.and_then(|(since, _)| since);
+                    *units.entry(unit.into()).or_insert(told)
+                }
+            },
+            (None, None) => said_of(overlay, &found.path)?.map(|(_, written)| written),
+        };
+        if since.is_some_and(|since| changed > since) {
+            let changes = BaseChanges { mtime: true, ..BaseChanges::default() };
+            found.state = BaseState::Changed(changes);
+        }
+    }
+    Ok(())
+}
+
+/// When what the lower view has was changed last, with all that is lost with it. Of what
+/// goes on to show in a directory of the upper view only its own attributes matter.
+fn last_change(found: &Found) -> Option<Timestamp> {
+    let lower = found.lower.as_ref()?;
+    match (found.was_dir(), &found.lost) {
+        (true, Some(lost)) => lost.newest,
+        (true, None) => None,
+        (false, _) => Some(lower.changed),
+    }
+}
+
+/// What META says of the name of a path of the tree: since when, if it does; and when META
+/// itself was written last, which is later than whatever it says. `None`: there is none.
+fn said_of(overlay: &Overlay, path: &[u8]) -> Result<Option<(Option<Timestamp>, Timestamp)>> {
+    let Some(above) = overlay.reach(parent(path))?.filter(|above| above.is_dir()) else {
+        return Ok(None);
+    };
+    let dir = overlay.dir(&above)?;
+    let Some(storage) = dir.storage() else { return Ok(None) };
+    let since = dir.meta().print(file_name(path)).and_then(|print| print.since);
+    let meta = sys::absent(sys::stat(Spot::at(storage, overlay.meta.as_bytes())))?;
+    Ok(meta.map(|meta| (since, meta.stx_mtime.into())))
+}
