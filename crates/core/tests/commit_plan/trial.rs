@@ -60,7 +60,8 @@ impl Trial {
                 discard(scene, &program);
             }
             By::Engine => {
-                let done = plan.carry_out(upper, &rest(scene), &mut |_| {}).unwrap();
+                let done = plan.carry_out(upper, &rest(scene), &mut |_| {});
+                let done = done.unwrap_or_else(|error| panic!("{error}\n{}", brief(&program)));
                 assert!(done.left.is_empty(), "{:?} of\n{}", done.left, brief(&program));
             }
         }

@@ -202,10 +202,12 @@ fn one(
     })
 }
 
-/// When an object was changed last. Attributes of a directory do not count.
+/// When an object was changed last. Attributes of a directory do not count, nor that an
+/// object with several names got or lost one: an earlier commit may have done that.
 pub(super) fn changed(stat: &Statx) -> Timestamp {
     match sys::kind(stat) {
         libc::S_IFDIR => stat.stx_mtime.into(),
+        _ if stat.stx_nlink > 1 => stat.stx_mtime.into(),
         _ => stat.stx_ctime.into(),
     }
 }

@@ -12,8 +12,22 @@ use crate::commit::path::on_the_way;
 use crate::format::commit::{Path, Step};
 use crate::sys;
 
-/// A directory of the base as it will be, and where it is before, if it is.
-type Touched = HashMap<Path, Option<Path>>;
+/// Directories of the base, where they will be.
+type Touched = HashMap<Path, Dir>;
+
+/// One of them.
+struct Dir {
+    /// Where it is before, if it is.
+    below: Option<Path>,
+    /// Where the tree shows it, if that is another path.
+    shows: Option<Path>,
+}
+
+impl From<Option<Path>> for Dir {
+    fn from(below: Option<Path>) -> Dir {
+        Dir { below, shows: None }
+    }
+}
 
 /// The last steps. `check`: told of each directory of the base in which something is done.
 pub(super) fn times(
@@ -23,12 +37,14 @@ pub(super) fn times(
 ) -> Result<Vec<Step>, CommitRefusal> {
     let mut touched = touched((all, fates), lowers, (work, tops));
     // The stage is made and removed there.
-    touched.insert(Path::default(), Some(Path::default()));
+    touched.insert(Path::default(), Some(Path::default()).into());
     let mut steps: Vec<(Walked, Step)> = Vec::with_capacity(touched.len());
-    for (path, below) in touched {
-        let told = at(&all.list, &path).and_then(|at| all.list.get(at as usize));
+    for (path, Dir { below, shows }) in touched {
+        let tree = shows.as_ref().unwrap_or(&path);
+        let told = at(&all.list, tree).and_then(|at| all.list.get(at as usize));
         let shown = told.filter(|found| found.is_dir()).and_then(|found| found.upper.as_ref());
-        let hidden = web.unit_of(&path).is_some_and(|unit| !fates.goes(unit.point));
+        let unit = web.unit_of(&path).filter(|unit| !fates.goes(unit.point));
+        let hidden = unit.is_some() && shows.is_none() && !tops.holds(&path);
         let after = shown.filter(|_| !hidden).map(|upper| upper.mtime);
         let before = match below {
             Some(below) => {
@@ -57,11 +73,11 @@ fn touched(
         let Step::Take { at, .. } = step else { continue };
         let below = Lowers::parent(at);
         if let Some(path) = lowers.moved(&below) {
-            touched.insert(path, Some(below));
+            touched.insert(path, Some(below).into());
         }
     }
     let mut in_tree = |path: Path| {
-        touched.entry(path).or_insert_with_key(|path| lowers.below(path));
+        touched.entry(path).or_insert_with_key(|path| lowers.below(path).into());
     };
     for step in &work.steps {
         match step {
@@ -78,8 +94,14 @@ fn touched(
     for top in &tops.tops {
         for path in on_the_way(top).chain([&b""[..]]) {
             let told = at(&all.list, path).and_then(|at| all.list.get(at as usize));
-            if told.is_some_and(|found| found.times_only) {
-                in_tree(path.into());
+            if told.is_none_or(|found| !found.times_only) {
+                continue;
+            }
+            // It may be in what was renamed and stays.
+            let Some(below) = lowers.below(path) else { continue };
+            if let Some(moved) = lowers.moved(&below) {
+                let shows = Some(Path::from(path));
+                touched.insert(moved, Dir { below: Some(below), shows });
             }
         }
     }
