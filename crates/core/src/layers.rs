@@ -278,6 +278,11 @@ impl Stack {
         !self.hidden.is_empty() && self.hidden.contains(&sys::dev_ino(stat))
     }
 
+    /// There are such objects.
+    pub fn hides_any(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
     /// A name of a directory is that of a hidden object.
     pub fn hides_at(&self, dir: &LowerDir, name: &[u8]) -> bool {
         let hidden =

@@ -3,6 +3,8 @@
 
 #[path = "commit_plan/choices.rs"]
 mod choices;
+#[path = "commit_plan/conflicts.rs"]
+mod conflicts;
 #[path = "commit_plan/executor.rs"]
 mod executor;
 #[path = "commit_plan/full.rs"]

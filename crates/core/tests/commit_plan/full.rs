@@ -1,6 +1,5 @@
 //! Everything is committed.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use mini_fo_core::{CommitSide, CommitWish, RenameMode};
@@ -216,17 +215,6 @@ fn random_changes() {
             with_seed(seed, &scene, || {
                 let by = if dice.below(3) > 0 { By::Test } else { By::Engine };
                 let trial = commit(&scene, by);
-                if std::env::var("DEBUG").is_ok() {
-                    eprintln!("{by:?} round {round}");
-                    eprintln!(
-                        "{:?}",
-                        fs::read_to_string(
-                            scene
-                                .storage
-                                .join("META_dAfFgHE39ktF3HD2sr_index/META_dAfFgHE39ktF3HD2sr")
-                        )
-                    );
-                }
                 match trial.entries.is_empty() {
                     true => trial.check(&scene),
                     false => trial.check_full(&scene),

@@ -1,42 +1,46 @@
 //! What keeps a commit from being done at all, found out before anything is touched.
 
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::Errno;
+
 use super::found::{AllFound, Placed};
-use super::{CommitRefusal, CommitWish, Fates};
-use crate::changes::BaseState;
+use super::lowers::Lowers;
+use super::steps::Work;
+use super::tops::Tops;
+use super::{CommitRefusal, CommitWish, Fates, Make};
+use crate::changes::{BaseState, ChangeKind};
 use crate::commit::path::is_within;
-use crate::format::commit::Path;
+use crate::format::commit::{Path, Step};
 use crate::layers::Dialect;
 use crate::reach::overlay::Overlay;
-use crate::sys;
+use crate::sys::{self, procfs};
+
+type Checked = Result<(), CommitRefusal>;
 
 /// The base is one ordinary tree below a storage.
-pub(super) fn is_plain(overlay: &Overlay) -> Result<(), CommitRefusal> {
+pub(super) fn is_plain(overlay: &Overlay) -> Checked {
     let plain =
         matches!(overlay.stack.layers(), [layer] if matches!(layer.dialect, Dialect::Plain));
     if plain && overlay.has_storage() { Ok(()) } else { Err(CommitRefusal::NotPlain) }
 }
 
-/// What cannot be read is not a part of what goes, and was not asked for either: nothing is
-/// known of it, so it was if everything else is.
-pub(super) fn all_is_read(all: &AllFound, fates: &Fates) -> Result<(), CommitRefusal> {
+/// What cannot be read is no part of what goes. Nobody was asked about it: it is meant if
+/// everything else is.
+pub(super) fn all_is_read(all: &AllFound, tops: &Tops) -> Checked {
     let every = all.list.iter().all(|found| found.times_only || found.wish == CommitWish::Goes);
-    let inside = |path: &[u8]| {
-        let mut goes = (0..).zip(&all.list).filter(|(change, _)| fates.leaves(*change));
-        goes.any(|(_, found)| !found.path.is_empty() && is_within(path, &found.path))
-    };
-    match all.unread.iter().find(|(path, _)| every || inside(path)) {
+    match all.unread.iter().find(|(path, _)| every || tops.holds(path)) {
         Some((path, errno)) => Err(CommitRefusal::Unread(path.clone(), *errno)),
         None => Ok(()),
     }
 }
 
 /// Nothing is given up but what is in conflict.
-pub(super) fn drops_conflicts_only(all: &AllFound, fates: &Fates) -> Result<(), CommitRefusal> {
+pub(super) fn drops_conflicts_only(all: &AllFound, fates: &Fates) -> Checked {
     let others = (0..).zip(&all.list).filter(|(change, found)| {
-        fates.is_dropped(*change)
-            && !found.times_only
-            && !(fates.goes.get(*change as usize) == Some(&true)
-                && matches!(found.state, BaseState::Changed(_)))
+        let conflict = matches!(found.state, BaseState::Changed(_));
+        let asked = fates.goes.get(*change as usize) == Some(&true);
+        fates.is_dropped(*change) && !found.times_only && !(asked && conflict)
     });
     let others: Vec<Path> = others.map(|(_, found)| found.path.clone()).collect();
     if others.is_empty() { Ok(()) } else { Err(CommitRefusal::WouldDrop(others)) }
@@ -45,36 +49,91 @@ pub(super) fn drops_conflicts_only(all: &AllFound, fates: &Fates) -> Result<(), 
 /// Whether objects of the base can be changed where they are.
 pub(super) struct Checks {
     device: u64,
+    /// Where something is mounted in the base.
+    mounts: Vec<Path>,
+    /// The storage lies in the base.
+    nested: bool,
+    /// Where, if that is known: a mount may show it elsewhere.
+    storage: Option<Path>,
 }
 
 impl Checks {
     pub fn of(overlay: &Overlay) -> Result<Checks, CommitRefusal> {
-        let root = overlay.stack.root_stat();
-        let root = root.map_err(|errno| CommitRefusal::Base(Path::default(), errno))?;
-        Ok(Checks { device: sys::device(&root) })
+        let failed = |errno| CommitRefusal::Base(Path::default(), errno);
+        let device = sys::device(&overlay.stack.root_stat().map_err(failed)?);
+        let top = overlay.stack.layers().first().ok_or(CommitRefusal::NotPlain)?;
+        let base = top.full.as_os_str().as_bytes();
+        let inside = |path: &[u8]| {
+            let rest = path.strip_prefix(base.strip_suffix(b"/").unwrap_or(base))?;
+            rest.strip_prefix(b"/").map(Path::from).filter(|rest| !rest.is_empty())
+        };
+        // Without /proc a step fails where something is mounted, and all is taken back.
+        let told = procfs::read("self/mountinfo").unwrap_or_default();
+        let points = told.split(|byte| *byte == b'\n').filter_map(|line| {
+            let point = procfs::unescape(line.split(|byte| *byte == b' ').nth(4)?);
+            inside(point.as_bytes())
+        });
+        let mounts = points.collect();
+        let nested = overlay.stack.hides_any();
+        let storage = overlay.shared.storage().canonicalize().ok();
+        let storage = storage.and_then(|path| inside(path.as_os_str().as_bytes()));
+        let storage = storage.filter(|_| nested);
+        Ok(Checks { device, mounts, nested, storage })
     }
 
-    /// An object at a path of the base.
-    pub fn is_free(&self, path: &[u8], placed: Placed) -> Result<(), CommitRefusal> {
-        match placed {
-            Placed { fixed: true, .. } => Err(CommitRefusal::Fixed(path.into())),
-            Placed { device, .. } if device != self.device => {
-                Err(CommitRefusal::Elsewhere(path.into()))
-            }
-            Placed { .. } => Ok(()),
+    /// An object at a path of the base, with all in it if that moves.
+    fn is_free(&self, path: &[u8], placed: Placed, moves: bool) -> Checked {
+        let covered = |point: &&Path| is_within(path, point) || moves && is_within(point, path);
+        let elsewhere = self.mounts.iter().find(covered);
+        if placed.device != self.device {
+            return Err(CommitRefusal::Elsewhere(path.into()));
         }
+        if let Some(point) = elsewhere {
+            return Err(CommitRefusal::Elsewhere(point.clone()));
+        }
+        let holds = self.storage.as_ref().map_or(self.nested, |storage| is_within(storage, path));
+        if moves && holds {
+            return Err(CommitRefusal::HoldsStorage(path.into()));
+        }
+        if placed.fixed { Err(CommitRefusal::Fixed(path.into())) } else { Ok(()) }
     }
 
-    /// Those that are taken away, replaced or changed themselves.
-    pub fn changes(&self, all: &AllFound, fates: &Fates) -> Result<(), CommitRefusal> {
+    /// A directory of the base in which something is done.
+    pub fn directory(&self, path: &[u8], placed: Placed) -> Checked {
+        self.is_free(path, placed, false)
+    }
+
+    /// What is taken away, replaced or changed itself.
+    pub fn changes(&self, all: &AllFound, fates: &Fates) -> Checked {
         for (_, found) in (0..).zip(&all.list).filter(|(change, _)| fates.goes(*change)) {
             let lower = found.lower.as_ref().filter(|_| !found.times_only);
             if let (Some(lower), Some(below)) = (lower, found.below()) {
-                self.is_free(below, lower.place)?;
+                let stays = found.is_dir()
+                    && matches!(found.kind, ChangeKind::Attributes | ChangeKind::Modified);
+                self.is_free(below, lower.place, !stays)?;
             }
             for (path, placed) in found.lost.iter().flat_map(|lost| &lost.odd) {
-                self.is_free(path, *placed)?;
+                self.is_free(path, *placed, true)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What gets another name, and what becomes another object though it shows no change.
+    pub fn links(&self, work: &Work, lowers: &Lowers<'_>) -> Checked {
+        let linked = work.makes.iter().filter_map(|make| match make {
+            Make::LinkBase { at, .. } => Some(at.clone()),
+            _ => None,
+        });
+        let swapped = work.steps.iter().filter_map(|step| match step {
+            Step::Swap { at, .. } => lowers.below(at),
+            _ => None,
+        });
+        for path in linked.chain(swapped) {
+            let failed = |errno| CommitRefusal::Base(path.clone(), errno);
+            let stat = lowers.stat(&path).map_err(failed)?;
+            let stat = stat.ok_or_else(|| failed(Errno::NOENT))?;
+            self.is_free(&path, Placed::of(&stat), true)?;
         }
         Ok(())
     }

@@ -1,14 +1,17 @@
 //! Where what the tree shows lies in the base, and where what lies there comes to.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rustix::fs::Statx;
 
+use super::Make;
 use super::bonds::{Linked, Web, at};
 use super::found::{AllFound, Found};
 use crate::changes::ChangeKind;
 use crate::commit::path::on_the_way;
 use crate::format::commit::Path;
+use crate::format::identity::BaseId;
 use crate::reach::overlay::Overlay;
+use crate::store::shared_index::is_shared;
 use crate::sys::Result;
 
 /// Paths of the base before and after, and what is there before.
@@ -96,6 +99,36 @@ impl<'a> Lowers<'a> {
         let Some(below) = names.first() else { return Ok(None) };
         let same = self.overlay.is_unchanged(&told.path, below)?;
         Ok(same.then(|| (*ino, below.clone())))
+    }
+
+    /// Directories of the base that have further names of objects which lose a name, or get
+    /// one: so the time of change of those moves.
+    pub fn homes(&self, makes: &[Make], goes: &dyn Fn(u32) -> bool) -> Result<Vec<Path>> {
+        let mut shared: HashSet<BaseId> = HashSet::new();
+        let going = (0..).zip(&self.all.list).filter(|(change, _)| goes(*change));
+        for (_, found) in going {
+            shared.extend(found.lower.as_ref().and_then(|lower| lower.shared));
+            shared.extend(found.lost.iter().flat_map(|lost| &lost.shared));
+        }
+        let mut homes: Vec<Path> = Vec::new();
+        for make in makes {
+            if let Make::LinkBase { at, .. } = make {
+                homes.push(Lowers::parent(at));
+                shared.extend(self.overlay.stack.look_path(0, at)?.map(|found| found.id));
+            }
+        }
+        if shared.is_empty() {
+            return Ok(homes);
+        }
+        self.overlay.each_below(b"", &mut |path, below| {
+            if is_shared(&below.stat) && shared.contains(&self.overlay.known_as(below).0) {
+                homes.push(Lowers::parent(path));
+            }
+            Ok(())
+        })?;
+        homes.sort_unstable();
+        homes.dedup();
+        Ok(homes)
     }
 
     /// The directory that a path is in.

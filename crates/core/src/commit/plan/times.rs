@@ -35,7 +35,8 @@ pub(super) fn times(
     (lowers, work, tops): (&Lowers<'_>, &Work, &Tops),
     check: &mut dyn FnMut(&[u8], Placed) -> Result<(), CommitRefusal>,
 ) -> Result<Vec<Step>, CommitRefusal> {
-    let mut touched = touched((all, fates), lowers, (work, tops));
+    let failed = |errno| CommitRefusal::Base(Path::default(), errno);
+    let mut touched = touched((all, fates), lowers, (work, tops)).map_err(failed)?;
     // The stage is made and removed there.
     touched.insert(Path::default(), Some(Path::default()).into());
     let mut steps: Vec<(Walked, Step)> = Vec::with_capacity(touched.len());
@@ -67,7 +68,7 @@ fn touched(
     (all, fates): (&AllFound, &Fates),
     lowers: &Lowers<'_>,
     (work, tops): (&Work, &Tops),
-) -> Touched {
+) -> sys::Result<Touched> {
     let mut touched = Touched::new();
     for step in &work.takes {
         let Step::Take { at, .. } = step else { continue };
@@ -90,6 +91,15 @@ fn touched(
             in_tree(found.path.clone());
         }
     }
+    let homes = match tops.is_all() {
+        true => Vec::new(),
+        false => lowers.homes(&work.makes, &|change| fates.goes(change))?,
+    };
+    for below in homes {
+        if let Some(path) = lowers.moved(&below) {
+            touched.entry(path).or_insert_with(|| Some(below).into());
+        }
+    }
     // Directories of the storage that have nothing to say any more go.
     for top in &tops.tops {
         for path in on_the_way(top).chain([&b""[..]]) {
@@ -105,5 +115,5 @@ fn touched(
             }
         }
     }
-    touched
+    Ok(touched)
 }
