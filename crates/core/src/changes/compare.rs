@@ -14,6 +14,9 @@ use crate::sys::Result;
 use crate::sys::own::is_reserved_xattr;
 use crate::tree::node::Node;
 
+/// The value of an attribute, if there is one.
+type Value = Option<Box<[u8]>>;
+
 /// Most bytes of a list of attributes, and of a value (xattr(7)).
 const XATTR_MOST: usize = 64 * 1024;
 
@@ -101,7 +104,7 @@ impl Sides<'_> {
         node: &Arc<Node>,
         lower: &Lower,
         name: &[u8],
-    ) -> Result<(Option<Box<[u8]>>, Option<Box<[u8]>>)> {
+    ) -> Result<(Value, Value)> {
         let (stack, mut buf) = (&self.overlay.stack, vec![0; XATTR_MOST]);
         let own = self.overlay.getxattr(node.id, name, &mut buf);
         let own = value(own, &buf)?.map(Into::into);

@@ -80,7 +80,7 @@ impl Site<'_> {
         if self.stage.look(slot).map_err(&failed)?.is_some() {
             return Ok(());
         }
-        match self.from_base(at, slot) {
+        match self.fetch(at, slot) {
             Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
             other => other.map_err(&failed)?,
         }
@@ -88,13 +88,13 @@ impl Site<'_> {
         if taken.is_some_and(|stat| Seen::of(&stat) == *was) {
             return Ok(());
         }
-        self.to_base(slot, at).map_err(&failed)?;
+        self.deliver(slot, at).map_err(&failed)?;
         Err(Fault::Changed(at.clone()))
     }
 
     fn untake(self, slot: Slot, at: &Path) -> Result<()> {
         match self.stage.look(slot)? {
-            Some(_) => self.to_base(slot, at),
+            Some(_) => self.deliver(slot, at),
             None => Ok(()),
         }
     }
@@ -104,7 +104,7 @@ impl Site<'_> {
         if self.stage.look(slot).map_err(&failed)?.is_none() {
             return Ok(());
         }
-        match self.to_base(slot, at) {
+        match self.deliver(slot, at) {
             Err(Errno::EXIST) => Err(Fault::Changed(at.clone())),
             other => other.map_err(failed),
         }
@@ -114,7 +114,7 @@ impl Site<'_> {
         match self.stage.look(slot)? {
             Some(_) => Ok(()),
             // Somebody has removed it meanwhile.
-            None => sys::absent(self.from_base(at, slot)).map(drop),
+            None => sys::absent(self.fetch(at, slot)).map(drop),
         }
     }
 
@@ -140,7 +140,7 @@ impl Site<'_> {
             Some(stat) if stat.stx_ino == was.ino && sys::kind(&stat) == was.kind => {
                 match self.exchange(slot, at) {
                     // What was put there has been removed meanwhile.
-                    Err(Errno::NOENT) => self.to_base(slot, at),
+                    Err(Errno::NOENT) => self.deliver(slot, at),
                     other => other,
                 }
             }
@@ -148,14 +148,14 @@ impl Site<'_> {
         }
     }
 
-    fn from_base(self, at: &Path, slot: Slot) -> Result<()> {
+    fn fetch(self, at: &Path, slot: Slot) -> Result<()> {
         self.moving(at, |dir, name| {
             let to = (self.stage.dir().into(), &*slot.name());
             sys::rename((dir.into(), name), to, RenameFlags::NOREPLACE)
         })
     }
 
-    fn to_base(self, slot: Slot, at: &Path) -> Result<()> {
+    fn deliver(self, slot: Slot, at: &Path) -> Result<()> {
         self.moving(at, |dir, name| {
             let from = (self.stage.dir().into(), &*slot.name());
             sys::rename(from, (dir.into(), name), RenameFlags::NOREPLACE)

@@ -15,6 +15,9 @@ use crate::format::time::Timestamp;
 /// A path without a leading slash: of the base, or of the tree.
 pub type Path = Box<[u8]>;
 
+/// The value of an extended attribute, if there is one.
+pub type Value = Option<Box<[u8]>>;
+
 /// A name in the *stage*, the directory in the base in which a commit gathers what is to
 /// come and what has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +70,7 @@ pub struct Dress {
     pub gid: u32,
     /// Extended attributes that the step changes, access lists among them; `None`: there is
     /// none of this name.
-    pub xattrs: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    pub xattrs: Vec<(Box<[u8]>, Value)>,
 }
 
 /// One change of the base. Each can be taken back, and from what is in the stage anybody

@@ -23,6 +23,9 @@ struct Dir {
     shows: Option<Path>,
 }
 
+/// Told of each directory of the base in which something is done.
+type Check<'a> = &'a mut dyn FnMut(&[u8], Placed) -> Result<(), CommitRefusal>;
+
 impl From<Option<Path>> for Dir {
     fn from(below: Option<Path>) -> Dir {
         Dir { below, shows: None }
@@ -33,7 +36,7 @@ impl From<Option<Path>> for Dir {
 pub(super) fn times(
     (all, web, fates): (&AllFound, &Web, &Fates),
     (lowers, work, tops): (&Lowers<'_>, &Work, &Tops),
-    check: &mut dyn FnMut(&[u8], Placed) -> Result<(), CommitRefusal>,
+    check: Check<'_>,
 ) -> Result<Vec<Step>, CommitRefusal> {
     let failed = |errno| CommitRefusal::Base(Path::default(), errno);
     let mut touched = touched((all, fates), lowers, (work, tops)).map_err(failed)?;
