@@ -9,6 +9,7 @@
 mod base;
 mod error;
 mod forget;
+mod known;
 mod make;
 mod path;
 mod plan;

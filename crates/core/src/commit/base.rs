@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::discard::path::{is_within, split};
@@ -24,10 +24,16 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The tree with this path.
+    /// The tree with this path. EBUSY: another commit goes on in it.
     pub fn open(path: &std::path::Path) -> Result<Base> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
+        // One commit at a time. Where there are no locks, the stage is one.
+        if let Err(Errno::WOULDBLOCK) =
+            rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)
+        {
+            return Err(Errno::BUSY);
+        }
         Ok(Base { root, near: RefCell::new(None) })
     }
 
@@ -43,13 +49,7 @@ impl Base {
         {
             return Ok(Rc::clone(dir));
         }
-        let mut dir = sys::open_dir(self.root(), b".")?;
-        let mut rest = path;
-        while !rest.is_empty() {
-            let (piece, left) = cut(rest)?;
-            dir = sys::open_dir(dir.as_fd(), piece)?;
-            rest = left;
-        }
+        let dir = open_below(self.root(), path)?;
         let dir = Rc::new(dir);
         *self.near.borrow_mut() = Some((path.into(), Rc::clone(&dir)));
         Ok(dir)
@@ -78,14 +78,34 @@ impl Base {
     }
 
     /// Sets the time of modification of its root.
-    pub fn set_root_time(&self, time: Timestamp) -> Result<()> {
-        sys::set_times(Spot::Fd(self.root()), None, Some(SetTime::At(time)))
+    pub fn set_root_time(&self, time: Timestamp) {
+        set_time(self.root(), time);
     }
 
     /// Hands everything to the device.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.root)
     }
+}
+
+/// Sets the time of modification of a directory. Somebody else's has the time of its last
+/// change, as after any change by who does not own it.
+pub(super) fn set_time(dir: BorrowedFd<'_>, time: Timestamp) {
+    if let Err(errno) = sys::set_times(Spot::Fd(dir), None, Some(SetTime::At(time))) {
+        tracing::debug!("a directory of the base does not get its time: {errno}");
+    }
+}
+
+/// A directory by its path in another one, reached by no link and no mount.
+pub(super) fn open_below(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    let mut dir = sys::open_dir(top, b".")?;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (piece, left) = cut(rest)?;
+        dir = sys::open_dir(dir.as_fd(), piece)?;
+        rest = left;
+    }
+    Ok(dir)
 }
 
 /// The first names of a path, as many as one call takes, and the rest.

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::stage::NoStage;
+use crate::format::name::MetaName;
 use crate::interface::error::OpenError;
 
 /// Why a commit failed. But for [`CommitError::Stuck`] and [`CommitError::Storage`] the base
@@ -31,6 +32,18 @@ pub enum CommitError {
         base: PathBuf,
         /// What it cannot do.
         missing: &'static str,
+    },
+    /// Another commit goes on in the base at this moment.
+    #[error("base {}: another commit goes on in it: wait for its end; nothing was changed", base.display())]
+    BaseBusy {
+        /// The base.
+        base: PathBuf,
+    },
+    /// Something that is not of mini_fo has the name of the stage.
+    #[error("{}: it is in the way of a commit, and not known: if it is left of one, it may hold what was in the base (files n0, n1, ...); move it away; nothing was changed", path.display())]
+    OddStage {
+        /// What is in the way.
+        path: PathBuf,
     },
     /// Nothing can be made in the base.
     #[error("base {}: it cannot be written: {errno}; nothing was changed", base.display())]
@@ -85,6 +98,26 @@ pub enum CommitError {
         /// Why.
         errno: Errno,
     },
+    /// Somebody else has put something where the commit has, so that does not go back.
+    #[error("base {}: {}: something else has been put there, or in it, since: a part of the commit is done, and going back would lose that: move it away, then take the commit back (mini_fo commit --abort {2}), or finish it (mini_fo commit {2})", base.display(), shown(path), storage.display())]
+    InTheWay {
+        /// The base.
+        base: PathBuf,
+        /// The storage.
+        storage: PathBuf,
+        /// Path in the base.
+        path: Box<[u8]>,
+    },
+    /// What was taken out of the base cannot be removed.
+    #[error("base {}: all is in it, but what was taken out of it cannot be removed: {errno}; \"mini_fo commit {1}\" goes on with it", base.display(), storage.display())]
+    Remains {
+        /// The base.
+        base: PathBuf,
+        /// The storage.
+        storage: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
     /// The base is as it is to be, but the storage could not forget what was committed.
     #[error("storage {}: all is in the base, but what was committed cannot be taken out of the storage: {errno}; \"mini_fo commit {0}\" goes on with it", storage.display())]
     Storage {
@@ -117,11 +150,12 @@ fn shown(path: &[u8]) -> String {
 }
 
 /// What went wrong on the way to a stage.
-pub(super) fn no_stage(base: &std::path::Path, why: NoStage) -> CommitError {
+pub(super) fn no_stage((base, meta): (&std::path::Path, MetaName), why: NoStage) -> CommitError {
     let base = base.to_path_buf();
     match why {
         NoStage::Taken(owner) => CommitError::StageTaken { base, owner },
         NoStage::Poor(missing) => CommitError::Poor { base, missing },
+        NoStage::Odd => CommitError::OddStage { path: base.join(meta.stage()) },
         NoStage::Failed(errno) => CommitError::BaseUnwritable { base, errno },
     }
 }

@@ -273,11 +273,12 @@ impl CommitPlan {
         let inputs = ((all, web, fates), (&lowers, &work, &tops));
         let times =
             times::times(inputs.0, inputs.1, &mut |path, placed| checks.directory(path, placed))?;
-        let Work { makes, takes, steps, .. } = work;
+        let Work { makes, takes, steps, trees, .. } = work;
         self.makes = makes;
         self.program.steps = takes.into_iter().chain(steps).chain(times).collect();
         self.program.tops = tops.tops;
         self.program.kept = tops.kept;
+        self.program.trees = trees;
         Ok(())
     }
 }

@@ -5,18 +5,22 @@
 //! goes, the storage that forgets, the journal.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use hashbrown::HashSet;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
 
 use super::base::Base;
 use super::error::{CommitError, no_stage};
+use super::known::Known;
 use super::plan::CommitPlan;
-use super::stage::Stage;
+use super::stage::{NoStage, Stage};
 use super::steps::{Fault, Site};
 use crate::changes::RestOptions;
 use crate::changes::rest::found;
-use crate::format::commit::{CommitProgram, CommitState, Damaged, Head, Path, Step, Token};
+use crate::format::commit::{CommitProgram, CommitState, Damaged, Head, Path, Seen, Step, Token};
 use crate::format::name::{MetaName, parent};
 use crate::format::print::Hash;
 use crate::format::time::Timestamp;
@@ -51,6 +55,9 @@ pub struct Committed {
     /// Paths that were committed and that the storage could not let go, though they do not
     /// differ any more (`chattr +i` in the storage).
     pub left: Vec<Box<[u8]>>,
+    /// A directory in the base with what was taken out of it, that this user could not
+    /// remove.
+    pub remains: Option<PathBuf>,
 }
 
 /// What an earlier commit has left in a storage.
@@ -120,10 +127,18 @@ impl CommitPlan {
         work.tidy_up_before()?;
         work.head.root_time = sys::stat_fd(work.base.root()).map_err(failed)?.stx_mtime.into();
         work.progress.all = (makes.len() + program.steps.len()) as u64;
+        if makes.is_empty() && program.steps.iter().all(|step| matches!(step, Step::Time { .. })) {
+            // Nothing goes to the base; what was given up leaves the storage.
+            overlay.finish();
+            drop(overlay);
+            let (left, remains) = (work.forget(&CommitProgram { steps: vec![], ..program })?, None);
+            return Ok(Committed { left, remains, ..Committed::default() });
+        }
         let stage = work.fill(&overlay, &makes, &mut program)?;
         work.forward(&stage, &program, CommitState::Ready, false)?;
         overlay.finish();
         drop(overlay);
+        drop(stage);
         work.end(&program)
     }
 }
@@ -207,7 +222,7 @@ impl Work<'_> {
         JournalFile::of(self.storage.as_fd(), self.meta())
     }
 
-    fn journal_failed(&self, errno: rustix::io::Errno) -> CommitError {
+    fn journal_failed(&self, errno: Errno) -> CommitError {
         CommitError::Journal { storage: self.options.storage.clone(), why: why(errno) }
     }
 
@@ -220,7 +235,7 @@ impl Work<'_> {
         found.map_err(|errno| self.unwritable(errno))?.ok_or_else(other)
     }
 
-    fn unwritable(&self, errno: rustix::io::Errno) -> CommitError {
+    fn unwritable(&self, errno: Errno) -> CommitError {
         CommitError::BaseUnwritable { base: self.options.base.clone(), errno }
     }
 
@@ -247,18 +262,19 @@ impl Work<'_> {
         makes: &[super::plan::Make],
         program: &mut CommitProgram,
     ) -> Result<Stage> {
-        self.journal().begin(&self.head).map_err(|errno| self.journal_failed(errno))?;
+        let begun = overlay.with_reserve(|| self.journal().begin(&self.head));
+        begun.map_err(|errno| self.journal_failed(errno))?;
         let owner = (self.head.token, &*self.options.storage);
         let done = match Stage::make(&self.base, self.meta(), owner) {
             Ok(stage) => self.fill_stage(&stage, overlay, makes, program).map(|()| stage),
             // It is somebody else's.
-            Err(no @ super::stage::NoStage::Taken(_)) => {
+            Err(no @ (NoStage::Taken(_) | NoStage::Odd)) => {
                 self.journal().remove().map_err(|errno| self.journal_failed(errno))?;
-                return Err(no_stage(&self.options.base, no));
+                return Err(no_stage((&self.options.base, self.meta()), no));
             }
             Err(no) => {
-                let _ = self.base.set_root_time(self.head.root_time);
-                Err(no_stage(&self.options.base, no))
+                self.base.set_root_time(self.head.root_time);
+                Err(no_stage((&self.options.base, self.meta()), no))
             }
         };
         // What fails now too is told by the next commit.
@@ -292,8 +308,36 @@ impl Work<'_> {
             self.one_more();
         }
         program.steps.sort_by_key(Step::rank);
+        self.look_at_stage(stage, program).map_err(|errno| self.unwritable(errno))?;
         self.base.sync().map_err(|errno| self.unwritable(errno))?;
-        self.journal().ready(&self.head, program).map_err(|errno| self.journal_failed(errno))
+        let ready = overlay.with_reserve(|| self.journal().ready(&self.head, program));
+        ready.map_err(|errno| self.journal_failed(errno))
+    }
+
+    /// What was made, and times of directories that only going back must know, because they
+    /// leave the base.
+    fn look_at_stage(&self, stage: &Stage, program: &mut CommitProgram) -> sys::Result<()> {
+        let mut known: HashSet<&[u8]> = HashSet::new();
+        let (mut made, mut times_back) = (Vec::new(), Vec::new());
+        for step in &program.steps {
+            if let Step::Time { before: Some((below, _)), .. } = step {
+                known.insert(below);
+            }
+        }
+        for step in &program.steps {
+            match step {
+                Step::Put { slot, .. } | Step::Swap { slot, .. } => {
+                    made.extend(stage.look(*slot)?.map(|stat| (*slot, Seen::of(&stat))));
+                }
+                Step::Take { at, .. } if known.insert(parent(at)) => {
+                    let stat = sys::stat_fd(&*self.base.dir(parent(at))?)?;
+                    times_back.push((parent(at).into(), stat.stx_mtime.into()));
+                }
+                _ => {}
+            }
+        }
+        (program.made, program.times_back) = (made, times_back);
+        Ok(())
     }
 
     fn one_more(&mut self) {
@@ -303,16 +347,19 @@ impl Work<'_> {
 
     /// Nothing of a commit is left: the base is as it was.
     fn clear(&mut self) -> Result<()> {
-        let left = Stage::is_left(&self.base, self.meta(), self.head.token);
-        if left.map_err(|errno| self.unwritable(errno))? {
-            self.remove_stage(None).map_err(|errno| self.unwritable(errno))?;
-        }
+        self.remove_stage(None).map_err(|errno| self.unwritable(errno))?;
         self.journal().remove().map_err(|errno| self.journal_failed(errno))
     }
 
+    /// Removes the stage, if it is that of this commit, or that of nobody and empty.
     fn remove_stage(&self, root_time: Option<Timestamp>) -> sys::Result<()> {
-        Stage::remove(&self.base, self.meta())?;
-        self.base.set_root_time(root_time.unwrap_or(self.head.root_time))?;
+        let stage = match Stage::find(&self.base, self.meta(), self.head.token)? {
+            None => Stage::find_bare(&self.base, self.meta())?,
+            found => found,
+        };
+        let Some(stage) = stage else { return Ok(()) };
+        stage.remove(&self.base, self.meta())?;
+        self.base.set_root_time(root_time.unwrap_or(self.head.root_time));
         self.base.sync()
     }
 
@@ -345,13 +392,14 @@ impl Work<'_> {
         let takes = program.steps.partition_point(|step| step.rank() == 0);
         let (takes, others) = program.steps.split_at_checked(takes).unwrap_or_default();
         let root = |errno| Fault::Failed(Path::default(), errno);
+        let known = Known::of(program);
         if *state == CommitState::Ready {
-            self.steps(stage, takes, resumed)?;
+            self.steps(stage, (takes, &known), resumed)?;
             self.base.sync().map_err(root)?;
             self.journal().mark(CommitState::Taken).map_err(root)?;
             *state = CommitState::Taken;
         }
-        self.steps(stage, others, resumed)?;
+        self.steps(stage, (others, &known), resumed)?;
         self.base.sync().map_err(root)?;
         self.journal().mark(CommitState::Done).map_err(root)
     }
@@ -359,11 +407,11 @@ impl Work<'_> {
     fn steps(
         &mut self,
         stage: &Stage,
-        steps: &[Step],
+        (steps, known): (&[Step], &Known<'_>),
         resumed: bool,
     ) -> std::result::Result<(), Fault> {
         for step in steps {
-            Site { base: &self.base, stage }.forward(step, resumed)?;
+            Site { base: &self.base, stage, known, resumed }.forward(step)?;
             self.one_more();
         }
         Ok(())
@@ -390,7 +438,8 @@ impl Work<'_> {
         stage.give_space();
         self.go_back(stage, program, state).map_err(|fault| self.stuck(&fault))?;
         // Nothing but what was to come is in the stage now.
-        self.journal().begin(&self.head).map_err(|errno| self.journal_failed(errno))?;
+        let untouched = self.journal().mark(CommitState::Staging);
+        untouched.map_err(|errno| self.stuck(&Fault::Failed(Path::default(), errno)))?;
         self.clear()
     }
 
@@ -403,24 +452,31 @@ impl Work<'_> {
         let takes = program.steps.partition_point(|step| step.rank() == 0);
         let (takes, others) = program.steps.split_at_checked(takes).unwrap_or_default();
         let root = |errno| Fault::Failed(Path::default(), errno);
-        let site = Site { base: &self.base, stage };
+        let known = Known::of(program);
+        let site = Site { base: &self.base, stage, known: &known, resumed: true };
         if state == CommitState::BackPut {
             others.iter().rev().try_for_each(|step| site.back(step))?;
             self.base.sync().map_err(root)?;
             self.journal().mark(CommitState::BackTake).map_err(root)?;
         }
         takes.iter().rev().try_for_each(|step| site.back(step))?;
-        others.iter().try_for_each(|step| site.time_back(step))?;
+        for step in others {
+            if let Step::Time { before: Some((at, time)), .. } = step {
+                site.time_back(at, *time)?;
+            }
+        }
+        program.times_back.iter().try_for_each(|(at, time)| site.time_back(at, *time))?;
         self.base.sync().map_err(root)
     }
 
     fn stuck(&self, fault: &Fault) -> CommitError {
-        let (path, errno) = match fault {
-            Fault::Changed(path) => (path.clone(), rustix::io::Errno::BUSY),
-            Fault::Failed(path, errno) => (path.clone(), *errno),
-        };
         let (base, storage) = (self.options.base.clone(), self.options.storage.clone());
-        CommitError::Stuck { base, storage, path, errno }
+        match fault {
+            Fault::Changed(path) => CommitError::InTheWay { base, storage, path: path.clone() },
+            Fault::Failed(path, errno) => {
+                CommitError::Stuck { base, storage, path: path.clone(), errno: *errno }
+            }
+        }
     }
 
     /// The base is as it is to be: lets the storage forget, and removes what is left.
@@ -430,17 +486,37 @@ impl Work<'_> {
             Step::Time { at, after, .. } if at.is_empty() => Some(*after),
             _ => None,
         });
+        // Which base it is, is verified before anything is removed there.
+        drop(self.open()?);
         // What was taken has no names in the base any more when the storage counts those.
-        self.remove_stage(root_time).map_err(failed)?;
+        let remains = match self.remove_stage(root_time) {
+            Ok(()) => None,
+            Err(Errno::PERM | Errno::ACCESS) => {
+                let name = Stage::set_aside(&self.base, self.meta()).map_err(failed)?;
+                self.base.set_root_time(root_time.unwrap_or(self.head.root_time));
+                Some(self.options.base.join(std::ffi::OsStr::from_bytes(&name)))
+            }
+            Err(errno) => return Err(self.unwritable_at_end(errno)),
+        };
         let left = self.forget(program)?;
         self.journal().remove().map_err(failed)?;
         let (steps, bytes) = (program.steps.len() as u64, self.progress.bytes);
-        Ok(Committed { steps, bytes, left })
+        Ok(Committed { steps, bytes, left, remains })
+    }
+
+    fn unwritable_at_end(&self, errno: Errno) -> CommitError {
+        let (base, storage) = (self.options.base.clone(), self.options.storage.clone());
+        CommitError::Remains { base, storage, errno }
+    }
+
+    /// Base and storage, once the base is as it is to be.
+    fn open(&self) -> Result<Opened> {
+        let options = OpenOptions { after_commit: true, ..self.options.clone() };
+        Ok(Opened::open(&options)?)
     }
 
     fn forget(&self, program: &CommitProgram) -> Result<Vec<Path>> {
-        let options = OpenOptions { after_commit: true, ..self.options.clone() };
-        let overlay = Opened::open(&options)?.begin()?;
+        let overlay = self.open()?.begin()?;
         let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
         if let Err(errno) = overlay.use_reserve() {
             tracing::warn!("what is kept back for deletions cannot be used: {errno}");
@@ -453,7 +529,11 @@ impl Work<'_> {
 }
 
 fn open_base(options: &OpenOptions) -> Result<Base> {
-    let failed = |errno| CommitError::BaseUnwritable { base: options.base.clone(), errno };
+    let base = options.base.clone();
+    let failed = |errno| match errno {
+        Errno::BUSY => CommitError::BaseBusy { base },
+        errno => CommitError::BaseUnwritable { base, errno },
+    };
     Base::open(&options.base).map_err(failed)
 }
 
@@ -465,7 +545,7 @@ fn open_storage(options: &OpenOptions) -> Result<OwnedFd> {
     })
 }
 
-fn why(errno: rustix::io::Errno) -> String {
+fn why(errno: Errno) -> String {
     errno.to_string()
 }
 

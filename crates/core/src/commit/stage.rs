@@ -20,6 +20,9 @@ const OWNER: &[u8] = b"owner";
 /// The file in it that holds space back, for the way back on a full file system.
 const SPARE: &[u8] = b"spare";
 
+/// Files that are there while it is tried out what can be done.
+const TRY: [&[u8]; 2] = [b"try-1", b"try-2"];
+
 /// Bytes of that.
 const SPARE_SIZE: u64 = 1 << 20;
 
@@ -33,6 +36,8 @@ pub(super) struct Stage {
 pub(super) enum NoStage {
     /// Another storage, with this path, has it.
     Taken(PathBuf),
+    /// It is there and is nobody's, and there is something in it; or it is no directory.
+    Odd,
     /// The file system of the base cannot do what a commit needs.
     Poor(&'static str),
     /// It cannot be made.
@@ -63,50 +68,60 @@ impl Stage {
         let name = meta.stage().as_bytes();
         match sys::mkdir(base.root(), name, Mode::RWXU) {
             Err(Errno::EXIST) => {
-                let left = Stage::open_any(base, meta)?.ok_or(Errno::EXIST)?;
+                let left = match Stage::open_any(base, meta) {
+                    Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Err(NoStage::Odd),
+                    left => left?.ok_or(Errno::EXIST)?,
+                };
                 match left.owner()? {
                     Owner::Known(_, path) => return Err(NoStage::Taken(path)),
-                    Owner::Nobody => Stage::remove(base, meta)?,
+                    Owner::Nobody if !left.is_bare()? => return Err(NoStage::Odd),
+                    Owner::Nobody => left.remove(base, meta)?,
                 }
                 sys::mkdir(base.root(), name, Mode::RWXU)?;
             }
             other => other?,
         }
-        let made = Stage::furnish(base, meta, (token, storage));
-        if made.is_err() {
-            let _ = Stage::remove(base, meta);
+        let stage = Stage::open_any(base, meta)?.ok_or(Errno::NOENT)?;
+        match stage.furnish((token, storage)) {
+            Ok(()) => Ok(stage),
+            Err(why) => {
+                let _ = stage.remove(base, meta);
+                Err(why)
+            }
         }
-        made
+    }
+
+    /// There is nothing in it but what is there before its owner is.
+    fn is_bare(&self) -> Result<bool> {
+        let mut bare = true;
+        sys::each_entry(self.dir(), |entry| {
+            let own = [OWNER, SPARE, TRY[0], TRY[1]].contains(&entry.name);
+            bare &= own || is_dot(entry.name);
+            bare
+        })?;
+        Ok(bare)
     }
 
     /// Makes of a new directory what a stage is to be.
-    fn furnish(
-        base: &Base,
-        meta: MetaName,
-        (token, storage): (Token, &Path),
-    ) -> std::result::Result<Stage, NoStage> {
-        let stage = Stage::open_any(base, meta)?.ok_or(Errno::NOENT)?;
+    fn furnish(&self, (token, storage): (Token, &Path)) -> std::result::Result<(), NoStage> {
         for list in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
-            match sys::remove_xattr(Spot::Fd(stage.dir()), list) {
+            match sys::remove_xattr(Spot::Fd(self.dir()), list) {
                 Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
-        sys::set_mode(Spot::Fd(stage.dir()), 0o700)?;
-        stage.try_out()?;
-        stage.write_owner(token, storage)?;
-        stage.keep_space_back();
-        Ok(stage)
+        sys::set_mode(Spot::Fd(self.dir()), 0o700)?;
+        self.try_out()?;
+        self.write_owner(token, storage)?;
+        self.keep_space_back();
+        Ok(())
     }
 
-    /// There is one that this commit may remove: its own, or one that nobody has written his
-    /// name in yet, or any more.
-    pub fn is_left(base: &Base, meta: MetaName, token: Token) -> Result<bool> {
-        let Some(stage) = Stage::open_any(base, meta)? else { return Ok(false) };
-        Ok(match stage.owner()? {
-            Owner::Known(known, _) => known == token,
-            Owner::Nobody => true,
-        })
+    /// One that nobody has written his name in yet, in which nothing is.
+    pub fn find_bare(base: &Base, meta: MetaName) -> Result<Option<Stage>> {
+        let Ok(Some(stage)) = Stage::open_any(base, meta) else { return Ok(None) };
+        let bare = matches!(stage.owner()?, Owner::Nobody) && stage.is_bare()?;
+        Ok(bare.then_some(stage))
     }
 
     /// That of this commit, if it is there.
@@ -124,7 +139,7 @@ impl Stage {
 
     /// What the base's file system must be able to do.
     fn try_out(&self) -> std::result::Result<(), NoStage> {
-        let (one, other) = (&b"try-1"[..], &b"try-2"[..]);
+        let [one, other] = TRY;
         for name in [one, other] {
             sys::create_private(self.dir(), name)?;
         }
@@ -195,25 +210,33 @@ impl Stage {
 
     /// Removes it with all that is in it. The last that goes is to whom it belongs: so what
     /// is left of it after a crash is known again. Whatever it takes is done in it.
-    pub fn remove(base: &Base, meta: MetaName) -> Result<()> {
-        let Some(stage) = Stage::open_any(base, meta)? else { return Ok(()) };
+    pub fn remove(self, base: &Base, meta: MetaName) -> Result<()> {
         let mut names = Vec::new();
-        sys::each_entry(stage.dir(), |entry| {
+        sys::each_entry(self.dir(), |entry| {
             if !is_dot(entry.name) && entry.name != OWNER {
                 names.push(entry.name.to_vec());
             }
             true
         })?;
         for name in &names {
-            match sys::unlink(stage.dir(), name, AtFlags::empty()) {
+            match sys::unlink(self.dir(), name, AtFlags::empty()) {
                 Err(Errno::ISDIR | Errno::PERM) => {
-                    remove_tree(meta, stage.dir(), name, &mut |_| {})?;
+                    remove_tree(meta, self.dir(), name, &mut |_| {})?;
                 }
                 other => drop(sys::absent(other)?),
             }
         }
-        sys::absent(sys::unlink(stage.dir(), OWNER, AtFlags::empty()))?;
+        sys::absent(sys::unlink(self.dir(), OWNER, AtFlags::empty()))?;
         let stage = meta.stage().as_bytes();
         sys::absent(sys::unlink(base.root(), stage, AtFlags::REMOVEDIR)).map(drop)
+    }
+
+    /// Gives it a name of unfinished work, so that it is nobody's way: something in it cannot
+    /// be removed by this user. The result is the name.
+    pub fn set_aside(base: &Base, meta: MetaName) -> Result<Vec<u8>> {
+        let (name, temp) = (meta.stage().as_bytes(), meta.temp());
+        let to = (base.root().into(), &*temp);
+        sys::rename((base.root().into(), name), to, RenameFlags::NOREPLACE)?;
+        Ok(temp)
     }
 }

@@ -8,19 +8,23 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{RenameFlags, Statx};
 use rustix::io::Errno;
 
-use super::base::Base;
+use super::base::{Base, set_time};
+use super::known::Known;
 use super::stage::Stage;
 use crate::format::acl;
 use crate::format::commit::{Dress, Path, Seen, Slot, Step};
+use crate::format::name::is_dot;
 use crate::format::time::Timestamp;
-use crate::interface::types::SetTime;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, each_entry};
 
-/// Where a step is done.
+/// Where a step is done, and by what is known what was done.
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
     pub base: &'a Base,
     pub stage: &'a Stage,
+    pub known: &'a Known<'a>,
+    /// An earlier process may have done it.
+    pub resumed: bool,
 }
 
 /// Why a step was not done: nothing of it was.
@@ -41,34 +45,33 @@ impl Fault {
 type Done = std::result::Result<(), Fault>;
 
 impl Site<'_> {
-    /// Does a step, unless it was done. `resumed`: it may have been begun.
-    pub fn forward(self, step: &Step, resumed: bool) -> Done {
+    /// Does a step, unless it was done.
+    pub fn forward(self, step: &Step) -> Done {
         match step {
             Step::Take { slot, at, was } => self.take(*slot, at, was),
             Step::Put { slot, at } => self.put(*slot, at),
-            Step::Swap { slot, at, was } => self.swap(*slot, at, was, resumed),
-            Step::Dress { at, before, after } => self.dress(at, (before, after), resumed),
+            Step::Swap { slot, at, was } => self.swap(*slot, at, was),
+            Step::Dress { at, before, after } => self.dress(at, (before, after)),
             Step::Time { at, after, .. } => self.set_time(at, *after).map_err(Fault::of(at)),
         }
     }
 
     /// Takes a step back, if it was done. Times are not among them: every step moves some.
     pub fn back(self, step: &Step) -> Done {
-        let at = step.at();
-        let done = match step {
-            Step::Take { slot, at, .. } => self.untake(*slot, at),
+        match step {
+            Step::Take { slot, at, .. } => self.untake(*slot, at).map_err(Fault::of(at)),
             Step::Put { slot, at } => self.unput(*slot, at),
             Step::Swap { slot, at, was } => self.unswap(*slot, at, was),
-            Step::Dress { at, before, after } => self.undress(at, before, after),
+            Step::Dress { at, before, after } => {
+                self.undress(at, before, after).map_err(Fault::of(at))
+            }
             Step::Time { .. } => Ok(()),
-        };
-        done.map_err(Fault::of(at))
+        }
     }
 
     /// Gives a directory the time that it had, when all else is back.
-    pub fn time_back(self, step: &Step) -> Done {
-        let Step::Time { before: Some((at, time)), .. } = step else { return Ok(()) };
-        match self.set_time(at, *time) {
+    pub fn time_back(self, at: &Path, time: Timestamp) -> Done {
+        match self.set_time(at, time) {
             // Somebody has removed it meanwhile.
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             other => other.map_err(Fault::of(at)),
@@ -77,19 +80,38 @@ impl Site<'_> {
 
     fn take(self, slot: Slot, at: &Path, was: &Seen) -> Done {
         let failed = Fault::of(at);
-        if self.stage.look(slot).map_err(&failed)?.is_some() {
-            return Ok(());
+        if self.stage.look(slot).map_err(&failed)?.is_none() {
+            self.check_untouched(at, was)?;
+            match self.fetch(at, slot) {
+                Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
+                other => other.map_err(&failed)?,
+            }
         }
-        match self.fetch(at, slot) {
-            Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
-            other => other.map_err(&failed)?,
-        }
-        let taken = self.stage.look(slot).map_err(&failed)?;
-        if taken.is_some_and(|stat| Seen::of(&stat) == *was) {
+        if self.is_what_was_seen(slot, at, was).map_err(&failed)? {
             return Ok(());
         }
         self.deliver(slot, at).map_err(&failed)?;
         Err(Fault::Changed(at.clone()))
+    }
+
+    /// Of what one look tells, and a rename moves: so it is looked at before.
+    fn check_untouched(self, at: &Path, was: &Seen) -> Done {
+        let look = |dir: BorrowedFd<'_>, name: &[u8]| sys::stat(Spot::at(dir, name));
+        match self.base.at(at, look) {
+            Ok(stat) if was.is_untouched(&stat) => Ok(()),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                Err(Fault::Changed(at.clone()))
+            }
+            Err(errno) => Err(Fault::Failed(at.clone(), errno)),
+        }
+    }
+
+    /// What has come to a slot is what the plan has seen.
+    fn is_what_was_seen(self, slot: Slot, at: &Path, was: &Seen) -> Result<bool> {
+        match self.stage.look(slot)? {
+            Some(stat) if was.is(&stat) => self.known.is_tree_untouched(self.stage, slot, at),
+            _ => Ok(false),
+        }
     }
 
     fn untake(self, slot: Slot, at: &Path) -> Result<()> {
@@ -110,42 +132,88 @@ impl Site<'_> {
         }
     }
 
-    fn unput(self, slot: Slot, at: &Path) -> Result<()> {
-        match self.stage.look(slot)? {
-            Some(_) => Ok(()),
-            // Somebody has removed it meanwhile.
-            None => sys::absent(self.fetch(at, slot)).map(drop),
-        }
-    }
-
-    fn swap(self, slot: Slot, at: &Path, was: &Seen, resumed: bool) -> Done {
+    /// What somebody else has put there, or into it, is not taken away with it.
+    fn unput(self, slot: Slot, at: &Path) -> Done {
         let failed = Fault::of(at);
-        let there = |what: &Option<Statx>| what.as_ref().map(Seen::of).as_ref() == Some(was);
-        if resumed && there(&self.stage.look(slot).map_err(&failed)?) {
+        if self.stage.look(slot).map_err(&failed)?.is_some() {
             return Ok(());
         }
-        match self.exchange(slot, at) {
-            Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
-            other => other.map_err(&failed)?,
+        // Somebody may have removed it meanwhile.
+        let Some(there) = self.look(at).map_err(&failed)? else { return Ok(()) };
+        let own = match (self.known.made(slot), self.known.taken(slot)) {
+            (Some(made), _) => {
+                made.is(&there)
+                    && (made.kind() != libc::S_IFDIR || self.is_empty(at).map_err(&failed)?)
+            }
+            (None, Some(taken)) => (taken.ino, taken.kind()) == (there.stx_ino, sys::kind(&there)),
+            (None, None) => false,
+        };
+        if !own {
+            return Err(Fault::Changed(at.clone()));
         }
-        if there(&self.stage.look(slot).map_err(&failed)?) {
+        self.fetch(at, slot).map_err(failed)
+    }
+
+    fn swap(self, slot: Slot, at: &Path, was: &Seen) -> Done {
+        let failed = Fault::of(at);
+        let there = self.stage.look(slot).map_err(&failed)?;
+        if !self.is_exchanged(slot, there.as_ref(), was) {
+            self.check_untouched(at, was)?;
+            match self.exchange(slot, at) {
+                Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
+                other => other.map_err(&failed)?,
+            }
+        }
+        if self.is_what_was_seen(slot, at, was).map_err(&failed)? {
             return Ok(());
         }
         self.exchange(slot, at).map_err(&failed)?;
         Err(Fault::Changed(at.clone()))
     }
 
-    fn unswap(self, slot: Slot, at: &Path, was: &Seen) -> Result<()> {
-        match self.stage.look(slot)? {
-            Some(stat) if stat.stx_ino == was.ino && sys::kind(&stat) == was.kind => {
-                match self.exchange(slot, at) {
-                    // What was put there has been removed meanwhile.
-                    Err(Errno::NOENT) => self.deliver(slot, at),
-                    other => other,
-                }
-            }
-            _ => Ok(()),
+    /// What was made for a swap is in its place, whatever has come to the slot for it.
+    fn is_exchanged(self, slot: Slot, there: Option<&Statx>, was: &Seen) -> bool {
+        let Some(there) = there else { return true };
+        match self.known.made(slot) {
+            Some(made) => made.ino != there.stx_ino,
+            None => was.ino == there.stx_ino,
         }
+    }
+
+    fn unswap(self, slot: Slot, at: &Path, was: &Seen) -> Done {
+        let failed = Fault::of(at);
+        let in_slot = self.stage.look(slot).map_err(&failed)?;
+        if in_slot.is_none() || !self.is_exchanged(slot, in_slot.as_ref(), was) {
+            return Ok(());
+        }
+        match self.look(at).map_err(&failed)? {
+            // What was put there has been removed meanwhile.
+            None => self.deliver(slot, at).map_err(failed),
+            Some(there) => {
+                let made = self.known.made(slot);
+                if !made.is_none_or(|made| made.is(&there)) {
+                    return Err(Fault::Changed(at.clone()));
+                }
+                self.exchange(slot, at).map_err(failed)
+            }
+        }
+    }
+
+    /// What the base has at a path.
+    fn look(self, at: &Path) -> Result<Option<Statx>> {
+        match self.base.at(at, |dir, name| sys::stat(Spot::at(dir, name))) {
+            Err(Errno::NOTDIR) => Ok(None),
+            other => sys::absent(other),
+        }
+    }
+
+    fn is_empty(self, at: &Path) -> Result<bool> {
+        let (dir, mut empty) = (self.base.dir(at)?, true);
+        each_entry((*dir).as_fd(), |entry| {
+            empty &= is_dot(entry.name);
+            empty
+        })?;
+        Ok(empty)
     }
 
     fn fetch(self, at: &Path, slot: Slot) -> Result<()> {
@@ -179,13 +247,17 @@ impl Site<'_> {
         done
     }
 
-    fn dress(self, at: &Path, (before, after): (&Dress, &Dress), resumed: bool) -> Done {
+    fn dress(self, at: &Path, (before, after): (&Dress, &Dress)) -> Done {
         let failed = Fault::of(at);
         let dir = match self.base.dir(at) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(Fault::Changed(at.clone())),
             other => other.map_err(&failed)?,
         };
-        if !resumed && !is_dressed(dir.as_fd(), before).map_err(&failed)? {
+        let expected = match self.resumed {
+            true => is_between(dir.as_fd(), before, after),
+            false => is_dressed(dir.as_fd(), before),
+        };
+        if !expected.map_err(&failed)? {
             return Err(Fault::Changed(at.clone()));
         }
         put_on(dir.as_fd(), after).map_err(failed)
@@ -205,8 +277,8 @@ impl Site<'_> {
     }
 
     fn set_time(self, at: &[u8], time: Timestamp) -> Result<()> {
-        let dir = self.base.dir(at)?;
-        sys::set_times(Spot::Fd(dir.as_fd()), None, Some(SetTime::At(time)))
+        set_time((*self.base.dir(at)?).as_fd(), time);
+        Ok(())
     }
 }
 
@@ -243,10 +315,11 @@ fn is_between(dir: BorrowedFd<'_>, before: &Dress, after: &Dress) -> Result<bool
     Ok(same)
 }
 
-/// The permissions while the owner changes: those that both allow, and the owner's own
-/// right to go on.
+/// The permissions while the owner changes: those that both allow. Who stays the owner keeps
+/// his own right to go on.
 fn narrowed(one: &Dress, other: &Dress) -> u32 {
-    one.mode & other.mode & 0o777
+    let own = if one.uid == other.uid { 0o700 } else { 0 };
+    one.mode & other.mode & 0o777 | own
 }
 
 /// Gives a directory these attributes. Nobody gains by what lies between.

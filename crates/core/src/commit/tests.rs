@@ -88,13 +88,18 @@ impl Scene {
     fn plan(&self) -> CommitPlan {
         let stat = |path: &str| {
             let found = fs::symlink_metadata(self.base.join(path)).unwrap();
-            let dir = found.is_dir();
-            let mtime = Timestamp { sec: found.mtime(), nsec: found.mtime_nsec() as u32 };
+            let mode = found.mode();
+            if found.is_dir() {
+                let (mode, mtime) = (libc::S_IFDIR, Timestamp::default());
+                return Seen { ino: found.ino(), mode, owner: (0, 0), size: 0, mtime, ctime: None };
+            }
             Seen {
                 ino: found.ino(),
-                kind: found.mode() & libc::S_IFMT,
-                size: if dir { 0 } else { found.len() },
-                mtime: if dir { Timestamp::default() } else { mtime },
+                mode,
+                owner: (found.uid(), found.gid()),
+                size: found.len(),
+                mtime: Timestamp { sec: found.mtime(), nsec: found.mtime_nsec() as u32 },
+                ctime: Some(Timestamp { sec: found.ctime(), nsec: found.ctime_nsec() as u32 }),
             }
         };
         let at = |path: &str| -> Box<[u8]> { path.as_bytes().into() };
@@ -121,7 +126,7 @@ impl Scene {
             Step::Time { at: at("dir"), after: time(80), before: Some((at("dir"), old("dir"))) },
             Step::Time { at: at(""), after: time(90), before: Some((at(""), old(""))) },
         ];
-        let program = CommitProgram { steps, tops: vec![at("")], kept: Vec::new() };
+        let program = CommitProgram { steps, tops: vec![at("")], ..CommitProgram::default() };
         CommitPlan { entries: Vec::new(), makes, program }
     }
 

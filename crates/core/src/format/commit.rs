@@ -36,26 +36,57 @@ impl Slot {
 pub struct Seen {
     /// Its number, as `st_ino`.
     pub ino: u64,
-    /// Its type, as in `st_mode`.
-    pub kind: u32,
+    /// Its type and mode, as `st_mode`; of directories the type alone.
+    pub mode: u32,
+    /// Its owner and group; 0 for directories, of which a step of its own knows.
+    pub owner: (u32, u32),
     /// Size in bytes; 0 for directories, which change by what is done in them.
     pub size: u64,
     /// Time of modification; the epoch for directories.
     pub mtime: Timestamp,
+    /// Time of change of what is no directory and has one name; not written down, as every
+    /// step moves it.
+    pub ctime: Option<Timestamp>,
 }
 
 impl Seen {
     /// That of an object with these attributes.
     #[must_use]
     pub fn of(stat: &Statx) -> Seen {
-        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
-        let is_dir = kind == libc::S_IFDIR;
+        let mode = u32::from(stat.stx_mode);
+        if mode & libc::S_IFMT == libc::S_IFDIR {
+            let (mode, mtime) = (libc::S_IFDIR, Timestamp::default());
+            return Seen { ino: stat.stx_ino, mode, owner: (0, 0), size: 0, mtime, ctime: None };
+        }
         Seen {
             ino: stat.stx_ino,
-            kind,
-            size: if is_dir { 0 } else { stat.stx_size },
-            mtime: if is_dir { Timestamp::default() } else { stat.stx_mtime.into() },
+            mode,
+            owner: (stat.stx_uid, stat.stx_gid),
+            size: stat.stx_size,
+            mtime: stat.stx_mtime.into(),
+            ctime: (stat.stx_nlink == 1).then(|| stat.stx_ctime.into()),
         }
+    }
+
+    /// Its type, as in `st_mode`.
+    #[must_use]
+    pub fn kind(&self) -> u32 {
+        self.mode & libc::S_IFMT
+    }
+
+    /// It is the object with these attributes, and that is as it was. Nothing is said of what
+    /// a step moves.
+    #[must_use]
+    pub fn is(&self, stat: &Statx) -> bool {
+        Seen { ctime: None, ..Seen::of(stat) } == Seen { ctime: None, ..*self }
+    }
+
+    /// As [`Seen::is`], before a step: extended attributes have not changed either.
+    #[must_use]
+    pub fn is_untouched(&self, stat: &Statx) -> bool {
+        let same =
+            |ctime: Timestamp| stat.stx_nlink != 1 || Timestamp::from(stat.stx_ctime) == ctime;
+        self.is(stat) && self.ctime.is_none_or(same)
     }
 }
 
@@ -205,4 +236,11 @@ pub struct CommitProgram {
     /// Paths of the tree with changes that were not committed, and must stay whatever
     /// `tops` come to.
     pub kept: Vec<Path>,
+    /// What was made in the stage.
+    pub made: Vec<(Slot, Seen)>,
+    /// Directories that go with all that is in them, by the slot that they come to: nothing in
+    /// them was changed later than this.
+    pub trees: Vec<(Slot, Timestamp)>,
+    /// Directories that only going back touches for good, and their times of modification.
+    pub times_back: Vec<(Path, Timestamp)>,
 }

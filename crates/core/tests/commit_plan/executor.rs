@@ -125,14 +125,16 @@ pub fn find(overlay: &Overlay, path: &[u8]) -> NodeId {
 
 fn same_object(path: &Path, was: &Seen, step: &Step) {
     let meta = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{step:?}: {error}"));
-    let kind = meta.mode() & libc::S_IFMT;
+    let is_dir = meta.mode() & libc::S_IFMT == libc::S_IFDIR;
     let time = Timestamp { sec: meta.mtime(), nsec: meta.mtime_nsec() as u32 };
-    let is_dir = kind == libc::S_IFDIR;
     let seen = Seen {
         ino: meta.ino(),
-        kind,
+        mode: if is_dir { libc::S_IFDIR } else { meta.mode() },
+        owner: if is_dir { (0, 0) } else { (meta.uid(), meta.gid()) },
         size: if is_dir { 0 } else { meta.len() },
         mtime: if is_dir { Timestamp::default() } else { time },
+        // Steps move it.
+        ctime: was.ctime,
     };
     assert_eq!(&seen, was, "{step:?}");
 }

@@ -93,7 +93,7 @@ impl Found {
 
     /// The lower view has one.
     pub fn was_dir(&self) -> bool {
-        self.lower.as_ref().is_some_and(|lower| lower.seen.kind == libc::S_IFDIR)
+        self.lower.as_ref().is_some_and(|lower| lower.seen.kind() == libc::S_IFDIR)
     }
 
     /// The whole tree that the lower view has there does not show any more.

@@ -9,6 +9,7 @@ use super::lowers::Lowers;
 use crate::changes::ChangeKind;
 use crate::commit::path::in_walk;
 use crate::format::commit::{Path, Seen, Slot, Step};
+use crate::format::time::Timestamp;
 use crate::sys::Result;
 
 /// All that is made, and done with names.
@@ -19,6 +20,8 @@ pub(super) struct Work {
     pub takes: Vec<Step>,
     /// All others, each directory before what is in it.
     pub steps: Vec<Step>,
+    /// By its slot: when anything in a directory that goes with all of it was changed last.
+    pub trees: Vec<(Slot, Timestamp)>,
     slots: u32,
 }
 
@@ -89,7 +92,10 @@ impl<'a> Maker<'a> {
         let Some(found) = self.all.list.get(change as usize) else { return };
         let was = found.lower.as_ref().map(|lower| lower.seen);
         match (found.kind, was, found.below()) {
-            (ChangeKind::Deleted, Some(was), Some(below)) => drop(self.take(below, was)),
+            (ChangeKind::Deleted, Some(was), Some(below)) => {
+                let slot = self.take(below, was);
+                self.lose(slot, found);
+            }
             (ChangeKind::Renamed, Some(was), Some(below)) => {
                 let taken = self.take(below, was);
                 let slot =
@@ -107,6 +113,7 @@ impl<'a> Maker<'a> {
             (_, Some(was), _) => {
                 let slot = self.made(change, found);
                 self.swap(slot, &found.path, was);
+                self.lose(slot, found);
             }
             (_, None, _) => {}
         }
@@ -175,6 +182,12 @@ impl<'a> Maker<'a> {
         let slot = self.slot();
         self.work.takes.push(Step::Take { slot, at: at.into(), was });
         slot
+    }
+
+    /// What comes to a slot goes with all that is in it.
+    fn lose(&mut self, slot: Slot, found: &Found) {
+        let newest = found.lost.as_ref().and_then(|lost| lost.newest);
+        self.work.trees.extend(newest.map(|newest| (slot, newest)));
     }
 
     fn put(&mut self, slot: Slot, at: &[u8]) {

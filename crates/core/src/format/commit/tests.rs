@@ -10,7 +10,8 @@ fn path(text: &str) -> Path {
 }
 
 fn program() -> CommitProgram {
-    let was = Seen { ino: 77, kind: libc::S_IFREG, size: 5, mtime: time(-3) };
+    let mode = libc::S_IFREG | 0o4640;
+    let was = Seen { ino: 77, mode, owner: (3, 4), size: 5, mtime: time(-3), ctime: None };
     let dress = |mode, value: Option<&[u8]>| Dress {
         mode,
         uid: 0,
@@ -32,6 +33,9 @@ fn program() -> CommitProgram {
         ],
         tops: vec![path("")],
         kept: vec![path("stays"), path("\u{e4}")],
+        made: vec![(Slot(7), was)],
+        trees: vec![(Slot(0), time(5))],
+        times_back: vec![(path("x y"), time(6))],
     }
 }
 

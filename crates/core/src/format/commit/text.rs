@@ -27,6 +27,15 @@ pub fn write(head: &Head, program: Option<&CommitProgram>) -> Vec<u8> {
     program.steps.iter().for_each(|step| write_step(&mut out, step));
     program.tops.iter().for_each(|path| line(&mut out, &[b"o", &rooted(path)]));
     program.kept.iter().for_each(|path| line(&mut out, &[b"k", &rooted(path)]));
+    for (slot, made) in &program.made {
+        line(&mut out, &[format!("n {} {}", slot.0, seen(made)).as_bytes()]);
+    }
+    for (slot, newest) in &program.trees {
+        line(&mut out, &[format!("w {} {}", slot.0, time_text(*newest)).as_bytes()]);
+    }
+    for (path, time) in &program.times_back {
+        line(&mut out, &[b"b", &rooted(path), time_text(*time).as_bytes()]);
+    }
     let hash = token(Token(Hash::of(&out)));
     line(&mut out, &[b"e", hash.as_bytes()]);
     out
@@ -65,7 +74,8 @@ fn rooted(path: &[u8]) -> Vec<u8> {
 }
 
 fn seen(was: &Seen) -> String {
-    format!("{} {:o} {} {}", was.ino, was.kind, was.size, time_text(was.mtime))
+    let Seen { ino, mode, owner: (uid, gid), size, .. } = was;
+    format!("{ino} {mode:o} {uid} {gid} {size} {}", time_text(was.mtime))
 }
 
 fn write_step(out: &mut Vec<u8>, step: &Step) {
@@ -164,6 +174,9 @@ impl Reader {
         match letter {
             b"o" => journal.program.tops.push(path(field()?)?),
             b"k" => journal.program.kept.push(path(field()?)?),
+            b"n" => journal.program.made.push((slot(field()?)?, parse_seen(&mut field)?)),
+            b"w" => journal.program.trees.push((slot(field()?)?, timestamp(field()?)?)),
+            b"b" => journal.program.times_back.push((path(field()?)?, timestamp(field()?)?)),
             b"e" => {
                 if parse_token(field()?)? != Token(Hash::of(before)) {
                     return Err("its hash is another one");
@@ -178,6 +191,7 @@ impl Reader {
 
 fn state(field: &[u8]) -> Parsed<CommitState> {
     let all = [
+        CommitState::Staging,
         CommitState::Ready,
         CommitState::Taken,
         CommitState::Done,
@@ -237,9 +251,11 @@ fn slot(field: &[u8]) -> Parsed<Slot> {
 fn parse_seen<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Seen> {
     Ok(Seen {
         ino: number(field()?, 10)?,
-        kind: narrow(number(field()?, 8)?)?,
+        mode: narrow(number(field()?, 8)?)?,
+        owner: (narrow(number(field()?, 10)?)?, narrow(number(field()?, 10)?)?),
         size: number(field()?, 10)?,
         mtime: timestamp(field()?)?,
+        ctime: None,
     })
 }
 
