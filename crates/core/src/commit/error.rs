@@ -61,6 +61,18 @@ pub enum CommitError {
         /// What is wrong.
         why: String,
     },
+    /// The journal in a storage is damaged.
+    #[error("storage {}: the journal of a commit in it cannot be used: {why}. A part of that commit may be done. What it has taken out of the base lies in its root, in {stage} (n0, n1, ...), and the lines of {} tell from where", storage.display(), journal.display())]
+    Damaged {
+        /// The storage.
+        storage: PathBuf,
+        /// The journal.
+        journal: PathBuf,
+        /// What the stage is called.
+        stage: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// One of the new objects cannot be made.
     #[error("{}: it cannot be made in the base: {errno}; nothing was changed", shown(path))]
     Make {

@@ -6,6 +6,7 @@ mod evidence;
 mod found;
 mod lost;
 mod lowers;
+mod shown;
 mod steps;
 mod times;
 mod tops;
@@ -41,7 +42,7 @@ pub enum CommitWish {
     Goes,
     /// It goes if something needs it that is asked for.
     MayGo,
-    /// It must stay, and so whatever needs it.
+    /// It must stay, and so must whatever needs it.
     Stays,
 }
 
@@ -121,6 +122,22 @@ pub enum Make {
 }
 
 /// What would be committed, and how.
+///
+/// A change *needs* others, without which the base or the tree would be something that
+/// nobody has seen:
+///
+/// - what is in a directory that was added needs that directory (and not the other entries
+///   of it);
+/// - a directory that was renamed, that replaces another one, or is one where a file was,
+///   is a *unit*: it and all changes in it need each other. It shows other things than the
+///   directory of its name in the base;
+/// - whatever changes at a place from which something was moved, or a directory above that,
+///   needs what was moved. The other way round only where nothing else has the place;
+/// - all changes of names of one object with several names need each other, be it one above
+///   or below.
+///
+/// What is asked for goes, with all that it needs; unless any of that must stay: then it is
+/// held back.
 #[derive(Debug)]
 pub struct CommitPlan {
     /// All changes of the tree.

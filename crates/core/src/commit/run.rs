@@ -550,11 +550,16 @@ fn why(errno: Errno) -> String {
 }
 
 fn unusable_journal(options: &OpenOptions, unusable: Unusable) -> CommitError {
-    let why = match unusable {
-        Unusable::Failed(errno) => why(errno),
-        Unusable::Damaged(Damaged { line, reason }) => format!("line {line}: {reason}"),
-    };
-    CommitError::Journal { storage: options.storage.clone(), why }
+    let (storage, meta) = (options.storage.clone(), options.meta_name);
+    match unusable {
+        Unusable::Failed(errno) => CommitError::Journal { storage, why: why(errno) },
+        Unusable::Damaged(Damaged { line, reason }) => CommitError::Damaged {
+            journal: storage.join(meta.commit()),
+            storage,
+            stage: meta.stage(),
+            why: format!("line {line}: {reason}"),
+        },
+    }
 }
 
 fn new_token() -> Token {

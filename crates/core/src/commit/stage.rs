@@ -12,7 +12,7 @@ use super::base::Base;
 use crate::format::commit::{Slot, Token};
 use crate::format::name::{MetaName, is_dot};
 use crate::store::aside::remove_tree;
-use crate::sys::{self, Result, Spot};
+use crate::sys::{self, Result, Spot, trust};
 
 /// The file in it that tells to whom it belongs.
 const OWNER: &[u8] = b"owner";
@@ -54,6 +54,8 @@ impl From<Errno> for NoStage {
 enum Owner {
     /// Nobody has written that yet: there is nothing in it.
     Nobody,
+    /// It is not this user's, or others can write in it.
+    Foreign,
     /// The commit with this token, of the storage with this path.
     Known(Token, PathBuf),
 }
@@ -74,6 +76,7 @@ impl Stage {
                 };
                 match left.owner()? {
                     Owner::Known(_, path) => return Err(NoStage::Taken(path)),
+                    Owner::Foreign => return Err(NoStage::Odd),
                     Owner::Nobody if !left.is_bare()? => return Err(NoStage::Odd),
                     Owner::Nobody => left.remove(base, meta)?,
                 }
@@ -82,6 +85,9 @@ impl Stage {
             other => other?,
         }
         let stage = Stage::open_any(base, meta)?.ok_or(Errno::NOENT)?;
+        if matches!(stage.owner()?, Owner::Foreign) {
+            return Err(NoStage::Odd);
+        }
         match stage.furnish((token, storage)) {
             Ok(()) => Ok(stage),
             Err(why) => {
@@ -172,6 +178,10 @@ impl Stage {
     }
 
     fn owner(&self) -> Result<Owner> {
+        // Somebody who may write in the base's root has put it there.
+        if trust::check(&sys::stat_fd(&self.dir)?, false).is_err() {
+            return Ok(Owner::Foreign);
+        }
         let opened = sys::open_at(self.dir(), OWNER, OFlags::RDONLY | OFlags::NONBLOCK);
         let Some(file) = sys::absent(opened)? else { return Ok(Owner::Nobody) };
         let mut text = vec![0; 16 << 10];

@@ -159,14 +159,15 @@ impl Fixed {
 
 #[test]
 fn what_nobody_can_change_is_told_before() {
-    let cases: [(&str, &str, fn(&Tree)); 5] = [
-        ("a", "a", |tree| tree.write("a", b"new")),
-        ("d", "d", |tree| tree.unlink("d/f")),
-        ("g/h/i/j", "g/h/i/j", |tree| tree.remove_all("g")),
-        ("d", "d", |tree| tree.write("d/new", b"new")),
-        ("e", "e", |tree| tree.rename("e", "moved", RenameMode::Replace)),
+    type Act = fn(&Tree);
+    let cases: [(&str, Act); 5] = [
+        ("a", |tree| tree.write("a", b"new")),
+        ("d", |tree| tree.unlink("d/f")),
+        ("g/h/i/j", |tree| tree.remove_all("g")),
+        ("d", |tree| tree.write("d/new", b"new")),
+        ("e", |tree| tree.rename("e", "moved", RenameMode::Replace)),
     ];
-    for (path, told, act) in cases {
+    for (path, act) in cases {
         let scene = scene(act, |_| ());
         let Some(_fixed) = Fixed::at(&scene.base.join(path)) else {
             eprintln!("no flags here: not tried");
@@ -174,7 +175,7 @@ fn what_nobody_can_change_is_told_before() {
         };
         // The flag has changed a time.
         let refusal = refused(&scene, CommitSide::Ours);
-        assert_eq!(refusal, CommitRefusal::Fixed(told.as_bytes().into()), "{path}");
+        assert_eq!(refusal, CommitRefusal::Fixed(path.as_bytes().into()), "{path}");
     }
 }
 

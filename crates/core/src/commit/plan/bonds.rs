@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::found::{AllFound, Found};
+use super::shown::{self, Shown};
 use crate::changes::ChangeKind;
 use crate::commit::path::{in_walk, on_the_way, range};
 use crate::discard::Bonds;
@@ -67,7 +68,7 @@ impl Web {
             names: HashMap::new(),
         };
         let mut ties = bonds.ties;
-        ties.extend(renames(all));
+        ties.extend(shown::ties(all));
         web.find_linked(all, bonds.linked);
         web.find_names(overlay, all)?;
         web.find_places(&ties);
@@ -343,57 +344,6 @@ impl Next {
 pub(super) fn at(list: &[Found], path: &[u8]) -> Option<u32> {
     let found = list.binary_search_by(|found| in_walk(&found.path, path)).ok();
     found.and_then(|at| u32::try_from(at).ok())
-}
-
-/// What was renamed, and its old place: the storage may know of another name of it only.
-fn renames(all: &AllFound) -> Vec<(Path, Path)> {
-    let shown = Shown::of(all);
-    let mut ties = Vec::new();
-    for found in all.list.iter().filter(|found| found.kind == ChangeKind::Renamed) {
-        let Some(below) = found.below() else { continue };
-        let (place, itself) = shown.place(below);
-        if itself && at(&all.list, &place).is_none() {
-            ties.push((found.path.clone(), place.clone()));
-        }
-        ties.push((place, found.path.clone()));
-    }
-    ties
-}
-
-/// Where directories of the base show in the tree.
-pub(super) struct Shown<'a> {
-    renamed: HashMap<&'a [u8], &'a [u8]>,
-    lost: HashMap<&'a [u8], &'a [u8]>,
-}
-
-impl<'a> Shown<'a> {
-    pub fn of(all: &'a AllFound) -> Shown<'a> {
-        let mut shown = Shown { renamed: HashMap::new(), lost: HashMap::new() };
-        for found in &all.list {
-            let Some(below) = found.below() else { continue };
-            if found.kind == ChangeKind::Renamed && found.is_dir() {
-                shown.renamed.insert(below, &found.path);
-            } else if found.loses_tree() {
-                shown.lost.insert(below, &found.path);
-            }
-        }
-        shown
-    }
-
-    /// The place in the tree of an entry of the base, whatever is there; and whether it is
-    /// that, or only of a directory above it that does not show any more.
-    pub fn place(&self, below: &[u8]) -> (Path, bool) {
-        for above in on_the_way(parent(below)).rev() {
-            let rest = below.get(above.len()..).unwrap_or_default();
-            if let Some(path) = self.renamed.get(above) {
-                return ([*path, rest].concat().into(), true);
-            }
-            if let Some(path) = self.lost.get(above) {
-                return ((*path).into(), false);
-            }
-        }
-        (below.into(), true)
-    }
 }
 
 /// The nearest directory above a path that was added.

@@ -8,7 +8,7 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::found::{AllFound, Found};
-use crate::changes::{BaseChanges, BaseState};
+use crate::changes::{BaseChanges, BaseState, ChangeKind};
 use crate::commit::path::on_the_way;
 use crate::format::commit::Path;
 use crate::format::name::{file_name, parent};
@@ -23,6 +23,11 @@ pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path
     for found in all.list.iter_mut().filter(|found| found.state == BaseState::Unknown) {
         let Some(changed) = last_change(found) else { continue };
         let unit = on_the_way(parent(&found.path)).find(|above| alone.contains(*above));
+        if unit.is_none() && is_another(found) {
+            let changes = BaseChanges { content: true, ..BaseChanges::default() };
+            found.state = BaseState::Changed(changes);
+            continue;
+        }
         let since = match (found.since, unit) {
             (Some(since), _) => Some(since),
             // What is compared with what was in a directory that was made anew.
@@ -41,6 +46,18 @@ pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path
         }
     }
     Ok(())
+}
+
+/// A name of an object with several, of which the storage has a copy: somebody has put another
+/// object under it in the base. Who did that in the tree has left a print of what was there.
+fn is_another(found: &Found) -> bool {
+    let copy_of = found.upper.as_ref().and_then(|upper| upper.indexed);
+    let compared = matches!(found.kind, ChangeKind::Modified | ChangeKind::Attributes);
+    let below = found.lower.as_ref().filter(|_| compared && found.from.is_none());
+    match (copy_of, below) {
+        (Some(id), Some(lower)) => lower.shared != Some(id),
+        _ => false,
+    }
 }
 
 /// When what the lower view has was changed last, with all that is lost with it. Of what

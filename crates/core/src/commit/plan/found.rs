@@ -1,5 +1,7 @@
 //! The changes of the tree, as far as a commit needs to know them.
 
+use std::sync::Arc;
+
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
@@ -12,6 +14,7 @@ use crate::format::identity::BaseId;
 use crate::format::time::Timestamp;
 use crate::reach::overlay::Overlay;
 use crate::store::aside::is_fixed;
+use crate::store::partial::read_mark;
 use crate::sys::{self, Result};
 use crate::tree::node::{BaseRef, Node};
 use crate::tree::path::path_below;
@@ -53,6 +56,8 @@ pub(super) struct Upper {
     pub indexed: Option<BaseId>,
     /// It is no directory, has several names, and lies in the base: where.
     pub in_base: Option<Path>,
+    /// The path in the base of the file that has a part of its data.
+    pub data_at: Option<Path>,
 }
 
 /// An object of the lower view.
@@ -172,6 +177,7 @@ fn one(
             mtime: attr.mtime,
             indexed: node.is_indexed().then(|| overlay.base_id(node)),
             in_base: if attr.nlink > 1 { path_in_base(node) } else { None },
+            data_at: data_in_base(overlay, node)?,
         }),
         _ => None,
     };
@@ -222,8 +228,17 @@ fn since(change: &Change<'_>) -> Option<Timestamp> {
     change.after.filter(|_| stored)?.btime
 }
 
+/// Where the base has data of a file of the storage, if it has any.
+fn data_in_base(overlay: &Overlay, node: &Arc<Node>) -> Result<Option<Path>> {
+    if !node.in_storage() || node.kind() != libc::S_IFREG {
+        return Ok(None);
+    }
+    let mark = overlay.at(node, |object| read_mark(overlay.own, object.stored_at()?))?;
+    Ok(mark.map(|mark| mark.path.into()))
+}
+
 /// Where a file lies in the base, if it does.
-fn path_in_base(node: &std::sync::Arc<Node>) -> Option<Path> {
+fn path_in_base(node: &Arc<Node>) -> Option<Path> {
     let plain = !node.is_dir() && !node.in_storage();
     let same = plain && matches!(node.place().base, BaseRef::SameName | BaseRef::Path(_));
     if same { path_below(node, true).map(Into::into) } else { None }
