@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod compare;
 mod error;
 mod forget;
 mod known;

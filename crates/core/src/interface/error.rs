@@ -14,6 +14,28 @@ use std::fmt;
 
 pub use class::ErrorClass;
 
+/// What a stage in a base says.
+fn in_commit(owner: Option<&Path>, stage: &Path) -> String {
+    let stage = stage.display();
+    match owner {
+        Some(owner) => {
+            let owner = paste::path(owner);
+            format!(
+                "a commit of the storage {owner} into it goes on, or was not finished, so it is \
+                 neither as before nor as it is to be: wait for it, finish it (mini_fo commit \
+                 {owner}) or take it back (mini_fo commit --abort {owner}); what that has taken \
+                 away is in {stage}"
+            )
+        }
+        None => format!(
+            "a commit into it goes on, or was not finished, so it is neither as before nor as it \
+             is to be, and {stage}/owner, which tells of which storage, cannot be read: whoever \
+             has begun it can finish it (mini_fo commit STORAGE) or take it back (mini_fo commit \
+             --abort STORAGE); what it has taken away is in {stage}"
+        ),
+    }
+}
+
 /// Why an overlay cannot be opened. Messages name the path and the way out.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -23,6 +45,16 @@ pub enum OpenError {
     CommitUnfinished {
         /// The storage.
         path: PathBuf,
+    },
+    /// A commit changes the base, or was interrupted while it did.
+    #[error("base {}: {}", base.display(), in_commit(owner.as_deref(), stage))]
+    BaseInCommit {
+        /// The base.
+        base: PathBuf,
+        /// The directory in it that has what the commit has taken away.
+        stage: PathBuf,
+        /// The storage that is committed, if that can be read.
+        owner: Option<PathBuf>,
     },
     /// The file system of the storage cannot hold everything.
     #[error("storage {}: its file system cannot hold {missing}; choose another one, or make a file there that holds a file system (docs/RECIPES.md, \"a storage on FAT\"), or take it with -o poor_storage: what it cannot hold then fails", path.display())]

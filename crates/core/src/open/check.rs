@@ -3,6 +3,7 @@
 
 mod bare;
 mod begin;
+mod committing;
 mod found;
 mod holds;
 mod layers;

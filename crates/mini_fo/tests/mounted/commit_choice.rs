@@ -170,7 +170,7 @@ fn nothing_is_written_unasked() {
     untouched(&s);
     let none = commit(&mut s, &["-n"], &["a"]);
     assert_eq!((none.code, &*none.stdout), (0, "nothing to be committed, 10 not asked for\n"));
-    assert_eq!(commit(&mut s, &["--yes"], &["nosuch"]).code, 0);
+    commit(&mut s, &["--yes"], &["nosuch"]).fails(2, &["nosuch: the tree has nothing there"]);
     untouched(&s);
     let done = commit(&mut s, &["-qy"], &["b"]);
     assert_eq!((done.code, &*done.stdout, &*done.stderr), (0, "", ""));

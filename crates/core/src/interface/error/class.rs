@@ -26,6 +26,7 @@ impl OpenError {
         match self {
             OpenError::BaseMissing { .. }
             | OpenError::BaseNotDirectory { .. }
+            | OpenError::BaseInCommit { .. }
             | OpenError::BaseUnreadable { .. }
             | OpenError::TooManyLayers { .. }
             | OpenError::FewDescriptors { .. }

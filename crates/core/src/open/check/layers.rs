@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::marks::{self, Marks};
 use super::origin::{self, Directory};
-use super::{Result, found, io, storage, written};
+use super::{Result, committing, found, io, storage, written};
 use crate::format::features::KNOWN_FEATURES;
 use crate::format::features::{FEATURE_PARTIAL, FEATURE_REALMS};
 use crate::format::meta::RealmRecord;
@@ -170,6 +170,7 @@ pub(super) fn stack(
     (mut recorded, hidden): (Vec<RealmRecord>, Option<(u64, u64)>),
     warnings: &mut Vec<Warning>,
 ) -> Result<Stack> {
+    committing::check(&opened, options)?;
     let examine = |errno| io(&options.base, "cannot be examined", errno);
     let held = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(examine);
     let several = opened.len() > 1;

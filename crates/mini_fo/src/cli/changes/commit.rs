@@ -1,5 +1,6 @@
 //! `mini_fo commit`: changes of a storage that is not mounted into its base.
 
+mod again;
 mod bar;
 mod choice;
 mod earlier;
@@ -11,7 +12,8 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use mini_fo_core::{
-    CommitPlan, CommitSide, Overlay, RestOptions, changes_at_rest, layers_at_rest, writing_at_rest,
+    CommitPlan, CommitSide, Overlay, RestOptions, Warning, changes_at_rest, layers_at_rest,
+    writing_at_rest,
 };
 
 use super::out::Out;
@@ -19,6 +21,7 @@ use super::place::{self, Where};
 use super::{named, question};
 use crate::cli::args::{CommitArgs, ShowArgs};
 use crate::exit::{Failure, code};
+use again::Again;
 use bar::Bar;
 use choice::Choice;
 use list::{Form, Line, Sums};
@@ -55,11 +58,13 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
     if let Some(outcome) = earlier::see_to(args, &options, base)? {
         return Ok(outcome);
     }
-    let open = if args.dry_run { changes_at_rest } else { writing_at_rest };
-    let overlay = place::opened(open(&options), refused::open)?;
+    let overlay = place::opened(Ok(opened(args, &options)?), refused::open)?;
     match decide(args, &overlay, &choice, base) {
-        Ok(Decision::Go(plan, lines, sums)) => {
-            carry_out(args, (overlay, &options, base), plan, &lines, sums)
+        Ok(Decision::Go(shown)) => {
+            match again::after_answer(args, (overlay, shown), &choice, (&options, base))? {
+                Again::Same(overlay, shown) => carry_out(args, (overlay, &options, base), shown),
+                Again::Other(outcome) => Ok(outcome),
+            }
         }
         Ok(Decision::End(outcome)) => {
             overlay.finish();
@@ -72,11 +77,61 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
     }
 }
 
+/// Opens the storage: not one that may hold zeros where there was content.
+fn opened(args: &CommitArgs, options: &RestOptions) -> Result<Overlay, Failure> {
+    let open = if args.dry_run { changes_at_rest } else { writing_at_rest };
+    let overlay = open(options).map_err(refused::open)?;
+    let is_unclean = |warning: &Warning| matches!(warning, Warning::Unclean { .. });
+    if overlay.warnings().iter().any(is_unclean) {
+        overlay.finish();
+        return Err(refused::unclean(&options.path));
+    }
+    Ok(overlay)
+}
+
 /// What a look at the changes comes to.
 enum Decision {
     End(Outcome),
     /// It is to be done, and was shown as far as `Sums` do not say otherwise.
-    Go(CommitPlan, Vec<Line>, Sums),
+    Go(Shown),
+}
+
+/// A plan, and how it is told.
+struct Shown {
+    plan: CommitPlan,
+    /// One for each entry.
+    lines: Vec<Line>,
+    sums: Sums,
+}
+
+impl Shown {
+    /// What is to be done of what was chosen.
+    fn planned(
+        args: &CommitArgs,
+        overlay: &Overlay,
+        choice: &Choice,
+        base: &Path,
+    ) -> Result<Shown, Failure> {
+        let side = match (args.ours, args.theirs) {
+            (true, _) => CommitSide::Ours,
+            (_, true) => CommitSide::Theirs,
+            _ => CommitSide::Neither,
+        };
+        let mut lines = Vec::new();
+        let plan = overlay.plan_commit(side, &mut |change| {
+            lines.push(Line::of(change, args.json));
+            choice.wish(change)
+        });
+        let plan = plan.map_err(|refusal| refused::plan(&refusal, base))?;
+        let lines = list::in_order_of(lines, &plan);
+        let sums = Sums::of(&plan);
+        Ok(Shown { plan, lines, sums })
+    }
+
+    /// Refuses a base that others show.
+    fn refuse_others(&self, base: &Path) -> Result<(), Failure> {
+        others::refuse(base, &|path| list::touches(&self.plan, &self.lines, path))
+    }
 }
 
 fn decide(
@@ -85,56 +140,50 @@ fn decide(
     choice: &Choice,
     base: &Path,
 ) -> Result<Decision, Failure> {
-    let side = match (args.ours, args.theirs) {
-        (true, _) => CommitSide::Ours,
-        (_, true) => CommitSide::Theirs,
-        _ => CommitSide::Neither,
-    };
-    let mut lines = Vec::new();
-    let plan = overlay.plan_commit(side, &mut |change| {
-        lines.push(Line::of(change, args.json));
-        choice.wish(change)
-    });
-    let plan = plan.map_err(|refusal| refused::plan(&refusal, base))?;
-    let lines = list::in_order_of(lines, &plan);
-    let sums = Sums::of(&plan);
+    let found = Shown::planned(args, overlay, choice, base)?;
+    let Shown { plan, lines, sums } = &found;
+    choice.refuse_unknown(lines.iter().flat_map(Line::paths), base)?;
     if sums.conflicts > 0 {
-        shown(args, &plan, &lines, &sums, true)?;
-        return Ok(Decision::End(Outcome::Undecided(refused::conflicts(&sums))));
+        shown(args, plan, lines, sums, true)?;
+        return Ok(Decision::End(Outcome::Undecided(refused::conflicts(sums))));
     }
     if args.dry_run || sums.is_nothing() {
-        shown(args, &plan, &lines, &sums, true)?;
+        shown(args, plan, lines, sums, true)?;
         let outcome = if sums.is_nothing() { Outcome::Done } else { Outcome::no() };
         return Ok(Decision::End(outcome));
     }
-    others::refuse(base, &|path| list::touches(&plan, &lines, path))?;
+    // Nobody is asked in vain.
+    found.refuse_others(base)?;
     if args.yes {
-        return Ok(Decision::Go(plan, lines, sums));
+        return Ok(Decision::Go(found));
     }
     if !question::can_be_asked() {
-        return Err(refused::unasked(&sums, base));
+        return Err(refused::unasked(sums, base));
     }
     if !args.json && !args.quiet {
-        shown(args, &plan, &lines, &sums, false)?;
+        shown(args, plan, lines, sums, false)?;
     }
     if !question::ask(&sums.question(base)) {
         return Ok(Decision::End(Outcome::no()));
     }
-    Ok(Decision::Go(plan, lines, sums))
+    Ok(Decision::Go(found))
 }
 
 fn carry_out(
     args: &CommitArgs,
     (overlay, options, base): (Overlay, &RestOptions, &Path),
-    plan: CommitPlan,
-    lines: &[Line],
-    sums: Sums,
+    found: Shown,
 ) -> Result<Outcome, Failure> {
-    let listing = list::Listing::of(&plan, lines);
+    if let Err(failure) = found.refuse_others(base) {
+        overlay.finish();
+        return Err(failure);
+    }
+    let Shown { plan, lines, sums } = found;
+    let listing = list::Listing::of(&plan, &lines);
     let bar = Bar::new(args.quiet, sums.bytes);
     let done = plan.carry_out(overlay, options, &mut |progress| bar.show(progress));
     bar.end();
-    let committed = done.map_err(refused::commit)?;
+    let committed = done.map_err(|error| refused::commit(error, base))?;
     let mut out = Out::new(&show_args(args), args.json || args.quiet);
     let form = Form { json: args.json, quiet: args.quiet, would: false };
     // What was shown before the question is not shown again.
@@ -142,8 +191,9 @@ fn carry_out(
         listing.show(form, &mut out);
     }
     sums.tell(form, base, &mut out);
-    out.finish()?;
+    let told = out.finish();
     refused::left(&committed)?;
+    told.map_err(|failure| refused::untold(&failure))?;
     Ok(Outcome::Done)
 }
 

@@ -225,7 +225,10 @@ pub fn in_use(storage: &Path) -> Failure {
     let Some(record) = registry::holder(storage) else {
         return Failure::new(
             code::IN_USE,
-            format!("storage {storage_text}: a mount writes to it; unmount that first"),
+            format!(
+                "storage {storage_text}: a mount writes to it, or another command (mini_fo commit, \
+                 discard, review): unmount that, or wait until it has ended"
+            ),
         );
     };
     let mountpoint = record.mountpoint.display();

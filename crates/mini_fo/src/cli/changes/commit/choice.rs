@@ -1,7 +1,12 @@
 //! Which changes are asked for.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use mini_fo_core::{Change, ChangeKind, CommitWish};
 
+use super::refused;
 use crate::cli::changes::discard::is_within;
 use crate::cli::changes::globs::Globs;
 use crate::exit::{Failure, code};
@@ -23,6 +28,32 @@ impl Choice {
             Globs::of(globs).map_err(|why| Failure::new(code::USAGE, format!("{name} {why}")))
         };
         Ok(Choice { tops, only: globs("--only", only)?, except: globs("--except", except)? })
+    }
+
+    /// Refuses a path at which there is nothing, neither in the tree nor in the base.
+    /// `changed`: all paths with changes.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn refuse_unknown<'a>(
+        &self,
+        changed: impl Iterator<Item = &'a [u8]>,
+        base: &Path,
+    ) -> Result<(), Failure> {
+        let is_there = |top: &[u8]| base.join(OsStr::from_bytes(top)).symlink_metadata().is_ok();
+        let mut unknown: Vec<&[u8]> =
+            self.tops.iter().map(|top| &**top).filter(|top| !is_there(top)).collect();
+        // Below what was added or renamed there may be what the base has elsewhere, or nothing.
+        for path in changed {
+            if unknown.is_empty() {
+                break;
+            }
+            unknown.retain(|top| !is_within(path, top) && !is_within(top, path));
+        }
+        match unknown.first() {
+            None => Ok(()),
+            Some(path) => Err(refused::unknown(path)),
+        }
     }
 
     /// Whichever end of a rename is meant, it is.

@@ -22,7 +22,7 @@ pub fn see_to(
     options: &RestOptions,
     base: &Path,
 ) -> Result<Option<Outcome>, Failure> {
-    let found = unfinished_commit(options).map_err(refused::commit)?;
+    let found = unfinished_commit(options).map_err(|error| refused::commit(error, base))?;
     let at = quoted_path(base);
     let what = match found {
         UnfinishedCommit::Nothing if args.abort => {
@@ -50,7 +50,7 @@ pub fn see_to(
     let bar = Bar::new(args.quiet, 0);
     let done = finish_commit(options, args.abort, &mut |progress| bar.show(progress));
     bar.end();
-    let done = match done.map_err(refused::commit)? {
+    let done = match done.map_err(|error| refused::commit(error, base))? {
         FinishedCommit::Done(committed) => {
             refused::left(&committed)?;
             "it is finished"

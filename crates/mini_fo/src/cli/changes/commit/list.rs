@@ -46,6 +46,23 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Where it is, and where it was, if that is another path.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(&*self.path), self.from.as_deref()].into_iter().flatten()
+    }
+
+    /// Both show the same.
+    pub fn says_as(&self, other: &Line) -> bool {
+        let same = match (&self.text, &other.text) {
+            (Text::People(one), Text::People(other)) => one == other,
+            (Text::Object(one), Text::Object(other)) => one == other,
+            _ => false,
+        };
+        same && (&self.path, &self.word, &self.from) == (&other.path, &other.word, &other.from)
+    }
+}
+
 /// A line for each entry of a plan, which has them in the order of a walk; lines of one path
 /// stay in their order.
 pub fn in_order_of(lines: Vec<Line>, plan: &CommitPlan) -> Vec<Line> {

@@ -1,6 +1,7 @@
 //! Other mounts of a base: what it is must not change under them.
 
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::list::quoted_path;
@@ -30,15 +31,15 @@ pub fn refuse(base: &Path, touches: &dyn Fn(&[u8]) -> bool) -> Result<(), Failur
     let points: Vec<String> = points.iter().map(|point| quoted_path(point)).collect();
     let text = format!(
         "base {}: it must not change under what shows it, which is mounted at {}: unmount that \
-         first (mini_fo umount, mini_fo list)",
+         first (mini_fo umount, mini_fo list; umount, if it is overlayfs)",
         quoted_path(&base),
         points.join(", ")
     );
     Err(Failure::new(code::IN_USE, text))
 }
 
-/// Layers of live mounts, and where those are: those of this user by their records, others
-/// by what the kernel tells of them.
+/// Layers of live mounts, and where those are: those of this user by their records, others,
+/// and those of overlayfs, by what the kernel tells of them.
 fn layers_in_use() -> Vec<(Vec<PathBuf>, PathBuf)> {
     let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
     let mounts = mountinfo::read().unwrap_or_default();
@@ -54,7 +55,42 @@ fn layers_in_use() -> Vec<(Vec<PathBuf>, PathBuf)> {
         let layers = [&record.base].into_iter().chain(&record.under).cloned();
         (layers.collect(), record.mountpoint.clone())
     });
-    own.chain(foreign).collect()
+    let of_kernel = mounts.iter().filter(|mount| mount.fs_type == "overlay");
+    let of_kernel =
+        of_kernel.map(|mount| (kernel_layers(&mount.options), mount.mountpoint.clone()));
+    own.chain(foreign).chain(of_kernel).collect()
+}
+
+/// The layers of an overlayfs by its options, as they stand in mountinfo. What is no full path
+/// there was mounted relative to a directory that nobody knows.
+fn kernel_layers(options: &str) -> Vec<PathBuf> {
+    let mut layers = Vec::new();
+    for word in options.split(',') {
+        let Some((key, value)) = word.split_once('=') else { continue };
+        let value = mountinfo::unescape(value.as_bytes());
+        match key {
+            "lowerdir" => layers.extend(split_layers(value.as_bytes())),
+            "lowerdir+" | "datadir+" | "upperdir" => layers.push(PathBuf::from(value)),
+            _ => {}
+        }
+    }
+    layers
+}
+
+/// Paths with colons between them; a backslash takes the next character as it is.
+fn split_layers(text: &[u8]) -> Vec<PathBuf> {
+    let mut paths = vec![Vec::new()];
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        let Some(path) = paths.last_mut() else { break };
+        match byte {
+            b':' => paths.push(Vec::new()),
+            b'\\' => path.extend(bytes.next()),
+            other => path.push(*other),
+        }
+    }
+    let given = paths.into_iter().filter(|path| !path.is_empty());
+    given.map(|path| PathBuf::from(OsString::from_vec(path))).collect()
 }
 
 fn is_met(base: &Path, layer: &Path, touches: &dyn Fn(&[u8]) -> bool) -> bool {
@@ -81,6 +117,18 @@ fn is_same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_of_overlayfs() {
+        let layers = |options: &str| {
+            let layers = kernel_layers(options);
+            layers.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        let one = "rw,relatime,lowerdir=/a\\040b:/c\\134:d::/e\\054f,upperdir=/u,workdir=/w";
+        assert_eq!(layers(one), ["/a b", "/c:d", "/e,f", "/u"]);
+        assert_eq!(layers("ro,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d"), ["/a:b", "/c", "/d"]);
+        assert!(layers("rw,lowerdir,xino=off").is_empty());
+    }
 
     #[test]
     fn layers_that_meet() {

@@ -14,6 +14,9 @@ use crate::control::client::Channel;
 use crate::exit::{Failure, code};
 use crate::registry::{self, Record, Registry};
 
+/// What statfs(2) calls overlayfs.
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+
 /// So many paths stand in a message.
 const FEW: usize = 5;
 
@@ -48,6 +51,15 @@ pub fn open(error: OpenError) -> Failure {
             Some(record) => mounted(&record),
             None => place::in_use(&path),
         },
+        OpenError::OtherBase { path, recorded } => Failure::new(
+            code::OTHER_BASE,
+            format!(
+                "storage {}: it holds the changes of another base, {}; --accept-base takes it for \
+                 this one",
+                quoted_path(&path),
+                quoted_path(&recorded)
+            ),
+        ),
         OpenError::NotStorage { path } => Failure::new(
             code::USAGE,
             format!(
@@ -157,11 +169,92 @@ pub fn unasked(sums: &Sums, base: &Path) -> Failure {
 }
 
 /// It has not come to its end.
-pub fn commit(error: CommitError) -> Failure {
+pub fn commit(error: CommitError, base: &Path) -> Failure {
+    let in_the_way;
+    let hint = match &error {
+        CommitError::Open(_) => "",
+        CommitError::TakenBack { errno: Errno::XDEV, .. } if is_overlayfs(base) => {
+            "; the base is on overlayfs, which does not let directories of its lower layers be \
+             renamed, if it is not mounted with redirect_dir=on: mount it so, or leave what was \
+             renamed or deleted there in the storage with --except"
+        }
+        CommitError::TakenBack { errno: Errno::XDEV, .. } => {
+            "; the base does not let it be moved (something is mounted there, or it has a quota \
+             or a key of its own): --except leaves it in the storage"
+        }
+        CommitError::Make { errno: Errno::PERM, .. } if !rustix::process::geteuid().is_root() => {
+            "; owner, group or attributes of it are such that root alone can give them: commit it \
+             as root, or leave it in the storage with --except"
+        }
+        CommitError::BaseUnwritable { errno: Errno::NOTDIR | Errno::LOOP, .. } => {
+            in_the_way = self::in_the_way(base).unwrap_or_default();
+            &in_the_way
+        }
+        _ => "",
+    };
     match error {
         CommitError::Open(error) => open(error),
-        error => Failure::new(code::FAILURE, error),
+        error => Failure::new(code::FAILURE, format!("{error}{hint}")),
     }
+}
+
+fn is_overlayfs(base: &Path) -> bool {
+    rustix::fs::statfs(base).is_ok_and(|stat| stat.f_type == OVERLAYFS)
+}
+
+/// What has the name of the directory that a commit makes, and is none.
+fn in_the_way(base: &Path) -> Option<String> {
+    let names = std::fs::read_dir(base).ok()?.flatten();
+    let is_meant = |entry: &std::fs::DirEntry| {
+        entry.file_name().as_bytes().ends_with(b"_stage")
+            && entry.file_type().is_ok_and(|kind| !kind.is_dir())
+    };
+    let found = names.map(|entry| (is_meant(&entry), entry.path())).find(|(meant, _)| *meant)?.1;
+    Some(format!(
+        "; {} has the name of the directory that a commit makes there, and is none: move it away",
+        quoted_path(&found)
+    ))
+}
+
+/// The storage may hold zeros where there was content.
+pub fn unclean(storage: &Path) -> Failure {
+    let storage = quoted_path(storage);
+    Failure::new(
+        code::STORAGE,
+        format!(
+            "storage {storage}: a mount with -o volatile did not end cleanly, so files in it may \
+             be empty or hold zeros, and changes may be lost; nothing of it is committed: look at \
+             what matters ('mini_fo diff {storage}'), and take it as it is by one mount with -o \
+             damaged=rw, or give it up ('mini_fo discard {storage}')"
+        ),
+    )
+}
+
+/// The answer was yes to something else than what would be done.
+pub fn meanwhile(path: &[u8]) -> String {
+    format!(
+        "nothing is committed: {}: it is not as it was before the question; the same command shows \
+         what there is now",
+        String::from_utf8_lossy(&quoted(path))
+    )
+}
+
+/// A path at which there is nothing.
+pub fn unknown(path: &[u8]) -> Failure {
+    let path = quoted(path);
+    let path = String::from_utf8_lossy(&path);
+    Failure::new(
+        code::USAGE,
+        format!(
+            "{path}: the tree has nothing there, and nothing has changed there (paths are those \
+             of the tree, from its root)"
+        ),
+    )
+}
+
+/// All is done, but nobody could be told.
+pub fn untold(failure: &Failure) -> Failure {
+    Failure::new(failure.code, format!("all is committed, but cannot be told: {}", failure.message))
 }
 
 /// What was committed is to leave the storage.

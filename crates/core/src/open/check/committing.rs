@@ -1,0 +1,95 @@
+//! Bases into which a commit goes on, or was interrupted.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::layers::Opened;
+use super::{Result, found};
+use crate::format::commit::Token;
+use crate::format::name::MetaName;
+use crate::format::print::Hash;
+use crate::interface::error::OpenError;
+use crate::interface::options::OpenOptions;
+use crate::store::commit_journal;
+use crate::sys::{self, trust};
+
+/// The file in a stage that tells to whom it belongs.
+const OWNER: &[u8] = b"owner";
+
+/// Refuses layers that hold the stage of a commit: what they show is neither what was before
+/// nor what is to be. A commit of the storage that is opened itself is not meant here: what
+/// its journal says decides about that.
+pub(super) fn check(opened: &[Opened], options: &OpenOptions) -> Result<()> {
+    if options.after_commit {
+        return Ok(());
+    }
+    let usual = Some(MetaName::default()).filter(|usual| *usual != options.meta_name);
+    for layer in opened {
+        for meta in [options.meta_name].into_iter().chain(usual) {
+            let Some(owner) = owner(layer.root(), meta) else { continue };
+            let token = owner.as_ref().map(|(token, _)| *token);
+            if token.is_some_and(|token| is_own(options, token)) {
+                continue;
+            }
+            return Err(OpenError::BaseInCommit {
+                base: layer.given.clone(),
+                stage: layer.given.join(meta.stage()),
+                owner: owner.map(|(_, path)| path),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The commit and the storage that a stage in this root belongs to. `None`: there is no stage
+/// that counts. `Some(None)`: there is, and it does not tell.
+#[allow(clippy::option_option)]
+fn owner(root: &OwnedFd, meta: MetaName) -> Option<Option<(Token, PathBuf)>> {
+    let above = sys::stat_fd(root).ok()?;
+    let stage = match sys::open_dir(root.as_fd(), meta.stage().as_bytes()) {
+        Ok(stage) => stage,
+        // Root's, most likely.
+        Err(Errno::ACCESS) => return Some(None),
+        Err(_) => return None,
+    };
+    // Anybody can make one in a directory like /tmp; that is to lock nobody out.
+    let made_by = sys::stat_fd(&stage).ok()?.stx_uid;
+    if ![0, above.stx_uid, trust::user()].contains(&made_by) {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    match sys::open_at(stage.as_fd(), OWNER, flags) {
+        Ok(file) => Some(told(&file)),
+        Err(Errno::NOENT) => None,
+        Err(_) => Some(None),
+    }
+}
+
+fn told(file: &OwnedFd) -> Option<(Token, PathBuf)> {
+    let mut text = vec![0; 16 << 10];
+    let len = sys::read_at(file, &mut text, 0).ok()?;
+    text.truncate(len);
+    let (token, path) = text.strip_suffix(b"\0")?.split_at_checked(33)?;
+    let token = std::str::from_utf8(token.strip_suffix(b"\n")?).ok()?;
+    let token = u128::from_str_radix(token, 16).ok()?;
+    Some((Token(Hash(token.to_be_bytes())), OsStr::from_bytes(path).into()))
+}
+
+/// The journal of the storage that is opened is of this commit. One that cannot be read is
+/// refused for itself.
+fn is_own(options: &OpenOptions, token: Token) -> bool {
+    if options.storage.as_os_str().is_empty() {
+        return false;
+    }
+    let Ok(storage) = found::open_storage(&options.storage) else { return false };
+    match commit_journal::load(storage.as_fd(), options.meta_name) {
+        Ok(journal) => journal.is_some_and(|journal| journal.head.token == token),
+        Err(_) => true,
+    }
+}
