@@ -86,8 +86,9 @@ pub const COMMITTING: &[(u8, &str)] = &[
     (0, "done, or there is nothing to be committed"),
     (
         1,
-        "nothing was committed, and it is for you to decide: the answer was no, or the base has \
-         something else than what changes were made from (--ours, --theirs); with --dry-run: \
+        "nothing was committed, and it is for you to decide: the answer was no, the base has \
+         something else than what changes were made from (--ours, --theirs), or something has \
+         changed during the question; with --dry-run: \
          something would be committed",
     ),
     (

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::path::on_the_way;
 use crate::discard::Discarded;
 use crate::format::commit::{CommitProgram, Step};
+use crate::format::identity::BaseId;
 use crate::format::meta::Record;
 use crate::format::name::{file_name, parent};
 use crate::format::print::Print;
@@ -25,6 +26,7 @@ impl Overlay {
             self.discard_paths(&program.tops, &program.kept, &mut told)?;
         }
         if program.kept.is_empty() {
+            self.forget_objects()?;
             return Ok(told);
         }
         let mut changed: BTreeSet<&[u8]> = BTreeSet::new();
@@ -40,6 +42,26 @@ impl Overlay {
         }
         changed.into_iter().try_for_each(|path| self.renew_print(path))?;
         Ok(told)
+    }
+
+    /// Nothing is recorded of objects with several names that were in the base before, once
+    /// the index has none of them.
+    fn forget_objects(&self) -> Result<()> {
+        let Ok(index) = self.shared.dir() else { return Ok(()) };
+        if !self.has_no_entry(index.writable()?)? {
+            return Ok(());
+        }
+        let edit = index.edit();
+        let known: Vec<BaseId> = edit.meta().shared_objects().map(|(id, _)| id).collect();
+        if known.is_empty() {
+            return Ok(());
+        }
+        for id in known {
+            let mut meta = edit.index_mut();
+            meta.forget_shared(id);
+            meta.apply(&Record::Restored { name: id.index_name().as_bytes().into() });
+        }
+        edit.rewrite_unseen()
     }
 
     /// What is recorded of a directory of the base is what that is now, with all below it.

@@ -11,6 +11,7 @@ use super::*;
 use crate::changes::{RestOptions, writing_at_rest};
 use crate::format::commit::{CommitProgram, Dress, Seen, Slot, Step};
 use crate::format::time::Timestamp;
+use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
 use crate::interface::types::{Caller, NodeId, OpenMode, RenameMode, SetAttr};
 use crate::reach::overlay::Overlay;
@@ -239,10 +240,7 @@ fn a_base_that_changes_meanwhile_keeps_that() {
 #[test]
 fn a_stage_of_another_storage_is_left_alone() {
     let (scene, other) = (Scene::new(), Scene::new());
-    let mut die = dying(6);
-    catch_unwind(AssertUnwindSafe(|| scene.commit(&mut die))).unwrap_err();
-    // The other storage is made to lie over the same base.
-    let begun = tree(&scene.base);
+    // The other storage is made to lie over the same base, and is open already.
     let options = RestOptions {
         path: other.storage.clone(),
         base: vec![crate::interface::options::LayerOptions {
@@ -254,8 +252,14 @@ fn a_stage_of_another_storage_is_left_alone() {
     };
     let plan = other.plan();
     let overlay = writing_at_rest(&options).unwrap();
+    let mut die = dying(6);
+    catch_unwind(AssertUnwindSafe(|| scene.commit(&mut die))).unwrap_err();
+    let begun = tree(&scene.base);
     let error = plan.carry_out(overlay, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, CommitError::StageTaken { owner, .. } if *owner == scene.storage));
+    let refused = writing_at_rest(&options).map(drop).unwrap_err();
+    let owner = Some(scene.storage.clone());
+    assert!(matches!(&refused, OpenError::BaseInCommit { owner: told, .. } if *told == owner));
     assert_eq!(tree(&scene.base), begun);
     finish_commit(&scene.options(), false, &mut |_| {}).unwrap();
     scene.assert_done();

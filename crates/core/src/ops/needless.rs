@@ -92,7 +92,7 @@ impl Overlay {
     }
 
     /// Nothing is in it but what belongs to META.
-    fn has_no_entry(&self, dir: Within<'_>) -> Result<bool> {
+    pub(crate) fn has_no_entry(&self, dir: Within<'_>) -> Result<bool> {
         let mut bare = true;
         each_entry(dir, |entry| {
             bare = is_dot(entry.name) || self.meta.reserves(entry.name);
