@@ -62,7 +62,7 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
     match decide(args, &overlay, &choice, base) {
         Ok(Decision::Go(shown)) => {
             match again::after_answer(args, (overlay, shown), &choice, (&options, base))? {
-                Again::Same(overlay, shown) => carry_out(args, (overlay, &options, base), shown),
+                Again::Same(overlay, shown) => carry_out(args, (*overlay, &options, base), *shown),
                 Again::Other(outcome) => Ok(outcome),
             }
         }
@@ -93,7 +93,7 @@ fn opened(args: &CommitArgs, options: &RestOptions) -> Result<Overlay, Failure> 
 enum Decision {
     End(Outcome),
     /// It is to be done, and was shown as far as `Sums` do not say otherwise.
-    Go(Shown),
+    Go(Box<Shown>),
 }
 
 /// A plan, and how it is told.
@@ -155,7 +155,7 @@ fn decide(
     // Nobody is asked in vain.
     found.refuse_others(base)?;
     if args.yes {
-        return Ok(Decision::Go(found));
+        return Ok(Decision::Go(Box::new(found)));
     }
     if !question::can_be_asked() {
         return Err(refused::unasked(sums, base));
@@ -166,7 +166,7 @@ fn decide(
     if !question::ask(&sums.question(base)) {
         return Ok(Decision::End(Outcome::no()));
     }
-    Ok(Decision::Go(found))
+    Ok(Decision::Go(Box::new(found)))
 }
 
 fn carry_out(

@@ -13,7 +13,7 @@ use crate::exit::Failure;
 /// What a second look comes to.
 pub enum Again {
     /// All is as it was shown; as it was opened and planned now.
-    Same(Overlay, Shown),
+    Same(Box<Overlay>, Box<Shown>),
     /// It is not, and nothing is done.
     Other(Outcome),
 }
@@ -24,12 +24,12 @@ pub enum Again {
 /// It cannot be done any more.
 pub fn after_answer(
     args: &CommitArgs,
-    (overlay, shown): (Overlay, Shown),
+    (overlay, shown): (Overlay, Box<Shown>),
     choice: &Choice,
     (options, base): (&RestOptions, &Path),
 ) -> Result<Again, Failure> {
     if args.yes {
-        return Ok(Again::Same(overlay, shown));
+        return Ok(Again::Same(Box::new(overlay), shown));
     }
     // An overlay may know of the base what it has seen before.
     overlay.finish();
@@ -48,7 +48,7 @@ pub fn after_answer(
         line.paths().next().map(Box::from)
     };
     let Some(path) = now.plan.differs_from(&shown.plan).or_else(said_otherwise) else {
-        return Ok(Again::Same(overlay, now));
+        return Ok(Again::Same(Box::new(overlay), Box::new(now)));
     };
     overlay.finish();
     Ok(Again::Other(Outcome::Undecided(refused::meanwhile(&path))))
