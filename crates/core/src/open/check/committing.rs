@@ -17,7 +17,7 @@ use crate::format::print::Hash;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
 use crate::store::commit_journal;
-use crate::sys::{self, trust};
+use crate::sys::{self, Spot, trust};
 
 /// The file in a stage that tells to whom it belongs.
 const OWNER: &[u8] = b"owner";
@@ -65,10 +65,27 @@ fn owner(root: &OwnedFd, meta: MetaName) -> Option<Option<(Token, PathBuf)>> {
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     match sys::open_at(stage.as_fd(), OWNER, flags) {
-        Ok(file) => Some(told(&file)),
+        Ok(file) => match told(&file) {
+            // It was being made, and there is nothing in it yet.
+            None if !holds_slots(&stage) => None,
+            told => Some(told),
+        },
         Err(Errno::NOENT) => None,
         Err(_) => Some(None),
     }
+}
+
+/// A stage has something in it that is to come or has gone. What cannot be listed may have.
+fn holds_slots(stage: &OwnedFd) -> bool {
+    let mut found = false;
+    let listed = sys::open(Spot::at(stage.as_fd(), b"."), OFlags::RDONLY | OFlags::DIRECTORY);
+    let listed = listed.and_then(|dir| {
+        sys::each_entry(dir.as_fd(), |entry| {
+            found |= entry.name.starts_with(b"n");
+            !found
+        })
+    });
+    found || listed.is_err()
 }
 
 fn told(file: &OwnedFd) -> Option<(Token, PathBuf)> {
