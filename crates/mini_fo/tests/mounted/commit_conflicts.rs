@@ -103,7 +103,6 @@ fn theirs_is_given_way_to() {
 
 /// What was added is not written over what the base has got under that name meanwhile.
 #[test]
-#[ignore = "the core does not tell yet that there was nothing when it was added"]
 fn what_was_added_meets_something_new() {
     let Some(mut s) = scene(|base| drop(sh(base, BASE))) else { return };
     s.mount(&[]);
