@@ -26,7 +26,10 @@ impl Overlay {
             self.discard_paths(&program.tops, &program.kept, &mut told)?;
         }
         if program.kept.is_empty() {
-            self.forget_objects()?;
+            // Without any of them nothing was committed, and all of it stays.
+            if program.tops.iter().any(|top| top.is_empty()) {
+                self.forget_objects()?;
+            }
             return Ok(told);
         }
         let mut changed: BTreeSet<&[u8]> = BTreeSet::new();
