@@ -56,6 +56,19 @@ impl Site<'_> {
         }
     }
 
+    /// Nobody has changed what was taken since.
+    pub fn look_again(self, step: &Step) -> Done {
+        let (Step::Take { slot, at, was } | Step::Swap { slot, at, was }) = step else {
+            return Ok(());
+        };
+        let failed = Fault::of(at);
+        let stays = self.stage.look(*slot).map_err(&failed)?.is_some();
+        match !stays || self.is_what_was_seen(*slot, at, was).map_err(&failed)? {
+            true => Ok(()),
+            false => Err(Fault::Changed(at.clone())),
+        }
+    }
+
     /// Takes a step back, if it was done. Times are not among them: every step moves some.
     pub fn back(self, step: &Step) -> Done {
         match step {

@@ -24,21 +24,25 @@ pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path
         let Some(changed) = last_change(found) else { continue };
         let unit = on_the_way(parent(&found.path)).find(|above| alone.contains(*above));
         if unit.is_none() && is_another(found) {
-            let changes = BaseChanges { content: true, ..BaseChanges::default() };
-            found.state = BaseState::Changed(changes);
+            found.state = appeared();
             continue;
         }
-        let since = match (found.since, unit) {
-            (Some(since), _) => Some(since),
+        let since = match unit {
+            _ if found.printed || found.kind == ChangeKind::Renamed => found.since,
             // What is compared with what was in a directory that was made anew.
-            (None, Some(unit)) => match units.get(unit) {
+            Some(unit) => match units.get(unit) {
                 Some(known) => *known,
                 None => {
                     let told = said_of(overlay, unit)?.and_then(|(since, _)| since);
                     *units.entry(unit.into()).or_insert(told)
                 }
             },
-            (None, None) => said_of(overlay, &found.path)?.map(|(_, written)| written),
+            // It was made from nothing, so what is there has come since.
+            None if found.upper.is_some() => {
+                found.state = appeared();
+                continue;
+            }
+            None => said_of(overlay, &found.path)?.map(|(_, written)| written),
         };
         if since.is_some_and(|since| changed > since) {
             let changes = BaseChanges { mtime: true, ..BaseChanges::default() };
@@ -46,6 +50,11 @@ pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path
         }
     }
     Ok(())
+}
+
+/// The state of a base that has something where nothing was.
+fn appeared() -> BaseState {
+    BaseState::Changed(BaseChanges { content: true, ..BaseChanges::default() })
 }
 
 /// A name of an object with several, of which the storage has a copy: somebody has put another

@@ -39,6 +39,8 @@ pub(super) struct Found {
     /// What the lower view has was known to the change as it was at this time, or before;
     /// `None`: nothing tells of any.
     pub since: Option<Timestamp>,
+    /// It was recorded what the change was made from.
+    pub printed: bool,
     pub wish: CommitWish,
     /// What goes with it, if it was a directory.
     pub lost: Option<Lost>,
@@ -190,16 +192,21 @@ fn one(
     let is_dir = upper.as_ref().is_some_and(|upper| upper.kind == libc::S_IFDIR);
     let compared =
         !matches!(change.kind, ChangeKind::Added | ChangeKind::Deleted | ChangeKind::TypeChanged);
-    let times_only =
-        is_dir && change.kind == ChangeKind::Attributes && change.differs.are_times_only();
+    let state = change.base_state()?;
+    // What is in conflict is a change of which somebody must decide.
+    let times_only = is_dir
+        && change.kind == ChangeKind::Attributes
+        && change.differs.are_times_only()
+        && !matches!(state, BaseState::Changed(_));
     Ok(Found {
         path: change.path.into(),
         from: change.from.map(Into::into),
         kind: change.kind,
         same: compared && !change.content && change.differs.is_empty(),
         dress: if is_dir && compared { change.dress()?.map(Box::new) } else { None },
-        state: change.base_state()?,
+        state,
         since: since(change),
+        printed: change.print().is_some(),
         wish: if times_only { CommitWish::MayGo } else { asked(change) },
         lost: None,
         times_only,
