@@ -33,6 +33,15 @@ pub enum CommitError {
         /// What it cannot do.
         missing: &'static str,
     },
+    /// A plan with a conflict was to be carried out.
+    #[error(
+        "{}: the base has something else than what this was made from; nothing was changed",
+        shown(path)
+    )]
+    Undecided {
+        /// Path in the tree.
+        path: Box<[u8]>,
+    },
     /// Another commit goes on in the base at this moment.
     #[error("base {}: another commit goes on in it: wait for its end; nothing was changed", base.display())]
     BaseBusy {

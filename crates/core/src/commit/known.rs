@@ -59,7 +59,11 @@ impl<'a> Known<'a> {
                 Err(rustix::io::Errno::NOTDIR) if path.len() == at.len() => return Ok(true),
                 other => other?,
             };
-            let time: Timestamp = sys::stat_fd(&dir)?.stx_mtime.into();
+            let stat = sys::stat_fd(&dir)?;
+            // What was moved here keeps its time of modification; the uppermost was by us.
+            let is_top = path.len() == at.len();
+            let own = if is_top { stat.stx_mtime } else { stat.stx_ctime };
+            let time = Timestamp::from(own).max(stat.stx_mtime.into());
             if time > *newest && !self.emptied.contains(&*path) {
                 return Ok(false);
             }

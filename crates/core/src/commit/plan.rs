@@ -250,7 +250,13 @@ impl CommitPlan {
     /// Something is not to be decided by itself.
     #[must_use]
     pub fn has_conflicts(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.fate, CommitFate::Conflict(_)))
+        self.first_conflict().is_some()
+    }
+
+    /// The path of the first that is.
+    pub(super) fn first_conflict(&self) -> Option<&[u8]> {
+        let conflict = |entry: &&CommitEntry| matches!(entry.fate, CommitFate::Conflict(_));
+        self.entries.iter().find(conflict).map(|entry| &*entry.path)
     }
 
     /// What is made before anything of the base is touched, in this order.

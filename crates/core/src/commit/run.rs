@@ -109,6 +109,9 @@ impl CommitPlan {
         options: &RestOptions,
         each: &mut dyn FnMut(CommitProgress),
     ) -> Result<Committed> {
+        if let Some(undecided) = self.first_conflict() {
+            return Err(CommitError::Undecided { path: undecided.into() });
+        }
         let options = OpenOptions { read_only: false, stays_read_only: false, ..found(options)? };
         let failed =
             |errno| CommitError::Journal { storage: options.storage.clone(), why: why(errno) };
@@ -494,7 +497,7 @@ impl Work<'_> {
         // What was taken has no names in the base any more when the storage counts those.
         let remains = match self.remove_stage(root_time) {
             Ok(()) => None,
-            Err(Errno::PERM | Errno::ACCESS) => {
+            Err(Errno::PERM | Errno::ACCESS) if self.find_stage().is_ok() => {
                 let name = Stage::set_aside(&self.base, self.meta()).map_err(failed)?;
                 self.base.set_root_time(root_time.unwrap_or(self.head.root_time));
                 Some(self.options.base.join(std::ffi::OsStr::from_bytes(&name)))

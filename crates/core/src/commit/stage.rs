@@ -132,7 +132,12 @@ impl Stage {
 
     /// That of this commit, if it is there.
     pub fn find(base: &Base, meta: MetaName, token: Token) -> Result<Option<Stage>> {
-        let Some(stage) = Stage::open_any(base, meta)? else { return Ok(None) };
+        let stage = match Stage::open_any(base, meta) {
+            // Somebody else's, who keeps it closed.
+            Err(Errno::ACCESS) => return Ok(None),
+            other => other?,
+        };
+        let Some(stage) = stage else { return Ok(None) };
         let own = matches!(stage.owner()?, Owner::Known(known, _) if known == token);
         Ok(own.then_some(stage))
     }

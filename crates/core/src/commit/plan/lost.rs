@@ -15,6 +15,9 @@ pub(super) struct Lost {
     pub shared: Vec<BaseId>,
     /// When anything in it was changed last.
     pub newest: Option<Timestamp>,
+    /// The same, with changes of attributes of directories in it: an earlier commit may have
+    /// made these, but nothing may come after the plan.
+    pub latest: Option<Timestamp>,
     /// Of what is in it, what may keep it from being removed.
     pub odd: Vec<(Path, Placed)>,
 }
@@ -29,6 +32,10 @@ impl Lost {
                 lost.shared.push(overlay.known_as(found).0);
             }
             lost.newest = lost.newest.max(Some(changed(stat)));
+            // A directory that was moved here keeps its time of modification.
+            let moved = sys::kind(stat) == libc::S_IFDIR && path != below;
+            let moved = moved.then(|| stat.stx_ctime.into());
+            lost.latest = lost.latest.max(Some(changed(stat))).max(moved);
             let placed = Placed::of(stat);
             if placed.fixed || placed.device != sys::device(&own) {
                 lost.odd.push((path.into(), placed));

@@ -186,8 +186,8 @@ impl<'a> Maker<'a> {
 
     /// What comes to a slot goes with all that is in it.
     fn lose(&mut self, slot: Slot, found: &Found) {
-        let newest = found.lost.as_ref().and_then(|lost| lost.newest);
-        self.work.trees.extend(newest.map(|newest| (slot, newest)));
+        let latest = found.lost.as_ref().and_then(|lost| lost.latest);
+        self.work.trees.extend(latest.map(|latest| (slot, latest)));
     }
 
     fn put(&mut self, slot: Slot, at: &[u8]) {
