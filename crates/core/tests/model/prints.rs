@@ -4,6 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::{Dirs, MAY_LACK, Meta, read_meta};
 
@@ -27,7 +28,13 @@ pub fn check(
     };
     let expected = fields(stat);
     assert_eq!(print[..6], expected[..], "{what} was made from");
-    if print[6] != "-" {
+    if stat.is_dir() {
+        // When that was.
+        let since = print[6].strip_prefix('t').and_then(|time| time.split('.').next());
+        let since: u64 = since.and_then(|time| time.parse().ok()).expect("a time");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(since > 1_600_000_000 && since <= now.as_secs(), "{what}: {}", print[6]);
+    } else if print[6] != "-" {
         assert_eq!(print[6], hash(place, stat), "{what} had the content");
     }
 }

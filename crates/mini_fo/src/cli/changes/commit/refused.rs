@@ -115,6 +115,10 @@ pub fn plan(refusal: &CommitRefusal, base: &Path) -> Failure {
              unmount that, or leave it in the storage with --except",
             shown(path)
         ),
+        CommitRefusal::HoldsStorage(path) => format!(
+            "{}: in the base it holds the storage itself: leave it in the storage with --except",
+            shown(path)
+        ),
         CommitRefusal::WouldDrop(paths) => format!(
             "--theirs would give up changes that are in no conflict, for they belong together with \
              some that are: {}; 'mini_fo discard' gives them up, --ours commits them",
