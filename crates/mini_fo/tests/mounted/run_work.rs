@@ -66,20 +66,30 @@ def until(word):
         seen += os.read(tty, 4096)
     seen = seen[seen.index(word) + len(word):]
 def say(text): os.write(tty, text)
+# The shell hands the terminal over a moment after it has said so.
+def press(key, word):
+    global seen
+    for _ in range(200):
+        say(key)
+        while select.select([tty], [], [], 0.3)[0]:
+            seen += os.read(tty, 4096)
+            if word in seen: return until(word)
+    assert False, (word, seen)
 until(b"outer> ")
 run = sys.argv[1].encode() + b" run -q "
 # Directly: what the terminal sends, the command gets.
 say(run + b"sh -c 'trap \"echo int'errupted'; exit 5\" INT; echo re'ady'; while :; do sleep 0.05; done'; echo st'atus' $?\n")
 until(b"ready"); say(b"\x03"); until(b"interrupted"); until(b"status 5")
 say(run + b"sh -c 'echo st'arted'; exec sleep 600'\n"); until(b"started")
-say(b"\x1a"); until(b"Stopped"); until(b"outer> ")
-say(b"fg\n"); until(b"sleep 600"); say(b"\x03"); until(b"outer> ")
+press(b"\x1a", b"Stopped"); until(b"outer> ")
+say(b"fg\n"); until(b"sleep 600"); press(b"\x03", b"outer> ")
 say(b"echo st'atus' $?\n"); until(b"status 130")
 # A shell in it.
 say(run + b"env PS1=in'n'er: bash --norc --noprofile -i\n"); until(b"inner:")
 fcntl.ioctl(tty, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
 say(b"stty size\n"); until(b"33 77")
-say(b"sleep 600\n"); say(b"\x1a"); until(b"Stopped")
+say(b"sh -c 'echo sl''eeping; exec sleep 600'\n"); until(b"sleeping")
+press(b"\x1a", b"Stopped")
 say(b"kill %1; touch in'side'; ls\n"); until(b"inside")
 say(b"exit 7\n"); until(b"outer> "); say(b"echo st'atus' $?\n"); until(b"status 7")
 say(b"ls in'side'\n"); until(b"cannot access"); say(b"exit\n")
