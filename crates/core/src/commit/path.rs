@@ -2,11 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// A path is another one, or lies below it.
-pub(super) fn is_within(path: &[u8], top: &[u8]) -> bool {
-    top.is_empty()
-        || path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-}
+pub(super) use crate::discard::path::is_within;
 
 /// Each directory before what is in it, and entries by their bytes.
 pub(super) fn in_walk(a: &[u8], b: &[u8]) -> Ordering {

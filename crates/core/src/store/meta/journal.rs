@@ -1,22 +1,16 @@
-//! Writing META: appending, and writing it anew.
+//! Writing META: appending.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Session;
+use super::file::{encode, errno, open_file, write_at};
 use super::tail::{self, Said};
-use crate::format::meta::{Index, Record};
-use crate::format::name::MetaName;
-use crate::sys::trust;
-
-/// Longest line that is read or written, in bytes. The path of a redirect may
-/// be far beyond `PATH_MAX`, and each of its bytes written as four.
-pub(super) const LINE_MAX: usize = 4 << 20;
+use crate::format::meta::Record;
 
 /// Bytes of META that are kept in memory before it is synced.
 const TAIL_MOST: usize = 256 << 10;
@@ -377,107 +371,5 @@ impl Journal {
         self.tail.drain(..known);
         self.synced += more;
         self.unsure = false;
-    }
-}
-
-/// The file, its size, and whether it was made just now.
-fn open_file(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(OwnedFd, u64, bool), Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()) {
-        Err(Errno::NOENT) => {
-            let fd = rustix::fs::openat(dir, meta.as_str(), flags | OFlags::CREATE, mode)?;
-            // A umask or a default ACL may have changed it.
-            rustix::fs::fchmod(&fd, mode)?;
-            Ok((fd, 0, true))
-        }
-        Ok(fd) => {
-            let stat = rustix::fs::fstat(&fd)?;
-            let size = u64::try_from(stat.st_size).map_err(|_| Errno::IO)?;
-            let regular = FileType::from_raw_mode(stat.st_mode).is_file();
-            trust::check_opened(&fd, meta.as_str(), true)?;
-            if regular { Ok((fd, size, false)) } else { Err(Errno::IO) }
-        }
-        Err(errno) => Err(errno),
-    }
-}
-
-/// The lines of records. ENAMETOOLONG: one could not be read again.
-fn encode<'r>(
-    records: impl IntoIterator<Item = &'r Record>,
-    out: &mut Vec<u8>,
-) -> Result<(), Errno> {
-    for record in records {
-        let start = out.len();
-        record.encode(out);
-        if out.len() - start > LINE_MAX {
-            return Err(Errno::NAMETOOLONG);
-        }
-    }
-    Ok(())
-}
-
-fn write_at(file: &File, bytes: &[u8], at: u64) -> Result<(), Errno> {
-    file.write_all_at(bytes, at).map_err(errno)
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    match Errno::from_io_error(&error) {
-        Some(errno) => errno,
-        // Nothing was written, which is how some file systems say that.
-        None if error.kind() == std::io::ErrorKind::WriteZero => Errno::NOSPC,
-        None => Errno::IO,
-    }
-}
-
-/// Writes META anew: the records of `index` and nothing else. It appears
-/// whole or not at all, also after a crash. `session`: of the storage's root the
-/// present one, of others none.
-///
-/// # Errors
-/// As `open(2)`, `write(2)`, `fsync(2)`, `rename(2)`; ENAMETOOLONG as for
-/// [`Journal::append`]. META is then as before.
-pub fn rewrite(dir: BorrowedFd<'_>, index: &Index, session: Session) -> Result<(), Errno> {
-    let mut bytes = Vec::new();
-    let mut encoded = Ok(());
-    index.each_record(|record| {
-        encoded = encoded.and_then(|()| encode(std::slice::from_ref(record), &mut bytes));
-    });
-    encoded?;
-    let (temp, meta) = (session.meta.temp(), session.meta.as_str());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    let fd = rustix::fs::openat(dir, &*temp, flags, mode)?;
-    let written =
-        fill(fd, &bytes, session).and_then(|()| rustix::fs::renameat(dir, &*temp, dir, meta));
-    if written.is_err() {
-        let _ = rustix::fs::unlinkat(dir, &*temp, AtFlags::empty());
-    }
-    written
-}
-
-fn fill(fd: OwnedFd, bytes: &[u8], session: Session) -> Result<(), Errno> {
-    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
-    let file = File::from(fd);
-    write_at(&file, bytes, 0)?;
-    session.begin(&file)?;
-    rustix::fs::fdatasync(&file)
-}
-
-/// Hands META of a directory to the device, if there is one.
-///
-/// # Errors
-/// As `fsync(2)`.
-pub fn sync(dir: BorrowedFd<'_>, meta: MetaName) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(dir, meta.as_str(), flags, Mode::empty()) {
-        Err(Errno::NOENT) => Ok(()),
-        // Something else under its name holds no records.
-        Err(Errno::LOOP | Errno::NXIO) => Ok(()),
-        Err(errno) => Err(errno),
-        Ok(fd) => match rustix::fs::fsync(fd) {
-            Err(Errno::INVAL) => Ok(()),
-            other => other,
-        },
     }
 }

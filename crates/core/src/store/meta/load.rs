@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::Session;
-use super::journal::LINE_MAX;
+use super::file::LINE_MAX;
 use super::tail::{self, Said};
 use crate::format::meta::{Index, Line, Record, parse_line};
 use crate::store::itself;
