@@ -130,8 +130,9 @@ impl Place {
             _ => {}
         }
         let full = dir.canonicalize().map_err(failed)?;
-        let is_new = !full.join(NOTE).exists();
-        if is_new && fs::read_dir(&full).map_err(failed)?.next().is_some() {
+        let is_empty = fs::read_dir(&full).map_err(failed)?.next().is_none();
+        // Looked at last: whoever begins at the same time may have written it since.
+        if !is_empty && !full.join(NOTE).exists() {
             let text = format!(
                 "storage {}: it is not empty, and nothing of 'mini_fo run': name a new directory",
                 dir.display()
