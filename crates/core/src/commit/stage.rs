@@ -1,7 +1,6 @@
 //! The stage: a directory in the root of the base that holds what is to come, and what has
 //! gone. It belongs to one commit of one storage, and says so.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,10 +11,8 @@ use super::base::Base;
 use crate::format::commit::{Slot, Token};
 use crate::format::name::{MetaName, is_dot};
 use crate::store::aside::remove_tree;
+use crate::store::commit_owner::{self, OWNER, StageOwner};
 use crate::sys::{self, Result, Spot, trust};
-
-/// The file in it that tells to whom it belongs.
-const OWNER: &[u8] = b"owner";
 
 /// The file in it that holds space back, for the way back on a full file system.
 const SPARE: &[u8] = b"spare";
@@ -118,7 +115,7 @@ impl Stage {
         }
         sys::set_mode(Spot::Fd(self.dir()), 0o700)?;
         self.try_out()?;
-        self.write_owner(token, storage)?;
+        commit_owner::write(self.dir(), token, storage)?;
         self.keep_space_back();
         Ok(())
     }
@@ -170,36 +167,15 @@ impl Stage {
         }
     }
 
-    fn write_owner(&self, token: Token, storage: &Path) -> Result<()> {
-        let mut text = format!("{:032x}\n", u128::from_be_bytes(token.0.0)).into_bytes();
-        text.extend_from_slice(storage.as_os_str().as_bytes());
-        text.push(0);
-        let file = sys::create_private(self.dir(), OWNER)?;
-        if sys::write_at(&file, &text, 0)? < text.len() {
-            return Err(Errno::NOSPC);
-        }
-        rustix::fs::fsync(&file)?;
-        rustix::fs::fsync(&self.dir)
-    }
-
     fn owner(&self) -> Result<Owner> {
         // Somebody who may write in the base's root has put it there.
         if trust::check(&sys::stat_fd(&self.dir)?, false).is_err() {
             return Ok(Owner::Foreign);
         }
-        let opened = sys::open_at(self.dir(), OWNER, OFlags::RDONLY | OFlags::NONBLOCK);
-        let Some(file) = sys::absent(opened)? else { return Ok(Owner::Nobody) };
-        let mut text = vec![0; 16 << 10];
-        let len = sys::read_at(&file, &mut text, 0)?;
-        text.truncate(len);
-        let told = || {
-            let (token, path) = text.strip_suffix(b"\0")?.split_at_checked(33)?;
-            let token = std::str::from_utf8(token.strip_suffix(b"\n")?).ok()?;
-            let token = u128::from_str_radix(token, 16).ok()?;
-            let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
-            Some(Owner::Known(Token(crate::format::print::Hash(token.to_be_bytes())), path))
-        };
-        Ok(told().unwrap_or(Owner::Nobody))
+        Ok(match commit_owner::read(self.dir())? {
+            StageOwner::Nobody | StageOwner::Unclear => Owner::Nobody,
+            StageOwner::Commit(token, path) => Owner::Known(token, path),
+        })
     }
 
     fn keep_space_back(&self) {

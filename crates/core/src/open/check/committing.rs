@@ -1,8 +1,6 @@
 //! Bases into which a commit goes on, or was interrupted.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -13,14 +11,11 @@ use super::layers::Opened;
 use super::{Result, found};
 use crate::format::commit::Token;
 use crate::format::name::MetaName;
-use crate::format::print::Hash;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
 use crate::store::commit_journal;
+use crate::store::commit_owner::{self, StageOwner};
 use crate::sys::{self, Spot, trust};
-
-/// The file in a stage that tells to whom it belongs.
-const OWNER: &[u8] = b"owner";
 
 /// Refuses layers that hold the stage of a commit: what they show is neither what was before
 /// nor what is to be. A commit of the storage that is opened itself is not meant here: what
@@ -63,15 +58,12 @@ fn owner(root: &OwnedFd, meta: MetaName) -> Option<Option<(Token, PathBuf)>> {
     if ![0, above.stx_uid, trust::user()].contains(&made_by) {
         return None;
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    match sys::open_at(stage.as_fd(), OWNER, flags) {
-        Ok(file) => match told(&file) {
-            // It was being made, and there is nothing in it yet.
-            None if !holds_slots(&stage) => None,
-            told => Some(told),
-        },
-        Err(Errno::NOENT) => None,
-        Err(_) => Some(None),
+    match commit_owner::read(stage.as_fd()) {
+        Ok(StageOwner::Commit(token, path)) => Some(Some((token, path))),
+        // It was being made, and there is nothing in it yet.
+        Ok(StageOwner::Unclear) if !holds_slots(&stage) => None,
+        Ok(StageOwner::Unclear) | Err(_) => Some(None),
+        Ok(StageOwner::Nobody) => None,
     }
 }
 
@@ -86,16 +78,6 @@ fn holds_slots(stage: &OwnedFd) -> bool {
         })
     });
     found || listed.is_err()
-}
-
-fn told(file: &OwnedFd) -> Option<(Token, PathBuf)> {
-    let mut text = vec![0; 16 << 10];
-    let len = sys::read_at(file, &mut text, 0).ok()?;
-    text.truncate(len);
-    let (token, path) = text.strip_suffix(b"\0")?.split_at_checked(33)?;
-    let token = std::str::from_utf8(token.strip_suffix(b"\n")?).ok()?;
-    let token = u128::from_str_radix(token, 16).ok()?;
-    Some((Token(Hash(token.to_be_bytes())), OsStr::from_bytes(path).into()))
 }
 
 /// The journal of the storage that is opened is of this commit. One that cannot be read is

@@ -1,0 +1,63 @@
+//! The base is as it is to be: what is left to be done.
+
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::Errno;
+
+use super::Committed;
+use super::work::{Result, Work};
+use crate::commit::error::CommitError;
+use crate::commit::stage::Stage;
+use crate::format::commit::{CommitProgram, Path, Step};
+use crate::interface::options::OpenOptions;
+use crate::open::assemble::Opened;
+
+impl Work<'_> {
+    /// The base is as it is to be: lets the storage forget, and removes what is left.
+    pub fn end(&mut self, program: &CommitProgram) -> Result<Committed> {
+        let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
+        let root_time = program.steps.iter().find_map(|step| match step {
+            Step::Time { at, after, .. } if at.is_empty() => Some(*after),
+            _ => None,
+        });
+        // Which base it is, is verified before anything is removed there.
+        drop(self.open()?);
+        // What was taken has no names in the base any more when the storage counts those.
+        let remains = match self.remove_stage(root_time) {
+            Ok(()) => None,
+            Err(Errno::PERM | Errno::ACCESS) if self.find_stage().is_ok() => {
+                let name = Stage::set_aside(&self.base, self.meta()).map_err(failed)?;
+                self.base.set_root_time(root_time.unwrap_or(self.head.root_time));
+                Some(self.options.base.join(std::ffi::OsStr::from_bytes(&name)))
+            }
+            Err(errno) => return Err(self.unwritable_at_end(errno)),
+        };
+        let left = self.forget(program)?;
+        self.journal().remove().map_err(failed)?;
+        let (steps, bytes) = (program.steps.len() as u64, self.progress.bytes);
+        Ok(Committed { steps, bytes, left, remains })
+    }
+
+    fn unwritable_at_end(&self, errno: Errno) -> CommitError {
+        let (base, storage) = (self.options.base.clone(), self.options.storage.clone());
+        CommitError::Remains { base, storage, errno }
+    }
+
+    /// Base and storage, once the base is as it is to be.
+    fn open(&self) -> Result<Opened> {
+        let options = OpenOptions { after_commit: true, ..self.options.clone() };
+        Ok(Opened::open(&options)?)
+    }
+
+    pub fn forget(&self, program: &CommitProgram) -> Result<Vec<Path>> {
+        let overlay = self.open()?.begin()?;
+        let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
+        if let Err(errno) = overlay.use_reserve() {
+            tracing::warn!("what is kept back for deletions cannot be used: {errno}");
+        }
+        let told = overlay.forget_committed(program).map_err(failed)?;
+        overlay.sync().map_err(failed)?;
+        overlay.finish();
+        Ok(told.failed.into_iter().map(|(path, _)| path).collect())
+    }
+}

@@ -1,0 +1,119 @@
+//! The stage, with all that is to come; nothing else of the base is touched yet.
+
+use hashbrown::HashSet;
+use rustix::fd::AsFd;
+
+use super::work::{Result, Work, unusable_journal};
+use crate::commit::error::{CommitError, no_stage};
+use crate::commit::plan::Make;
+use crate::commit::stage::{NoStage, Stage};
+use crate::format::commit::{CommitProgram, CommitState, Path, Seen, Step};
+use crate::format::name::parent;
+use crate::interface::error::OpenError;
+use crate::reach::overlay::Overlay;
+use crate::reach::refs::NodeRef;
+use crate::store::commit_journal;
+use crate::sys;
+
+impl Work<'_> {
+    /// Removes what an earlier commit has left that had not changed anything.
+    pub fn tidy_up_before(&mut self) -> Result<()> {
+        let journal = commit_journal::load(self.storage.as_fd(), self.meta())
+            .map_err(|unusable| unusable_journal(self.options, unusable))?;
+        let Some(journal) = journal else { return Ok(()) };
+        if journal.state != CommitState::Staging {
+            let path = self.options.storage.clone();
+            return Err(OpenError::CommitUnfinished { path }.into());
+        }
+        let head = std::mem::replace(&mut self.head, journal.head);
+        self.clear()?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// Makes the stage and all that is to come, and writes the program down: from then on
+    /// the commit goes to its end or back by what is written.
+    pub fn fill(
+        &mut self,
+        overlay: &Overlay,
+        makes: &[Make],
+        program: &mut CommitProgram,
+    ) -> Result<Stage> {
+        let begun = overlay.with_reserve(|| self.journal().begin(&self.head));
+        begun.map_err(|errno| self.journal_failed(errno))?;
+        let owner = (self.head.token, &*self.options.storage);
+        let done = match Stage::make(&self.base, self.meta(), owner) {
+            Ok(stage) => self.fill_stage(&stage, overlay, makes, program).map(|()| stage),
+            // It is somebody else's.
+            Err(no @ (NoStage::Taken(_) | NoStage::Odd)) => {
+                self.journal().remove().map_err(|errno| self.journal_failed(errno))?;
+                return Err(no_stage((&self.options.base, self.meta()), no));
+            }
+            Err(no) => {
+                self.base.set_root_time(self.head.root_time);
+                Err(no_stage((&self.options.base, self.meta()), no))
+            }
+        };
+        // What fails now too is told by the next commit.
+        done.inspect_err(|_| drop(self.clear()))
+    }
+
+    fn fill_stage(
+        &mut self,
+        stage: &Stage,
+        overlay: &Overlay,
+        makes: &[Make],
+        program: &mut CommitProgram,
+    ) -> Result<()> {
+        // The directory that the last one was in stays known: else what its META says would be
+        // read anew for each of its entries.
+        let mut near: Option<(Path, NodeRef<'_>)> = None;
+        for make in makes {
+            let path: Path = make.path().into();
+            let dir = parent(&path);
+            if near.as_ref().is_none_or(|(known, _)| **known != *dir) {
+                let failed = |errno| CommitError::Make { path: path.clone(), errno };
+                near = overlay.reach(dir).map_err(failed)?.map(|node| (dir.into(), node));
+            }
+            let made = make
+                .make(overlay, &self.base, stage)
+                .map_err(|errno| CommitError::Make { path: path.clone(), errno })?;
+            if let Some((before, after)) = made.closing {
+                program.steps.push(Step::Dress { at: path, before, after });
+            }
+            self.progress.bytes += made.bytes;
+            self.one_more();
+        }
+        program.steps.sort_by_key(Step::rank);
+        self.look_at_stage(stage, program).map_err(|errno| self.unwritable(errno))?;
+        self.base.sync().map_err(|errno| self.unwritable(errno))?;
+        let ready = overlay.with_reserve(|| self.journal().ready(&self.head, program));
+        ready.map_err(|errno| self.journal_failed(errno))
+    }
+
+    /// What was made, and times of directories that only going back must know, because they
+    /// leave the base.
+    fn look_at_stage(&self, stage: &Stage, program: &mut CommitProgram) -> sys::Result<()> {
+        let mut known: HashSet<&[u8]> = HashSet::new();
+        let (mut made, mut times_back) = (Vec::new(), Vec::new());
+        for step in &program.steps {
+            if let Step::Time { before: Some((below, _)), .. } = step {
+                known.insert(below);
+            }
+        }
+        for step in &program.steps {
+            match step {
+                Step::Put { slot, .. } | Step::Swap { slot, .. } => {
+                    made.extend(stage.look(*slot)?.map(|stat| (*slot, Seen::of(&stat))));
+                }
+                Step::Take { at, .. } if known.insert(parent(at)) => {
+                    let stat = sys::stat_fd(&*self.base.dir(parent(at))?)?;
+                    times_back.push((parent(at).into(), stat.stx_mtime.into()));
+                }
+                _ => {}
+            }
+        }
+        (program.made, program.times_back) = (made, times_back);
+        Ok(())
+    }
+}
