@@ -1,12 +1,13 @@
 #!/bin/bash
 # Kills the daemon at its storage calls, lets them fail, and holds them while
 # others go on: what is there afterwards must be what was there before or what was
-# asked for, and what was told safe must be. Kills `mini_fo commit`, too. Needs root.
+# asked for, and what was told safe must be. Kills `mini_fo commit`, too, and `mini_fo
+# discard` at rest. Needs root.
 #
 # Usage: scripts/torture.sh [OPTIONS OF mini_fo_torture...]
 #   scripts/torture.sh --quick
 #   scripts/torture.sh --transport both --only 'rename_*'
-#   KILLS=500 scripts/torture.sh --quick    # so many of a commit, in place of 25
+#   KILLS=500 scripts/torture.sh --quick    # so many of either, in place of 25
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -35,6 +36,7 @@ done
 echo "torture by races:"
 "$target/debug/mini_fo_torture" race || status=1
 # Those have options of their own, too. KILLS=500 for more.
-echo "torture of commits:"
+echo "torture of commits and discards at rest:"
 "$target/debug/mini_fo_torture" commit --kills "${KILLS:-25}" || status=1
+"$target/debug/mini_fo_torture" commit --discard --kills "${KILLS:-25}" || status=1
 exit $status

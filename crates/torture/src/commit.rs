@@ -1,7 +1,11 @@
-//! `mini_fo commit` is killed at storage calls of chance, and so is what comes after it: at
-//! the end the base is what a commit makes of it that nobody disturbed, or what it was, and
-//! the tree shows the same all the time.
+//! `mini_fo commit` is killed at storage calls of chance, or the power is cut below base and
+//! storage, and so is what comes after it: at the end the base is what a commit makes of it that
+//! nobody disturbed, or what it was, and the tree shows the same all the time. The same of
+//! `mini_fo discard` at rest, of which everything is forgotten or nothing.
 
+mod case;
+mod cuts;
+mod disks;
 mod scene;
 mod trial;
 
@@ -11,7 +15,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cuts::dice::Dice;
+use crate::cuts::image::FsKind;
 use crate::{mount, place, stop};
+use case::What;
 use trial::Trial;
 
 /// Kills of one tree with changes.
@@ -23,6 +29,18 @@ pub struct Options {
     /// How often the command is killed, not counting the killing of what finishes it
     #[arg(long, default_value_t = 25)]
     kills: usize,
+    /// Cut the power so often on each file system, in place of kills
+    #[arg(long, default_value_t = 0)]
+    cuts: usize,
+    /// File systems for the cuts
+    #[arg(long, value_delimiter = ',', default_value = "ext4,xfs,btrfs")]
+    fs: Vec<FsKind>,
+    /// Disturb `mini_fo discard`, on a storage that is not mounted, in place of commits
+    #[arg(long)]
+    discard: bool,
+    /// Let the disks forget what was flushed: to see that this test sees it
+    #[arg(long)]
+    lie: bool,
     /// The same one gives the same trees and kills
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -40,6 +58,12 @@ pub struct Options {
     verbose: bool,
 }
 
+impl Options {
+    fn what(&self) -> What {
+        if self.discard { What::Discard } else { What::Commit }
+    }
+}
+
 /// Runs them; whether all was well.
 ///
 /// # Errors
@@ -50,10 +74,31 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Err(io::Error::other(format!("{path} is not there: build it, or set MINI_FO")));
     }
     stop::listen();
+    let well = if options.cuts > 0 { all_cuts(options)? } else { all_kills(options)? };
+    if stop::asked() {
+        return Err(io::Error::other("ended before all was done"));
+    }
+    Ok(well)
+}
+
+fn all_cuts(options: &Options) -> io::Result<bool> {
+    let dir = crate::cuts::prepare()?;
+    let mut well = true;
+    for &kind in &options.fs {
+        // What is mounted is known to all by its path, also who runs the same elsewhere.
+        let name = format!("{}-{}", kind.name(), std::process::id());
+        let (_, bad) = cuts::all(options, kind, &dir.join(name))?;
+        well &= bad == 0;
+    }
+    Ok(well)
+}
+
+fn all_kills(options: &Options) -> io::Result<bool> {
     place::own_namespace()?;
+    let what = options.what();
     let (mut good, mut bad, mut seed) = (0, 0, options.seed);
     while good + bad < options.kills && !stop::asked() {
-        let trial = Trial::new(options.on.as_deref(), seed, options.strict_times)?;
+        let trial = Trial::new(what, options.on.as_deref(), seed, options.strict_times)?;
         match trial.undisturbed() {
             Ok(expected) => {
                 let mut dice = Dice::new(seed ^ 0x6b69_6c6c);
@@ -73,10 +118,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
         }
         seed += 1;
     }
-    println!("{good} kills of a commit passed, {bad} failed");
-    if stop::asked() {
-        return Err(io::Error::other("ended before all was done"));
-    }
+    println!("{good} kills of a {} passed, {bad} failed", what.name());
     Ok(bad == 0)
 }
 
@@ -86,13 +128,14 @@ fn tell(
     (seed, at): (u64, usize),
     outcome: &Result<String, String>,
 ) {
+    let what = options.what().name();
     match outcome {
-        Ok(said) if options.verbose => println!("ok  commit --seed {seed}, kill {at}: {said}"),
+        Ok(said) if options.verbose => println!("ok  {what} --seed {seed}, kill {at}: {said}"),
         Ok(_) => {}
         Err(wrong) => {
-            println!("BAD commit --seed {seed}, kill {at}\n      {wrong}");
+            println!("BAD {what} --seed {seed}, kill {at}\n      {wrong}");
             if let Some(keep) = &options.keep
-                && let Err(error) = trial.keep(&keep.join(format!("commit-{seed}-{at}")))
+                && let Err(error) = trial.case.keep(&keep.join(format!("{what}-{seed}-{at}")))
             {
                 eprintln!("cannot keep it: {error}");
             }

@@ -14,8 +14,8 @@
 mod bench;
 mod check;
 pub mod dice;
-mod disk;
-mod image;
+pub mod disk;
+pub mod image;
 mod loads;
 mod model;
 mod observe;
@@ -30,7 +30,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::bench::{Bench, prepare};
+use self::bench::Bench;
+pub use self::bench::prepare;
 use self::image::FsKind;
 use self::loads::SCENARIOS;
 use self::system::System;
@@ -79,6 +80,8 @@ pub struct DiskOptions {
     dir: PathBuf,
     /// The log
     log: PathBuf,
+    /// What it is called there
+    number: u8,
 }
 
 /// Serves it until it is unmounted.
@@ -86,7 +89,7 @@ pub struct DiskOptions {
 /// # Errors
 /// It does not mount.
 pub fn serve_disk(options: &DiskOptions) -> io::Result<bool> {
-    disk::serve(&options.image, &options.dir, &options.log).map(|()| true)
+    disk::serve(&options.image, &options.dir, &options.log, options.number).map(|()| true)
 }
 
 /// Runs them all; whether all was well.

@@ -14,7 +14,7 @@ use super::Options;
 use super::check::{Judge, Order, View};
 use super::dice::Dice;
 use super::disk::Record;
-use super::image::{self, FsKind, MountedImage, Remains, copy_sparse, replay};
+use super::image::{self, FsKind, MountedImage, Remains, copy_sparse, last_flush, replay};
 use super::loads::{self, BASE_STEPS, Load, SCENARIOS};
 use super::model::Tree;
 use super::observe::observe;
@@ -31,16 +31,16 @@ const MIXTURE: usize = 90;
 /// Where the tmpfs goes that holds everything; only this process sees it.
 const WORK: &str = "/dev/shm";
 
-/// Gives this process mounts of its own, and a tmpfs for everything. To be called
-/// while it has one thread.
+/// Gives this process mounts of its own, and a tmpfs for everything, which is the result. To be
+/// called while it has one thread.
 ///
 /// # Errors
 /// Without root.
-pub fn prepare() -> io::Result<()> {
+pub fn prepare() -> io::Result<&'static Path> {
     own_namespace()?;
     mount("torture", WORK, "tmpfs", MountFlags::empty(), None)?;
     rustix::process::umask(rustix::fs::Mode::empty());
-    Ok(())
+    Ok(Path::new(WORK))
 }
 
 /// What came of the cuts.
@@ -319,13 +319,6 @@ impl Cut {
         let total = recording.records.len();
         format!("cut {at}/{total} ({remains:?}) steps {ended}..{begun}")
     }
-}
-
-/// How many of the first `at` records are durable.
-fn last_flush(records: &[Record], at: usize) -> usize {
-    let before = records.get(..at).unwrap_or(records);
-    let flush = before.iter().rposition(|record| matches!(record, Record::Flush));
-    flush.map_or(0, |place| place + 1)
 }
 
 fn shortened(wrong: &[String]) -> String {

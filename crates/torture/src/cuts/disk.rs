@@ -60,21 +60,28 @@ pub enum Record {
     Begin(usize),
     /// Step `.0` of the workload has returned.
     End(usize),
+    /// Something that was done to another disk with the same log.
+    Elsewhere,
 }
 
-/// The log of a disk. What is appended by one call stays together.
-pub struct Log(File);
+/// The log of a disk, or of several with numbers. What is appended by one call stays together.
+pub struct Log {
+    file: File,
+    /// The disk's.
+    number: u8,
+}
 
-/// Kind, place, length.
-const HEADER: usize = 17;
+/// Kind, number of the disk, place, length.
+const HEADER: usize = 18;
 
 impl Log {
     /// A new one, or one more hold of it.
     ///
     /// # Errors
     /// What opening gives.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(File::options().append(true).create(true).open(path)?))
+    pub fn open(path: &Path, number: u8) -> io::Result<Self> {
+        let file = File::options().append(true).create(true).open(path)?;
+        Ok(Self { file, number })
     }
 
     /// Adds a record.
@@ -88,19 +95,20 @@ impl Log {
             Record::Flush => self.append(b'F', 0, 0, &[]),
             Record::Begin(step) => self.append(b'B', *step as u64, 0, &[]),
             Record::End(step) => self.append(b'E', *step as u64, 0, &[]),
+            Record::Elsewhere => Ok(()),
         }
     }
 
     fn append(&self, kind: u8, place: u64, length: u64, data: &[u8]) -> io::Result<()> {
-        let header = [&[kind][..], &place.to_le_bytes(), &length.to_le_bytes()];
-        (&self.0).write_all(&[&header.concat(), data].concat())
+        let header = [&[kind, self.number][..], &place.to_le_bytes(), &length.to_le_bytes()];
+        (&self.file).write_all(&[&header.concat(), data].concat())
     }
 
-    /// What is in the log at `path`.
+    /// What is in the log at `path`, as one of the disks has seen it.
     ///
     /// # Errors
     /// It cannot be read, or is no log.
-    pub fn read(path: &Path) -> io::Result<Vec<Record>> {
+    pub fn read(path: &Path, number: u8) -> io::Result<Vec<Record>> {
         let bytes = std::fs::read(path)?;
         let mut rest = bytes.as_slice();
         let mut records = Vec::new();
@@ -109,9 +117,10 @@ impl Log {
                 let bytes = header.iter().skip(at).take(8).rev();
                 bytes.fold(0, |word: u64, byte| word << 8 | u64::from(*byte))
             };
-            let (place, length) = (word(1), word(9));
+            let (place, length) = (word(2), word(10));
             rest = after;
-            records.push(match header.first() {
+            let own = header.get(1) == Some(&number);
+            let record = match header.first() {
                 Some(b'W') => {
                     let data = rest.split_at_checked(length as usize);
                     let (data, after) = data.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -123,7 +132,9 @@ impl Log {
                 Some(b'B') => Record::Begin(place as usize),
                 Some(b'E') => Record::End(place as usize),
                 _ => return Err(io::ErrorKind::InvalidData.into()),
-            });
+            };
+            let mark = matches!(record, Record::Begin(_) | Record::End(_));
+            records.push(if own || mark { record } else { Record::Elsewhere });
         }
         Ok(records)
     }
@@ -221,10 +232,10 @@ pub fn zero(file: &File, offset: u64, length: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// The image cannot be opened, or FUSE not be mounted.
-pub fn serve(image: &Path, dir: &Path, log: &Path) -> io::Result<()> {
+pub fn serve(image: &Path, dir: &Path, log: &Path, number: u8) -> io::Result<()> {
     let image = File::options().read(true).write(true).open(image)?;
     let size = image.metadata()?.len();
-    let disk = Disk { image, size, log: Log::open(log)? };
+    let disk = Disk { image, size, log: Log::open(log, number)? };
     let options = MountOptions { source: "torture-disk".into(), ..MountOptions::default() };
     let mount = Mount::new(dir, &options).map_err(io::Error::other)?;
     let session = Session::new(mount, Arc::new(disk), &Config::default());
@@ -240,13 +251,13 @@ pub struct Served {
 
 impl Served {
     /// Serves `image` in the empty directory `dir`, in a process of its own that
-    /// ends with this one. `log` is a new file.
+    /// ends with this one. `log` is a new file, or that of other disks with other numbers.
     ///
     /// # Errors
     /// It does not mount.
-    pub fn new(image: &Path, dir: &Path, log: &Path) -> io::Result<Self> {
+    pub fn new(image: &Path, dir: &Path, log: &Path, number: u8) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("disk").arg(image).arg(dir).arg(log);
+        command.arg("disk").arg(image).arg(dir).arg(log).arg(number.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         // SAFETY: one system call between fork and exec, nothing else.
         unsafe {

@@ -193,6 +193,13 @@ impl Remains {
     }
 }
 
+/// How many of the first `at` records are durable.
+pub fn last_flush(records: &[Record], at: usize) -> usize {
+    let before = records.get(..at).unwrap_or(records);
+    let flush = before.iter().rposition(|record| matches!(record, Record::Flush));
+    flush.map_or(0, |place| place + 1)
+}
+
 /// Brings `image`, as it was at the beginning of the log, to what the disk holds
 /// after `records`, of which the first `durable` reached it in any case.
 ///

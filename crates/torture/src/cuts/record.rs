@@ -69,10 +69,10 @@ impl Setting<'_> {
 
     fn run_on(&self, image: &Path, tree: Tree, ops: &[Op]) -> io::Result<Recording> {
         // Dropped from the last to the first.
-        let served = Served::new(image, &self.dir.join("disk"), &self.log())?;
+        let served = Served::new(image, &self.dir.join("disk"), &self.log(), 0)?;
         let fs = MountedImage::new(self.kind, &served.path(), &self.dir.join("fs"))?;
         let live = Live::new(self.system, self.places, fs.dir(), self.options)?;
-        let log = Log::open(served.log())?;
+        let log = Log::open(served.log(), 0)?;
         log.add(&Record::Begin(0))?;
         let run = Run { setting: self, fs: fs.dir(), root: live.root(), log };
         let mut history = History::new(tree);
@@ -80,7 +80,7 @@ impl Setting<'_> {
         for op in ops {
             run.step(op, &mut history, &mut failed)?;
         }
-        let records = Log::read(served.log())?;
+        let records = Log::read(served.log(), 0)?;
         let start = records.iter().position(|record| *record == Record::Begin(0)).unwrap_or(0);
         if let Some(step) = unflushed(&history, &records) {
             return Err(io::Error::other(format!("no flush reached the disk in step {step}")));
