@@ -243,10 +243,19 @@ do so with one that is allowed alone.
 .PP
 Signals that are sent to \fBmini_fo run\fR are handed on to the command. If it is killed
 (SIGKILL), so is the command; what has changed is kept.
+.PP
+With \fBcommit\fR at the end all changes are written into the base, or none. If the base has
+something else than what was changed, they are kept, that is told, and the exit code is 125, as
+with all that mini_fo itself cannot do. \fBmini_fo commit\fR goes on from there.
+.PP
+Where something that the command has started goes on in the tree, nothing is discarded or
+committed: it is told which process that is.
 .SH JSON
 One object in a line: \fBstatus\fR, as a shell shows it; \fBsuccess\fR; \fBsignal\fR, or null;
-\fBkept\fR, whether there are changes to go on with; then \fBname\fR, \fBstorage\fR and
-\fBcommands\fR, an object with \fBstatus\fR, \fBdiff\fR, \fBdiscard\fR and \fBagain\fR. Numbers of
+\fBkept\fR, whether there are changes to go on with; \fBcommitted\fR, whether they were
+committed; \fBin_use_by\fR, if somebody is still in the run; if they are kept \fBname\fR,
+\fBstorage\fR and \fBcommands\fR, an object with \fBstatus\fR, \fBdiff\fR, \fBcommit\fR,
+\fBdiscard\fR and \fBagain\fR. Numbers of
 changes by their kinds, and \fBchanges\fR, an array of what \fBmini_fo status \-\-json\fR
 prints. Where the command writes to standard output itself, name a FILE.
 .SH EXIT CODES OF THE COMMAND

@@ -68,6 +68,11 @@ pub fn read() -> io::Result<Vec<Mount>> {
     read_from(Path::new("/proc/thread-self/mountinfo"))
 }
 
+/// All mounts that a process sees, by its directory in /proc.
+pub fn read_of(process: &Path) -> io::Result<Vec<Mount>> {
+    read_from(&process.join("mountinfo"))
+}
+
 fn read_from(path: &Path) -> io::Result<Vec<Mount>> {
     let text = std::fs::read(path)?;
     Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())

@@ -5,23 +5,31 @@
 //! [`end`] does with the changes what is to be done.
 #![deny(unsafe_code)]
 
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+mod ask;
+mod changed;
 mod devices;
 mod end;
 pub mod join;
 pub mod list;
+pub mod note;
 pub mod place;
 mod plan;
 mod remove;
 mod scene;
+mod settle;
 mod sockets;
 mod spaces;
 mod start;
 mod sys;
+mod tell;
 mod watch;
 
-use crate::cli::args::run::{Net, RunArgs};
+use crate::cli::args::run::{Ending, Net, RunArgs};
 use crate::exit::{Failure, code};
 use crate::options;
 use crate::request::{MountRequest, Order, Typed};
@@ -33,52 +41,92 @@ use plan::Plan;
 use start::Started;
 use sys::Signals;
 
+/// How long it is waited for somebody who decides what becomes of a run that is to go on, and
+/// how long at first between two looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const A_MOMENT: Duration = Duration::from_millis(2);
+
 /// Runs a command, and ends as it has ended.
 ///
 /// # Errors
 /// Its exit status, without a message; or why it could not be run.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let signals = Signals::block();
-    let own = |mut failure: Failure| {
-        if !failure.is_silent() {
-            failure.code = code::RUN;
-        }
-        failure
-    };
+    if args.tmpfs.is_some() && [Some(args.on_exit), args.on_error].contains(&Some(Ending::Commit)) {
+        let text = "changes in memory (--tmpfs) cannot be committed: leave that option out";
+        return Err(Failure::new(code::RUN, text));
+    }
     let plan = Plan::new(args).map_err(own)?;
-    let place = match (&args.storage, &args.name) {
-        (Some(dir), _) => Place::at(dir, &plan)?,
-        (None, Some(name)) => Place::of(name, &plan)?,
-        (None, None) => Some(Place::temporary(&plan)?),
-    };
-    let Some(place) = place else {
-        return match joined(args, &plan, &signals)? {
-            Some((place, started)) => follow(args, &place, started, &signals).map_err(own),
-            // It has ended meanwhile.
-            None => run(args),
+    let (place, started) = begun(args, &plan, &signals)?;
+    let ended = watch::until_end(started.command, &signals).map_err(own)?;
+    // From here on nothing is lost when this process is ended.
+    signals.let_pass();
+    Run { args, place: &place, base: &plan.base, ended }.conclude(started).map_err(own)?;
+    ended.pass_on(&signals)
+}
+
+/// A failure of mini_fo itself. Without a message it is one of the command.
+fn own(mut failure: Failure) -> Failure {
+    if !failure.is_silent() {
+        failure.code = code::RUN;
+    }
+    failure
+}
+
+/// Starts a command, or joins a run.
+fn begun(args: &RunArgs, plan: &Plan, signals: &Signals) -> Result<(Place, Started), Failure> {
+    let (mut beat, mut since, mut known) = (A_MOMENT, Instant::now(), None);
+    loop {
+        let place = match (&args.storage, &args.name) {
+            (Some(dir), _) => Place::at(dir, plan)?,
+            (None, Some(name)) => Place::of(name, plan)?,
+            (None, None) => Some(Place::temporary(plan)?),
         };
-    };
-    let request = request(args, &plan, &place).map_err(own)?;
-    let started = start::start(&plan, &place, &request, args.tmpfs.as_deref(), &signals);
-    let started = started.map_err(own).inspect_err(|_| {
+        if let Some(place) = place {
+            let started = begun_in(args, plan, &place, signals)?;
+            return Ok((place, started));
+        }
+        if let Some(both) = joined(args, plan, signals)? {
+            return Ok(both);
+        }
+        // It has ended meanwhile, or is about to.
+        let now = directory(args)?.and_then(|dir| note::of(&dir));
+        if now != known {
+            (since, known) = (Instant::now(), now);
+        }
+        if since.elapsed() > PATIENCE {
+            let text = "it has ended, and somebody has yet to say what becomes of its changes";
+            return Err(Failure::new(code::RUN, text));
+        }
+        std::thread::sleep(beat);
+        beat = (beat * 2).min(A_MOMENT * 50);
+    }
+}
+
+fn begun_in(
+    args: &RunArgs,
+    plan: &Plan,
+    place: &Place,
+    signals: &Signals,
+) -> Result<Started, Failure> {
+    let started = request(args, plan, place)
+        .and_then(|request| start::start(plan, place, &request, args.tmpfs.as_deref(), signals))
+        .map_err(own);
+    started.inspect_err(|_| {
         if place.temporary && place.is_unused() {
             // It is empty, so nobody will miss it; who lists runs takes it away later.
             let _ = place.remove();
         }
-    })?;
-    follow(args, &place, started, &signals).map_err(own)
+    })
 }
 
-/// Waits for a command, and ends as it has ended.
-fn follow(
-    args: &RunArgs,
-    place: &Place,
-    started: Started,
-    signals: &Signals,
-) -> Result<(), Failure> {
-    let ended = watch::until_end(started.command, signals)?;
-    Run { args, place, ended }.conclude(started)?;
-    ended.pass_on(signals)
+/// The directory that the user has named.
+fn directory(args: &RunArgs) -> Result<Option<PathBuf>, Failure> {
+    Ok(match (&args.storage, &args.name) {
+        (Some(dir), _) => Some(dir.clone()),
+        (None, Some(name)) => Some(place::runs()?.join(name)),
+        (None, None) => None,
+    })
 }
 
 /// Starts a command in a run that others are in. `None`: nobody is any more.
@@ -87,31 +135,28 @@ fn joined(
     plan: &Plan,
     signals: &Signals,
 ) -> Result<Option<(Place, Started)>, Failure> {
-    let dir = match (&args.storage, &args.name) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(name)) => place::runs()?.join(name),
-        (None, None) => return Ok(None),
-    };
+    let Some(dir) = directory(args)? else { return Ok(None) };
     let failed = |why: &str| Failure::new(code::RUN, format!("{}: {why}", dir.display()));
-    let options = plan.rules.is_empty() && args.options.is_empty() && args.net == Net::Host;
-    if !options {
-        return Err(failed(
-            "it is running, and what it may see is settled: leave out --allow, \
-                           --hide, --read-only, --net and --options",
-        ));
-    }
+    let options = !plan.rules.is_empty() || !args.options.is_empty() || args.net != Net::Host;
     match join::find(&dir) {
+        Some(Found::Live(_)) if options => Err(failed(
+            "it is running, and what it may see is settled: leave out --allow, --hide, \
+             --read-only, --net and --options",
+        )),
         Some(Found::Live(member)) => {
             let place = Place::joined(&dir, args.name.as_deref());
-            let place = place.map_err(|error| failed(&error.to_string()))?;
-            let base = place::read(&place.dir).map(|(note, _)| note.base.0);
+            let place = match place {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                place => place.map_err(|error| failed(&error.to_string()))?,
+            };
+            let base = note::of(&place.dir).map(|note| note.base.0);
             if base.is_some_and(|base| base != plan.base.as_os_str().as_bytes()) {
                 return Err(failed("it is running on another base"));
             }
-            Ok(Some((place, start::join(plan, &member, signals)?)))
+            Ok(start::join(plan, &member, signals)?.map(|started| (place, started)))
         }
         Some(Found::Ended) => Ok(None),
-        None => Err(failed("it is in use, and nobody who is in it can be found")),
+        None => Err(failed("it is in use, and nobody who is in it can be found: try again")),
     }
 }
 

@@ -25,7 +25,7 @@ pub fn run(args: &ListArgs) -> Result<(), Failure> {
     let runs = run::list::rows();
     let mut rows = rows(&mounts);
     // Where a run is mounted is nobody else's business.
-    rows.retain(|row| row.mountpoint.parent().and_then(run::place::read).is_none());
+    rows.retain(|row| row.mountpoint.parent().and_then(run::note::read).is_none());
     let text = match args.json {
         true => array(&rows, &runs),
         false => table(&rows, args.verbose) + &table_of_runs(&runs),

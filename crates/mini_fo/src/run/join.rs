@@ -11,12 +11,14 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use super::place::{self, STORAGE};
+use super::note::{self, Note, STORAGE};
 use crate::control::client::Channel;
 
-/// How long a run may take to begin, or to end.
+/// How long somebody is looked for in a run that has begun.
 const PATIENCE: Duration = Duration::from_secs(10);
-const BEAT: Duration = Duration::from_millis(5);
+/// How often, at first and at most.
+const BEAT: Duration = Duration::from_millis(2);
+const SLOW_BEAT: Duration = Duration::from_millis(100);
 
 /// A process in a run.
 pub struct Member {
@@ -35,54 +37,49 @@ pub enum Found {
     Ended,
 }
 
-/// Finds somebody in a run that is in use. One that is about to begin or to end is waited
-/// for; `None`: for too long.
+/// Finds somebody in a run that is in use. One that is about to begin is waited for, and for
+/// some time one that is about to end; `None`: it takes longer.
 pub fn find(dir: &Path) -> Option<Found> {
-    let begun = Instant::now();
+    let (mut seen, mut beat) = (None, BEAT);
     loop {
-        if let Some(member) = member(dir) {
+        let note = note::of(dir).filter(|note| note.namespace != 0);
+        if let Some(member) = note.as_ref().and_then(|note| member(dir, note)) {
             return Some(Found::Live(member));
         }
-        if !place::is_in_use(dir) {
+        if !note::is_in_use(dir) {
             return Some(Found::Ended);
         }
-        if begun.elapsed() > PATIENCE {
+        if note.is_some() && seen.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             return None;
         }
-        std::thread::sleep(BEAT);
+        std::thread::sleep(beat);
+        beat = (beat * 2).min(SLOW_BEAT);
     }
 }
 
 /// Somebody in a run, by the number of its mount namespace.
-fn member(dir: &Path) -> Option<Member> {
-    let (note, _) = place::read(dir).filter(|(note, _)| note.namespace != 0)?;
-    let is_there = |pid: &str| {
-        fs::metadata(format!("/proc/{pid}/ns/mnt")).is_ok_and(|found| found.ino() == note.namespace)
-    };
+fn member(dir: &Path, note: &Note) -> Option<Member> {
     // A number may be that of an earlier namespace: that nobody is in the run says the lock.
-    if !place::is_in_use(dir) {
+    if !note::is_in_use(dir) {
         return None;
     }
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
-        else {
-            continue;
-        };
-        if !is_there(pid) {
-            continue;
-        }
-        let number = pid.parse().ok().and_then(Pid::from_raw)?;
-        let process = rustix::process::pidfd_open(number, PidfdFlags::empty()).ok()?;
-        let storage = dir.canonicalize().ok()?.join(STORAGE);
-        // Numbers of processes and of namespaces are given away again: what counts is that it
-        // sees the tree of this run.
-        let member = Member { pid: number, storage, process };
-        if is_of(&member.root(), &member.storage) && is_there(pid) {
-            return Some(member);
-        }
-    }
-    None
+    let storage = dir.canonicalize().ok()?.join(STORAGE);
+    let first = Some(note.process).filter(|process| *process > 0);
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    first.into_iter().chain(all).find_map(|pid| one_of(pid, note, &storage))
+}
+
+/// A process, if it is in a run. Numbers of processes and of namespaces are given away again:
+/// what counts is that it sees the tree of this run.
+fn one_of(pid: i32, note: &Note, storage: &Path) -> Option<Member> {
+    let is_there = || {
+        fs::metadata(format!("/proc/{pid}/ns/mnt")).is_ok_and(|found| found.ino() == note.namespace)
+    };
+    let pid = is_there().then(|| Pid::from_raw(pid)).flatten()?;
+    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let member = Member { pid, storage: storage.to_path_buf(), process };
+    (is_of(&member.root(), storage) && is_there()).then_some(member)
 }
 
 /// Whether a directory is in the mount of which this is the storage.

@@ -6,11 +6,13 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::place::{self, Note};
-use super::remove;
+use super::note::{self, Note};
+use super::{place, remove};
 use crate::cli::args::run::RmArgs;
 use crate::cli::changes::out::size;
 use crate::exit::{Failure, code};
+
+const RUNNING: &str = "it is running: end it first";
 
 /// A run below the directory of runs.
 pub struct Row {
@@ -33,14 +35,37 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn row(dir: &Path) -> Option<Row> {
-    let (note, storage) = place::read(dir)?;
-    let is_running = place::is_in_use(dir);
-    let unused = fs::read_dir(&storage).is_ok_and(|mut entries| entries.next().is_none());
-    if !is_running && note.temporary && unused && remove::all(dir).is_ok() {
-        return None;
-    }
+    take_away_unused(dir);
+    let (note, storage) = note::read(dir)?;
+    let is_running = note::is_in_use(dir);
     let name = dir.file_name()?.to_string_lossy().into_owned();
     Some(Row { name, dir: dir.to_path_buf(), note, is_running, bytes: taken(&storage) })
+}
+
+/// What commands leave that were killed: places in which nothing has changed, that were not
+/// begun, or not taken away as a whole.
+fn take_away_unused(dir: &Path) {
+    let is_empty = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut all| all.next().is_none());
+    let is_bare = |entry: fs::DirEntry| match entry.file_name() {
+        name if name == note::NOTE => true,
+        name => name == note::STORAGE && is_empty(&entry.path()),
+    };
+    let is_unused = || match note::of(dir) {
+        Some(note) if note.going => true,
+        Some(note) if !note.temporary => false,
+        _ => fs::read_dir(dir).is_ok_and(|all| all.flatten().all(is_bare)),
+    };
+    if is_empty(dir) {
+        // Who has just made it makes another one.
+        let _ = fs::remove_dir(dir);
+    } else if dir.join(note::NOTE).is_file()
+        && is_unused()
+        && let Ok(Some(lock)) = note::lock(dir, false)
+        && is_unused()
+    {
+        // What stays is looked at again the next time.
+        let _ = remove::run(dir, &lock);
+    }
 }
 
 /// What is taken below a directory, as far as it can be seen.
@@ -67,11 +92,11 @@ pub fn rm(args: &RmArgs) -> Result<(), Failure> {
     let mut dirs = Vec::new();
     for name in &args.names {
         let found = place::named(name).or_else(|| Some(name.clone()));
-        let dir = found.filter(|dir| place::read(dir).is_some());
+        let dir = found.filter(|dir| note::read(dir).is_some());
         let failed = |code, why| Failure::new(code, format!("{}: {why}", name.display()));
         let dir = dir.ok_or_else(|| failed(code::USAGE, "there is no such run"))?;
-        if place::is_in_use(&dir) {
-            return Err(failed(code::IN_USE, "it is running: end it first"));
+        if note::is_in_use(&dir) {
+            return Err(failed(code::IN_USE, RUNNING));
         }
         dirs.push((name, dir));
     }
@@ -84,12 +109,21 @@ pub fn rm(args: &RmArgs) -> Result<(), Failure> {
         if !args.yes && !is_confirmed(&question)? {
             return Err(Failure::silent(code::FAILURE));
         }
-        remove::all(&dir).map_err(|errno| {
-            let text = format!("{}: cannot be removed: {errno}", dir.display());
-            Failure::new(code::FAILURE, text)
-        })?;
+        take_away(name, &dir)?;
     }
     Ok(())
+}
+
+fn take_away(name: &Path, dir: &Path) -> Result<(), Failure> {
+    let failed = |code, why: &str| Failure::new(code, format!("{}: {why}", name.display()));
+    let gone = match note::lock_to_remove(dir) {
+        // Somebody else has taken it away while the user was asked.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(None) => return Err(failed(code::IN_USE, RUNNING)),
+        Ok(Some(lock)) => remove::run(dir, &lock),
+    };
+    gone.map_err(|error| failed(code::FAILURE, &format!("cannot be removed: {error}")))
 }
 
 fn is_confirmed(question: &str) -> Result<bool, Failure> {

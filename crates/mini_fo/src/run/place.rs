@@ -5,51 +5,19 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
-
+use super::note::{self, NOTE, Note, STORAGE};
 use super::plan::Plan;
+use super::remove;
 use crate::control::wire::PathBytes;
 use crate::exit::{Failure, code};
 use crate::registry;
 use mini_fo_core::MetaName;
 
-/// The note of what a run is.
-const NOTE: &str = "run.json";
-/// What receives the changes.
-pub const STORAGE: &str = "storage";
-
 /// How deep runs may lie in runs. The kernel allows 32 user namespaces in each other.
 const LEVELS: u32 = 40;
-
-/// What is known of a run. Unknown members are passed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// The tree that it sees.
-    pub base: PathBytes,
-    /// All objects belong to the user: he cannot give any away.
-    #[serde(default)]
-    pub one_owner: bool,
-    /// It goes at its end if nothing has changed.
-    #[serde(default)]
-    pub temporary: bool,
-    /// What META of its storage is called; empty: as usual.
-    #[serde(default)]
-    pub meta_name: String,
-    /// When it was begun, in seconds since 1970.
-    #[serde(default)]
-    pub since: u64,
-    /// Number of the mount namespace of what runs in it, or ran last.
-    #[serde(default)]
-    pub namespace: u64,
-    /// What was run in it last.
-    #[serde(default)]
-    pub command: Vec<PathBytes>,
-}
 
 /// The directory of a run, held: nobody else runs anything there.
 pub struct Place {
@@ -81,7 +49,8 @@ impl Place {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => return Err(error),
                     Ok(()) => {
-                        let lock = begin(&dir)?;
+                        // Who lists runs may have taken it away already, for it was empty.
+                        let Some(lock) = begin(&dir)? else { continue };
                         let meta_name = meta_name(&dir.join(STORAGE))?;
                         let name = Some(name);
                         return Ok(Place { dir, name, temporary: true, meta_name, lock });
@@ -94,7 +63,7 @@ impl Place {
             let way = "name a directory with --storage, or keep changes in memory with --tmpfs";
             Failure::new(code::RUN, format!("{}: {error}; {way}", runs.display()))
         })?;
-        place.write(plan, 0)?;
+        place.write(plan, None)?;
         Ok(place)
     }
 
@@ -123,34 +92,30 @@ impl Place {
         let failed = |error: io::Error| {
             Failure::new(code::RUN, format!("storage {}: {error}", dir.display()))
         };
-        match fs::DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed(error));
+        let (full, lock) = loop {
+            create(dir).map_err(failed)?;
+            // It may have been taken away since.
+            let full = match dir.canonicalize() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                full => full.map_err(failed)?,
+            };
+            if !is_one_or_empty(&full).map_err(failed)? {
+                let why = "it is not empty, and nothing of 'mini_fo run': name a new directory";
+                let text = format!("storage {}: {why}", dir.display());
+                return Err(Failure::new(code::RUN, text));
             }
-            _ => {}
-        }
-        let full = dir.canonicalize().map_err(failed)?;
-        let is_empty = fs::read_dir(&full).map_err(failed)?.next().is_none();
-        // Looked at last: whoever begins at the same time may have written it since.
-        if !is_empty && !full.join(NOTE).exists() {
-            let text = format!(
-                "storage {}: it is not empty, and nothing of 'mini_fo run': name a new directory",
-                dir.display()
-            );
-            return Err(Failure::new(code::RUN, text));
-        }
-        let lock = match begin(&full) {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::WOULDBLOCK) => {
-                return Ok(None);
+            match begin(&full).map_err(failed)? {
+                Some(lock) => break (full, lock),
+                None if note::is_in_use(&full) => return Ok(None),
+                None => {}
             }
-            lock => lock.map_err(failed)?,
         };
-        let meta_name = match read(&full) {
+        let meta_name = match note::read(&full) {
             Some((note, _)) => note.meta_name,
             None => meta_name(&full.join(STORAGE)).map_err(failed)?,
         };
         let place = Place { dir: full, name: None, temporary: false, meta_name, lock };
-        place.write(plan, 0)?;
+        place.write(plan, None)?;
         Ok(Some(place))
     }
 
@@ -162,7 +127,7 @@ impl Place {
         let dir = dir.canonicalize()?;
         let lock = File::open(dir.join(NOTE))?;
         let name = name.map(|name| name.to_string_lossy().into_owned());
-        let meta_name = read(&dir).map(|(note, _)| note.meta_name).unwrap_or_default();
+        let meta_name = note::of(&dir).map(|note| note.meta_name).unwrap_or_default();
         Ok(Place { dir, name, temporary: false, meta_name, lock })
     }
 
@@ -184,12 +149,13 @@ impl Place {
         }
     }
 
-    /// Writes down what is run, in place: the lock is on the file. `namespace`: where, if it
-    /// is known.
+    /// Writes down what is run. `member`: the number of its mount namespace, and of a process
+    /// there, if they are known.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, plan: &Plan, namespace: u64) -> Result<(), Failure> {
+    pub fn write(&self, plan: &Plan, member: Option<(u64, i32)>) -> Result<(), Failure> {
+        let (namespace, process) = member.unwrap_or_default();
         let bytes = |text: &std::ffi::OsStr| PathBytes(text.as_bytes().to_vec());
         let note = Note {
             base: bytes(plan.base.as_os_str()),
@@ -198,14 +164,11 @@ impl Place {
             meta_name: self.meta_name.clone(),
             since: registry::now(),
             namespace,
+            process,
             command: plan.command.iter().map(|word| bytes(word)).collect(),
+            going: false,
         };
-        let written = serde_json::to_vec(&note).map_err(io::Error::from).and_then(|mut text| {
-            text.push(b'\n');
-            self.lock.set_len(0)?;
-            self.lock.write_all_at(&text, 0)
-        });
-        written.map_err(|error| {
+        note.write(&self.lock).map_err(|error| {
             Failure::new(code::RUN, format!("{}: {error}", self.dir.join(NOTE).display()))
         })
     }
@@ -215,22 +178,42 @@ impl Place {
     /// # Errors
     /// Something of it stays.
     pub fn remove(&self) -> Result<(), Failure> {
-        super::remove::all(&self.dir).map_err(|error| {
+        remove::run(&self.dir, &self.lock).map_err(|error| {
             Failure::new(code::RUN, format!("{}: cannot be removed: {error}", self.dir.display()))
         })
     }
 }
 
-/// Makes what is missing in a directory, and takes the lock.
-fn begin(dir: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    let lock = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let lock = lock.open(dir.join(NOTE))?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    match fs::DirBuilder::new().mode(0o700).create(dir.join(STORAGE)) {
+fn create(dir: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(lock),
+        _ => Ok(()),
     }
+}
+
+/// It is the directory of a run, or can become that.
+fn is_one_or_empty(dir: &Path) -> io::Result<bool> {
+    let is_empty = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        entries => entries?.next().is_none(),
+    };
+    // Looked at last: whoever begins at the same time may have written it since.
+    Ok(is_empty || dir.join(NOTE).exists() || fs::read_dir(dir)?.next().is_none())
+}
+
+/// Takes the lock, and makes what is missing in a directory. `None`: somebody has it, or
+/// takes it away.
+fn begin(dir: &Path) -> io::Result<Option<File>> {
+    let lock = match note::lock(dir, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        lock => lock?,
+    };
+    let Some(lock) = lock else { return Ok(None) };
+    if note::of(dir).is_some_and(|note| note.going) {
+        remove::content(dir)?;
+    }
+    create(&dir.join(STORAGE))?;
+    Ok(Some(lock))
 }
 
 /// What META can be called in a storage. In a run it lies in a mount of ours, where the name
@@ -273,13 +256,6 @@ pub fn runs() -> Result<PathBuf, Failure> {
     Ok(data.join("mini_fo/runs"))
 }
 
-/// What a path says of a run, if it is one's directory: its note and its storage.
-pub fn read(dir: &Path) -> Option<(Note, PathBuf)> {
-    let text = fs::read(dir.join(NOTE)).ok()?;
-    let note = serde_json::from_slice(&text).ok()?;
-    Some((note, dir.join(STORAGE)))
-}
-
 /// Whether a path is a name alone.
 fn is_name(path: &Path) -> bool {
     let mut parts = path.components();
@@ -288,18 +264,11 @@ fn is_name(path: &Path) -> bool {
         && !path.as_os_str().as_bytes().ends_with(b"/")
 }
 
-/// Somebody is in a run.
-pub fn is_in_use(dir: &Path) -> bool {
-    let Ok(note) = File::open(dir.join(NOTE)) else { return false };
-    let locked = rustix::fs::flock(&note, FlockOperation::NonBlockingLockShared);
-    locked == Err(Errno::WOULDBLOCK)
-}
-
 /// The directory of the run of that name.
 pub fn named(name: &Path) -> Option<PathBuf> {
     if !is_name(name) {
         return None;
     }
     let dir = runs().ok()?.join(name);
-    dir.join(NOTE).exists().then_some(dir)
+    note::of(&dir).is_some_and(|note| !note.going).then_some(dir)
 }

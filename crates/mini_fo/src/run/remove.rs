@@ -1,20 +1,56 @@
-//! Takes a tree away, however deep it is and whatever its modes are.
+//! Takes a run away: its tree, however deep it is and whatever its modes are.
 #![forbid(unsafe_code)]
 
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, Result};
 
+use super::note::{self, NOTE, Note};
+
 const RIGHTS: Mode = Mode::RWXU;
+
+/// Takes a run away whose lock is held. Who is killed meanwhile leaves a note that says so.
+///
+/// # Errors
+/// Something of it stays.
+pub fn run(dir: &Path, lock: &File) -> io::Result<()> {
+    let known = note::of(dir).unwrap_or_default();
+    Note { going: true, ..known }.write(lock)?;
+    content(dir)?;
+    fs::remove_file(dir.join(NOTE))?;
+    match fs::remove_dir(dir) {
+        // Somebody begins there anew.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        gone => gone,
+    }
+}
+
+/// Takes away what is beside the note.
+///
+/// # Errors
+/// As [`all`].
+pub fn content(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => all(&entry.path())?,
+            false if entry.file_name() == NOTE => {}
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
 
 /// Removes a directory with all that is in it. Directories are moved up before they are
 /// emptied, so that paths stay short and few descriptors are open.
 ///
 /// # Errors
 /// As rmdir(2), unlink(2): the rest stays.
-pub fn all(dir: &Path) -> Result<()> {
+fn all(dir: &Path) -> Result<()> {
     let top = open(CWD, dir)?;
     let mut emptied = Vec::new();
     let mut next = 0_u64;

@@ -35,6 +35,11 @@ use crate::exit::{Failure, code};
 use crate::request::MountRequest;
 use crate::serve;
 
+/// What a message says: all is well.
+const GO_ON: u8 = b'!';
+/// Whom the command was to join has ended.
+const NOBODY: u8 = b'?';
+
 /// What was started.
 pub struct Started {
     /// The command.
@@ -56,23 +61,8 @@ pub fn start(
     memory: Option<&str>,
     signals: &Signals,
 ) -> Result<Started, Failure> {
-    let cannot = |what: &str, errno: Errno| Failure::new(code::RUN, format!("{what}: {errno}"));
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|errno| cannot("a socket", errno))?;
-    let parent = rustix::process::getpid();
-    let forked = daemon::fork()
-        .map_err(|error| Failure::new(code::RUN, format!("no process can be started: {error}")))?;
-    let command = match forked {
-        Forked::Child => {
-            drop(ours);
-            let ready = prepare(plan, place, &theirs).and_then(|()| begin(&theirs, parent));
-            give_up(&become_command(plan, ready, signals))
-        }
-        Forked::Parent(pid) => Pid::from_raw(pid).ok_or_else(|| cannot("fork", Errno::CHILD))?,
-    };
-    drop(theirs);
-    if receive(&ours).is_none() {
+    let (command, socket) = launch(plan, signals, |socket| prepare(plan, place, socket))?;
+    if receive(&socket).is_none() {
         return Err(gave_up(command));
     }
     let served = serve_for(command, plan, place, request, memory);
@@ -80,12 +70,13 @@ pub fn start(
         let _ = rustix::process::kill_process(command, Signal::KILL);
         let _ = rustix::process::waitpid(Some(command), WaitOptions::empty());
     })?;
-    let _ = send(&ours, &[]);
-    match receive(&ours) {
-        Some(Some(root)) => {
+    let _ = send(&socket, GO_ON, &[]);
+    match receive(&socket) {
+        Some((GO_ON, Some(root))) => {
             // Not before it is in the tree: whoever joins it has to come there, too.
             let namespace = std::fs::metadata(format!("/proc/{command}/ns/mnt"));
-            place.write(plan, namespace.map_or(0, |found| found.ino()))?;
+            let namespace = namespace.map_or(0, |found| found.ino());
+            place.write(plan, Some((namespace, command.as_raw_pid())))?;
             Ok(Started { command, daemon: Some(daemon), root })
         }
         _ => {
@@ -128,39 +119,61 @@ fn mount_memory(storage: &Path, size: &str) -> Result<(), Failure> {
     mounted.map_err(|errno| Failure::new(code::RUN, format!("--tmpfs={size}: {errno}")))
 }
 
-/// Starts a command beside somebody who runs.
+/// Starts a command beside somebody who runs. `None`: he does not any more.
 ///
 /// # Errors
-/// It cannot be started. ESRCH: nobody runs there any more.
-pub fn join(plan: &Plan, member: &Member, signals: &Signals) -> Result<Started, Failure> {
+/// It cannot be started.
+pub fn join(plan: &Plan, member: &Member, signals: &Signals) -> Result<Option<Started>, Failure> {
     let failed = |errno: Errno| Failure::new(code::RUN, format!("a run that is joined: {errno}"));
+    let (command, socket) = launch(plan, signals, |socket| {
+        match member.join(plan.for_users) {
+            Err(Errno::SRCH) => {
+                send(socket, NOBODY, &[]).map_err(|_| died())?;
+                return Err(Failure::silent(code::RUN));
+            }
+            joined => joined.map_err(failed)?,
+        }
+        // A root that could not be put away is still that of the system.
+        if !join::is_of(Path::new("/"), &member.storage) {
+            return Err(failed(Errno::XDEV));
+        }
+        rustix::process::chdir(&plan.directory)
+            .or_else(|_| rustix::process::chdir("/"))
+            .map_err(failed)
+    })?;
+    match receive(&socket) {
+        Some((GO_ON, Some(root))) => Ok(Some(Started { command, daemon: None, root })),
+        told => {
+            let failure = gave_up(command);
+            if matches!(told, Some((NOBODY, _))) { Ok(None) } else { Err(failure) }
+        }
+    }
+}
+
+/// Starts the process that is to become the command. There `prepare` is called with its end of
+/// a socket, the other end of which is returned.
+fn launch(
+    plan: &Plan,
+    signals: &Signals,
+    prepare: impl FnOnce(&OwnedFd) -> Result<(), Failure>,
+) -> Result<(Pid, OwnedFd), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(code::RUN, format!("no process can be started: {error}"))
+    };
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(failed)?;
+            .map_err(|errno| failed(errno.into()))?;
     let parent = rustix::process::getpid();
-    let forked = daemon::fork()
-        .map_err(|error| Failure::new(code::RUN, format!("no process can be started: {error}")))?;
-    let command = match forked {
+    match daemon::fork().map_err(failed)? {
         Forked::Child => {
             drop(ours);
-            let there = member.join(plan.for_users).map_err(failed).and_then(|()| {
-                // A root that could not be put away is still that of the system.
-                join::is_of(Path::new("/"), &member.storage)
-                    .then_some(())
-                    .ok_or_else(|| failed(Errno::XDEV))?;
-                rustix::process::chdir(&plan.directory)
-                    .or_else(|_| rustix::process::chdir("/"))
-                    .map_err(failed)
-            });
-            let ready = there.and_then(|()| begin(&theirs, parent));
+            let ready = prepare(&theirs).and_then(|()| begin(&theirs, parent));
             give_up(&become_command(plan, ready, signals))
         }
-        Forked::Parent(pid) => Pid::from_raw(pid).ok_or_else(|| failed(Errno::CHILD))?,
-    };
-    drop(theirs);
-    match receive(&ours) {
-        Some(Some(root)) => Ok(Started { command, daemon: None, root }),
-        _ => Err(gave_up(command)),
+        Forked::Parent(pid) => {
+            let pid = Pid::from_raw(pid).ok_or_else(|| failed(Errno::CHILD.into()))?;
+            Ok((pid, ours))
+        }
     }
 }
 
@@ -173,7 +186,7 @@ fn gave_up(command: Pid) -> Failure {
 
 fn give_up(failure: &Failure) -> ! {
     // Without a standard error only the exit code can tell.
-    let _ = writeln!(std::io::stderr(), "mini_fo: {failure}");
+    let _ = failure.is_silent() || writeln!(std::io::stderr(), "mini_fo: {failure}").is_err();
     std::process::exit(failure.code.into())
 }
 
@@ -209,7 +222,7 @@ fn prepare(plan: &Plan, place: &Place, socket: &OwnedFd) -> Result<(), Failure> 
     // What is mounted here is to be seen nowhere else.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|errno| spaces::refused(plan.for_users, errno))?;
-    send(socket, &[]).map_err(|_| died())?;
+    send(socket, GO_ON, &[]).map_err(|_| died())?;
     receive(socket).ok_or_else(died)?;
     scene::enter(plan, &place.storage(), &place.dir)
 }
@@ -223,7 +236,7 @@ fn begin(socket: &OwnedFd, parent: Pid) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open("/", flags, Mode::empty())
         .map_err(|errno| Failure::new(code::RUN, format!("/: {errno}")))?;
-    send(socket, &[root.as_fd()]).map_err(|_| died())?;
+    send(socket, GO_ON, &[root.as_fd()]).map_err(|_| died())?;
     // A command whose waiting process is killed would be left to itself.
     let told = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if told.is_err() || rustix::process::getppid() != Some(parent) {
@@ -233,17 +246,17 @@ fn begin(socket: &OwnedFd, parent: Pid) -> Result<(), Failure> {
 }
 
 /// A message: one byte, and maybe descriptors.
-fn send(socket: &OwnedFd, descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+fn send(socket: &OwnedFd, word: u8, descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(descriptors));
     }
-    sendmsg(socket, &[IoSlice::new(b"!")], &mut control, SendFlags::NOSIGNAL).map(drop)
+    sendmsg(socket, &[IoSlice::new(&[word])], &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Waits for one. `None`: there will be none any more.
-fn receive(socket: &OwnedFd) -> Option<Option<OwnedFd>> {
+fn receive(socket: &OwnedFd) -> Option<(u8, Option<OwnedFd>)> {
     let mut byte = [0; 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -261,5 +274,7 @@ fn receive(socket: &OwnedFd) -> Option<Option<OwnedFd>> {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    Some(all.next())
+    let descriptor = all.next();
+    let [word] = byte;
+    Some((word, descriptor))
 }

@@ -66,6 +66,18 @@ impl Signals {
         }
     }
 
+    /// Forgets those that have come, and lets others happen as before.
+    pub fn let_pass(&self) {
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the set is initialised, and with the time lives across the call; null: more
+        // is not wanted.
+        while unsafe {
+            libc::sigtimedwait(&raw const self.watched, std::ptr::null_mut(), &raw const now)
+        } > 0
+        {}
+        self.restore();
+    }
+
     /// As it was before: for the command, and before the process ends by a signal itself.
     pub fn restore(&self) {
         // SAFETY: the set is initialised; null: the former one is not wanted.

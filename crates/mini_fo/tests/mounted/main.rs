@@ -69,6 +69,7 @@ mod review_client;
 mod rights;
 mod rights_space;
 mod run;
+mod run_end;
 mod run_work;
 mod scripts;
 mod stack;

@@ -25,7 +25,7 @@ pub fn as_user(work: &WorkDir, script: &str) -> Outcome {
 }
 
 /// The same as root.
-fn as_root(work: &WorkDir, script: &str) -> Outcome {
+pub fn as_root(work: &WorkDir, script: &str) -> Outcome {
     sh(&work.0, &format!("mkdir -p home; cp {} home/mini_fo", env!("CARGO_BIN_EXE_mini_fo")));
     run("bash", &["-euc", &prelude(&work.0.join("home"), script)])
 }
@@ -293,25 +293,4 @@ third"
         let said = said.ok();
         assert!(said.ends_with("second\ndone\n"), "{said}");
     }
-}
-
-#[test]
-fn many_run_at_once() {
-    let work = WorkDir::new();
-    if skipped() || no_namespaces(&work) {
-        return;
-    }
-    let script = r#"
-        all=; more=
-        for i in $(seq 30); do
-            $MINI_FO run -q -- sh -c "echo $i > mine; test \$(cat mine) = $i" & all="$all $!"
-        done
-        for one in $all; do wait $one; done
-        # Those of one name share one tree.
-        for i in $(seq 20); do $MINI_FO run -q --name one -- touch of-$i & more="$more $!"; done
-        for one in $more; do wait $one; done
-        $MINI_FO status one > status || test $? = 1; test $(grep -c 'of-' status) = 20
-        test $(ls $runs | wc -l) = 31; $MINI_FO rm --yes $(ls $runs); echo done"#;
-    let said = as_user(&work, script).ok();
-    assert!(said.ends_with("done\n"), "{said}");
 }

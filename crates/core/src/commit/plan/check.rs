@@ -13,6 +13,7 @@ use crate::changes::{BaseState, ChangeKind};
 use crate::commit::path::is_within;
 use crate::format::commit::{Path, Step};
 use crate::layers::Dialect;
+use crate::open::check::nesting;
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, procfs};
 
@@ -74,8 +75,11 @@ impl Checks {
             inside(point.as_bytes())
         });
         let mounts = points.collect();
-        let nested = overlay.stack.hides_any();
         let storage = overlay.shared.storage().canonicalize().ok();
+        // Where file systems in the base are a part of it, the storage may be said to be hidden
+        // that lies beside it.
+        let nested = overlay.stack.hides_any()
+            && storage.as_ref().is_none_or(|storage| nesting::lies_in(storage, &top.full));
         let storage = storage.and_then(|path| inside(path.as_os_str().as_bytes()));
         let storage = storage.filter(|_| nested);
         Ok(Checks { device, mounts, nested, storage })

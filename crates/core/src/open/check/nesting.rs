@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 use super::{Result, io};
 use crate::interface::error::OpenError;
@@ -54,6 +54,24 @@ pub(super) fn check(base: At<'_>, storage: At<'_>, submounts: bool) -> Result<Op
     }
     let hidden = submounts || inside(storage, base, storage_origin, base_origin);
     Ok(hidden.then_some(of_storage))
+}
+
+/// Whether a storage lies in a base, whatever mount shows it. What cannot be examined does.
+pub(crate) fn lies_in(storage: &Path, base: &Path) -> bool {
+    let origin_of = |path: &Path| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        origin(path, &fd)
+    };
+    if storage.starts_with(base) {
+        return true;
+    }
+    match origin_of(storage).zip(origin_of(base)) {
+        Some((storage, base)) => {
+            storage.device == base.device && storage.path.starts_with(&base.path)
+        }
+        None => true,
+    }
 }
 
 /// Refuses a mount point that would hide the storage or show itself. `sealed`: what

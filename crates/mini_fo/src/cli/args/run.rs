@@ -109,6 +109,8 @@ pub enum Ending {
     Keep,
     /// They go.
     Discard,
+    /// They are written into the base, if it is what they were made from; else they stay.
+    Commit,
     /// The user is asked, if there is a terminal; else they stay.
     Ask,
     /// They are shown in a browser, where some can be discarded; the rest stays.

@@ -36,7 +36,7 @@ impl Where {
         if let Some(run) = run_of(path)? {
             return Where::of_run(&run);
         }
-        if run::place::read(path).is_some() {
+        if run::note::read(path).is_some() {
             return Where::of_run(path);
         }
         match Where::in_mount(path, path.is_dir()) {
@@ -47,7 +47,7 @@ impl Where {
 
     /// A run: the daemon of one that goes on is found by who is in it.
     fn of_run(dir: &Path) -> Result<Where, Failure> {
-        if !run::place::is_in_use(dir) {
+        if !run::note::is_in_use(dir) {
             return Where::elsewhere(dir);
         }
         let failed = |why: String| Failure::new(code::IN_USE, format!("{}: {why}", dir.display()));
@@ -167,7 +167,7 @@ pub fn options(path: &Path, args: &WhereArgs) -> Result<RestOptions, Failure> {
     base.extend(args.under.iter().cloned());
     let dialects = args.dialect.as_deref().map_or_else(|| Ok(Vec::new()), stack::dialects)?;
     let mut dialects = dialects.into_iter();
-    let run = run::place::read(path);
+    let run = run::note::read(path);
     let of_run = run.as_ref().map(|(note, _)| OsString::from(&note.meta_name));
     let meta_name = args.meta_name.clone().or(of_run).filter(|name| !name.is_empty());
     let meta_name = meta_name.as_deref().map(request::meta_name).transpose()?;
