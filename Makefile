@@ -36,8 +36,10 @@ SOURCES := $(shell find crates -name '*.rs' -o -name '*.html' -o -name Cargo.tom
 
 MAN1        := mini_fo.1 mini_fo-mount.1 mini_fo-umount.1 mini_fo-list.1 mini_fo-check.1 mini_fo-du.1 \
                mini_fo-status.1 mini_fo-diff.1 mini_fo-discard.1 mini_fo-commit.1 mini_fo-review.1 \
-               mini_fo-run.1 mini_fo-rm.1 mini_fo-init.1 mini_fo-shutdown.1 mini_fo-overlay.1
+               mini_fo-run.1 mini_fo-rm.1 mini_fo-init.1 mini_fo-shutdown.1 mini_fo-overlay.1 mini_fo-merge.1
 MAN8        := mount.mini_fo.8
+# What were scripts in 2005.
+SCRIPTS     := mini_fo-overlay mini_fo-merge
 # mount(8) calls the second name when a live mount is mounted again; the kernel
 # calls the third.
 HELPERS     := mount.mini_fo mount.fuse.mini_fo mini_fo-init
@@ -72,7 +74,7 @@ install:
 		echo 'No right to write in $(DESTDIR)$(BINDIR): sudo make install, or' \
 			'make install PREFIX=~/.local' >&2; exit 1; }
 	$(INSTALL) -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/mini_fo
-	ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(BINDIR)/mini_fo-overlay
+	for name in $(SCRIPTS); do ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(BINDIR)/$$name || exit 1; done
 	$(INSTALL) -d $(DESTDIR)$(LIBEXEC)
 	ln -sf $(BINDIR)/mini_fo $(DESTDIR)$(LIBEXEC)/fuse-overlayfs
 	@if $(call outside,$(SBINDIR)) && $(call outside,$(dir $(HOOK))); then \
@@ -96,7 +98,7 @@ install:
 	$(INSTALL) -m 644 $(DOCS)/completions/mini_fo.fish $(DESTDIR)$(FISH_DIR)/mini_fo.fish
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/mini_fo $(DESTDIR)$(BINDIR)/mini_fo-overlay $(DESTDIR)$(LIBEXEC)/fuse-overlayfs
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,mini_fo $(SCRIPTS)) $(DESTDIR)$(LIBEXEC)/fuse-overlayfs
 	-rmdir $(DESTDIR)$(LIBEXEC) 2>/dev/null
 	-rm -f $(addprefix $(DESTDIR)$(SBINDIR)/,$(HELPERS)) $(DESTDIR)$(HOOK)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(MAN1))

@@ -38,8 +38,10 @@ fn main() -> io::Result<()> {
         let more = more(command.get_name());
         fs::write(man.join(format!("{name}.1")), page(command, &name, &more)?)?;
     }
-    let script = scripts_args::OverlayArgs::command();
-    fs::write(man.join("mini_fo-overlay.1"), page(&script, "mini_fo-overlay", "")?)?;
+    for script in [scripts_args::OverlayArgs::command(), scripts_args::MergeArgs::command()] {
+        let name = script.get_name().to_owned();
+        fs::write(man.join(format!("{name}.1")), page(&script, &name, "")?)?;
+    }
     fs::write(man.join("mount.mini_fo.8"), helper_page())?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let more = match shell {
@@ -158,6 +160,7 @@ fn see_also(name: &str) -> String {
         ("mini_fo-du", 1),
         ("mini_fo-init", 1),
         ("mini_fo-list", 1),
+        ("mini_fo-merge", 1),
         ("mini_fo-mount", 1),
         ("mini_fo-overlay", 1),
         ("mini_fo-review", 1),

@@ -104,7 +104,7 @@ pub fn meanings_of(command: &str) -> &'static [(u8, &'static str)] {
         "status" | "diff" => COMPARING,
         "discard" => DISCARDING,
         "run" => RUNNING,
-        "commit" => COMMITTING,
+        "commit" | "mini_fo-merge" => COMMITTING,
         _ => MEANINGS,
     }
 }

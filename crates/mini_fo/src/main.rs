@@ -2,8 +2,8 @@
 //!
 //! One program under several names: `mini_fo COMMAND`, `mount.mini_fo`, which
 //! mount(8) calls, `fuse-overlayfs` for container engines, `mini_fo-init` and
-//! `mini_fo.shutdown` for a system's first and last step, `mini_fo-overlay`, which was a
-//! script in 2005.
+//! `mini_fo.shutdown` for a system's first and last step, `mini_fo-overlay` and
+//! `mini_fo-merge`, which were scripts in 2005.
 #![deny(unsafe_code)]
 
 mod adapter;
@@ -44,30 +44,28 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let called = args.first().and_then(|arg| Path::new(arg).file_name());
     let helper = mount_helper::NAMES.iter().find(|name| called == Some(name.as_ref()));
+    let script = scripts::of_name(called);
     let words: Vec<OsString> = args.iter().skip(1).cloned().collect();
     let (name, codes): (_, fn(&Failure) -> u8) = match helper {
         Some(helper) => (*helper, Failure::helper_code),
         None if fuse_overlayfs::is_called(called) => {
             (fuse_overlayfs::NAME, |_| fuse_overlayfs::FAILED)
         }
-        None if called == Some(scripts::OVERLAY.as_ref()) => {
-            (scripts::OVERLAY, |failure| failure.code)
-        }
-        None => ("mini_fo", |failure| failure.code),
+        None => (script.map_or("mini_fo", |(name, _)| name), |failure| failure.code),
     };
-    let result = match helper {
-        Some(_) => mount_helper::run(words),
-        None if fuse_overlayfs::is_called(called) => fuse_overlayfs::run(words),
-        None if called == Some(scripts::OVERLAY.as_ref()) => scripts::overlay(args),
-        None if called == Some(init::shutdown::NAME.as_ref()) => {
+    let result = match (helper, script) {
+        (Some(_), _) => mount_helper::run(words),
+        (_, Some((_, script))) => script(args),
+        _ if fuse_overlayfs::is_called(called) => fuse_overlayfs::run(words),
+        _ if called == Some(init::shutdown::NAME.as_ref()) => {
             init::shutdown::run(&ShutdownArgs::default())
         }
-        None if called == Some(init::NAME.as_ref()) => init::boot(words),
+        _ if called == Some(init::NAME.as_ref()) => init::boot(words),
         // init=/usr/bin/mini_fo: an error in words that are not even meant for it
         // would be the end of the system.
-        None if init::is_first() && !cli::knows(args.get(1)) => init::boot(words),
-        None if fuse_overlayfs::is_meant(&words) => fuse_overlayfs::run(words),
-        None => cli::run(args),
+        _ if init::is_first() && !cli::knows(args.get(1)) => init::boot(words),
+        _ if fuse_overlayfs::is_meant(&words) => fuse_overlayfs::run(words),
+        _ => cli::run(args),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if !failure.is_silent() {

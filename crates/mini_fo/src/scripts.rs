@@ -11,13 +11,23 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::cli;
+use crate::cli::args::{CommitArgs, ShowArgs, WhereArgs};
+use crate::cli::changes;
 use crate::exit::{Failure, code, shown};
 use crate::request::Typed;
-use crate::scripts_args::OverlayArgs;
+use crate::scripts_args::{MergeArgs, OverlayArgs};
 use crate::serve;
 
-/// The name of the script that mounts.
-pub const OVERLAY: &str = "mini_fo-overlay";
+/// A script, by the name under which it is called, and what carries it out.
+pub type Script = (&'static str, fn(Vec<OsString>) -> Result<(), Failure>);
+
+/// Both of them.
+const SCRIPTS: [Script; 2] = [("mini_fo-overlay", overlay), ("mini_fo-merge", merge)];
+
+/// The script that the program was called as, if it was.
+pub fn of_name(called: Option<&OsStr>) -> Option<Script> {
+    SCRIPTS.into_iter().find(|(name, _)| called == Some(OsStr::new(name)))
+}
 
 /// A directory that goes again, unless it is kept.
 struct Made {
@@ -68,7 +78,7 @@ impl Drop for Made {
 ///
 /// # Errors
 /// As `mini_fo mount`. Nothing is left then.
-pub fn overlay(args: Vec<OsString>) -> Result<(), Failure> {
+fn overlay(args: Vec<OsString>) -> Result<(), Failure> {
     let Some(args) = OverlayArgs::try_parse_from(args).map(Some).or_else(cli::refuse)? else {
         return Ok(());
     };
@@ -100,6 +110,37 @@ pub fn overlay(args: Vec<OsString>) -> Result<(), Failure> {
     storage.keep();
     mountpoint.keep();
     cli::print(&text)
+}
+
+/// Carries out the command line of `mini_fo-merge` (`args` with the program's name).
+///
+/// # Errors
+/// As `mini_fo commit`.
+fn merge(args: Vec<OsString>) -> Result<(), Failure> {
+    let Some(args) = MergeArgs::try_parse_from(args).map(Some).or_else(cli::refuse)? else {
+        return Ok(());
+    };
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| Failure::new(code::USAGE, format!("{path}: {error}"))
+    };
+    let base = args.base.canonicalize().map_err(failed(&args.base))?;
+    let storage = args.storage.canonicalize().map_err(failed(&args.storage))?;
+    changes::commit(&CommitArgs {
+        place: WhereArgs { base: Some(escaped(&base)), ..WhereArgs::default() },
+        only: Vec::new(),
+        except: Vec::new(),
+        ours: false,
+        theirs: false,
+        abort: false,
+        dry_run: args.dry_run,
+        // Nobody was asked in 2005, and scripts that call it cannot answer.
+        yes: true,
+        quiet: !args.verbose && !args.dry_run,
+        json: false,
+        show: ShowArgs { no_pager: true, ..ShowArgs::default() },
+        paths: vec![storage],
+    })
 }
 
 /// `sto-NAME[-SUFFIX]`; what the root is called has no name of its own.

@@ -33,3 +33,32 @@ pub struct OverlayArgs {
     #[arg(value_name = "BASE", value_hint = ValueHint::DirPath)]
     pub base: PathBuf,
 }
+
+/// Writes the changes of a storage into the base, without further questions
+///
+/// All changes go into BASE and leave STORAGE, or none do: what the base has got since a change
+/// was made is not written over, but told. This is the script of 2005 of that name, as a name
+/// of mini_fo; "mini_fo commit" can do more, such as to choose, or to say whose change counts.
+#[derive(Debug, Parser)]
+#[command(name = "mini_fo-merge", version, after_long_help = exit::help("mini_fo-merge"))]
+pub struct MergeArgs {
+    /// The directory that is written
+    #[arg(short, value_name = "BASE", value_hint = ValueHint::DirPath)]
+    pub base: PathBuf,
+
+    /// The directory with the changes, which is not mounted
+    #[arg(short, value_name = "STORAGE", value_hint = ValueHint::DirPath)]
+    pub storage: PathBuf,
+
+    /// Tell what would be written, and change nothing
+    #[arg(short)]
+    pub dry_run: bool,
+
+    /// Taken and not used: nothing lies in a third place meanwhile
+    #[arg(short, value_name = "TMPDIR", value_hint = ValueHint::DirPath)]
+    pub tmpdir: Option<PathBuf>,
+
+    /// Tell what was written
+    #[arg(short)]
+    pub verbose: bool,
+}

@@ -58,7 +58,9 @@ fn a_package_installs_and_purges_cleanly() {
     inside("dpkg --force-depends -i /mini-fo.deb");
     assert_ne!(listing(&system), before);
     assert!(inside("mini_fo --version").starts_with("mini_fo "));
-    assert!(inside("mini_fo-overlay --help").contains("mini_fo-overlay"));
+    for script in ["mini_fo-overlay", "mini_fo-merge"] {
+        assert!(inside(&format!("{script} --help")).contains(script));
+    }
     inside("dpkg --purge mini-fo");
     assert_eq!(listing(&system), before);
 }

@@ -9,7 +9,7 @@ use crate::common::{
 };
 
 /// Everything that is installed, below PREFIX.
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "bin/mini_fo",
     "share/bash-completion/completions/mini_fo",
     "share/fish/vendor_completions.d/mini_fo.fish",
@@ -20,6 +20,7 @@ const FILES: [&str; 21] = [
     "share/man/man1/mini_fo-du.1",
     "share/man/man1/mini_fo-init.1",
     "share/man/man1/mini_fo-list.1",
+    "share/man/man1/mini_fo-merge.1",
     "share/man/man1/mini_fo-mount.1",
     "share/man/man1/mini_fo-overlay.1",
     "share/man/man1/mini_fo-review.1",
@@ -91,7 +92,7 @@ fn files_land_where_they_belong() {
         let names_of_it = ["mini_fo-init", "mount.fuse.mini_fo", "mount.mini_fo"];
         let mut links: Vec<_> = names_of_it.iter().map(|name| format!("{sbin}/{name}")).collect();
         links.push(hook.to_owned());
-        links.push(format!("{inside}/bin/mini_fo-overlay"));
+        links.extend(["overlay", "merge"].map(|name| format!("{inside}/bin/mini_fo-{name}")));
         links.push(format!("{inside}/libexec/mini_fo/fuse-overlayfs"));
         links.sort();
         assert_eq!(names(&stage, "l"), links);

@@ -14,7 +14,9 @@ impl Scripts {
             return None;
         }
         let work = WorkDir::new();
-        symlink(env!("CARGO_BIN_EXE_mini_fo"), work.0.join("mini_fo-overlay")).expect("symlink");
+        for name in ["mini_fo-overlay", "mini_fo-merge"] {
+            symlink(env!("CARGO_BIN_EXE_mini_fo"), work.0.join(name)).expect("symlink");
+        }
         for dir in ["storages", "mounts", "base: one"] {
             work.dir(dir);
         }
@@ -85,4 +87,57 @@ fn an_overlay_that_fails_leaves_nothing() {
     assert!(names(&s.path("storages")).is_empty() && names(&s.path("mounts")).is_empty());
     assert_eq!(names(&base), ["f"]);
     assert!(s.overlay(&["--help"]).ok().contains("sto-NAME"));
+}
+
+/// A storage as the module of 2005 left it: names of the base's root, no more than D and R
+/// lines.
+#[test]
+fn merge_writes_a_storage_of_2005_into_its_base() {
+    let Some(s) = Scripts::new() else { return };
+    let script = r#"
+        cd 'base: one'; mkdir old dir; echo 1 > old/kept; echo 2 > old/changed; echo 3 > dir/gone
+        cd ../storages; mkdir sto sto/dir sto/new; meta=META_dAfFgHE39ktF3HD2sr
+        printf 'D old\nR /old new\n' > sto/$meta; echo 'D gone' > sto/dir/$meta
+        chmod 600 sto/$meta sto/dir/$meta
+        echo more > sto/new/changed; echo 4 > 'sto/dir/some name'"#;
+    sh(&s.0.0, script);
+    let (base, storage) = (s.path("base: one"), s.path("storages/sto"));
+    let merge = |args: &[&str]| {
+        let all = [&["-b", &base, "-s", &storage], args].concat();
+        run(&s.path("mini_fo-merge"), &all)
+    };
+    let before = sh(Path::new(&base), "find . -ls");
+    let would = merge(&["-d"]).fails(1, &[]);
+    for word in ["old", "new", "dir/gone", "dir/some name"] {
+        assert!(would.stdout.contains(word), "{word}: {would:?}");
+    }
+    assert_eq!(sh(Path::new(&base), "find . -ls"), before);
+    let said = merge(&["-v", "-t", "/nowhere"]).ok();
+    assert!(said.contains("dir/some name") && said.contains("committed"), "{said}");
+    let shows = "find . -mindepth 1 | sort; cat new/kept new/changed 'dir/some name' f";
+    let after = "./dir\n./dir/some name\n./f\n./new\n./new/changed\n./new/kept\n1\nmore\n4\nbase";
+    assert_eq!(sh(Path::new(&base), shows), after);
+    // What is written has left the storage; there is nothing to tell without -v.
+    assert_eq!(merge(&[]).ok(), "");
+    assert!(!Path::new(&storage).join("new/changed").exists());
+}
+
+#[test]
+fn merge_writes_over_nothing_that_is_new_in_the_base() {
+    let Some(s) = Scripts::new() else { return };
+    let base = s.path("base: one");
+    s.overlay(&[&base]).ok();
+    let mnt = s.path("mounts/mini_fo-base: one");
+    sh(Path::new(&mnt), "echo mine >> f; echo mine > mine");
+    mini_fo(&["umount", &mnt]).ok();
+    fs::write(s.path("base: one/f"), "somebody else's").expect("write");
+    let storage = s.path("storages/sto-base: one");
+    let args = ["-b", &base, "-s", &storage];
+    let refused = run(&s.path("mini_fo-merge"), &args).fails(1, &["mini_fo-merge:"]);
+    assert!(format!("{refused:?}").contains("f"), "{refused:?}");
+    assert_eq!(names(&base), ["f"]);
+    assert_eq!(fs::read_to_string(s.path("base: one/f")).unwrap(), "somebody else's");
+    let nowhere = s.path("nowhere");
+    run(&s.path("mini_fo-merge"), &["-b", &nowhere, "-s", &storage]).fails(2, &["nowhere"]);
+    run(&s.path("mini_fo-merge"), &["-b", &base]).fails(2, &["-s"]);
 }
