@@ -10,6 +10,7 @@ mod guard;
 mod http;
 mod list;
 mod picture;
+mod plan;
 mod rows;
 mod site;
 mod source;

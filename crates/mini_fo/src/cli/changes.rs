@@ -4,7 +4,7 @@
 
 pub mod ask;
 mod base;
-mod commit;
+pub mod commit;
 pub mod content;
 pub mod diff;
 pub mod discard;

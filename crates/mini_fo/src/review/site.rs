@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use sha1::{Digest, Sha1};
 
 use super::guard;
 use super::http::{Ask, Reply};
-use super::list::{List, Told, is_totals};
-use super::source::{Action, Source};
+use super::list::{List, Told};
+use super::plan::{Done, Order, Plan};
+use super::source::Source;
 use super::view::{MOST_PICTURE, view};
 use super::{picture, text};
 use crate::cli::changes::diff::lines::MOST_BYTES;
@@ -20,12 +19,6 @@ use crate::exit::Failure;
 /// Rows of the list that are sent at once.
 const PAGE: usize = 5000;
 
-/// Bytes of paths in one request to a daemon, less than its bound.
-const MOST_PATHS: usize = 256 * 1024;
-
-/// Names that are told of what goes as well.
-const MOST_TOLD: usize = 200;
-
 /// What is served.
 pub struct Site {
     source: Source,
@@ -34,39 +27,15 @@ pub struct Site {
     one: Mutex<()>,
 }
 
-/// What is posted.
-#[derive(Deserialize)]
-struct Order {
-    turn: u64,
-    action: Action,
-    /// Numbers of changes.
-    ids: Vec<usize>,
-    /// Numbers of those that must stay.
-    keep: Vec<usize>,
-    /// What was confirmed.
-    plan: Option<String>,
-}
-
-/// What would come of an order.
-struct Plan {
-    parts: Vec<Vec<Vec<u8>>>,
-    goes: usize,
-    content: usize,
-    /// What was not chosen, and hangs together with what was.
-    also: Vec<String>,
-    also_count: usize,
-    kept: Vec<String>,
-    failed: Vec<Value>,
-    mark: String,
-}
-
 type Answer = Result<Value, Reply>;
 
-fn trouble(failure: &Failure) -> Reply {
+/// It cannot be done, or read.
+pub fn trouble(failure: &Failure) -> Reply {
     Reply::trouble(500, &failure.to_string())
 }
 
-fn stale() -> Reply {
+/// It is not as it was shown.
+pub fn stale() -> Reply {
     let text = "The tree has changed since it was read. It is read again; look again.";
     Reply::json(409, &json!({ "error": text, "stale": true }))
 }
@@ -120,6 +89,7 @@ impl Site {
             "where": text::name(self.source.name().as_os_str().as_encoded_bytes()),
             "live": self.source.is_live(),
             "actions": self.source.actions(),
+            "base": self.source.base().map(|base| text::name(base.as_os_str().as_encoded_bytes())),
         })
     }
 
@@ -198,29 +168,15 @@ impl Site {
     fn plan(&self, order: &Order) -> Answer {
         let _one = self.one.lock();
         let list = self.of(Some(order.turn))?;
-        let plan = self.make_plan(&list, order)?;
-        Ok(json!({
-            "plan": plan.mark, "goes": plan.goes, "content": plan.content, "also": plan.also,
-            "also_count": plan.also_count, "kept": plan.kept, "failed": plan.failed,
-        }))
+        Ok(json!(Plan::of(&self.source, &list, order)?))
     }
 
     /// Does what was confirmed, if nothing else would come of it.
     fn apply(&self, order: &Order) -> Answer {
         let one = self.one.lock();
         let list = self.of(Some(order.turn))?;
-        let plan = self.make_plan(&list, order)?;
-        if !plan.kept.is_empty() || order.plan.as_ref() != Some(&plan.mark) {
-            return Err(stale());
-        }
-        let (mut failed, mut error) = (Vec::new(), None);
-        for part in &plan.parts {
-            let mut take = |line: &str| failed.extend(failure_of(line));
-            if let Err(failure) = self.source.act(order.action, part, false, &mut take) {
-                error = Some(failure.to_string());
-                break;
-            }
-        }
+        let plan = Plan::of(&self.source, &list, order)?;
+        let Done { failed, error } = plan.carry_out(&self.source, &list, order)?;
         drop(one);
         let read = self.read();
         // After an error nobody knows but by a look at what is left.
@@ -228,105 +184,10 @@ impl Site {
         let error = error.or_else(|| read.err().map(|failure| failure.to_string()));
         Ok(json!({ "done": done, "failed": failed, "error": error, "about": self.about() }))
     }
-
-    fn make_plan(&self, list: &List, order: &Order) -> Result<Plan, Reply> {
-        let no = || Reply::trouble(400, "There is no such change.");
-        let paths = list.paths(&order.ids, |top| self.source.has(top)).ok_or_else(no)?;
-        let parts = parts(paths);
-        let (mut lines, mut failed, mut error) = (Vec::new(), Vec::new(), None);
-        for part in &parts {
-            let mut take = |line: &str| match failure_of(line) {
-                Some(told) => failed.push(told),
-                None => lines.push(line.to_owned()),
-            };
-            let would = self.source.act(order.action, part, true, &mut take);
-            error = error.or(would.err());
-        }
-        if let Some(failure) = error {
-            return Err(trouble(&failure));
-        }
-        lines.sort_unstable();
-        lines.dedup();
-        let mut plan = Plan {
-            parts,
-            goes: 0,
-            content: 0,
-            also: Vec::new(),
-            also_count: 0,
-            kept: Vec::new(),
-            failed,
-            mark: String::new(),
-        };
-        let chosen = set(list.len(), &order.ids).ok_or_else(no)?;
-        let keep = set(list.len(), &order.keep).ok_or_else(no)?;
-        let mut hash = Sha1::new();
-        for line in &lines {
-            hash.update(line);
-            self.count(list, line, (&chosen, &keep), &mut plan)?;
-        }
-        plan.mark = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(plan)
-    }
-
-    /// One change that would go.
-    fn count(
-        &self,
-        list: &List,
-        line: &str,
-        (chosen, keep): (&[bool], &[bool]),
-        plan: &mut Plan,
-    ) -> Result<(), Reply> {
-        let Some(told) = Told::of(line).filter(|_| !is_totals(line)) else { return Ok(()) };
-        plan.goes += 1;
-        plan.content += usize::from(told.loses_content());
-        let name = || told.names().0;
-        match list.same(line, &told) {
-            Ok(id) if chosen.get(id) == Some(&true) => {}
-            Ok(id) if keep.get(id) == Some(&true) => plan.kept.push(name()),
-            // Elsewhere in the tree, where the page does not look.
-            Err(()) if self.source.has(&told.path()) => return Err(stale()),
-            _ => {
-                plan.also_count += 1;
-                if plan.also.len() < MOST_TOLD {
-                    plan.also.push(name());
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn number(ask: &Ask, name: &str) -> Option<u64> {
     ask.value(name)?.parse().ok()
-}
-
-fn set(len: usize, ids: &[usize]) -> Option<Vec<bool>> {
-    let mut set = vec![false; len];
-    for id in ids {
-        *set.get_mut(*id)? = true;
-    }
-    Some(set)
-}
-
-/// What could not be done, if a line tells that.
-fn failure_of(line: &str) -> Option<Value> {
-    let told = Told::of(line).filter(|told| matches!(&*told.kind, "failed" | "unreadable"))?;
-    Some(json!({ "path": told.names().0, "error": told.error }))
-}
-
-/// Paths for one request each.
-fn parts(paths: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
-    let (mut parts, mut size) = (vec![Vec::new()], 0);
-    for path in paths {
-        // As digits, at worst.
-        size += path.len() * 2 + 16;
-        if size > MOST_PATHS {
-            parts.push(Vec::new());
-            size = path.len() * 2 + 16;
-        }
-        parts.last_mut().into_iter().for_each(|part| part.push(path.clone()));
-    }
-    parts
 }
 
 /// The page, in which only what belongs to it runs.
@@ -343,16 +204,4 @@ fn page() -> Reply {
          'none'; frame-ancestors 'none'\r\n"
     );
     reply
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_orders_go_in_parts() {
-        let paths: Vec<Vec<u8>> = (0..3000).map(|at| format!("{at:0200}").into_bytes()).collect();
-        let parts = parts(paths.clone());
-        assert!(parts.len() > 4 && parts.concat() == paths);
-    }
 }

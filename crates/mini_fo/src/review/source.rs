@@ -5,11 +5,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use mini_fo_core::Overlay;
+use mini_fo_core::{Change, CommitWish, Overlay};
 use serde::de::DeserializeOwned;
 
 use crate::cli::args::WhereArgs;
 use crate::cli::changes::ask::ask;
+use crate::cli::changes::commit::asked::{self, Fate};
 use crate::cli::changes::out::Out;
 use crate::cli::changes::place::{self, Where};
 use crate::cli::changes::{content, discard, status};
@@ -26,20 +27,18 @@ pub struct Source {
     /// Only what is at this path of the tree, or below it.
     within: Option<Vec<u8>>,
     can_change: bool,
+    /// What changes can be committed into.
+    base: Option<Box<Path>>,
 }
 
-/// What is done with changes. One more is one more here, in [`Source::act`], and in what
-/// the page is told ([`Action::ALL`]).
+/// What is done with changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Back to what is below.
     Discard,
-}
-
-impl Action {
-    /// All of them.
-    pub const ALL: [Action; 1] = [Action::Discard];
+    /// Into what is below.
+    Commit,
 }
 
 impl Source {
@@ -50,7 +49,8 @@ impl Source {
     pub fn find(path: &Path, args: WhereArgs) -> Result<Source, Failure> {
         let path = std::path::absolute(path)
             .map_err(|error| Failure::new(code::FAILURE, format!("{}: {error}", path.display())))?;
-        let mut source = Source { path, args, live: false, within: None, can_change: false };
+        let mut source =
+            Source { path, args, live: false, within: None, can_change: false, base: None };
         match Where::find(&source.path)? {
             Where::Live(channel, within) => {
                 (source.live, source.within) = (true, within);
@@ -62,6 +62,8 @@ impl Source {
             }
             Where::AtRest(path) => {
                 source.can_change = place::at_rest(&path, &source.args)?.has_storage();
+                // Why not is told by the command.
+                source.base = asked::base(&path, &source.args).ok().map(|(_, base)| base);
             }
         }
         Ok(source)
@@ -79,7 +81,16 @@ impl Source {
 
     /// What can be done with changes here.
     pub fn actions(&self) -> &'static [Action] {
-        if self.can_change { &Action::ALL } else { &[] }
+        match (self.can_change, &self.base) {
+            (true, Some(_)) => &[Action::Discard, Action::Commit],
+            (true, None) => &[Action::Discard],
+            (false, _) => &[],
+        }
+    }
+
+    /// What changes are committed into.
+    pub fn base(&self) -> Option<&Path> {
+        self.base.as_deref()
     }
 
     /// A path is one of those that are looked at.
@@ -112,19 +123,33 @@ impl Source {
         Ok((sent, bytes))
     }
 
-    /// Does something with changes, or tells what would come of it: a line of JSON for each
-    /// change that goes and for each that cannot.
+    /// Commits changes, all or nothing, or tells what would come of it: a line of JSON for
+    /// each of which anything is to be said.
+    ///
+    /// # Errors
+    /// It cannot be done.
+    pub fn commit(
+        &self,
+        dry_run: bool,
+        wish: &dyn Fn(&Change<'_>) -> CommitWish,
+        each: &mut dyn FnMut(&str, Fate),
+    ) -> Result<(), Failure> {
+        let place = self.place()?;
+        let Where::AtRest(storage) = &place else { return Err(self.moved()) };
+        asked::carry_out(storage, &self.args, dry_run, wish, each)
+    }
+
+    /// Lets changes go, or tells what would come of it: a line of JSON for each change that
+    /// goes and for each that cannot.
     ///
     /// # Errors
     /// It cannot be done, or not as a whole.
-    pub fn act(
+    pub fn discard(
         &self,
-        action: Action,
         paths: &[Vec<u8>],
         dry_run: bool,
         each: &mut dyn FnMut(&str),
     ) -> Result<u64, Failure> {
-        let Action::Discard = action;
         let paths = paths.iter().cloned().map(PathBytes).collect();
         let form =
             DiscardForm { paths, dry_run, quiet: !dry_run, json: true, ..DiscardForm::default() };
@@ -144,21 +169,26 @@ impl Source {
         here: &dyn Fn(&Overlay, &mut Out<'_>) -> rustix::io::Result<T>,
     ) -> Result<T, Failure> {
         let mut out = Out::into_program(to);
+        let place = self.place()?;
+        let end = ask(&place, &request, &self.args, &mut out, here)?;
+        out.finish()?;
+        Ok(end)
+    }
+
+    /// What is looked at, if it is still what it was.
+    fn place(&self) -> Result<Where, Failure> {
         let place = Where::find(&self.path)?;
         let same = match &place {
             Where::Live(_, within) => self.live && *within == self.within,
             Where::AtRest(_) => !self.live,
         };
-        if !same {
-            let text = format!(
-                "{}: it was mounted or unmounted meanwhile; start again",
-                self.path.display()
-            );
-            return Err(Failure::new(code::FAILURE, text));
-        }
-        let end = ask(&place, &request, &self.args, &mut out, here)?;
-        out.finish()?;
-        Ok(end)
+        if same { Ok(place) } else { Err(self.moved()) }
+    }
+
+    fn moved(&self) -> Failure {
+        let text =
+            format!("{}: it was mounted or unmounted meanwhile; start again", self.path.display());
+        Failure::new(code::FAILURE, text)
     }
 }
 

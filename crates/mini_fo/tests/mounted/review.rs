@@ -211,6 +211,63 @@ fn what_was_confirmed_goes_and_nothing_else() {
     s.mount(&[]);
 }
 
+/// Into the base of a storage that is not mounted: what is marked, with what must go along,
+/// but neither what is to be kept nor what the base has otherwise by now.
+#[test]
+fn what_was_confirmed_is_committed() {
+    let Some(mut s) =
+        scene("echo more >> f; rm g; mkdir n; echo x > n/x; echo 1 > one; mv d moved")
+    else {
+        return;
+    };
+    let live = Served::start(&[&s.mnt]);
+    assert!(!live.page().get("api/changes").json()["actions"].to_string().contains("commit"));
+    drop(live);
+    s.umount();
+    let served = Served::start(&[&s.storage]);
+    let page = served.page();
+    let about = page.get("api/changes").json();
+    assert_eq!(about["actions"], json!(["discard", "commit"]));
+    assert_eq!(about["base"], json!(s.base));
+    let commit = |turn, paths: &[&str], keep: &[&str]| {
+        let mut order = order(&page, turn, paths, keep);
+        order["action"] = json!("commit");
+        order
+    };
+    // The directory on the way goes along, and must not where it is to be kept.
+    let held = commit(1, &["n/x"], &["n"]);
+    let plan = page.post("api/plan", &held).json();
+    assert_eq!((&plan["held"], &plan["goes"]), (&json!(["n/x"]), &json!(0)));
+    assert_eq!(page.post("api/apply", &with_plan(held, &plan)).status, 409);
+    let wanted = commit(1, &["f", "n/x", "moved"], &["g"]);
+    let plan = page.post("api/plan", &wanted).json();
+    assert_eq!((&plan["goes"], &plan["also"]), (&json!(4), &json!(["n"])));
+    assert_eq!(plan["content"], 0, "nothing is lost");
+    assert_eq!(page.post("api/apply", &wanted).status, 409, "nothing was confirmed");
+    assert_eq!(sh(&s.base, "ls -d n moved 2>&1 | grep -c 'No such'"), "2\n");
+    let done = page.post("api/apply", &with_plan(wanted, &plan)).json();
+    assert_eq!((&done["done"], &done["error"]), (&json!(4), &Value::Null), "{done}");
+    assert_eq!(done["about"]["count"], 2);
+    assert_eq!(
+        sh(&s.base, "tail -n1 f; cat n/x; ls -d g moved; ! ls -d d one 2> /dev/null"),
+        "more\nx\ng\nmoved\n"
+    );
+    // Somebody has put something else there since.
+    sh(&s.base, "echo theirs > one");
+    let late = commit(2, &["one"], &[]);
+    let plan = page.post("api/plan", &late);
+    let stale = plan.status == 409;
+    assert!(stale || plan.json()["conflicts"][0]["path"] == "one", "{:?}", plan.status);
+    page.post("api/read", &json!({}));
+    let late = commit(3, &["one"], &["g"]);
+    let plan = page.post("api/plan", &late).json();
+    assert_eq!(plan["conflicts"][0]["path"], "one", "{plan}");
+    assert_eq!(page.post("api/apply", &with_plan(late, &plan)).status, 409);
+    assert_eq!(sh(&s.base, "cat one g | head -n1"), "theirs\n");
+    drop(served);
+    s.retake_proof();
+}
+
 #[test]
 fn it_ends_when_it_is_to() {
     let Some(mut s) = scene("echo more >> f") else { return };

@@ -303,6 +303,47 @@ fn changes_are_looked_at_and_discarded_by_keys() {
     browser.until("document.body.innerText.includes('has ended')");
 }
 
+#[test]
+fn changes_are_committed_by_keys() {
+    let Some(mut s) = scene() else { return };
+    let home = s.work.dir("browser");
+    let Some(browser) = Browser::start(&home) else { return };
+    s.umount();
+    let mut served = Served::start(&[&s.storage]);
+    browser.open(&served.address);
+    browser.until("$('status').textContent === '9 changes'");
+    browser.go_to("build");
+    browser.press("c");
+    browser.until("$('status').textContent.includes('3 to commit')");
+    browser.go_to("build/app");
+    browser.press("K");
+    browser.go_to("lib/gone.c");
+    browser.press("d");
+    browser.until("$('status').textContent.includes('1 to discard · 1 to commit · 1 to keep')");
+    // One question for each, the discard first.
+    browser.press("a");
+    browser.until("$('confirm').open && $('confirm-title').innerText === 'Discard 1 change?'");
+    browser.press(ENTER);
+    browser.until("$('confirm').open && $('confirm-title').innerText === 'Commit 2 changes?'");
+    assert!(browser.text("confirm-text").contains(s.base.to_str().expect("UTF-8")));
+    browser.press(ENTER);
+    browser.until("$('status').textContent.startsWith('2 changes done · 6 changes')");
+    assert_eq!(sh(&s.base, "cat build/a.o lib/gone.c; ls build"), "o\ngone\na.o\n");
+    // What the base has otherwise by now is told.
+    sh(&s.base, "echo theirs >> src/server.c");
+    browser.press("r");
+    browser.until("$('status').textContent.startsWith('6 changes')");
+    browser.go_to("src/server.c");
+    browser.press("c");
+    browser.press("a");
+    browser.until("$('told').open");
+    assert!(browser.text("told-text").contains("src/server.c"));
+    browser.press(ESCAPE);
+    browser.run("document.getElementById('end').click()");
+    assert_eq!(served.ends(), Some(0));
+    s.retake_proof();
+}
+
 /// What the documentation shows.
 fn screenshot(browser: &Browser) {
     let Some(path) = std::env::var_os("MINI_FO_SCREENSHOT") else { return };

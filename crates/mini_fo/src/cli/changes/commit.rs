@@ -1,6 +1,7 @@
 //! `mini_fo commit`: changes of a storage that is not mounted into its base.
 
 mod again;
+pub mod asked;
 mod bar;
 mod choice;
 mod earlier;

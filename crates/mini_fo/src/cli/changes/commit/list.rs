@@ -52,6 +52,14 @@ impl Line {
         [Some(&*self.path), self.from.as_deref()].into_iter().flatten()
     }
 
+    /// As `mini_fo status --json` has it; nothing, if it was made for people.
+    pub fn object(&self) -> String {
+        match &self.text {
+            Text::Object(text) => format!("{text}}}"),
+            Text::People(_) => String::new(),
+        }
+    }
+
     /// Both show the same.
     pub fn says_as(&self, other: &Line) -> bool {
         let same = match (&self.text, &other.text) {
@@ -276,7 +284,7 @@ impl Line {
 }
 
 /// What the base has, in words.
-fn conflict(state: BaseState) -> String {
+pub fn conflict(state: BaseState) -> String {
     match state {
         BaseState::Changed(changes) => base::differs(&changes),
         _ => "base changed".to_owned(),
