@@ -37,11 +37,15 @@ impl Overlay {
             return;
         }
         let mut nodes = self.leaving.nodes.lock();
-        if nodes.len() >= MOST {
-            nodes.retain(|(id, since)| self.is_on_its_way(*id, *since));
+        // Where nobody lets go (a storage that is not mounted) and where many are removed, a
+        // look at all of them for each removal would cost more than the removal.
+        while nodes.len() >= MOST
+            && nodes.front().is_some_and(|(id, since)| !self.is_on_its_way(*id, *since))
+        {
+            nodes.pop_front();
         }
         if nodes.len() < MOST {
-            nodes.push((node.id, Instant::now()));
+            nodes.push_back((node.id, Instant::now()));
             self.leaving.any.store(true, Ordering::Relaxed);
         }
     }

@@ -1,5 +1,6 @@
 //! Files that were removed and not yet let go.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -10,5 +11,6 @@ use crate::locks::{Mutex, Rank};
 #[derive(Default)]
 pub(crate) struct Leaving {
     pub any: AtomicBool,
-    pub nodes: Mutex<Vec<(NodeId, Instant)>, { Rank::Leaving as u8 }>,
+    /// In the order in which they were removed.
+    pub nodes: Mutex<VecDeque<(NodeId, Instant)>, { Rank::Leaving as u8 }>,
 }
