@@ -11,6 +11,7 @@ mod compare;
 mod error;
 mod forget;
 mod known;
+mod live;
 mod make;
 mod path;
 mod plan;
@@ -21,6 +22,7 @@ mod steps;
 mod tests;
 
 pub use error::CommitError;
+pub use live::{InUse, LiveCommitError, OpenNow};
 pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide, CommitWish, Make};
 pub use run::{
     CommitProgress, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,

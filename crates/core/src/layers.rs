@@ -88,7 +88,7 @@ pub(crate) struct Layer {
     /// process may make one.
     pub root: Arc<OwnedFd>,
     /// Keeps the layer's own mount in use, if `root` is a clone, and no other layer does.
-    pub _mount: Option<OwnedFd>,
+    pub mount: Option<OwnedFd>,
     pub dialect: Dialect,
     /// What META of the storages is called that are above it, or that it is itself: names
     /// that begin so are not shown.

@@ -48,7 +48,8 @@ pub use changes::{
 };
 pub use commit::{
     CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal, CommitSide,
-    CommitWish, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,
+    CommitWish, Committed, FinishedCommit, InUse, LiveCommitError, OpenNow, UnfinishedCommit,
+    finish_commit, unfinished_commit,
 };
 pub use discard::{DiscardTie, Discarded};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};
@@ -60,6 +61,7 @@ pub use open::check::{examine, is_storage, lock_storage, usage_at_rest};
 pub use ops::flags::FSXATTR_LEN;
 pub use ops::listing::{ListFor, OpenDir};
 pub use ops::usage::{Used, UsedFor};
+pub use reach::gate::Pass;
 pub use reach::overlay::{Overlay, SlowHook};
 pub use state::live::Version;
 pub use state::open_file::OpenFile;

@@ -34,6 +34,8 @@ macro_rules! ranks {
 }
 
 ranks! {
+    /// Requests are served, and not held up by a commit.
+    Gate,
     /// Closed partial files are settled.
     Settling,
     /// A walk through the tree goes on.
@@ -239,6 +241,23 @@ impl<T, const RANK: u8> RwLock<T, RANK> {
     pub fn write_among(&self, among: Among) -> WriteGuard<'_, T> {
         let _held = Held::wait(Self::RANK, among);
         Guard { guard: self.0.write(), _held }
+    }
+
+    /// `None`: it could not be had in this time. Who wants to read waits meanwhile.
+    pub fn try_write_for(&self, most: std::time::Duration) -> Option<WriteGuard<'_, T>> {
+        let _held = Held::wait(Self::RANK, Among::Only);
+        Some(Guard { guard: self.0.try_write_for(most)?, _held })
+    }
+
+    /// As [`RwLock::read`]; `slow` is called where it has to be waited for, and what comes
+    /// back kept meanwhile.
+    pub fn read_slow<S>(&self, slow: impl FnOnce() -> S) -> ReadGuard<'_, T> {
+        let _held = Held::wait(Self::RANK, Among::Only);
+        let guard = self.0.try_read().unwrap_or_else(|| {
+            let _slow = slow();
+            self.0.read()
+        });
+        Guard { guard, _held }
     }
 
     /// `None`: somebody writes.

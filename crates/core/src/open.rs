@@ -4,4 +4,5 @@
 
 pub mod assemble;
 pub mod check;
+mod lent;
 mod writing;

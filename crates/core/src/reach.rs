@@ -4,6 +4,7 @@
 
 mod at;
 pub(crate) mod far;
+pub(crate) mod gate;
 mod leases;
 mod live;
 mod maps;

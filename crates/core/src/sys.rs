@@ -40,7 +40,7 @@ pub(crate) use names::{
 };
 pub(crate) use raw::{
     allow_writing, begin_flush, clear_umask, clone_with_access_times, flush_range, get_fsxattr,
-    has_writers, replace_fd, seal_tree, set_fsxattr, with_umask,
+    has_users, has_writers, replace_fd, seal_tree, set_fsxattr, with_umask,
 };
 pub(crate) use rights::taking_space;
 pub use rights::{Rights, as_them, with_rights};

@@ -91,7 +91,10 @@ impl<F: FileSystem> Dispatcher<F> {
     /// Takes back one lookup of `node`: the answer that counted it
     /// ([`ReplyBuf::entry`]) did not reach the kernel.
     pub fn undelivered(&self, node: u64) {
-        let forget = AssertUnwindSafe(|| self.fs.forget(node, 1));
+        let forget = AssertUnwindSafe(|| {
+            // Who serves nothing any more needs to forget nothing.
+            let _ = self.fs.serve(&mut || self.fs.forget(node, 1));
+        });
         if catch_unwind(forget).is_err() {
             tracing::error!(node, "a handler panicked");
         }
@@ -102,7 +105,12 @@ impl<F: FileSystem> Dispatcher<F> {
             return Err(Failure::Errno(Errno::NOSYS));
         };
         let call = Call { fs: &*self.fs, raw, req: raw.request(), negotiated: &self.negotiated };
-        handler(&call, reply)
+        if raw.header.opcode == opcode::IOCTL {
+            return handler(&call, reply);
+        }
+        let mut served = Ok(());
+        self.fs.serve(&mut || served = handler(&call, reply)).map_err(Failure::Errno)?;
+        served
     }
 }
 

@@ -50,6 +50,15 @@ pub trait FileSystem: Send + Sync + 'static {
     /// returned and after all threads but the calling one have ended.
     fn destroy(&self) {}
 
+    /// Serves a request, by `work`: for a file system that holds up requests at times. IOCTL
+    /// does not come by this: whoever answers it may hold it up himself.
+    ///
+    /// An error is the answer, and nothing is served.
+    fn serve(&self, work: &mut dyn FnMut()) -> Result<()> {
+        work();
+        Ok(())
+    }
+
     /// A request gets this error: for a log that says why. `operation`: as the kernel
     /// calls it. The thread is the one that served it.
     fn failed(&self, req: &Request, operation: &'static str, errno: Errno) {}

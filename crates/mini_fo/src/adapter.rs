@@ -43,8 +43,8 @@ use judge::Judge;
 /// The file system that a session serves.
 pub struct Adapter {
     overlay: Arc<Overlay>,
-    files: Files,
-    dirs: Handles<OpenDir>,
+    files: Arc<Files>,
+    dirs: Arc<Handles<OpenDir>>,
     ids: Ids,
     judge: Arc<Judge>,
     most_nodes: usize,
@@ -62,7 +62,8 @@ impl Adapter {
     pub fn new(overlay: Arc<Overlay>, ids: Ids, birth_times: bool) -> Adapter {
         overlay.set_slow_hook(Box::new(|| Box::new(fuse_server::blocking_section())));
         let judge = Arc::new(Judge::new(&overlay, false));
-        let (files, dirs) = (Files::new(&overlay, Arc::clone(&judge)), Handles::new());
+        let files = Arc::new(Files::new(&overlay, Arc::clone(&judge)));
+        let dirs = Arc::new(Handles::new());
         let (minor, written) = (AtomicU32::new(0), Beginning::default());
         let most_nodes = bound::MOST;
         let (failures, control) = (Failures::default(), Control::default());
@@ -100,7 +101,8 @@ impl Adapter {
     /// file system judges.
     pub fn acting_as_others(self, can: bool) -> Adapter {
         let judge = Arc::new(Judge::new(&self.overlay, can));
-        Adapter { files: Files::new(&self.overlay, Arc::clone(&judge)), judge, ..self }
+        let files = Arc::new(Files::new(&self.overlay, Arc::clone(&judge)));
+        Adapter { files, judge, ..self }
     }
 
     fn attr_ttl(&self, node: u64) -> Duration {
@@ -189,6 +191,12 @@ impl FileSystem for Adapter {
 
     fn give_back(&self) {
         crate::daemon::let_go_of_code();
+    }
+
+    fn serve(&self, work: &mut dyn FnMut()) -> Result<()> {
+        let _pass = self.overlay.pass()?;
+        work();
+        Ok(())
     }
 
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
@@ -430,6 +438,10 @@ impl FileSystem for Adapter {
     }
 
     fn ioctl(&self, req: &Request, args: &IoctlArgs<'_>, out: &mut [u8]) -> Result<IoctlReply> {
+        if control::is(args.cmd) {
+            return self.control.ioctl(&self.overlay, (&self.files, &self.dirs), (req, args), out);
+        }
+        let _pass = self.overlay.pass()?;
         let minor = self.minor.load(Ordering::Relaxed);
         match args.cmd {
             // Older kernels do not look whether the mount is read-only.
@@ -439,7 +451,6 @@ impl FileSystem for Adapter {
                     .and_then(|()| self.written.begin(&self.overlay, &self.files, true))
                     .map(|()| IoctlReply { result: 0, len: 0 });
             }
-            cmd if control::is(cmd) => return self.control.ioctl(&self.overlay, req, args, out),
             _ => {}
         }
         let reply = flags::ioctl(&self.overlay, req, minor, args, out)?;

@@ -457,6 +457,11 @@ Where the base has something else than what a change was made from, nothing is c
 \fB\-\-ours\fR writes these changes over what the base has, \fB\-\-theirs\fR gives them up for
 it, \fB\-\-except\fR leaves them in the storage.
 .PP
+While it is mounted, programs wait for the commit and go on. Files of the storage that are open
+or mapped stay in the storage, and are told. What is made anew in the base has the number
+(\fBst_ino\fR) of the new file from then on. Not of mounts that are read-only or have
+\fB\-o live_base\fR or \fB\-o submounts\fR.
+.PP
 Before the base is written a question is asked on a terminal; without one \fB\-\-yes\fR is
 needed. A base that other mounts show is refused: they must be unmounted first. On a terminal
 a bar shows what is done of what takes longer.
@@ -464,10 +469,12 @@ a bar shows what is done of what takes longer.
 One object a line for each change that was asked for, or goes along, as \fBmini_fo status\fR has
 it, with a further member \fBfate\fR: goes, follows, held, conflict or dropped; at the end
 \fBkind\fR \(dqtotals\(dq with \fBcommitted\fR, \fBfollows\fR (of these so many that were not
-asked for), \fBbytes\fR, \fBconflicts\fR, \fBdropped\fR, \fBheld\fR and \fBstays\fR.
+asked for), \fBbytes\fR, \fBconflicts\fR, \fBdropped\fR, \fBheld\fR, \fBstays\fR and
+\fBin_use\fR (of these so many that are open in a live mount).
 .SH EXAMPLES
 .nf
 .RS
+mini_fo commit /mnt/etc/passwd
 mini_fo commit \-n /srv/changes
 mini_fo commit \-\-except \(aq*.log\(aq /srv/changes etc var
 mini_fo commit \-\-yes \-\-theirs /srv/changes

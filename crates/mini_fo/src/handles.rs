@@ -53,6 +53,14 @@ impl<T> Handles<T> {
         shard.read().slots.get(index)?.clone()
     }
 
+    /// All handles.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        let all = |shard: &RwLock<Shard<T>>| -> Vec<Arc<T>> {
+            shard.read().slots.iter().flatten().cloned().collect()
+        };
+        self.shards.iter().flat_map(all).collect()
+    }
+
     /// Takes a handle out. Operations that hold it go on with it.
     pub fn remove(&self, number: u64) -> Option<Arc<T>> {
         let (shard, index) = self.place(number)?;

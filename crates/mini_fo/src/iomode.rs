@@ -188,6 +188,28 @@ impl<B: Clone> Modes<B> {
         state.and_then(|state| state.backing).into_iter().collect()
     }
 
+    /// Gives up all backing files that no open uses.
+    pub fn let_go(&mut self) -> Unused<B> {
+        let keep = std::mem::take(&mut self.keep_idle);
+        let unused = self.trim();
+        self.keep_idle = keep;
+        unused
+    }
+
+    /// The node, which nobody has open for passthrough, has another storage file or none.
+    pub fn change_object(&mut self, node: u64) -> Unused<B> {
+        let Some(state) = self.nodes.get_mut(&node).filter(|state| state.passthrough == 0) else {
+            return Vec::new();
+        };
+        // No mapping of the old one has been left, or it would be the same.
+        state.left = None;
+        let unused = state.backing.take().into_iter().collect();
+        if state.is_blank() {
+            drop(self.remove(node));
+        }
+        unused
+    }
+
     /// Data of the node can change without the kernel's knowledge.
     pub fn is_mapped(&self, node: u64) -> bool {
         self.nodes.get(&node).is_some_and(|state| state.mapping > 0 || state.left.is_some())

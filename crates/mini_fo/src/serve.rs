@@ -103,7 +103,9 @@ pub fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     let result = session.run();
     // Before another mount may have the storage; threads that are about to end
     // may keep the overlay a little longer.
-    overlay.finish();
+    if let Ok(_pass) = overlay.pass() {
+        overlay.finish();
+    }
     drop(entered);
     tracing::info!("{} unmounted", request.mountpoint.display());
     result.map_err(|error| {

@@ -210,7 +210,7 @@ impl<'a> Sides<'a> {
         name: &[u8],
     ) -> Result<Option<Origin>> {
         if !self.overlay.bare {
-            return Ok((node.ino & STORAGE_BIT == 0).then_some(Origin::Number(node.ino)));
+            return Ok((node.ino() & STORAGE_BIT == 0).then_some(Origin::Number(node.ino())));
         }
         let Some(base) = dir.base() else { return Ok(None) };
         Ok(match self.overlay.stack.beneath_top(base, name)? {

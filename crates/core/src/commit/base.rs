@@ -11,6 +11,7 @@ use crate::discard::path::{is_within, split};
 use crate::format::commit::Path;
 use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
+use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result, Spot};
 
 /// Longest piece of a path that is resolved by one call, in bytes.
@@ -27,7 +28,19 @@ impl Base {
     /// The tree with this path. EBUSY: another commit goes on in it.
     pub fn open(path: &std::path::Path) -> Result<Base> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        Base::of(rustix::fs::open(path, flags, Mode::empty())?)
+    }
+
+    /// That of an overlay, by the mount that it was opened by: what that does not let be
+    /// written, is not. EBUSY: another commit goes on in it.
+    pub fn of_overlay(overlay: &Overlay) -> Result<Base> {
+        let layer = overlay.stack.layers().first().ok_or(Errno::NOENT)?;
+        let root: &OwnedFd = layer.mount.as_ref().unwrap_or(&layer.root);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        Base::of(sys::open(Spot::at(root.as_fd(), b"."), flags)?)
+    }
+
+    fn of(root: OwnedFd) -> Result<Base> {
         // One commit at a time. Where there are no locks, the stage is one.
         if let Err(Errno::WOULDBLOCK) =
             rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)

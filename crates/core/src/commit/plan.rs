@@ -138,7 +138,7 @@ pub enum Make {
 ///
 /// What is asked for goes, with all that it needs; unless any of that must stay: then it is
 /// held back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CommitPlan {
     /// All changes of the tree.
     pub entries: Vec<CommitEntry>,
@@ -171,7 +171,12 @@ impl Fates {
         let wish = |wanted: CommitWish| {
             all.list.iter().map(|found| found.wish == wanted).collect::<Vec<bool>>()
         };
-        let held = web.reach(&wish(CommitWish::Stays), true);
+        let mut stays = wish(CommitWish::Stays);
+        stays.resize(web.len(), false);
+        for point in web.staying() {
+            stays.get_mut(point as usize).into_iter().for_each(|stays| *stays = true);
+        }
+        let held = web.reach(&stays, true);
         let mut asked = wish(CommitWish::Goes);
         asked.iter_mut().zip(&held).for_each(|(asked, held)| *asked &= !held);
         let goes = web.reach(&asked, false);
@@ -203,12 +208,26 @@ impl Overlay {
         side: CommitSide,
         asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
     ) -> Result<CommitPlan, CommitRefusal> {
+        self.plan_commit_but(side, &[], asked)
+    }
+
+    /// The same. What lies in the storage at the paths of `stays` stays there, whether that
+    /// is a change or not.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plan_commit_but(
+        &self,
+        side: CommitSide,
+        stays: &[Path],
+        asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
+    ) -> Result<CommitPlan, CommitRefusal> {
         check::is_plain(self)?;
         let mut all = AllFound::of(self, asked)?;
         let root = |errno| CommitRefusal::Base(Path::default(), errno);
         let bonds = self.bonds().map_err(root)?;
         evidence::settle(self, &mut all, &bonds.alone).map_err(root)?;
-        let web = Web::of(self, &all, bonds).map_err(root)?;
+        let web = Web::of(self, &all, (bonds, stays)).map_err(root)?;
         let mut fates = Fates::of(&all, &web);
         let in_conflict = |found: &Found| {
             matches!(found.state, BaseState::Changed(_)) && side != CommitSide::Ours

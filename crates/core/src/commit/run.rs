@@ -13,6 +13,7 @@ mod work;
 use std::path::PathBuf;
 
 pub use self::earlier::{FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit};
+pub(super) use self::work::Way;
 use self::work::{Result, Work, new_token, open_base, why};
 use super::error::CommitError;
 use super::plan::CommitPlan;
@@ -63,23 +64,27 @@ impl CommitPlan {
         options: &RestOptions,
         each: &mut dyn FnMut(CommitProgress),
     ) -> Result<Committed> {
+        let options = OpenOptions { read_only: false, stays_read_only: false, ..found(options)? };
+        self.carry_out_by(overlay, (&options, Way::Paths), each)
+    }
+
+    /// The same, however base and storage are reached.
+    pub(super) fn carry_out_by(
+        self,
+        overlay: Overlay,
+        (options, way): (&OpenOptions, Way<'_>),
+        each: &mut dyn FnMut(CommitProgress),
+    ) -> Result<Committed> {
         if let Some(undecided) = self.first_conflict() {
             return Err(CommitError::Undecided { path: undecided.into() });
         }
-        let options = OpenOptions { read_only: false, stays_read_only: false, ..found(options)? };
         let failed =
             |errno| CommitError::Journal { storage: options.storage.clone(), why: why(errno) };
         let storage = overlay.storage_opened().map_err(failed)?;
-        let base = open_base(&options)?;
+        let base = open_base(options, way)?;
         let head = Head { token: new_token(), root_time: Timestamp::default() };
-        let mut work = Work {
-            options: &options,
-            base,
-            storage,
-            head,
-            each,
-            progress: CommitProgress::default(),
-        };
+        let mut work =
+            Work { options, way, base, storage, head, each, progress: CommitProgress::default() };
         let CommitPlan { makes, mut program, .. } = self;
         work.tidy_up_before()?;
         work.head.root_time = sys::stat_fd(work.base.root()).map_err(failed)?.stx_mtime.into();

@@ -95,7 +95,7 @@ impl Overlay {
     }
 
     pub(crate) fn for_copy(&self, node: &Arc<Node>, mut stat: Statx) -> Statx {
-        let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
+        let atime = self.accesses.shown(node.ino(), stat.stx_atime.into());
         (stat.stx_atime.tv_sec, stat.stx_atime.tv_nsec) = (atime.sec, atime.nsec);
         if let Some(at) = self.far_changed(node) {
             (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) = (at.sec, at.nsec);

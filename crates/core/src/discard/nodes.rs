@@ -48,7 +48,7 @@ impl Overlay {
     }
 
     /// Path of a directory in the tree, without a leading slash. ENOENT: it was removed.
-    pub(super) fn tree_path(&self, node: &Arc<Node>) -> Result<Path> {
+    pub(crate) fn tree_path(&self, node: &Arc<Node>) -> Result<Path> {
         let (mut names, mut node) = (Vec::new(), Arc::clone(node));
         while !node.is_root() {
             let link = node.place().names.first().cloned().ok_or(Errno::NOENT)?;

@@ -47,7 +47,7 @@ impl Overlay {
                 return known;
             }
             node.id = *id;
-            if found.shared.is_some_and(|shared| !self.shared.tell((node.id, node.ino), shared)) {
+            if found.shared.is_some_and(|shared| !self.shared.tell((node.id, node.ino()), shared)) {
                 continue;
             }
             match self.table.insert(node) {
@@ -57,7 +57,7 @@ impl Overlay {
         }
         if let Some(shared) = found.shared {
             node.id = self.table.fresh_id();
-            self.shared.tell((node.id, node.ino), shared);
+            self.shared.tell((node.id, node.ino()), shared);
         }
         self.enter(node)
     }

@@ -59,7 +59,7 @@ impl Overlay {
         let same = |found: &Resolved| {
             let shared =
                 found.shared.is_none_or(|id| !node.is_shared() || id == self.base_id(&node));
-            shared && found.ino == node.ino && sys::kind(&found.stat) == node.kind()
+            shared && found.ino == node.ino() && sys::kind(&found.stat) == node.kind()
         };
         match found.filter(same) {
             Some(found) if found.in_storage == node.in_storage() => Ok(Some((node, found.stat))),

@@ -30,12 +30,12 @@ impl Overlay {
         };
         let stat = new.as_ref().unwrap_or(stat);
         let mut attr = Attr::from(stat);
-        attr.ino = node.ino;
+        attr.ino = node.ino();
         if node.is_shared() {
             attr.nlink = self.shared_nlink(node, stat);
         }
         if !node.in_storage() {
-            attr.atime = self.accesses.shown(node.ino, attr.atime);
+            attr.atime = self.accesses.shown(node.ino(), attr.atime);
             if node.is_shared() {
                 attr.ctime = self.shared_ctime(node, attr.ctime);
             }
@@ -83,7 +83,7 @@ impl Overlay {
         };
         let Some(link) = link else {
             let mut attr = Attr::from(&stat);
-            attr.ino = node.ino;
+            attr.ino = node.ino();
             if node.is_shared() {
                 attr.nlink = self.shared_nlink(node, &stat);
                 if !node.in_storage() {
@@ -110,7 +110,7 @@ impl Overlay {
         let stat = if self.bare { self.stack.root_stat()? } else { sys::stat_fd(&self.storage)? };
         let owner = *self.root_owner.lock();
         let mut attr = Attr::from(&stat);
-        attr.ino = self.root.ino;
+        attr.ino = self.root.ino();
         attr.nlink = 1;
         attr.mode = libc::S_IFDIR | owner.mode;
         attr.uid = owner.uid;

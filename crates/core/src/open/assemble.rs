@@ -13,6 +13,7 @@ use crate::interface::types::NodeId;
 use crate::locks::{Mutex, RwLock};
 use crate::open::check::{self, Layers, Untouched};
 use crate::open::writing;
+use crate::reach::gate::Gate;
 use crate::reach::overlay::Overlay;
 use crate::state::access::Accesses;
 use crate::state::freed::Freed;
@@ -57,6 +58,20 @@ impl Opened {
         self.layers.read_only
     }
 
+    /// The same, of what was opened otherwise.
+    pub(super) fn of(layers: Layers, options: OpenOptions) -> Opened {
+        Opened { layers, options }
+    }
+
+    /// As [`Opened::begin`], where an overlay that lends its storage has the locks on it.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn begin_beside(self) -> std::result::Result<Overlay, OpenError> {
+        let Opened { layers, options } = self;
+        begin(layers, &options)
+    }
+
     /// Writes what a mount needs to the storage: from here on it belongs to its
     /// base. No path is used.
     ///
@@ -66,18 +81,21 @@ impl Opened {
         let Opened { mut layers, options } = self;
         let untouched = Untouched::of(&layers);
         layers.lock_server(&options)?;
-        let begun = layers.begin(&options).and_then(|()| {
-            Overlay::build(layers, &options).map_err(|errno| OpenError::Io {
-                path: options.base.clone(),
-                what: "cannot set up the merged tree",
-                errno,
-            })
-        });
+        let begun = begin(layers, &options);
         if let (Err(_), Some(untouched)) = (&begun, untouched) {
             untouched.restore();
         }
         begun.map_err(|error| explained(error, &options))
     }
+}
+
+fn begin(mut layers: Layers, options: &OpenOptions) -> std::result::Result<Overlay, OpenError> {
+    layers.begin(options)?;
+    Overlay::build(layers, options).map_err(|errno| OpenError::Io {
+        path: options.base.clone(),
+        what: "cannot set up the merged tree",
+        errno,
+    })
 }
 
 /// Descriptors that a layer may need, and what all else needs.
@@ -170,6 +188,9 @@ impl Overlay {
             slow: OnceLock::new(),
             lease_waiters: Waiters::default(),
             opened: AtomicU64::new(0),
+            gate: Gate::default(),
+            options: options.clone(),
+            paths: layers.paths,
         };
         if !layers.read_only {
             let told = overlay.start_writing(&start, options)?;

@@ -32,7 +32,7 @@ use crate::tree::dir::Dir;
 const STANDS: Duration = Duration::from_secs(1);
 
 /// Why a mount stays read-only.
-enum Refusal {
+pub(super) enum Refusal {
     Open(OpenError),
     Failed(Errno),
     /// What was found in the storage forbids it.
@@ -54,7 +54,7 @@ impl From<Errno> for Refusal {
 
 impl Refusal {
     /// What programs get.
-    fn errno(&self) -> Errno {
+    pub fn errno(&self) -> Errno {
         match self {
             Refusal::Open(OpenError::StorageInUse { .. }) => Errno::BUSY,
             Refusal::Open(OpenError::Io { errno, .. }) => *errno,
@@ -63,7 +63,7 @@ impl Refusal {
         }
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Refusal::Open(error) => error.to_string(),
             Refusal::Failed(errno) => format!("the storage cannot be prepared: {errno}"),
@@ -175,7 +175,7 @@ impl Overlay {
         }
     }
 
-    fn is_news(&self, warning: &Warning) -> bool {
+    pub(super) fn is_news(&self, warning: &Warning) -> bool {
         let text = warning.to_string();
         !self.warnings.iter().any(|known| known.to_string() == text)
     }
@@ -188,7 +188,7 @@ impl Overlay {
         check::check_writable(&options.storage, &self.storage)?;
         lock_alone(later, &self.lock)?;
         self.lock_server(later)?;
-        let mut layers = self.verify(later, &options)?;
+        let mut layers = self.verify(&options)?;
         if layers.read_only {
             return Err(Refusal::Found(layers.warnings));
         }
@@ -236,14 +236,14 @@ impl Overlay {
     }
 
     /// Looks at everything again, by descriptors alone.
-    fn verify(&self, later: &Later, options: &OpenOptions) -> std::result::Result<Layers, Refusal> {
+    pub(super) fn verify(&self, options: &OpenOptions) -> std::result::Result<Layers, Refusal> {
         let dup = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0);
         let found = Found {
             stack: Arc::clone(&self.stack),
             storage: dup(&self.lock)?,
             reached: dup(&self.storage)?,
             own: self.own,
-            paths: later.paths.clone(),
+            paths: self.paths.clone(),
             // It stays where it is, whatever comes of this.
             server_lock: ServerLock::default(),
         };
@@ -251,7 +251,7 @@ impl Overlay {
         Ok(check::verify(found, options, Vec::new())?)
     }
 
-    fn change_over(
+    pub(super) fn change_over(
         &self,
         layers: &mut Layers,
         options: &OpenOptions,

@@ -36,7 +36,7 @@ impl Overlay {
     /// The same, of an object whose attributes are known.
     pub(crate) fn access_moves(&self, node: &Node, stat: &Statx) -> bool {
         let real = stat.stx_atime.into();
-        let atime = if node.in_storage() { real } else { self.accesses.shown(node.ino, real) };
+        let atime = if node.in_storage() { real } else { self.accesses.shown(node.ino(), real) };
         !self.is_read_only() && self.accesses.is_due(atime, stat, node.is_dir())
     }
 
@@ -44,15 +44,15 @@ impl Overlay {
     pub(crate) fn reading_moves(&self, node: &Node, fd: &OwnedFd) -> bool {
         // Of what others change, and of what the kernel makes up, nothing is known for long.
         let lasting = self.live.is_none() && !self.submounts;
-        if !self.keeps_accesses() || lasting && self.accesses.rests(node.ino) {
+        if !self.keeps_accesses() || lasting && self.accesses.rests(node.ino()) {
             return false;
         }
         let Ok(stat) = sys::stat_fd(fd) else { return false };
         // Whether the mount is read-only may change, so that does not count here.
-        let atime = self.accesses.shown(node.ino, stat.stx_atime.into());
+        let atime = self.accesses.shown(node.ino(), stat.stx_atime.into());
         let moves = self.accesses.is_due(atime, &stat, node.is_dir());
         if lasting && !moves {
-            self.accesses.let_rest(node.ino, atime);
+            self.accesses.let_rest(node.ino(), atime);
         }
         moves
     }
@@ -71,7 +71,7 @@ impl Overlay {
 
     /// A base object is read, and its time of access is due.
     pub(crate) fn note_access(&self, node: &Node) {
-        if self.accesses.note(node.ino) {
+        if self.accesses.note(node.ino()) {
             self.save_accesses();
         }
     }

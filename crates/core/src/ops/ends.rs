@@ -66,7 +66,7 @@ impl Overlay {
             None if redirected => records.push(Record::Unredirect { name: to.name.into() }),
             None => {}
         }
-        if base.is_none() && node.ino != storage_ino(stat) {
+        if base.is_none() && node.ino() != storage_ino(stat) {
             records.push(identity_record(node, stat.stx_ino, to.name));
         } else if has_identity {
             records.push(no_identity(to.name));

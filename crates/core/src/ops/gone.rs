@@ -63,7 +63,7 @@ impl Overlay {
         self.table.remove_name(parent.id, name);
         if place.names.first().is_none() {
             held.into_iter().for_each(|held| place.hold(held));
-            self.freed.note(node.ino);
+            self.freed.note(node.ino());
             self.note_leaving(node);
         }
     }
@@ -76,7 +76,7 @@ impl Overlay {
         place.names = Names::None;
         place.base = BaseRef::None;
         place.hold(held);
-        self.freed.note(node.ino);
+        self.freed.note(node.ino());
         self.dirs.remove(node.id);
     }
 

@@ -39,7 +39,7 @@ impl Overlay {
         }
         let stat = self.stat(&node)?;
         let mut records = self.kept(&node)?.records(name);
-        if node.ino != storage_ino(&stat) {
+        if node.ino() != storage_ino(&stat) {
             records.push(identity_record(&node, stat.stx_ino, name));
         }
         let step = Step { dir: &edit, name, storage_ino: ANY, arrives: true, records, print: None };
@@ -69,5 +69,5 @@ impl Overlay {
 
 /// The record that lets a storage entry show the number of a node.
 pub(crate) fn identity_record(node: &Node, storage_ino: u64, name: &[u8]) -> Record {
-    Record::Identity { ino: node.ino, storage_ino, name: name.into() }
+    Record::Identity { ino: node.ino(), storage_ino, name: name.into() }
 }

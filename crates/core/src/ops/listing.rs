@@ -46,8 +46,17 @@ enum Listing {
     /// moment if that listing was given up. An entry that was there all the time
     /// comes once in any case, for the order is that of the names' hashes.
     Merged(Arc<HeldListing>),
+    /// What the storage had, read by its offsets before the directory left it.
+    Kept(Vec<KeptEntry>),
     /// The directory was removed.
     Gone,
+}
+
+/// An entry of a listing that is kept.
+struct KeptEntry {
+    name: Box<[u8]>,
+    kind: u32,
+    next: u64,
 }
 
 /// What a listing is wanted for.
@@ -105,6 +114,22 @@ impl Overlay {
         };
         match &mut *listing {
             Listing::New | Listing::Gone => {}
+            Listing::Kept(entries) => {
+                let read = entries.iter().position(|entry| entry.next == offset);
+                for KeptEntry { name, kind, next } in
+                    entries.iter().skip(read.map_or(0, |at| at + 1))
+                {
+                    let number = if **name == *b"." {
+                        Number::Shown(open.node.ino())
+                    } else {
+                        Number::Unknown
+                    };
+                    let ino = shown(name, number);
+                    if !take(DirEntry { name, ino, kind: *kind, next: *next }) {
+                        break;
+                    }
+                }
+            }
             Listing::Single { fd, in_storage, .. } => {
                 self.list_single(
                     &open.node,
@@ -136,6 +161,22 @@ impl Overlay {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A listing that has begun to read a directory of the storage goes on, whatever becomes
+    /// of that there.
+    pub(crate) fn keep_listing(&self, open: &OpenDir) -> Result<()> {
+        let mut listing = open.listing.lock();
+        let Listing::Single { fd, in_storage: true, .. } = &*listing else { return Ok(()) };
+        let Some(dir) = sys::absent(self.dir(&open.node))? else { return Ok(()) };
+        let mut kept = Vec::new();
+        self.list_single(&open.node, &dir, (fd, true), 0, |entry, _| {
+            let kind = dir.shown_kind(entry.name, entry.kind);
+            kept.push(KeptEntry { name: entry.name.into(), kind, next: entry.next });
+            true
+        })?;
+        *listing = Listing::Kept(kept);
         Ok(())
     }
 
@@ -215,7 +256,7 @@ impl Overlay {
                 return true;
             }
             let number = match name {
-                b"." => Number::Shown(node.ino),
+                b"." => Number::Shown(node.ino()),
                 b".." => Number::Shown(parent_ino(node)),
                 _ if in_storage => Number::Stored(entry.ino),
                 _ => Number::Shown(realm.number(entry.ino)),
@@ -283,5 +324,5 @@ impl Overlay {
 }
 
 fn parent_ino(node: &Arc<Node>) -> u64 {
-    node.parent().map_or(node.ino, |parent| parent.ino)
+    node.parent().map_or(node.ino(), |parent| parent.ino())
 }

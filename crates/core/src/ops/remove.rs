@@ -195,7 +195,7 @@ impl Overlay {
     pub(crate) fn keep_number(&self, end: &Doomed<'_>) {
         let stat = end.dir.writable().and_then(|dir| sys::stat(Spot::at(dir, end.name)));
         if let Ok(stat) = stat
-            && end.node.ino != storage_ino(&stat)
+            && end.node.ino() != storage_ino(&stat)
         {
             end.dir.append_late(vec![identity_record(end.node, stat.stx_ino, end.name)]);
         }

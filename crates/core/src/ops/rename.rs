@@ -382,7 +382,7 @@ impl Overlay {
         self.table.remove_name(to.parent.id, to.name);
         if place.names.first().is_none() {
             held.into_iter().for_each(|held| place.hold(held));
-            self.freed.note(target.ino);
+            self.freed.note(target.ino());
         }
     }
 }

@@ -145,6 +145,16 @@ impl Overlay {
         true
     }
 
+    /// Somebody else may have used some of it meanwhile.
+    pub(crate) fn count_reserve(&self) {
+        let mut pieces = self.reserve.pieces.lock();
+        if pieces.dir.is_some() {
+            pieces.count();
+            let short = pieces.there < pieces.wanted;
+            self.reserve.short.store(short, Ordering::Relaxed);
+        }
+    }
+
     /// Takes again what was given up, where there is plenty of room.
     pub(crate) fn refill_reserve(&self) {
         if !self.reserve.short.load(Ordering::Relaxed) {

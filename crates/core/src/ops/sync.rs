@@ -33,11 +33,14 @@ impl Overlay {
     /// Waits until META of some directory has what the device has not, at most
     /// so long, and begins to hand it over. To be called again and again.
     pub fn write_back(&self, most: Duration) {
-        self.refill_reserve();
+        if let Ok(_pass) = self.pass() {
+            self.refill_reserve();
+        }
         if !self.durability.wait(most) {
             return;
         }
         std::thread::sleep(WRITE_BACK_AFTER);
+        let Ok(_pass) = self.pass() else { return };
         for dir in self.known_dirs() {
             if let Err(errno) = dir.write_back() {
                 tracing::warn!("META of a directory is not written back: {errno}");
@@ -54,7 +57,7 @@ impl Overlay {
         }
     }
 
-    fn close_meta(&self) {
+    pub(crate) fn close_meta(&self) {
         self.durability.open.store(false, Ordering::Release);
         // One that is in use leaves no other open.
         let in_use = self.known_dirs().iter().filter(|dir| !dir.close_journal()).count();
@@ -105,6 +108,10 @@ impl Overlay {
 
 impl Drop for Overlay {
     fn drop(&mut self) {
+        // What a commit has left is for who finishes it.
+        if self.is_lost() {
+            return;
+        }
         self.save_accesses();
         self.save_realms();
     }

@@ -70,7 +70,7 @@ impl Overlay {
         let checked = if parent.node == NodeId::ROOT { live.now() } else { checked.max(1) };
         let found = self.base_dir_now(parent, link.name(), &place.base)?;
         let shows_base = place.base != BaseRef::None;
-        let own = |now: &Now| now.realm.number(now.stat.stx_ino) == node.ino;
+        let own = |now: &Now| now.realm.number(now.stat.stx_ino) == node.ino();
         if !in_storage && !found.as_ref().is_some_and(own) {
             drop(place);
             return match self.lose_name(node, &link) {
@@ -135,7 +135,7 @@ impl Overlay {
                 let known = (id, number);
                 self.shared.known_as(&self.stack.realms, &stat, known).0 == self.base_id(node)
             }
-            false => id.number() == node.ino,
+            false => id.number() == node.ino(),
         };
         if same && sys::kind(&stat) == node.kind() { Ok(fd) } else { Err(Errno::STALE) }
     }

@@ -12,14 +12,16 @@ use rustix::io::Errno;
 use crate::format::identity::BaseId;
 use crate::format::name::MetaName;
 use crate::interface::error::Warning;
+use crate::interface::options::OpenOptions;
 use crate::interface::types::{NodeId, Squash};
 use crate::layers::Stack;
 use crate::locks::{Mutex, Rank, RwLock};
+use crate::reach::gate::Gate;
 use crate::state::access::Accesses;
 use crate::state::freed::Freed;
 use crate::state::holds::Holds;
 use crate::state::lacks::Lacks;
-use crate::state::later::Later;
+use crate::state::later::{Later, Paths};
 use crate::state::leaving::Leaving;
 use crate::state::linked::Linked;
 use crate::state::live::Live;
@@ -108,6 +110,11 @@ pub struct Overlay {
     pub(crate) slow: OnceLock<SlowHook>,
     pub(crate) lease_waiters: Waiters,
     pub(crate) opened: AtomicU64,
+    pub(crate) gate: Gate,
+    /// By which it was opened: base and storage may not be reached by paths any more.
+    pub(crate) options: OpenOptions,
+    /// Full paths of both.
+    pub(crate) paths: Paths,
 }
 
 impl Overlay {
@@ -198,6 +205,6 @@ impl Overlay {
 
     /// What a shared node is in the base.
     pub(crate) fn base_id(&self, node: &Node) -> BaseId {
-        self.shared.base_id(node.id, node.ino)
+        self.shared.base_id(node.id, node.ino())
     }
 }

@@ -49,6 +49,11 @@ impl Lacks {
         }
     }
 
+    /// The base may have any name again.
+    pub fn forget(&self) {
+        self.shards.iter().for_each(|shard| shard.lock().clear());
+    }
+
     /// Whether that was seen, as far as is remembered.
     pub fn knows(&self, dir: NodeId, name: &[u8]) -> bool {
         let (shard, at) = self.shard(dir, name);

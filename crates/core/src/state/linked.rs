@@ -73,12 +73,13 @@ impl Linked {
         }
     }
 
-    /// A node is not known any more.
+    /// A node is not known any more, or not one of an object of the storage.
     pub fn forget(&self, node: &Arc<Node>) {
         if !node.is_linked() {
             return;
         }
         let mut ids = self.0.lock();
+        node.set_unlinked();
         if let Some(object) = ids.nodes.remove(&Arc::as_ptr(node).addr()) {
             ids.drop_claim(object);
         }

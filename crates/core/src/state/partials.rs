@@ -76,9 +76,7 @@ impl Partials {
         // A larger block may be there without all that the map says of it.
         let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= BLOCK_MIN;
         let kind = stat.map(|stat| if small(&stat) { stat.f_type } else { 0 });
-        // A power cut may have taken any of these, so each counts.
-        let exist = root.features().any(|word| word == FEATURE_PARTIAL)
-            || [Own::Storage, Own::Unclean].iter().any(|note| is_marked(storage, own, *note));
+        let exist = may_exist(storage, own, root);
         Partials {
             // Those that keep extended attributes with the inode, know holes, and after a
             // power cut have an extent only where its data was written.
@@ -95,6 +93,12 @@ impl Partials {
             settling: Mutex::default(),
             ending: AtomicBool::new(false),
         }
+    }
+
+    /// Finds out anew whether there may be some.
+    pub fn look_again(&self, storage: &OwnedFd, own: OwnAttributes, root: &Index) {
+        self.exist.store(may_exist(storage, own, root), Ordering::Release);
+        self.ending.store(false, Ordering::Relaxed);
     }
 
     /// A copy of a file's data may cost nothing at all.
@@ -121,4 +125,11 @@ impl Partials {
     pub fn open(&self, node: NodeId) -> Option<Arc<PartialFile>> {
         self.open.lock().get(&node).and_then(Weak::upgrade)
     }
+}
+
+/// The storage may have partial files.
+fn may_exist(storage: &OwnedFd, own: OwnAttributes, root: &Index) -> bool {
+    // A power cut may have taken any of these, so each counts.
+    root.features().any(|word| word == FEATURE_PARTIAL)
+        || [Own::Storage, Own::Unclean].iter().any(|note| is_marked(storage, own, *note))
 }

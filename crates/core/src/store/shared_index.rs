@@ -133,6 +133,15 @@ impl SharedIndex {
         *self.told.write().entry(node).or_insert(id) == id
     }
 
+    /// The same of a node that was known before, as what it may be.
+    pub fn tell_anew(&self, (node, ino): (NodeId, u64), id: Option<BaseId>) {
+        let mut told = self.told.write();
+        match id.filter(|id| self.old || BaseId::of_number(ino) != Some(*id)) {
+            Some(id) => drop(told.insert(node, id)),
+            None => drop(told.remove(&node)),
+        }
+    }
+
     /// Node ids that an object has besides those that its number says.
     pub fn told_ids(&self, id: BaseId) -> Vec<NodeId> {
         let told = self.told.read();
@@ -250,6 +259,30 @@ impl SharedIndex {
     /// It has gone.
     pub fn forget_dir(&self) {
         *self.dir.lock() = None;
+    }
+
+    /// Nothing is known of it until it is opened again.
+    pub fn close(&self) {
+        *self.dir.lock() = None;
+        *self.stored.write() = None;
+    }
+
+    /// Opens it again, if it is there: it may be another one.
+    pub fn reopen(&self, storage: BorrowedFd<'_>, durability: &Arc<Durability>) -> Result<()> {
+        let name = durability.terms().session.meta.index();
+        let dir = match sys::absent(sys::open_dir(storage, name.as_bytes()))? {
+            Some(fd) => Some(index_dir(fd, durability)?),
+            None => None,
+        };
+        let mut times = HashMap::new();
+        if let Some(dir) = &dir {
+            let said = dir.edit().index_mut().keep_accesses();
+            std::mem::swap(&mut times, &mut *said.write());
+            dir.edit().index_mut().set_accesses(self.accesses());
+        }
+        *self.accesses.write() = times;
+        *self.dir.lock() = dir;
+        Ok(())
     }
 
     /// An object was copied up to this.

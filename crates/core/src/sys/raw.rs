@@ -63,14 +63,24 @@ pub(crate) fn begin_flush(fd: impl AsFd) -> Result<()> {
 /// and given back at once (fcntl(2), `F_SETLEASE`); the process must ignore
 /// SIGIO.
 pub(crate) fn has_writers(fd: impl AsFd) -> bool {
-    let fd = fd.as_fd().as_raw_fd();
+    !can_lease(fd.as_fd(), libc::F_RDLCK)
+}
+
+fn can_lease(fd: BorrowedFd<'_>, kind: libc::c_int) -> bool {
+    let fd = fd.as_raw_fd();
     // SAFETY: only numbers are passed; the descriptor is borrowed for the call.
-    let taken = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0;
+    let taken = unsafe { libc::fcntl(fd, libc::F_SETLEASE, kind) } == 0;
     if taken {
         // SAFETY: as above.
         unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
     }
-    !taken
+    taken
+}
+
+/// Whether anybody else has a file open, or mapped. Where the file system cannot tell, it
+/// counts as if somebody had. The same holds as for [`has_writers`].
+pub(crate) fn has_users(fd: impl AsFd) -> bool {
+    !can_lease(fd.as_fd(), libc::F_WRLCK)
 }
 
 /// `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR` (linux/fs.h).

@@ -136,6 +136,16 @@ impl DirCache {
         }
     }
 
+    /// Forgets all, for what they are is found out anew. Nobody uses any of them, and nothing
+    /// of them waits to be written.
+    pub fn forget(&self) {
+        let mut inner = self.inner.write();
+        let ids: Vec<u64> = inner.slots.keys().copied().collect();
+        let gone: Vec<Slot> = ids.into_iter().filter_map(|id| inner.take(id)).collect();
+        drop(inner);
+        drop(gone);
+    }
+
     /// What is being read now is not entered: it may be from before a change that
     /// concerns all directories. Those that are in it stay.
     pub fn outdate(&self) {

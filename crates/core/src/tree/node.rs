@@ -1,12 +1,14 @@
 //! Nodes: the objects that the kernel knows.
 #![forbid(unsafe_code)]
 
+mod again;
 mod names;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+pub(crate) use again::FoundAgain;
 pub(crate) use names::{Link, Names};
 
 use crate::format::time::Timestamp;
@@ -23,12 +25,14 @@ use crate::sys::descriptors::Ticket;
 pub(crate) struct Node {
     /// Its id for the kernel: the number, unless another node has that one.
     pub id: NodeId,
-    /// The number that programs see; constant.
-    pub ino: u64,
-    /// What never changes, in one piece: the type ([`KIND`]), [`SHARED`], and where it
-    /// lies in the layers below the storage ([`BELOW_SHIFT`]).
+    /// The number that programs see; constant, but where the object has become the base's
+    /// by a commit.
+    ino: AtomicU64,
+    /// What never changes, in one piece: the type ([`KIND`]), and where it lies in the
+    /// layers below the storage ([`BELOW_SHIFT`]).
     fixed: u16,
-    /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`], [`LINKED`] and the [`Contents`].
+    /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`], [`LINKED`], [`SHARED`] and the
+    /// [`Contents`].
     state: AtomicU8,
     /// References the kernel holds, plus those of running operations.
     pub lookups: AtomicU64,
@@ -57,7 +61,7 @@ pub(crate) enum Contents {
 }
 
 /// Data and attributes of a node lie in the storage. Goes back only for a directory
-/// whose changes are discarded.
+/// whose changes are discarded, and for what is committed.
 const IN_STORAGE: u8 = 1;
 
 /// A shared node was copied up and lies in the index, under its number.
@@ -75,17 +79,17 @@ const FORGOTTEN: u8 = 1 << 4;
 /// Its object in the storage has several names, not all of which may be known.
 const LINKED: u8 = 1 << 5;
 
+/// It is a base object that had several names there. Changes only by a commit.
+const SHARED: u8 = 1 << 6;
+
 /// Bits of `st_mode` below the type.
 const KIND_SHIFT: u32 = 12;
 
 /// Of what never changes: the type, as `st_mode` has it above [`KIND_SHIFT`].
 const KIND: u16 = 0b1111;
 
-/// It is a base object that had several names there.
-const SHARED: u16 = 1 << 4;
-
-/// Above these: [`InStack::pack`].
-const BELOW_SHIFT: u32 = 5;
+/// Above it: [`InStack::pack`].
+const BELOW_SHIFT: u32 = 4;
 
 /// Where a node is found in the layers.
 pub(crate) struct Place {
@@ -221,7 +225,7 @@ impl Node {
     pub fn new(id: NodeId, ino: u64, kind: u32, in_storage: bool, place: Place) -> Node {
         Node {
             id,
-            ino,
+            ino: AtomicU64::new(ino),
             fixed: (kind >> KIND_SHIFT) as u16 & KIND,
             state: AtomicU8::new(if in_storage { IN_STORAGE } else { 0 }),
             lookups: AtomicU64::new(0),
@@ -231,6 +235,11 @@ impl Node {
         }
     }
 
+    /// The number that programs see.
+    pub fn ino(&self) -> u64 {
+        self.ino.load(Ordering::Relaxed)
+    }
+
     /// Type bits of `st_mode`.
     pub fn kind(&self) -> u32 {
         u32::from(self.fixed & KIND) << KIND_SHIFT
@@ -238,12 +247,12 @@ impl Node {
 
     /// It is a base object that had several names there.
     pub fn is_shared(&self) -> bool {
-        self.fixed & SHARED != 0
+        self.state.load(Ordering::Acquire) & SHARED != 0
     }
 
     /// For a node that nobody knows yet.
     pub fn set_shared(&mut self) {
-        self.fixed |= SHARED;
+        *self.state.get_mut() |= SHARED;
     }
 
     /// Where it lies in the layers below the storage, as long as it does.
@@ -253,7 +262,7 @@ impl Node {
 
     /// For a node that nobody knows yet.
     pub fn set_below(&mut self, below: InStack) {
-        self.fixed = self.fixed & (KIND | SHARED) | below.pack() << BELOW_SHIFT;
+        self.fixed = self.fixed & KIND | below.pack() << BELOW_SHIFT;
     }
 
     pub fn is_dir(&self) -> bool {
@@ -315,6 +324,11 @@ impl Node {
     /// It is to be counted there. `false`: it was before.
     pub fn set_linked(&self) -> bool {
         self.state.fetch_or(LINKED, Ordering::AcqRel) & LINKED == 0
+    }
+
+    /// It is not any more.
+    pub fn set_unlinked(&self) {
+        self.state.fetch_and(!LINKED, Ordering::AcqRel);
     }
 
     /// It is reached through the index, whatever its names are.

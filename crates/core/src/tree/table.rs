@@ -126,6 +126,13 @@ impl Table {
         Some(ids.iter().filter(leaf).map(|node| node.id).collect())
     }
 
+    /// All known nodes.
+    pub fn all(&self) -> Vec<Arc<Node>> {
+        let mut all = Vec::with_capacity(self.len());
+        self.ids.iter().for_each(|ids| all.extend(ids.read().iter().cloned()));
+        all
+    }
+
     /// Known directories of one part of the table. `None`: there is no such part.
     pub fn directories(&self, part: usize) -> Option<Vec<NodeId>> {
         let ids = self.ids.get(part)?.read();
@@ -203,7 +210,7 @@ impl Table {
     pub fn number(&self, parent: NodeId, name: &[u8]) -> Option<u64> {
         let hash = self.hash(parent, name);
         let names = shard(&self.names, hash).read();
-        find(&names, hash, parent, name).map(|node| node.ino)
+        find(&names, hash, parent, name).map(|node| node.ino())
     }
 
     /// Enters a node under its first name, with one reference.

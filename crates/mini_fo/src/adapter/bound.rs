@@ -26,7 +26,10 @@ pub fn watch(most: usize, overlay: &Arc<Overlay>, notifier: &Notifier) {
         loop {
             std::thread::sleep(EVERY);
             let Some(overlay) = overlay.upgrade() else { return };
+            // After a commit that has failed there is nothing to look after.
+            let Ok(pass) = overlay.pass() else { return };
             overlay.close_if_idle();
+            drop(pass);
             let known = overlay.known_nodes();
             if refused || known <= most {
                 if std::mem::take(&mut above) {

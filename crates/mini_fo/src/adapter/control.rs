@@ -1,18 +1,20 @@
 //! The control channel's end in the daemon: who is answered, and what.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use fuse_server::{IoctlArgs, IoctlReply, Notifier, Request, Result};
-use mini_fo_core::{Discarded, MetaName, NodeId, Overlay};
+use mini_fo_core::{Discarded, MetaName, NodeId, OpenDir, OpenNow, Overlay};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::caller;
+use super::data::Files;
 use crate::cli::changes::{self, out::Out};
 use crate::control::server::{Answer, Sessions};
 use crate::control::wire::{self, FETCH, Info, PathBytes, SEND, Trouble};
+use crate::handles::Handles;
 use crate::usage::Usage;
 
 /// What only who has mounted it knows of a mount.
@@ -56,8 +58,8 @@ impl Control {
     pub fn ioctl(
         &self,
         overlay: &Arc<Overlay>,
-        req: &Request,
-        args: &IoctlArgs<'_>,
+        (files, dirs): (&Arc<Files>, &Arc<Handles<OpenDir>>),
+        (req, args): (&Request, &IoctlArgs<'_>),
         out: &mut [u8],
     ) -> Result<IoctlReply> {
         if !args.dir || !is_answered(req) {
@@ -68,9 +70,13 @@ impl Control {
             _ => {
                 let (overlay, facts) = (Arc::clone(overlay), Arc::clone(&self.facts));
                 let notifier = Arc::clone(&self.notifier);
+                let served = Served { overlay, files: Arc::clone(files), dirs: Arc::clone(dirs) };
                 let directory = NodeId(req.node);
                 self.sessions.send(args.fh, args.input, move |request, answer| {
-                    carry_out((&overlay, &notifier), &facts, directory, &request, answer)
+                    if let wire::Request::Commit(form) = &request {
+                        return commit(&served, &facts, form, answer);
+                    }
+                    carry_out((&served.overlay, &notifier), &facts, directory, &request, answer)
                 })?;
                 0
             }
@@ -89,6 +95,52 @@ fn is_answered(req: &Request) -> bool {
     caller::fsuid(req).is_some_and(|user| user == 0 || user == own)
 }
 
+/// What a mount serves, and who uses it.
+struct Served {
+    overlay: Arc<Overlay>,
+    files: Arc<Files>,
+    dirs: Arc<Handles<OpenDir>>,
+}
+
+impl Served {
+    fn open_now(&self) -> OpenNow {
+        OpenNow {
+            files: self.files.in_use(),
+            dirs: self.dirs.all(),
+            outlived: self.files.pass_by(),
+        }
+    }
+}
+
+/// No request is served meanwhile, but those of this channel; so nothing is told before the
+/// end, for who listens may not be served either.
+fn commit(
+    served: &Served,
+    facts: &Facts,
+    form: &wire::CommitForm,
+    answer: &mut Answer,
+) -> io::Result<()> {
+    let base = facts.layers.first().map(PathBuf::as_path).unwrap_or_else(|| Path::new(""));
+    let mut text = Vec::new();
+    let mut out = Out::into_answer(&mut text, form.colored);
+    let site = changes::commit::live::Site {
+        overlay: &served.overlay,
+        base,
+        storage: &facts.storage,
+        open_now: &|| served.open_now(),
+        tell: &|node| served.files.is_another(node.0),
+    };
+    let seen = changes::commit::live::answer(&site, form, &mut out);
+    // It goes to memory, and that is to be had.
+    let _ = out.finish();
+    answer.write_all(&text)?;
+    answer.write_all(&0u32.to_ne_bytes())?;
+    match seen {
+        Ok(seen) => answer.line(&seen),
+        Err(failure) => answer.line(&Trouble { trouble: failure.message, errno: None }),
+    }
+}
+
 fn carry_out(
     (overlay, notifier): (&Overlay, &OnceLock<Notifier>),
     facts: &Facts,
@@ -96,8 +148,17 @@ fn carry_out(
     request: &wire::Request,
     answer: &mut Answer,
 ) -> io::Result<()> {
+    if let wire::Request::Info = request {
+        return answer.line(&info(overlay, facts, directory));
+    }
+    let pass = overlay.pass();
+    if let Err(errno) = pass {
+        let trouble = "a commit into its base was not finished: unmount it, and finish that";
+        return answer
+            .line(&Trouble { trouble: trouble.to_owned(), errno: Some(errno.raw_os_error()) });
+    }
     match request {
-        wire::Request::Info => answer.line(&info(overlay, facts, directory)),
+        wire::Request::Info | wire::Request::Commit(_) => Ok(()),
         wire::Request::Status(form) => {
             let show = |out: &mut Out<'_>| changes::status::show(overlay, form, out);
             in_parts(answer, form.colored, show, unreadable)

@@ -197,6 +197,30 @@ impl Files {
         let _ = self.connection.get().map(|c| c.notifier.inval_inode(node, -1, 0));
     }
 
+    /// The nodes of all open files. Storage files that are kept for the next open are let
+    /// go of: nobody has them open.
+    pub fn in_use(&self) -> Vec<NodeId> {
+        for modes in &self.modes {
+            let unused = modes.lock().let_go();
+            drop(unused);
+        }
+        self.handles.all().iter().map(|file| file.file.node_id()).collect()
+    }
+
+    /// Files can be mapped past the daemon.
+    pub fn pass_by(&self) -> bool {
+        self.connection.get().is_some_and(|connection| connection.backing.is_some())
+    }
+
+    /// A node is another object now, with the same content: what is known of its storage
+    /// file does not hold.
+    pub fn is_another(&self, node: u64) {
+        let unused = self.modes(node).lock().change_object(node);
+        drop(unused);
+        // Its number is another one, too.
+        let _ = self.connection.get().map(|c| c.notifier.inval_inode(node, 0, 0));
+    }
+
     /// The open file of a number.
     ///
     /// # Errors
@@ -263,7 +287,9 @@ fn settle_later(overlay: &Arc<Overlay>, judge: &Arc<Judge>) {
     let (later, by) = (Arc::clone(overlay), Arc::clone(judge));
     let settle = move || {
         std::thread::sleep(SETTLE_AFTER);
-        by.later(|| later.settle_closed());
+        if let Ok(_pass) = later.pass() {
+            by.later(|| later.settle_closed());
+        }
     };
     let thread = std::thread::Builder::new().name("settle".to_owned()).spawn(settle);
     if thread.is_err() {

@@ -112,7 +112,8 @@ pub enum Command {
     ///
     /// Makes of the base what the tree shows, at the given paths and below them, or
     /// everywhere: all of it, or nothing. What is committed leaves the storage, and the tree
-    /// shows the same before and after. WHERE is a storage that is not mounted, and PATHS are
+    /// shows the same before and after. WHERE is the directory where it is mounted, a path
+    /// in it, or a storage that is not mounted, and PATHS are
     /// those of the tree. What was interrupted is finished first, or taken back with --abort.
     /// Nothing is written where the base has something else than what a change was made from.
     #[command(override_usage = "mini_fo commit [OPTIONS] [WHERE] [PATHS]...")]
@@ -522,7 +523,7 @@ pub struct CommitArgs {
     #[command(flatten)]
     pub show: ShowArgs,
 
-    /// A storage that is not mounted, and paths of the tree
+    /// Paths in a live mount; or WHERE, and paths of the tree
     #[arg(value_name = "PATHS", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
 }

@@ -53,6 +53,9 @@ pub enum Request {
     Diff(DiffForm),
     /// Changes go: text in parts as with [`Request::Status`], and a [`Gone`] or [`Trouble`].
     Discard(DiscardForm),
+    /// Changes go into the base, as `mini_fo commit` shows it: text in parts, and a
+    /// [`CommitSeen`] or [`Trouble`].
+    Commit(CommitForm),
     /// What one side of a change holds: bytes in parts, and a [`Sent`] or [`Trouble`].
     Content(ContentForm),
 }
@@ -118,6 +121,61 @@ pub struct DiscardForm {
     pub json: bool,
     /// For a terminal.
     pub colored: bool,
+}
+
+/// What `mini_fo commit` is to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitForm {
+    /// Paths of the tree, without a leading slash; none: everything.
+    pub paths: Vec<PathBytes>,
+    /// Globs of what goes; none: everything.
+    pub only: Vec<String>,
+    /// Globs of what stays.
+    pub except: Vec<String>,
+    /// Conflicts are decided for the storage.
+    pub ours: bool,
+    /// Only tell what would go.
+    pub dry_run: bool,
+    /// Tell it without the last line, which is for who is not asked a question.
+    pub asks: bool,
+    /// What was shown before a question, by [`CommitSeen::mark`].
+    pub shown: Option<u64>,
+    /// Other mounts of the base, or of what is in it.
+    pub others: Vec<OtherMount>,
+    /// Tell nothing but trouble.
+    pub quiet: bool,
+    /// JSON.
+    pub json: bool,
+    /// For a terminal.
+    pub colored: bool,
+}
+
+/// A mount that shows something of a base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherMount {
+    /// Where.
+    pub point: PathBytes,
+    /// Which directory of the base; `None`: all of it.
+    pub shows: Option<PathBytes>,
+}
+
+/// What a commit comes to, or has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitSeen {
+    /// Changes that go.
+    pub goes: u64,
+    /// Bytes of content of these.
+    pub bytes: u64,
+    /// Changes of which the base has something else.
+    pub conflicts: u64,
+    /// Changes that were asked for, and stay because they are in use.
+    pub in_use: u64,
+    /// Which plan it is.
+    pub mark: u64,
+    /// Nothing was done, for it is not what was shown.
+    pub is_another: bool,
+    /// What is to be told at the end: all is done, but.
+    pub but: Option<String>,
 }
 
 /// What has come of it, in entries.

@@ -14,6 +14,7 @@ mod closed;
 mod commit;
 mod commit_choice;
 mod commit_conflicts;
+mod commit_live;
 mod commit_meanwhile;
 mod commit_refused;
 mod commit_review;

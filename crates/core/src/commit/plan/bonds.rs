@@ -1,6 +1,6 @@
 //! What goes or stays together: a graph of which change needs which.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::found::{AllFound, Found};
 use super::shown::{self, Shown};
@@ -53,10 +53,13 @@ pub(super) struct Web {
     pub linked: Vec<Linked>,
     /// Objects of the base that the index has: the number of each, and its names there.
     pub names: HashMap<BaseId, (u64, Vec<Path>)>,
+    /// What must stay in the storage, whether it shows a change or not.
+    pub stays: HashSet<Path>,
 }
 
 impl Web {
-    pub fn of(overlay: &Overlay, all: &AllFound, bonds: Bonds) -> Result<Web> {
+    /// `stays`: what must stay in the storage, besides changes of which that is wished.
+    pub fn of(overlay: &Overlay, all: &AllFound, (bonds, stays): (Bonds, &[Path])) -> Result<Web> {
         let changes = Point::try_from(all.list.len()).unwrap_or(Point::MAX);
         let mut web = Web {
             needs: Vec::new(),
@@ -66,6 +69,7 @@ impl Web {
             places: Vec::new(),
             linked: Vec::new(),
             names: HashMap::new(),
+            stays: stays.iter().cloned().collect(),
         };
         let mut ties = bonds.ties;
         ties.extend(shown::ties(all));
@@ -81,6 +85,12 @@ impl Web {
 
     pub fn len(&self) -> usize {
         self.points as usize
+    }
+
+    /// The places of what must stay.
+    pub fn staying(&self) -> impl Iterator<Item = Point> {
+        let places = self.places.iter().filter(|place| self.stays.contains(&place.path));
+        places.map(|place| place.point)
     }
 
     fn point(&mut self) -> Point {
@@ -150,6 +160,7 @@ impl Web {
     fn find_places(&mut self, ties: &[(Path, Path)]) {
         let mut paths: Vec<Path> = ties.iter().flat_map(|(from, to)| [from, to]).cloned().collect();
         paths.extend(self.linked.iter().flat_map(|group| &group.untold).cloned());
+        paths.extend(self.stays.iter().cloned());
         paths.sort_by(|a, b| in_walk(a, b));
         paths.dedup();
         for path in paths {

@@ -75,12 +75,13 @@ impl Checks {
             inside(point.as_bytes())
         });
         let mounts = points.collect();
-        let storage = overlay.shared.storage().canonicalize().ok();
+        // A daemon may have left all paths: it knows the full one.
+        let given = overlay.shared.storage();
+        let storage = given.canonicalize().unwrap_or_else(|_| given.to_path_buf());
         // Where file systems in the base are a part of it, the storage may be said to be hidden
         // that lies beside it.
-        let nested = overlay.stack.hides_any()
-            && storage.as_ref().is_none_or(|storage| nesting::lies_in(storage, &top.full));
-        let storage = storage.and_then(|path| inside(path.as_os_str().as_bytes()));
+        let nested = overlay.stack.hides_any() && nesting::lies_in(&storage, &top.full);
+        let storage = inside(storage.as_os_str().as_bytes());
         let storage = storage.filter(|_| nested);
         Ok(Checks { device, mounts, nested, storage })
     }

@@ -71,7 +71,7 @@ fn kept(all: &AllFound, web: &Web, fates: &Fates) -> Vec<Path> {
     let stays = |(change, found): &(u32, &Found)| !found.times_only && !fates.leaves(*change);
     let mut kept: Vec<Path> = Vec::new();
     kept.extend((0..).zip(&all.list).filter(stays).map(|(_, found)| found.path.clone()));
-    if kept.is_empty() && all.unread.is_empty() {
+    if kept.is_empty() && all.unread.is_empty() && web.stays.is_empty() {
         return kept;
     }
     kept.extend(all.unread.iter().map(|(path, _)| path.clone()));
@@ -80,7 +80,8 @@ fn kept(all: &AllFound, web: &Web, fates: &Fates) -> Vec<Path> {
     let loose = |group: &&Linked| group.told.is_empty() && group.id.is_some();
     let loose = web.linked.iter().filter(loose).flat_map(|group| &group.untold);
     let loose: HashSet<&[u8]> = loose.map(|path| &**path).collect();
-    kept.extend(places.map(|place| place.path.clone()).filter(|path| !loose.contains(&**path)));
+    let loose = |path: &Path| loose.contains(&**path) && !web.stays.contains(path);
+    kept.extend(places.map(|place| place.path.clone()).filter(|path| !loose(path)));
     let groups = web.linked.iter().filter(|group| !group.told.is_empty());
     let groups = groups.filter(|group| !fates.leaves(group.point));
     kept.extend(groups.flat_map(|group| &group.by_base).cloned());

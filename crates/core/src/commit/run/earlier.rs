@@ -2,7 +2,7 @@
 
 use rustix::fd::AsFd;
 
-use super::work::{Result, Work, open_base, open_storage, unusable_journal};
+use super::work::{Result, Way, Work, open_base, open_storage, unusable_journal};
 use super::{CommitProgress, Committed};
 use crate::changes::RestOptions;
 use crate::changes::rest::found;
@@ -75,9 +75,9 @@ pub fn finish_commit(
     let journal = commit_journal::load(storage.as_fd(), options.meta_name)
         .map_err(|unusable| unusable_journal(&options, unusable))?;
     let Some(journal) = journal else { return Ok(FinishedCommit::Nothing) };
-    let base = open_base(&options)?;
+    let base = open_base(&options, Way::Paths)?;
     let (head, progress) = (journal.head, CommitProgress::default());
-    let mut work = Work { options: &options, base, storage, head, each, progress };
+    let mut work = Work { options: &options, way: Way::Paths, base, storage, head, each, progress };
     let (state, program) = (journal.state, journal.program);
     work.progress.all = program.steps.len() as u64;
     match (state, back) {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::io::Errno;
 
 use super::Committed;
-use super::work::{Result, Work};
+use super::work::{Result, Way, Work};
 use crate::commit::error::CommitError;
 use crate::commit::stage::Stage;
 use crate::format::commit::{CommitProgram, Path, Step};
@@ -46,11 +46,18 @@ impl Work<'_> {
     /// Base and storage, once the base is as it is to be.
     fn open(&self) -> Result<Opened> {
         let options = OpenOptions { after_commit: true, ..self.options.clone() };
-        Ok(Opened::open(&options)?)
+        Ok(match self.way {
+            Way::Paths => Opened::open(&options)?,
+            Way::Lent(overlay) => overlay.beside(true)?,
+        })
     }
 
     pub fn forget(&self, program: &CommitProgram) -> Result<Vec<Path>> {
-        let overlay = self.open()?.begin()?;
+        let opened = self.open()?;
+        let overlay = match self.way {
+            Way::Paths => opened.begin()?,
+            Way::Lent(_) => opened.begin_beside()?,
+        };
         let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
         if let Err(errno) = overlay.use_reserve() {
             tracing::warn!("what is kept back for deletions cannot be used: {errno}");

@@ -15,14 +15,25 @@ use crate::format::name::MetaName;
 use crate::format::print::Hash;
 use crate::format::time::Timestamp;
 use crate::interface::options::OpenOptions;
+use crate::reach::overlay::Overlay;
 use crate::store::commit_journal::{JournalFile, Unusable};
 use crate::sys;
 
 pub(super) type Result<T> = std::result::Result<T, CommitError>;
 
+/// How base and storage are reached.
+#[derive(Clone, Copy)]
+pub(in crate::commit) enum Way<'a> {
+    /// By their paths: they are not mounted.
+    Paths,
+    /// By the descriptors of a mount that lends them.
+    Lent(&'a Overlay),
+}
+
 /// What all parts of a commit are about.
 pub(super) struct Work<'a> {
     pub options: &'a OpenOptions,
+    pub way: Way<'a>,
     pub base: Base,
     pub storage: OwnedFd,
     pub head: Head,
@@ -80,13 +91,17 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn open_base(options: &OpenOptions) -> Result<Base> {
+pub(super) fn open_base(options: &OpenOptions, way: Way<'_>) -> Result<Base> {
     let base = options.base.clone();
     let failed = |errno| match errno {
         Errno::BUSY => CommitError::BaseBusy { base },
         errno => CommitError::BaseUnwritable { base, errno },
     };
-    Base::open(&options.base).map_err(failed)
+    let opened = match way {
+        Way::Paths => Base::open(&options.base),
+        Way::Lent(overlay) => Base::of_overlay(overlay),
+    };
+    opened.map_err(failed)
 }
 
 pub(super) fn open_storage(options: &OpenOptions) -> Result<OwnedFd> {

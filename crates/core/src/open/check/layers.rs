@@ -229,7 +229,7 @@ pub(super) fn stack(
         });
         let (path, full) = (layer.given, layer.path);
         let reserved = reserved.clone();
-        layers.push(Layer { path, full, root: Arc::new(root), _mount: mount, dialect, reserved });
+        layers.push(Layer { path, full, root: Arc::new(root), mount, dialect, reserved });
     }
     let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
     let stack = Stack::new(layers, realms, submounts, hidden, options.accept_other_base);

@@ -27,7 +27,7 @@ impl Overlay {
         base: Option<&LowerDir>,
     ) -> Result<Packed> {
         let mut entries = Packed::new();
-        entries.push(b".", Number::Shown(node.ino), libc::S_IFDIR);
+        entries.push(b".", Number::Shown(node.ino()), libc::S_IFDIR);
         entries.push(b"..", Number::Shown(parent_ino(node)), libc::S_IFDIR);
         let mut stored = Stored::new();
         // Reading the storage's part moves the time of access, as it should.

@@ -1,4 +1,4 @@
-//! `mini_fo commit`: changes of a storage that is not mounted into its base.
+//! `mini_fo commit`: changes of a storage into its base.
 
 mod again;
 pub mod asked;
@@ -6,15 +6,18 @@ mod bar;
 mod choice;
 mod earlier;
 mod list;
+pub mod live;
 mod others;
 mod refused;
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use mini_fo_core::{
-    CommitPlan, CommitSide, Overlay, RestOptions, Warning, changes_at_rest, layers_at_rest,
-    writing_at_rest,
+    Change, CommitPlan, CommitRefusal, CommitSide, CommitWish, Overlay, RestOptions, Warning,
+    changes_at_rest, layers_at_rest, writing_at_rest,
 };
 
 use super::out::Out;
@@ -49,7 +52,7 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
     let (place, tops) = named::asked(&args.paths)?;
     let storage = match &place {
         Where::AtRest(path) => path,
-        Where::Live(channel, _) => return Err(refused::live(channel)),
+        Where::Live(channel, _) => return live::run(args, channel, tops),
     };
     let choice = Choice::new(tops, &args.only, &args.except)?;
     let options = place::options(storage, &args.place)?;
@@ -118,12 +121,23 @@ impl Shown {
             (_, true) => CommitSide::Theirs,
             _ => CommitSide::Neither,
         };
+        Shown::of((side, args.json), overlay, &mut |change| choice.wish(change), &[])
+            .map_err(|refusal| refused::plan(&refusal, base))
+    }
+
+    /// The same. `wish`: what is asked for; `stays`: what is not to leave the storage, changed
+    /// or not.
+    fn of(
+        (side, json): (CommitSide, bool),
+        overlay: &Overlay,
+        wish: &mut dyn FnMut(&Change<'_>) -> CommitWish,
+        stays: &[Box<[u8]>],
+    ) -> Result<Shown, CommitRefusal> {
         let mut lines = Vec::new();
-        let plan = overlay.plan_commit(side, &mut |change| {
-            lines.push(Line::of(change, args.json));
-            choice.wish(change)
-        });
-        let plan = plan.map_err(|refusal| refused::plan(&refusal, base))?;
+        let plan = overlay.plan_commit_but(side, stays, &mut |change| {
+            lines.push(Line::of(change, json));
+            wish(change)
+        })?;
         let lines = list::in_order_of(lines, &plan);
         let sums = Sums::of(&plan);
         Ok(Shown { plan, lines, sums })
@@ -143,7 +157,8 @@ fn decide(
 ) -> Result<Decision, Failure> {
     let found = Shown::planned(args, overlay, choice, base)?;
     let Shown { plan, lines, sums } = &found;
-    choice.refuse_unknown(lines.iter().flat_map(Line::paths), base)?;
+    let is_there = |top: &[u8]| base.join(OsStr::from_bytes(top)).symlink_metadata().is_ok();
+    choice.refuse_unknown(lines.iter().flat_map(Line::paths), &is_there)?;
     if sums.conflicts > 0 {
         shown(args, plan, lines, sums, true)?;
         return Ok(Decision::End(Outcome::Undecided(refused::conflicts(sums))));

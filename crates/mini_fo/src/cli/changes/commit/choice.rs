@@ -1,9 +1,5 @@
 //! Which changes are asked for.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use mini_fo_core::{Change, ChangeKind, CommitWish};
 
 use super::refused;
@@ -31,16 +27,15 @@ impl Choice {
     }
 
     /// Refuses a path at which there is nothing, neither in the tree nor in the base.
-    /// `changed`: all paths with changes.
+    /// `changed`: all paths with changes; `is_there`: tells of one without.
     ///
     /// # Errors
     /// There is one.
     pub fn refuse_unknown<'a>(
         &self,
         changed: impl Iterator<Item = &'a [u8]>,
-        base: &Path,
+        is_there: &dyn Fn(&[u8]) -> bool,
     ) -> Result<(), Failure> {
-        let is_there = |top: &[u8]| base.join(OsStr::from_bytes(top)).symlink_metadata().is_ok();
         let mut unknown: Vec<&[u8]> =
             self.tops.iter().map(|top| &**top).filter(|top| !is_there(top)).collect();
         // Below what was added or renamed there may be what the base has elsewhere, or nothing.

@@ -101,6 +101,8 @@ pub struct Sums {
     pub dropped: u64,
     /// Not asked for.
     pub stays: u64,
+    /// Of these, asked for, but open in a live mount.
+    pub in_use: u64,
     /// Content that is written, in bytes.
     pub bytes: u64,
 }
@@ -171,7 +173,8 @@ impl Sums {
             (self.conflicts, "in conflict with the base"),
             (self.dropped, "given up for what the base has"),
             (self.held, "held back"),
-            (self.stays, "not asked for"),
+            (self.in_use, "open and not committed"),
+            (self.stays.saturating_sub(self.in_use), "not asked for"),
         ];
         let more = more.iter().filter(|(count, _)| *count > 0);
         parts.extend(more.map(|(count, what)| format!("{count} {what}")));
@@ -179,12 +182,12 @@ impl Sums {
     }
 
     fn object(&self) -> String {
-        let Sums { goes, follows, held, conflicts, dropped, stays, bytes } = self;
+        let Sums { goes, follows, held, conflicts, dropped, stays, in_use, bytes } = self;
         let committed = goes + follows;
         format!(
             "{{\"kind\":\"totals\",\"committed\":{committed},\"follows\":{follows},\
              \"bytes\":{bytes},\"conflicts\":{conflicts},\"dropped\":{dropped},\"held\":{held},\
-             \"stays\":{stays}}}\n"
+             \"stays\":{stays},\"in_use\":{in_use}}}\n"
         )
     }
 }

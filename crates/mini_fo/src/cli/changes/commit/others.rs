@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::list::quoted_path;
+use crate::control::wire::{OtherMount, PathBytes};
 use crate::exit::{Failure, code};
 use crate::mountinfo;
 use crate::registry::Registry;
@@ -28,14 +29,39 @@ pub fn refuse(base: &Path, touches: &dyn Fn(&[u8]) -> bool) -> Result<(), Failur
     if points.is_empty() {
         return Ok(());
     }
+    Err(refusal(&base, &points))
+}
+
+/// The mounts that show this base, or something of it, but for one that is `own`. Of a base
+/// that its mount covers all is told by paths.
+pub fn of_base(base: &Path, own: &dyn Fn(&Path) -> bool) -> Vec<OtherMount> {
+    let mut met = Vec::new();
+    for (layers, point) in layers_in_use().into_iter().filter(|(_, point)| !own(point)) {
+        for layer in layers {
+            let inside = std::cell::Cell::new(None);
+            let is_met = is_met(base, &layer, &|path| {
+                inside.set(Some(PathBytes(path.to_vec())));
+                true
+            });
+            if is_met {
+                let point = PathBytes(point.as_os_str().as_bytes().to_vec());
+                met.push(OtherMount { point, shows: inside.take() });
+            }
+        }
+    }
+    met
+}
+
+/// Why nothing goes into a base that these mounts show.
+pub fn refusal(base: &Path, points: &[PathBuf]) -> Failure {
     let points: Vec<String> = points.iter().map(|point| quoted_path(point)).collect();
     let text = format!(
         "base {}: it must not change under what shows it, which is mounted at {}: unmount that \
          first (mini_fo umount, mini_fo list; umount, if it is overlayfs)",
-        quoted_path(&base),
+        quoted_path(base),
         points.join(", ")
     );
-    Err(Failure::new(code::IN_USE, text))
+    Failure::new(code::IN_USE, text)
 }
 
 /// Layers of live mounts, and where those are: those of this user by their records, others,

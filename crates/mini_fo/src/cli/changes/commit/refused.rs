@@ -10,9 +10,8 @@ use rustix::io::Errno;
 use super::list::{Sums, changes, quoted_path};
 use crate::cli::changes::place;
 use crate::cli::changes::quote::quoted;
-use crate::control::client::Channel;
 use crate::exit::{Failure, code};
-use crate::registry::{self, Record, Registry};
+use crate::registry::{self, Record};
 
 /// What statfs(2) calls overlayfs.
 const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
@@ -20,26 +19,49 @@ const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
 /// So many paths stand in a message.
 const FEW: usize = 5;
 
-/// A path in a live mount was named.
-pub fn live(channel: &Channel) -> Failure {
-    let device = channel.device().map(|dev| (rustix::fs::major(dev), rustix::fs::minor(dev)));
-    let records = Registry::open().and_then(|registry| registry.live()).unwrap_or_default();
-    match records.iter().find(|record| Some(record.dev) == device) {
-        Some(record) => mounted(record),
-        None => Failure::new(
-            code::IN_USE,
-            "the tree is mounted, and a commit takes a storage that is not: unmount it, and name \
-             the storage (mini_fo list); 'mini_fo status' and 'mini_fo diff' tell what has changed",
-        ),
-    }
+/// What is given up shows as the base has it, which is a discard.
+pub fn theirs_live() -> Failure {
+    Failure::new(
+        code::USAGE,
+        "--theirs gives changes up, so that the mount would show something else: 'mini_fo discard' \
+         does that while it is mounted; nothing was changed",
+    )
+}
+
+/// A live mount has nothing to be taken back.
+pub fn nothing_to_abort() -> Failure {
+    Failure::new(
+        code::USAGE,
+        "a storage of which a commit was interrupted cannot be mounted, and this one is: there is \
+         nothing to be taken back",
+    )
+}
+
+/// The mount does not let anything be changed.
+pub fn read_only() -> Failure {
+    Failure::new(
+        code::FAILURE,
+        "nothing can be changed here: it is mounted read-only; unmount it, and commit its storage",
+    )
+}
+
+/// The daemon of a mount has gone.
+pub fn no_answer(error: &std::io::Error) -> Failure {
+    Failure::new(code::FAILURE, format!("the daemon of the mount does not answer: {error}"))
+}
+
+/// As [`meanwhile`], of a live mount.
+pub fn meanwhile_live() -> String {
+    "nothing is committed: something is not as it was before the question; the same command shows \
+     what there is now"
+        .to_owned()
 }
 
 fn mounted(record: &Record) -> Failure {
     let (point, storage) = (quoted_path(&record.mountpoint), quoted_path(&record.storage));
     let text = format!(
-        "{point}: it is mounted, and a commit takes a storage that is not: 'mini_fo umount \
-         {point}', then 'mini_fo commit {storage}'; 'mini_fo status {point}' tells what has \
-         changed"
+        "storage {storage}: it is mounted: name the mount point, 'mini_fo commit {point}', or \
+         unmount it first"
     );
     Failure::new(code::IN_USE, text)
 }

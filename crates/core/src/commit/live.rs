@@ -1,0 +1,220 @@
+//! A commit of a mount that is served.
+//!
+//! Everything is as at rest, and by the same code: requests are held up, the overlay lends
+//! its storage (`open/lent.rs`) to another one beside it that plans and carries out the
+//! commit, and then finds out what the nodes that the kernel knows have become
+//! (`live/nodes.rs`). So a crash leaves what it leaves of a commit at rest. Files that
+//! somebody has open or mapped stay in the storage, changed or not (`live/in_use.rs`): what
+//! is written to them may pass the overlay by, and whoever reads them is to see it.
+
+mod in_use;
+mod nodes;
+
+use std::time::Duration;
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use thiserror::Error;
+
+pub use self::in_use::{InUse, OpenNow};
+use super::error::CommitError;
+use super::plan::CommitPlan;
+use super::run::{Committed, Way};
+use crate::format::commit::CommitState;
+use crate::interface::error::{OpenError, Warning};
+use crate::interface::types::NodeId;
+use crate::reach::gate::Shut;
+use crate::reach::overlay::Overlay;
+use crate::store::commit_journal;
+use crate::sys;
+
+/// So long requests that are served already may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So often it is looked whether files are still open that were closed a moment ago, for
+/// the kernel tells of that later, ...
+const LOOKS: u32 = 5;
+
+/// ... and so long afterwards.
+const BETWEEN: Duration = Duration::from_millis(30);
+
+/// Why nothing of a live mount was committed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LiveCommitError {
+    /// The mount cannot do that as it is.
+    #[error("{why}: unmount it, and commit its storage; nothing was changed")]
+    Unfit {
+        /// Which property of it is in the way.
+        why: &'static str,
+    },
+    /// Requests do not come to their end.
+    #[error(
+        "programs have asked for something that has taken longer than {} s: try again, or unmount \
+         it and commit its storage; nothing was changed", PATIENCE.as_secs()
+    )]
+    Busy,
+    /// A mount with `-o volatile` of the storage did not end cleanly.
+    #[error("a volatile mount of the storage did not end cleanly")]
+    Unclean,
+    /// META of the storage cannot be written.
+    #[error("the storage cannot be written: {0}; nothing was changed")]
+    Storage(Errno),
+    /// As at rest.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The mount cannot be served any more.
+    #[error("{why}; the mount serves nothing any more: unmount it")]
+    Lost {
+        /// What has happened.
+        why: String,
+    },
+}
+
+impl From<OpenError> for LiveCommitError {
+    fn from(error: OpenError) -> LiveCommitError {
+        LiveCommitError::Commit(error.into())
+    }
+}
+
+type Result<T> = std::result::Result<T, LiveCommitError>;
+
+impl Overlay {
+    /// Commits what `plan` says of an overlay that shows the same as this one, and of what
+    /// is in use; it may be asked again, when more turns out to be. `None` from it: nothing
+    /// is done. `tell` gets the nodes that are other objects now, before anything is served
+    /// again.
+    ///
+    /// # Errors
+    /// But for [`LiveCommitError::Lost`], as at rest: the base is as it was, unless the error
+    /// says something else.
+    pub fn commit_live(
+        &self,
+        open_now: &dyn Fn() -> OpenNow,
+        plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
+        tell: &mut dyn FnMut(&[NodeId]),
+    ) -> Result<Option<Committed>> {
+        self.check_fit()?;
+        let (shut, in_use) = self.shut_when_closed(open_now)?;
+        for dir in &in_use.dirs {
+            let kept = self.keep_listing(dir);
+            kept.map_err(LiveCommitError::Storage)?;
+        }
+        let done = sys::with_umask(0o077, 0, |_| match self.lend() {
+            Ok(()) => self.commit_lent(in_use, plan),
+            Err(errno) => Err(LiveCommitError::Storage(errno)),
+        });
+        let done = self.go_on(done, tell);
+        drop(shut);
+        done
+    }
+
+    /// What of the storage is in use, as far as files are open.
+    #[must_use]
+    pub fn in_use(&self, open: OpenNow) -> InUse {
+        InUse::of(self, open)
+    }
+
+    /// The tree has something at this path.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn has_path(&self, path: &[u8]) -> sys::Result<bool> {
+        Ok(self.reach(path)?.is_some())
+    }
+
+    /// A commit is possible while it is mounted.
+    fn check_fit(&self) -> Result<()> {
+        let unfit = |why| Err(LiveCommitError::Unfit { why });
+        if self.is_read_only() {
+            return unfit("the mount is read-only");
+        }
+        if self.live.is_some() {
+            return unfit("its base is one that others change (-o live_base)");
+        }
+        if self.submounts {
+            return unfit("it shows what is mounted in its base (-o submounts)");
+        }
+        // Files that are open have names there, and would be taken for unfinished work.
+        if self.renames_what_is_open() {
+            return unfit("its storage lies on NFS");
+        }
+        Ok(())
+    }
+
+    /// Holds up all requests, and finds out what is in use.
+    fn shut_when_closed(&self, open_now: &dyn Fn() -> OpenNow) -> Result<(Shut<'_>, InUse)> {
+        let mut look = 1;
+        loop {
+            let shut = self.shut(PATIENCE).ok_or(LiveCommitError::Busy)?;
+            if self.is_lost() {
+                return Err(LiveCommitError::Lost { why: "an earlier commit has failed".into() });
+            }
+            let in_use = InUse::of(self, open_now());
+            if in_use.is_empty() || look == LOOKS {
+                return Ok((shut, in_use));
+            }
+            drop(shut);
+            std::thread::sleep(BETWEEN);
+            look += 1;
+        }
+    }
+
+    fn commit_lent(
+        &self,
+        mut in_use: InUse,
+        plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
+    ) -> Result<Option<Committed>> {
+        let borrower = self.beside(false)?.begin_beside()?;
+        let is_unclean = |warning: &Warning| matches!(warning, Warning::Unclean { .. });
+        if borrower.warnings().iter().any(is_unclean) {
+            borrower.finish();
+            return Err(LiveCommitError::Unclean);
+        }
+        if let Err(errno) = borrower.use_reserve() {
+            tracing::warn!("what is kept back for deletions cannot be used: {errno}");
+        }
+        let plan = loop {
+            let Some(plan) = plan(&borrower, &in_use) else {
+                borrower.finish();
+                return Ok(None);
+            };
+            if !in_use.add_mapped(&borrower, &plan) {
+                break plan;
+            }
+        };
+        let options = self.options_beside();
+        let way = (&options, Way::Lent(self));
+        Ok(Some(plan.carry_out_by(borrower, way, &mut |_| {})?))
+    }
+
+    /// The storage is this overlay's again, whatever has become of the commit.
+    fn go_on(
+        &self,
+        done: Result<Option<Committed>>,
+        tell: &mut dyn FnMut(&[NodeId]),
+    ) -> Result<Option<Committed>> {
+        let lost = |why: String| {
+            tracing::error!("after a commit nothing is served any more: {why}");
+            self.set_lost();
+            Err(LiveCommitError::Lost { why })
+        };
+        if let (Err(error), false) = (&done, self.is_before_a_commit()) {
+            return lost(error.to_string());
+        }
+        match self.take_back() {
+            Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
+            Err(why) => return lost(why),
+        }
+        tell(&self.find_nodes_again());
+        done
+    }
+
+    /// The base is what it was before a commit, or what it is to be after one.
+    fn is_before_a_commit(&self) -> bool {
+        let journal = commit_journal::load(self.lock.as_fd(), self.meta);
+        journal.is_ok_and(|journal| {
+            journal.is_none_or(|journal| journal.state == CommitState::Staging)
+        })
+    }
+}
