@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod freed;
+pub(crate) mod gate;
 pub(crate) mod holds;
 pub(crate) mod lacks;
 pub(crate) mod later;

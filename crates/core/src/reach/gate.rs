@@ -1,12 +1,12 @@
 //! A gate through which all requests go: while it is shut, nobody asks the overlay anything.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::locks::{Rank, ReadGuard, RwLock, WriteGuard};
+use crate::locks::{ReadGuard, WriteGuard};
 use crate::reach::overlay::Overlay;
 use crate::sys::Result;
 
@@ -15,14 +15,6 @@ const ATTEMPT: Duration = Duration::from_millis(200);
 
 /// And so long they are served again before the next one.
 const BETWEEN: Duration = Duration::from_millis(50);
-
-/// The gate of an overlay.
-#[derive(Default)]
-pub(crate) struct Gate {
-    lock: RwLock<(), { Rank::Gate as u8 }>,
-    /// What the overlay shows is not the tree any more, so that nobody may see it.
-    lost: AtomicBool,
-}
 
 /// A request is served. The gate is not shut before it is dropped.
 pub struct Pass<'a>(#[allow(dead_code)] ReadGuard<'a, ()>);
