@@ -7,6 +7,7 @@
 mod far;
 mod index;
 mod kept;
+mod line;
 mod parse;
 mod print;
 mod record;
@@ -15,7 +16,8 @@ pub(crate) mod tests;
 
 pub use index::{AccessTable, Index, MOST_ACCESSES, NameSnapshot};
 pub use kept::Kept;
+pub(in crate::format) use line::escape;
+pub use line::time_text;
 pub use parse::{Line, parse_line, parse_time};
 pub(in crate::format) use parse::{Parsed, narrow, number, timestamp, unescape};
-pub(in crate::format) use record::escape;
-pub use record::{Loss, RealmRecord, Record, SharedRecord, time_text};
+pub use record::{Loss, RealmRecord, Record, SharedRecord};

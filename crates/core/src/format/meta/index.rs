@@ -1,5 +1,9 @@
 //! What META of one directory says, for quick answers.
 
+mod file;
+mod name;
+mod take;
+
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -11,8 +15,7 @@ use crate::format::print::Print;
 use crate::format::time::Timestamp;
 use crate::locks::{Rank, RwLock};
 
-/// Records below which a rewrite is never worth it.
-const WASTE_FLOOR: usize = 4096;
+pub use name::NameSnapshot;
 
 /// Times of access of base objects by number, in nanoseconds since 1970.
 pub type AccessTable = RwLock<HashMap<u64, i64>, { Rank::AccessTable as u8 }>;
@@ -23,17 +26,6 @@ pub const MOST_ACCESSES: usize = 1 << 20;
 /// Bytes that a name takes in a table, about: its piece of memory, and its
 /// share of the table.
 const NAME_BYTES: usize = 72;
-
-/// What is said of one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameSnapshot {
-    hidden: bool,
-    redirect: Option<Box<[u8]>>,
-    identity: Option<(u64, u64)>,
-    ctime: Option<(Timestamp, Timestamp)>,
-    kept: Option<Kept>,
-    print: Option<Print>,
-}
 
 /// The records of one directory that count. Empty tables allocate nothing.
 #[derive(Clone, Debug, Default)]
@@ -264,157 +256,10 @@ impl Index {
         self.redirects.iter().map(|(name, path)| (&**name, &**path))
     }
 
-    /// Takes a record in.
-    pub fn apply(&mut self, record: &Record) {
-        self.take(record.clone());
-    }
-
-    /// The same, of a record that nobody else needs.
-    pub fn take(&mut self, record: Record) {
-        self.lines += 1;
-        match record {
-            Record::Hide { name } => {
-                self.hidden.insert(name);
-            }
-            Record::HideFar { at, path, name } => self.far.hide(at, path, name),
-            Record::Redirect { path, name } => {
-                let old = self.redirects.insert(name, path);
-                self.stale |= old.is_some();
-            }
-            Record::Unredirect { name } => {
-                self.stale |= self.redirects.remove(&name).is_some();
-            }
-            Record::Restored { name } => self.restore(&name),
-            Record::Print { print, name } => {
-                self.prints.insert(name, print);
-            }
-            Record::Discard { path: None } => self.discards = Vec::new(),
-            Record::Discard { path: Some(path) } => self.discards.push(path),
-            when @ Record::When { .. } => self.pending.push(when),
-            Record::Settled { name } => self.pending.retain(|when| when.name() != Some(&name)),
-            Record::Loss(loss) => self.lose(loss),
-            Record::Identity { ino: 0, name, .. } => {
-                self.identities.remove(&name);
-            }
-            Record::Identity { ino, storage_ino, name } => {
-                self.identities.insert(name, (ino, storage_ino));
-            }
-            Record::Ctime { name, shown, real } => {
-                self.ctimes.insert(name, (shown, real));
-            }
-            Record::Owner { mode, uid, gid, name } => {
-                self.keep(name, |kept| kept.owner = Some((mode, uid, gid)));
-            }
-            Record::Device { kind, device, name } => {
-                self.keep(name, |kept| kept.device = Some((kind, device)));
-            }
-            Record::Xattr { attribute, value, name } => self.keep(name, |kept| {
-                match value {
-                    Some(value) => kept.xattrs.insert(attribute, value),
-                    None => kept.xattrs.remove(&attribute),
-                };
-            }),
-            Record::Unkept { name } => self.unkeep(&name),
-            Record::Shared { id, record } => {
-                let number = id.number();
-                if self.shared.insert(id, record).is_none() && number != id.ino {
-                    self.numbered.entry(number).or_default().push(id);
-                }
-            }
-            Record::Realm(record) => {
-                self.realms.insert(record.realm, record);
-            }
-            Record::Access { number, at } => {
-                if self.accesses_kept {
-                    return;
-                }
-                let mut accesses = self.accesses.get_or_insert_default().write();
-                if accesses.len() < MOST_ACCESSES || accesses.contains_key(&number) {
-                    accesses.insert(number, at.to_nanoseconds());
-                }
-            }
-            origin @ Record::Origin { .. } => self.origin = Some(origin),
-            under @ Record::Under { .. } => self.under = Some(under),
-            storage @ Record::Storage { .. } => self.storage = Some(storage),
-            Record::Features { words } => self.features = words,
-        }
-    }
-
-    /// What is said of a name, to be given back with [`Index::say`].
-    #[must_use]
-    pub fn said(&self, name: &[u8]) -> NameSnapshot {
-        NameSnapshot {
-            hidden: self.hidden.contains(name),
-            redirect: self.redirects.get(name).cloned(),
-            identity: self.identities.get(name).copied(),
-            ctime: self.ctimes.get(name).copied(),
-            kept: self.kept.get(name).cloned(),
-            print: self.print(name),
-        }
-    }
-
-    /// Says this of a name, and nothing else.
-    pub fn say(&mut self, name: &[u8], said: NameSnapshot) {
-        self.hidden.remove(name);
-        self.redirects.remove(name);
-        self.identities.remove(name);
-        self.ctimes.remove(name);
-        self.prints.remove(name);
-        self.pending.retain(|when| when.name() != Some(name));
-        self.unkeep(name);
-        if let Some(kept) = said.kept {
-            self.kept_records += kept.records_len();
-            self.kept.insert(name.into(), kept);
-        }
-        if said.hidden {
-            self.hidden.insert(name.into());
-        }
-        if let Some(path) = said.redirect {
-            self.redirects.insert(name.into(), path);
-        }
-        if let Some(numbers) = said.identity {
-            self.identities.insert(name.into(), numbers);
-        }
-        if let Some(times) = said.ctime {
-            self.ctimes.insert(name.into(), times);
-        }
-        if let Some(print) = said.print {
-            self.prints.insert(name.into(), print);
-        }
-    }
-
-    /// Something is said of a name.
-    #[must_use]
-    pub fn speaks_of(&self, name: &[u8]) -> bool {
-        self.hidden.contains(name)
-            || self.redirects.contains_key(name)
-            || self.identities.contains_key(name)
-            || self.ctimes.contains_key(name)
-            || self.kept.contains_key(name)
-            || self.prints.contains_key(name)
-    }
-
-    /// Nothing is said of a name any more.
-    fn restore(&mut self, name: &[u8]) {
-        self.stale |= self.hidden.remove(name) | self.redirects.remove(name).is_some();
-        self.identities.remove(name);
-        self.ctimes.remove(name);
-        self.prints.remove(name);
-        self.unkeep(name);
-    }
-
     /// Paths of which a discard was begun.
     #[must_use]
     pub fn discards(&self) -> &[Box<[u8]>] {
         &self.discards
-    }
-
-    fn lose(&mut self, loss: Loss) {
-        let same = |open: &Loss| (open.id, open.dir, &open.name) == (loss.id, loss.dir, &loss.name);
-        self.losses.retain(|open| !same(open));
-        if !loss.decided {
-            self.losses.push(loss);
-        }
     }
 
     /// Records that hold under a condition which nobody has looked at yet.
@@ -445,103 +290,5 @@ impl Index {
     pub fn forget_hidden(&mut self) {
         self.hidden = HashSet::new();
         self.prints = HashMap::new();
-    }
-
-    /// Records that count.
-    #[must_use]
-    pub fn live(&self) -> usize {
-        self.hidden.len()
-            + self.redirects.len()
-            + self.identities.len()
-            + self.ctimes.len()
-            + self.far.len()
-            + self.kept_records
-            + self.prints.len()
-            + self.shared.len()
-            + self.pending.len()
-            + self.losses.len()
-            + self.discards.len()
-            + self.realms.len()
-            + self.accesses.as_ref().map_or(0, |table| table.read().len())
-            + usize::from(self.origin.is_some())
-            + usize::from(self.under.is_some())
-            + usize::from(self.storage.is_some())
-            + usize::from(!self.features.is_empty())
-    }
-
-    /// There is nothing to say.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.live() == 0
-    }
-
-    /// Most lines of the file are dead: a rewrite would pay.
-    #[must_use]
-    pub fn is_wasteful(&self) -> bool {
-        self.lines > WASTE_FLOOR && self.lines > 2 * self.live()
-    }
-
-    /// More than half of the file is dead.
-    #[must_use]
-    pub fn is_mostly_dead(&self) -> bool {
-        self.lines > 2 * self.live()
-    }
-
-    /// The file was written anew and holds nothing dead.
-    pub fn rewritten(&mut self) {
-        self.lines = self.live();
-        self.stale = false;
-    }
-
-    /// Calls `each` for every record that counts, those of 2005 first.
-    pub fn each_record(&self, mut each: impl FnMut(&Record)) {
-        // First, so that a look at the beginning tells a storage.
-        if let Some(origin) = &self.origin {
-            each(origin);
-        }
-        if let Some(under) = &self.under {
-            each(under);
-        }
-        if let Some(storage) = &self.storage {
-            each(storage);
-        }
-        for name in &self.hidden {
-            each(&Record::Hide { name: name.clone() });
-        }
-        for (name, path) in &self.redirects {
-            each(&Record::Redirect { path: path.clone(), name: name.clone() });
-        }
-        self.far.each_record(&mut each);
-        for (name, (ino, storage_ino)) in &self.identities {
-            each(&Record::Identity { ino: *ino, storage_ino: *storage_ino, name: name.clone() });
-        }
-        for (name, (shown, real)) in &self.ctimes {
-            each(&Record::Ctime { name: name.clone(), shown: *shown, real: *real });
-        }
-        for (name, kept) in &self.kept {
-            kept.records(name).iter().for_each(&mut each);
-        }
-        for (name, print) in &self.prints {
-            each(&Record::Print { print: *print, name: name.clone() });
-        }
-        self.pending.iter().for_each(&mut each);
-        self.losses.iter().for_each(|loss| each(&Record::Loss(loss.clone())));
-        for path in &self.discards {
-            each(&Record::Discard { path: Some(path.clone()) });
-        }
-        for record in self.realms.values() {
-            each(&Record::Realm(record.clone()));
-        }
-        for (id, record) in &self.shared {
-            each(&Record::Shared { id: *id, record: *record });
-        }
-        if let Some(accesses) = &self.accesses {
-            for (number, at) in &*accesses.read() {
-                each(&Record::Access { number: *number, at: Timestamp::from_nanoseconds(*at) });
-            }
-        }
-        if !self.features.is_empty() {
-            each(&Record::Features { words: self.features.clone() });
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! What a change was made from, as META writes it: TYPE MODE UID GID SIZE MTIME HASH.
 
+use super::line::time_text;
 use super::parse::{Parsed, narrow, number, timestamp};
-use super::record::time_text;
 use crate::format::print::{Hash, Print};
 
 /// The fields.
