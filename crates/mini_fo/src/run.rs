@@ -19,6 +19,7 @@ pub mod list;
 pub mod note;
 pub mod place;
 mod plan;
+mod policy;
 mod remove;
 mod scene;
 mod settle;
@@ -109,7 +110,7 @@ fn begun_in(
     place: &Place,
     signals: &Signals,
 ) -> Result<Started, Failure> {
-    let started = request(args, plan, place)
+    let started = request(plan, place)
         .and_then(|request| start::start(plan, place, &request, args.tmpfs.as_deref(), signals))
         .map_err(own);
     started.inspect_err(|_| {
@@ -137,11 +138,11 @@ fn joined(
 ) -> Result<Option<(Place, Started)>, Failure> {
     let Some(dir) = directory(args)? else { return Ok(None) };
     let failed = |why: &str| Failure::new(code::RUN, format!("{}: {why}", dir.display()));
-    let options = !plan.rules.is_empty() || !args.options.is_empty() || args.net != Net::Host;
+    let options = !plan.rules.is_empty() || !plan.options.is_empty() || plan.net != Net::Host;
     match join::find(&dir) {
         Some(Found::Live(_)) if options => Err(failed(
-            "it is running, and what it may see is settled: leave out --allow, --hide, \
-             --read-only, --net and --options",
+            "it is running, and what it may see is settled: leave out --policy, --allow, \
+             --hide, --read-only, --net and --options",
         )),
         Some(Found::Live(member)) => {
             let place = Place::joined(&dir, args.name.as_deref());
@@ -161,7 +162,7 @@ fn joined(
 }
 
 /// The mount that the daemon is to make: on the storage, where nobody else looks for it.
-fn request(args: &RunArgs, plan: &Plan, place: &Place) -> Result<MountRequest, Failure> {
+fn request(plan: &Plan, place: &Place) -> Result<MountRequest, Failure> {
     let mut items = options::parse("submounts".as_ref(), false)?;
     if plan.is_system() {
         // A system is never at rest.
@@ -175,7 +176,7 @@ fn request(args: &RunArgs, plan: &Plan, place: &Place) -> Result<MountRequest, F
         // A device that somebody makes in the tree would be a real one.
         items.extend(options::parse("nodev".as_ref(), false)?);
     }
-    for list in &args.options {
+    for list in &plan.options {
         items.extend(options::parse(list, false)?);
     }
     if !place.meta_name.is_empty() {

@@ -358,6 +358,15 @@ fn stack_depth(request: &MountRequest) -> u32 {
 struct Listing {
     registry: Registry,
     record: Record,
+    of_run: bool,
+}
+
+/// A run is listed by its directory anyway.
+fn not_listed(of_run: bool, error: &std::io::Error) {
+    match of_run {
+        true => tracing::debug!("this mount has no record: {error}"),
+        false => tracing::warn!("this mount will not be listed: {error}"),
+    }
 }
 
 impl Listing {
@@ -372,9 +381,8 @@ impl Listing {
                 (storage.st_dev, storage.st_ino)
             }
         };
-        let registry = Registry::open()
-            .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
-            .ok()?;
+        let registry =
+            Registry::open().inspect_err(|error| not_listed(request.of_run, error)).ok()?;
         let record = Record {
             pid,
             start: registry::start_of(pid)?,
@@ -391,17 +399,14 @@ impl Listing {
             locked: false,
             lives: true,
         };
-        Some(Listing { registry, record })
+        Some(Listing { registry, record, of_run: request.of_run })
     }
 
     fn enter(self, mount: &Mount, report: &Report) -> Option<registry::Entered> {
         let mountpoint = mount.point().to_owned();
         let (dev, report) = (mount.device_number()?, report.clone());
         let record = Record { dev, mountpoint, report, ..self.record };
-        self.registry
-            .enter(&record)
-            .inspect_err(|error| tracing::warn!("this mount will not be listed: {error}"))
-            .ok()
+        self.registry.enter(&record).inspect_err(|error| not_listed(self.of_run, error)).ok()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::policy::{Policy, Said};
 use super::spaces;
 use crate::cli::args::run::{Net, RunArgs};
 use crate::exit::{Failure, code};
@@ -19,6 +20,8 @@ pub struct Plan {
     pub net: Net,
     /// What is different for some paths, from the root down.
     pub rules: Vec<Rule>,
+    /// Lists of options for the mount.
+    pub options: Vec<OsString>,
     /// Where it begins, from the root of the tree.
     pub directory: PathBuf,
     /// The command and its arguments.
@@ -65,16 +68,10 @@ impl Plan {
         let base = args.base.canonicalize().map_err(|error| {
             Failure::new(code::RUN, format!("base {}: {error}", args.base.display()))
         })?;
-        let lists = [
-            (What::Allow, &args.allow),
-            (What::Hide, &args.hide),
-            (What::ReadOnly, &args.read_only),
-        ];
+        let policy = policy(args)?;
         let mut rules = Vec::new();
-        for (what, paths) in lists {
-            for path in paths {
-                rules.push(Rule::new(what, path, &base)?);
-            }
+        for said in &policy.rules {
+            rules.push(Rule::new(said, &base)?);
         }
         // What is said of a path counts more than what is said of one above it.
         rules.sort_by_key(|rule| rule.inside.components().count());
@@ -85,7 +82,8 @@ impl Plan {
         };
         let for_users = spaces::are_for_users();
         let command = args.command.clone();
-        Ok(Plan { base, for_users, net: args.net, rules, directory, command })
+        let net = policy.net.unwrap_or_default();
+        Ok(Plan { base, for_users, net, rules, options: policy.options, directory, command })
     }
 
     /// The tree is the system, with all that belongs to one.
@@ -94,11 +92,27 @@ impl Plan {
     }
 }
 
+/// What files say, and then options: of `--net` the last one counts.
+fn policy(args: &RunArgs) -> Result<Policy, Failure> {
+    let mut policy = Policy::default();
+    for file in &args.policy {
+        policy.read(file)?;
+    }
+    let lists =
+        [(What::Allow, &args.allow), (What::Hide, &args.hide), (What::ReadOnly, &args.read_only)];
+    for (what, paths) in lists {
+        let said = |path: &PathBuf| Said { what, path: path.clone(), by: what.option().to_owned() };
+        policy.rules.extend(paths.iter().map(said));
+    }
+    policy.net = args.net.or(policy.net);
+    policy.options.extend(args.options.iter().cloned());
+    Ok(policy)
+}
+
 impl Rule {
-    fn new(what: What, path: &Path, base: &Path) -> Result<Rule, Failure> {
-        let option = what.option();
-        let failed =
-            |why: &str| Failure::new(code::RUN, format!("{option} {}: {why}", path.display()));
+    fn new(said: &Said, base: &Path) -> Result<Rule, Failure> {
+        let Said { what, path, by } = said;
+        let failed = |why: &str| Failure::new(code::RUN, format!("{by} {}: {why}", path.display()));
         let outside = path.canonicalize().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => failed("it must be there: make it first"),
             _ => failed(&error.to_string()),
@@ -106,6 +120,6 @@ impl Rule {
         let inside = outside.strip_prefix(base).map(Path::to_path_buf);
         let inside =
             inside.map_err(|_| failed(&format!("it must be in the base, {}", base.display())))?;
-        Ok(Rule { what, outside, inside })
+        Ok(Rule { what: *what, outside, inside })
     }
 }

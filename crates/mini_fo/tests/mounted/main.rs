@@ -71,6 +71,7 @@ mod rights;
 mod rights_space;
 mod run;
 mod run_end;
+mod run_places;
 mod run_work;
 mod scripts;
 mod stack;

@@ -74,6 +74,19 @@ const RECIPES: &[Recipe] = &[
         steps: &[(0, "echo new > /mnt/f; grep -q old /b/f")],
     },
     Recipe {
+        section: "One program in an overlay",
+        who: "root",
+        needs: &[],
+        setup: "printf '#!/bin/sh\\ntest \"$1\" = upgrade; echo new > /etc/upgraded; rm /etc/passwd\\n' \
+            > /usr/local/bin/apt-get; chmod +x /usr/local/bin/apt-get",
+        steps: &[(
+            0,
+            "test -e /etc/passwd; test ! -e /etc/upgraded
+            mini_fo run -q --name try -- sh -c 'grep new /etc/upgraded && test ! -e /etc/passwd'
+            mini_fo rm --yes try",
+        )],
+    },
+    Recipe {
         section: "An overlaid root for one program",
         who: "root",
         needs: &[],

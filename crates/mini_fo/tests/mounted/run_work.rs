@@ -1,6 +1,6 @@
 //! `mini_fo run` at work: installing, destroying, a terminal.
 
-use crate::common::{WorkDir, skip_unless};
+use crate::common::{WorkDir, skip, skip_unless};
 use crate::run::{as_user, no_namespaces};
 use crate::user::skipped;
 
@@ -20,6 +20,47 @@ fn an_ordinary_user_installs_into_the_system() {
         grep -q 'added *usr/local/bin/mini_fo_tool' said; $MINI_FO rm --yes made; echo done"#;
     let said = as_user(&work, script).ok();
     assert!(said.ends_with("done\n"), "{said}");
+}
+
+/// Packages of languages: their programs are installed into the system, and are there the next
+/// time.
+#[test]
+fn packages_are_installed() {
+    let work = WorkDir::new();
+    if skipped() || no_namespaces(&work) {
+        return;
+    }
+    let wheel = r#"
+        PATH=/usr/local/bin:/usr/bin:/bin; python3 -m pip --version >/dev/null 2>&1 || { echo missing; exit 0; }
+        python3 -c 'import zipfile
+z=zipfile.ZipFile("mini_fo_trial-1-py3-none-any.whl","w"); d="mini_fo_trial-1.dist-info/"
+z.writestr("mini_fo_trial.py","def main(): print(\"from pip\")\n")
+z.writestr(d+"METADATA","Metadata-Version: 2.1\nName: mini_fo_trial\nVersion: 1\n")
+z.writestr(d+"WHEEL","Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+z.writestr(d+"entry_points.txt","[console_scripts]\nmini_fo_trial=mini_fo_trial:main\n")
+z.writestr(d+"RECORD","")'
+        export PIP_BREAK_SYSTEM_PACKAGES=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+        $MINI_FO run -q --name pip -- python3 -m pip install -q --no-user --no-index ./mini_fo_trial-1-py3-none-any.whl
+        test "$($MINI_FO run -q --name pip -- mini_fo_trial)" = "from pip"
+        test ! -e /usr/local/bin/mini_fo_trial
+        $MINI_FO status pip > said || test $? = 1; grep -q 'added *usr/.*bin/mini_fo_trial' said; echo done"#;
+    let package = r#"
+        PATH=/usr/local/bin:/usr/bin:/bin; npm --version >/dev/null 2>&1 || { echo missing; exit 0; }
+        mkdir trial; printf '#!/usr/bin/env node\nconsole.log("from npm")\n' > trial/main.js; chmod +x trial/main.js
+        printf '{"name":"mini_fo_trial","version":"1.0.0","bin":{"mini_fo_trial":"main.js"}}' > trial/package.json
+        (cd trial; npm pack --silent >/dev/null)
+        $MINI_FO run -q --name npm -- npm install --silent --offline --no-audit --no-fund \
+            --prefix /usr/local -g ./trial/mini_fo_trial-1.0.0.tgz
+        test "$($MINI_FO run -q --name npm -- mini_fo_trial)" = "from npm"
+        test ! -e /usr/local/bin/mini_fo_trial; echo done"#;
+    for (tool, script) in [("pip", wheel), ("npm", package)] {
+        let said = as_user(&work, script).ok();
+        if said.ends_with("missing\n") {
+            skip(&format!("an ordinary user has no {tool} here"));
+            continue;
+        }
+        assert!(said.ends_with("done\n"), "{tool}: {said}");
+    }
 }
 
 /// As far as a program comes in some seconds. That single files stay is tried elsewhere

@@ -46,11 +46,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub read_only: Vec<PathBuf>,
 
-    /// Which network there is: that of the system, or none but a loopback of its own
+    /// Which network there is: that of the system (host), or none but a loopback of its own
     ///
     /// With none, sockets of programs outside cannot be reached by their paths, either.
-    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Net::Host)]
-    pub net: Net,
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub net: Option<Net>,
+
+    /// Take what may be seen and done from FILE
+    ///
+    /// A line is allow PATH, hide PATH, read-only PATH, net host, net none, or options LIST;
+    /// empty lines and those that begin with # do not count. Relative paths begin in the
+    /// directory of FILE, ~/ in the home of the user. Options of the command line are added.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub policy: Vec<PathBuf>,
 
     /// What becomes of the changes when the command succeeds
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Ending::Keep)]
