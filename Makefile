@@ -14,6 +14,7 @@
 #   make scale                big directories; as root also big trees
 #   make deb                  a Debian package, in target/
 #   sudo make bench           everybody compared, for some twenty minutes
+#   sudo make bench-run       'mini_fo run' compared with other ways to run a command apart
 #   sudo make conformance     who keeps which promise: target/conformance.md
 #
 # mount(8) looks for its helpers in /sbin only, whatever the prefix: SBINDIR.
@@ -52,7 +53,7 @@ FISH_DIR    := $(DATADIR)/fish/vendor_completions.d
 # A directory that is there, or can be made, and written in.
 outside = { $(INSTALL) -d $(DESTDIR)$(1) && test -w $(DESTDIR)$(1); } 2>/dev/null
 
-.PHONY: all install uninstall test test-boot test-podman realwork torture cuts demo bench scale counts conformance lint deny deb clean
+.PHONY: all install uninstall test test-boot test-podman realwork torture cuts demo bench bench-run scale counts conformance lint deny deb clean
 
 all: $(PROGRAM) $(DOCS)/.made
 
@@ -142,6 +143,11 @@ bench: $(PROGRAM)
 	scripts/bench-setup.sh --bench $(BENCH)
 	MINI_FO=$(or $(MINI_FO),$(PROGRAM)) $(CARGO) run --release -p mini_fo_bench -- \
 		--json $(TARGET)/bench.json --svg $(TARGET)/bench.svg $(BENCH)
+
+# 'mini_fo run' beside other ways to keep apart what a command changes.
+bench-run: $(PROGRAM)
+	MINI_FO=$(abspath $(or $(MINI_FO),$(PROGRAM))) $(CARGO) run --release -p mini_fo_bench \
+		--bin mini_fo_bench_run -- $(BENCH)
 
 # SCALE_DIR: where to make the files (some 6 GiB); SCALE_FILES: in the big tree.
 scale: $(PROGRAM)

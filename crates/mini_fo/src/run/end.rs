@@ -51,7 +51,10 @@ impl Run<'_> {
         // Asked through the mount: it is open, and knows what it has changed.
         let live = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
         let untouched = !in_memory && self.place.is_unused();
-        let changes = if untouched { Ok(Changes::default()) } else { Changes::of(&live) };
+        let changes = match untouched || self.nobody_asks() {
+            true => Ok(Changes::default()),
+            false => Changes::of(&live),
+        };
         let ending = self.ending(&changes);
         if in_memory && ending == Ending::Ask {
             look(&live)?;
@@ -79,15 +82,24 @@ impl Run<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What is to be done. Where nothing has changed there is nothing to decide.
-    fn ending(&self, changes: &Result<Changes, Failure>) -> Ending {
-        let wanted = match self.ended.is_success() {
+    /// What has changed is neither told, nor is anything done that depends on it.
+    fn nobody_asks(&self) -> bool {
+        let stays = self.wanted() == Ending::Keep && !self.place.temporary;
+        self.args.quiet && self.args.json.is_none() && stays
+    }
+
+    fn wanted(&self) -> Ending {
+        match self.ended.is_success() {
             true => self.args.on_exit,
             false => self.args.on_error.unwrap_or(self.args.on_exit),
-        };
+        }
+    }
+
+    /// What is to be done. Where nothing has changed there is nothing to decide.
+    fn ending(&self, changes: &Result<Changes, Failure>) -> Ending {
         match changes {
             Ok(changes) if changes.is_empty() => Ending::Keep,
-            Ok(_) => wanted,
+            Ok(_) => self.wanted(),
             Err(_) => Ending::Keep,
         }
     }

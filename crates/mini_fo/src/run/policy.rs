@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_line_for_each() {
         let text =
-            "# a comment\n\n allow a b/c \nhide /etc\t\nread-only .\nnet none\noptions acl\n";
+            "# a comment\n\n allow a b/c \nhide /etc\t\nread-only .\nnet none\noptions noatime\n";
         let policy = read(text).unwrap();
         let said = |what, path: &str, by: &str| Said { what, path: path.into(), by: by.into() };
         let rules = [
@@ -131,7 +131,7 @@ mod tests {
             said(What::ReadOnly, "", "F:5: read-only"),
         ];
         assert_eq!(policy.rules, rules);
-        assert_eq!((policy.net, &*policy.options), (Some(Net::None), &["acl".into()][..]));
+        assert_eq!((policy.net, &*policy.options), (Some(Net::None), &["noatime".into()][..]));
     }
 
     #[test]
