@@ -38,5 +38,6 @@ echo "torture by races:"
 # Those have options of their own, too. KILLS=500 for more.
 echo "torture of commits and discards at rest:"
 "$target/debug/mini_fo_torture" commit --kills "${KILLS:-25}" || status=1
+"$target/debug/mini_fo_torture" commit --faults "${KILLS:-25}" || status=1
 "$target/debug/mini_fo_torture" commit --discard --kills "${KILLS:-25}" || status=1
 exit $status

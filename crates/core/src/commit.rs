@@ -8,6 +8,7 @@
 
 mod base;
 mod compare;
+mod dress;
 mod error;
 mod forget;
 mod known;
@@ -20,6 +21,7 @@ mod stage;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod tryout;
 
 pub use error::CommitError;
 pub use live::{InUse, LiveCommitError, OpenNow};

@@ -14,6 +14,7 @@ pub(crate) mod magic;
 mod names;
 pub(crate) mod own;
 pub mod procfs;
+pub(crate) mod project;
 mod raw;
 mod rights;
 pub(crate) mod trust;

@@ -32,6 +32,9 @@ pub struct Options {
     /// Cut the power so often on each file system, in place of kills
     #[arg(long, default_value_t = 0)]
     cuts: usize,
+    /// Let storage calls fail so often, in place of kills
+    #[arg(long, default_value_t = 0)]
+    faults: usize,
     /// File systems for the cuts
     #[arg(long, value_delimiter = ',', default_value = "ext4,xfs,btrfs")]
     fs: Vec<FsKind>,
@@ -96,17 +99,22 @@ fn all_cuts(options: &Options) -> io::Result<bool> {
 fn all_kills(options: &Options) -> io::Result<bool> {
     place::own_namespace()?;
     let what = options.what();
+    let fails = options.faults > 0;
+    let (count, word) = if fails { (options.faults, "faults") } else { (options.kills, "kills") };
     let (mut good, mut bad, mut seed) = (0, 0, options.seed);
-    while good + bad < options.kills && !stop::asked() {
+    while good + bad < count && !stop::asked() {
         let trial = Trial::new(what, options.on.as_deref(), seed, options.strict_times)?;
         match trial.undisturbed() {
             Ok(expected) => {
                 let mut dice = Dice::new(seed ^ 0x6b69_6c6c);
-                for at in 0..KILLS_OF_ONE.min(options.kills - good - bad) {
+                for at in 0..KILLS_OF_ONE.min(count - good - bad) {
                     if stop::asked() {
                         break;
                     }
-                    let outcome = trial.killed(&expected, &mut dice);
+                    let outcome = match fails {
+                        true => trial.failed(&expected, &mut dice),
+                        false => trial.killed(&expected, &mut dice),
+                    };
                     tell(options, &trial, (seed, at), &outcome);
                     *(if outcome.is_ok() { &mut good } else { &mut bad }) += 1;
                 }
@@ -118,7 +126,7 @@ fn all_kills(options: &Options) -> io::Result<bool> {
         }
         seed += 1;
     }
-    println!("{good} kills of a {} passed, {bad} failed", what.name());
+    println!("{good} {word} of a {} passed, {bad} failed", what.name());
     Ok(bad == 0)
 }
 
@@ -130,10 +138,10 @@ fn tell(
 ) {
     let what = options.what().name();
     match outcome {
-        Ok(said) if options.verbose => println!("ok  {what} --seed {seed}, kill {at}: {said}"),
+        Ok(said) if options.verbose => println!("ok  {what} --seed {seed}, {at}: {said}"),
         Ok(_) => {}
         Err(wrong) => {
-            println!("BAD {what} --seed {seed}, kill {at}\n      {wrong}");
+            println!("BAD {what} --seed {seed}, {at}\n      {wrong}");
             if let Some(keep) = &options.keep
                 && let Err(error) = trial.case.keep(&keep.join(format!("{what}-{seed}-{at}")))
             {

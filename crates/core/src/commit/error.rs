@@ -90,6 +90,17 @@ pub enum CommitError {
         /// Why.
         errno: Errno,
     },
+    /// The base does not let something be moved, or names in a directory be changed.
+    #[error(
+        "{}: the base does not let it be moved, or names in it be changed: {errno}; nothing was changed",
+        shown(path)
+    )]
+    Immovable {
+        /// Path in the base.
+        path: Box<[u8]>,
+        /// Why.
+        errno: Errno,
+    },
     /// Somebody else has changed the base meanwhile. All was taken back.
     #[error(
         "{}: the base has changed while its changes were committed; all was taken back, try again",

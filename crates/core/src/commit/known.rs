@@ -4,6 +4,7 @@ use hashbrown::{HashMap, HashSet};
 use rustix::fd::AsFd;
 
 use super::base::open_below;
+use super::path::is_within;
 use super::stage::Stage;
 use crate::format::commit::{CommitProgram, Path, Seen, Slot, Step};
 use crate::format::name::{is_dot, parent};
@@ -18,6 +19,8 @@ pub(super) struct Known<'a> {
     trees: HashMap<Slot, Timestamp>,
     /// Directories that something is taken out of: that moves their times.
     emptied: HashSet<&'a [u8]>,
+    /// Where directories come to, the deepest first, and where they were.
+    moved: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl<'a> Known<'a> {
@@ -27,13 +30,32 @@ impl<'a> Known<'a> {
             trees: program.trees.iter().copied().collect(),
             ..Known::default()
         };
+        let mut from: HashMap<Slot, &'a [u8]> = HashMap::new();
         for step in &program.steps {
             if let Step::Take { slot, at, was } = step {
                 known.taken.insert(*slot, was);
                 known.emptied.insert(parent(at));
+                from.insert(*slot, &**at);
             }
         }
+        for step in &program.steps {
+            if let Step::Put { slot, at } = step
+                && let Some(from) = from.get(slot)
+            {
+                known.moved.push((&**at, *from));
+            }
+        }
+        known.moved.sort_by_key(|(to, _)| std::cmp::Reverse(to.len()));
         known
+    }
+
+    /// Where what is at a path was before all steps.
+    pub fn origin(&self, at: &[u8]) -> Vec<u8> {
+        let moved = self.moved.iter().find(|(to, _)| is_within(at, to));
+        match moved {
+            Some((to, from)) => [*from, at.get(to.len()..).unwrap_or_default()].concat(),
+            None => at.to_vec(),
+        }
     }
 
     /// What was made in a slot.
@@ -50,7 +72,9 @@ impl<'a> Known<'a> {
     /// where it was. In the stage nobody reaches it by a path any more.
     pub fn is_tree_untouched(&self, stage: &Stage, slot: Slot, at: &Path) -> Result<bool> {
         let Some(newest) = self.trees.get(&slot) else { return Ok(true) };
-        let mut left = vec![at.to_vec()];
+        // What was taken is where it was; what is swapped may have come along.
+        let at = if self.taken.contains_key(&slot) { at.to_vec() } else { self.origin(at) };
+        let mut left = vec![at.clone()];
         while let Some(path) = left.pop() {
             let rest = path.get(at.len()..).unwrap_or_default();
             let inner = [&*slot.name(), rest].concat();

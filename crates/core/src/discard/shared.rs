@@ -228,6 +228,7 @@ impl Overlay {
         }
         let known: Vec<(BaseId, SharedRecord)> = index.meta().shared_objects().collect();
         let (mut records, mut unseen, mut outdated) = (Vec::new(), Vec::new(), false);
+        let mut all_show = Vec::new();
         let all_shows = scan.hidden.is_empty() && scan.covered.values().all(HashSet::is_empty);
         for (id, known) in known {
             let mut stored = self.shared.index_stat(id)?;
@@ -244,6 +245,12 @@ impl Overlay {
             let gone = shows.is_none() && all_shows;
             outdated |= gone || record != known;
             if (left == record.nlink || gone) && stored.is_none() {
+                if known.left != record.nlink {
+                    all_show.push(Record::Shared {
+                        id,
+                        record: SharedRecord { left: record.nlink, ..record },
+                    });
+                }
                 let mut meta = edit.index_mut();
                 meta.forget_shared(id);
                 meta.apply(&Record::Restored { name: id.index_name().as_bytes().into() });
@@ -257,7 +264,9 @@ impl Overlay {
         match outdated {
             // Nobody is to believe it who reads it again.
             true => edit.rewrite_unseen()?,
-            false => edit.tidy(),
+            false if all_show.is_empty() => edit.tidy(),
+            // Without that it would say that names are lost which show.
+            false => edit.rewrite_unseen().or_else(|_| edit.append(&all_show))?,
         }
         drop(edit);
         unseen.into_iter().try_for_each(|id| self.leave_base(id, told))?;

@@ -26,6 +26,17 @@ pub struct Print {
 }
 
 impl Print {
+    /// There was nothing.
+    pub const NOTHING: Print = Print {
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        mtime: Timestamp { sec: 0, nsec: 0 },
+        hash: None,
+        since: None,
+    };
+
     /// What the attributes tell.
     #[must_use]
     pub fn of(stat: &Statx) -> Print {
@@ -55,7 +66,7 @@ impl Print {
         Print { since, ..print }
     }
 
-    /// Its type, as in `st_mode`.
+    /// Its type, as in `st_mode`; 0: there was nothing.
     #[must_use]
     pub fn kind(&self) -> u32 {
         self.mode & libc::S_IFMT

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use crate::format::meta::Record;
 use crate::format::name::is_dot;
 use crate::format::print::Print;
-use crate::interface::types::{NodeId, SetTime};
+use crate::format::time::Timestamp;
+use crate::interface::types::{Attr, NodeId, SetTime};
 use crate::layers::Below;
 use crate::reach::overlay::Overlay;
 use crate::store::meta_dir::{MetaEdit, Step, with_access};
@@ -116,23 +117,34 @@ impl Overlay {
             return Ok(Hiding::default());
         }
         let print = match &below {
-            Some(below) => self.print_of_hidden(below, stored)?,
+            Some(below) => {
+                let known = |dir: &Dir| {
+                    dir.meta().print(name).is_some() || !is_newer(&below.stat, dir, name)
+                };
+                self.print_of_hidden(below, stored.then(|| known(dir)))?
+            }
             None => None,
         };
         let print = print.map(|print| Record::Print { print, name: name.into() });
         Ok(Hiding { records: vec![hide(name)], print })
     }
 
-    /// What is to be recorded of an entry below that is about to be hidden. `None`: it was
-    /// changed before, and what that was made from is recorded, or not known any more.
-    pub(crate) fn print_of_hidden(&self, below: &Below, stored: bool) -> Result<Option<Print>> {
+    /// What is to be recorded of an entry below that is about to be hidden. `stored`: the storage
+    /// has something there, and whether that may have been made from it: if not, there was
+    /// nothing. `None`: it was changed before, and what that was made from is recorded, or not
+    /// known any more.
+    fn print_of_hidden(&self, below: &Below, stored: Option<bool>) -> Result<Option<Print>> {
         if is_shared(&below.stat) {
             let (id, _) = self.known_as(below);
             if matches!(self.shared.indexed(&below.stat, id)?, Indexed::As(_)) {
                 return Ok(self.shared.print(id));
             }
         }
-        Ok((!stored).then(|| Print::taken(&below.stat)))
+        Ok(match stored {
+            None => Some(Print::taken(&below.stat)),
+            Some(true) => None,
+            Some(false) => Some(Print::NOTHING),
+        })
     }
 
     /// Takes back what META says of the number of an entry that is gone.
@@ -157,6 +169,14 @@ impl Overlay {
         }
         sys::rename((dir, name), (dir, &self.meta.temp()), RenameFlags::empty())
     }
+}
+
+/// What is below came when the storage had its own under that name.
+fn is_newer(below: &Statx, dir: &Dir, name: &[u8]) -> bool {
+    let Some(storage) = dir.storage() else { return false };
+    let stored = sys::stat(Spot::at(storage, name)).ok();
+    let made = stored.and_then(|stored| Attr::from(&stored).btime);
+    made.is_some_and(|made| Timestamp::from(below.stx_ctime) > made)
 }
 
 /// What hides a base entry, if one shows.

@@ -22,7 +22,8 @@ pub fn check(
             .then(|| read_meta(dirs.index))
             .and_then(|mut meta| meta.prints.remove(format!("{:x}", stat.ino()).as_bytes()))
     };
-    let Some(print) = meta.prints.get(name).cloned().or_else(index) else {
+    let known = meta.prints.get(name).cloned().filter(|print| print[0] != "-");
+    let Some(print) = known.or_else(index) else {
         assert!(MAY_LACK.get(), "nobody knows what {what} was made from");
         return;
     };

@@ -7,10 +7,10 @@ use crate::common::{WorkDir, mini_fo, sh, skip_unless};
 use crate::user::{as_nobody, skipped};
 
 /// Does a change in a tree as an ordinary user, and commits: done, or refused with the base
-/// and the storage as they were.
-fn by_a_user(prepare: &str, change: &str) {
+/// and the storage as they were. The result is all that was said.
+fn by_a_user(prepare: &str, change: &str) -> Option<String> {
     if skipped() || skip_unless(&["fusermount3", "setpriv"]) {
-        return;
+        return None;
     }
     let work = WorkDir::new();
     sh(&work.0, &format!("mkdir tree; cd tree; {prepare}"));
@@ -25,6 +25,7 @@ fn by_a_user(prepare: &str, change: &str) {
     let end = said.stdout.lines().filter(|line| ["STUCK", "LOCKED", "end"].contains(line));
     assert_eq!(end.collect::<Vec<_>>(), ["end"], "{}\n{}", said.stdout, said.stderr);
     assert!(!said.stdout.contains("_stage"), "{}", said.stdout);
+    Some(format!("{}{}{}", said.stdout, said.stderr, sh(&work.0, "find tree | sort")))
 }
 
 /// Names in a directory may be changed by who may not set its times.
@@ -51,6 +52,65 @@ fn an_attribute_of_a_directory_that_is_closed() {
         return;
     }
     by_a_user("mkdir d; chown -R 65534:65534 .", change);
+}
+
+/// Nobody can read it but root: that is told before anything is done.
+#[test]
+fn a_file_that_is_closed_to_its_owner() {
+    let said = by_a_user("chown 65534:65534 .", "mkdir x; echo q > x/q; chmod 0 x/q");
+    let Some(said) = said else { return };
+    assert!(said.contains("x/q: what has changed there cannot be read"), "{said}");
+    assert!(!said.contains("tree/x"), "{said}");
+}
+
+/// What is closed in the base is told before anything is done.
+fn is_told_before(change: &str) {
+    let prepare = "mkdir d; echo x > d/x; chown -R 65534:65534 .; chmod 555 d";
+    let Some(said) = by_a_user(prepare, change) else { return };
+    for words in ["d: the base does not let it be moved", "nothing was changed", "chmod u+w"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(said.contains("tree/d/x"), "{said}");
+}
+
+#[test]
+fn a_directory_that_is_closed_to_its_owner() {
+    is_told_before("chmod 755 d; rm d/x");
+}
+
+#[test]
+fn a_closed_directory_that_is_renamed() {
+    is_told_before("mv d e");
+}
+
+/// The kernel's overlayfs does not rename directories of its lower layers: nothing is begun
+/// there. All is mounted in a namespace that ends with the script.
+#[test]
+fn a_base_that_cannot_rename_its_directories() {
+    if !rustix::process::geteuid().is_root() || skip_unless(&["unshare"]) {
+        return;
+    }
+    let work = WorkDir::new();
+    let script = format!(
+        "mkdir -p lower/d upper work tree mnt; mkdir -m 700 of; echo x > lower/d/x
+         mount -t overlay overlay tree -o lowerdir=$PWD/lower,upperdir=$PWD/upper,workdir=$PWD/work,redirect_dir=off \
+             || {{ echo SKIPPED; exit; }}
+         m={}
+         $m mount tree mnt --storage of; (cd mnt; mv d e; echo new > new); $m umount mnt
+         $m commit --yes of 2>&1; echo $?; $m commit --yes --except e of; ls -A tree; cat tree/d/x",
+        env!("CARGO_BIN_EXE_mini_fo")
+    );
+    std::fs::write(work.0.join("script"), script).expect("a script");
+    let said = sh(&work.0, "unshare -m sh script");
+    if said.contains("SKIPPED") {
+        return;
+    }
+    for words in
+        ["d: the base does not let it be moved", "nothing was changed; the base is on overlayfs"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(said.ends_with("\nd\nnew\nx\n"), "{said}");
 }
 
 /// A power cut may have left zeros in it, which a mount would not write to either.

@@ -76,6 +76,11 @@ fn brief(what: &str, found: Vec<String>) -> Verdict<()> {
     }
 }
 
+/// What one more, or less, name of an object shows.
+fn is_count_alone(line: &str) -> bool {
+    line.contains(": nlink ") && line.matches(" for ").count() == 1
+}
+
 impl Case {
     pub fn new(what: What, layers: Layers, seed: u64, strict: bool) -> Case {
         let mut dice = Dice::new(seed ^ 0x7061_7468);
@@ -111,9 +116,13 @@ impl Case {
 
     /// Runs the command: with `abort`, that which takes it back.
     pub fn command(&self, abort: bool, plan: Plan) -> Verdict<Ended> {
+        self.with(if abort { &["--abort"] } else { &["--yes"] }, plan)
+    }
+
+    fn with(&self, words: &[&str], plan: Plan) -> Verdict<Ended> {
+        let abort = words.contains(&"--abort");
         let mut command = Command::new(program());
-        let word = if abort { "--abort" } else { "--yes" };
-        command.arg(self.what.name()).arg(word);
+        command.arg(self.what.name()).args(words);
         if self.what == What::Discard && self.paths.is_empty() {
             command.arg("--all");
         }
@@ -168,6 +177,43 @@ impl Case {
         }
     }
 
+    /// What a command has said that had trouble is true.
+    pub fn is_as_told(&self, expected: &Expected, before: &Before, ended: &Ended) -> Verdict<()> {
+        let base = Tree::of(&self.layers.base);
+        let untouched = ["nothing was changed", "all was taken back"];
+        if self.what == What::Discard {
+            return self.only_read(before);
+        }
+        if ended.said.contains("out of the base could be removed") {
+            return self.clear_remains().map_err(text);
+        }
+        if ended.code == Some(0) {
+            let found = base.differences(&expected.base, Times::Exact);
+            return brief("it was told done, but the base", self.times_apart(found, &base));
+        }
+        if untouched.iter().any(|words| ended.said.contains(words)) {
+            let mut found = base.exact_differences(&before.base);
+            found.extend(base.replaced(&before.base));
+            // Times of directories may be what has failed.
+            found = self.times_apart(found, &base);
+            // So may the removal of the stage have.
+            found.retain(|line| !line.contains("_stage"));
+            return brief("it was told untouched, but the base", found);
+        }
+        Ok(())
+    }
+
+    /// Takes away what a commit has told that it could not.
+    fn clear_remains(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.layers.base)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("META_") {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     fn killed_again(
         &self,
         abort: bool,
@@ -204,6 +250,13 @@ impl Case {
                 code => return Err(format!("--abort ended with {code:?}: {}", ended.said.trim())),
             }
             story.push_str(if too_late { ", too late to abort" } else { ", taken back" });
+            // What was moved there and back has a new time of change, which may be all that
+            // tells whether it has changed.
+            let ended = self.command(false, Plan::Count)?;
+            if ended.code == Some(1) && ended.said.contains("base changed") {
+                story.push_str(", in conflict by times of change");
+                self.with(&["--yes", "--ours"], Plan::Count)?;
+            }
         }
         self.done()?;
         let base = Tree::of(&self.layers.base);
@@ -250,8 +303,7 @@ impl Case {
                 story.push_str(", can be mounted");
                 // What gets one more name in the base already has it.
                 let mut found = self.shown(&view, before);
-                found
-                    .retain(|line| !line.contains(": nlink ") || line.matches(" for ").count() > 1);
+                found.retain(|line| !is_count_alone(line));
                 brief("the tree after it", found)
             }
             Err(said) if said.contains("was interrupted") => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
@@ -51,7 +51,7 @@ fn step(root: &Path, paths: &[String], path: &str, dice: &mut Dice) -> io::Resul
     let kind = fs::symlink_metadata(&at)?.file_type();
     let content = vec![b'a' + dice.below(26) as u8; 1 + dice.below(9000)];
     match dice.below(17) {
-        0 => fs::write(fresh(root, paths, dice), content),
+        0 => written(&fresh(root, paths, dice), &content),
         1 => fs::create_dir(fresh(root, paths, dice)),
         2 => {
             let dir = fresh(root, paths, dice);
@@ -96,6 +96,14 @@ fn step(root: &Path, paths: &[String], path: &str, dice: &mut Dice) -> io::Resul
         16 if !kind.is_dir() => replaced(&at, &content),
         _ => Ok(()),
     }
+}
+
+/// Writes a file, whatever is there: nobody reads what comes into a FIFO, so that is not waited
+/// for.
+fn written(at: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK);
+    options.open(at)?.write_all(content)
 }
 
 /// Something else of another type.

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::case::{Case, Expected, Verdict, What};
@@ -54,6 +55,31 @@ impl Trial {
         let mut story = format!("call {at} of {} ({})", expected.calls, self.case.hit(&ended));
         let whole = !ended.record.killed;
         let outcome = self.case.goes_on(expected, &before, whole, (dice, &mut story));
+        outcome.map(|()| story.clone()).map_err(|wrong| format!("{story}: {wrong}"))
+    }
+
+    /// Lets one of its calls fail, or all from one on that need room, and then finishes it or
+    /// takes it back; the result says what happened.
+    pub fn failed(&self, expected: &Expected, dice: &mut Dice) -> Verdict<String> {
+        let before = self.case.prepare()?;
+        let at = 1 + dice.below(expected.calls);
+        let errors = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::PERM, Errno::ACCESS];
+        let (plan, what) = match dice.pick(&errors) {
+            Some(errno) if dice.chance(75) => (Plan::Fail(at, *errno), errno.to_string()),
+            _ => (Plan::Full(at), "no room from there on".to_owned()),
+        };
+        let ended = self.case.command(false, plan)?;
+        let hit = self.case.hit(&ended);
+        let said = format!("{:?} {}", ended.code, ended.said.trim());
+        let mut story = format!("call {at} of {} ({hit}): {what}: {said}", expected.calls);
+        // What the storage holds on to is an object of its own by then.
+        if ended.said.contains("does not let its own of these go") {
+            return Ok(story);
+        }
+        let outcome = self.case.is_as_told(expected, &before, &ended).and_then(|()| {
+            let whole = ended.code == Some(0);
+            self.case.goes_on(expected, &before, whole, (dice, &mut story))
+        });
         outcome.map(|()| story.clone()).map_err(|wrong| format!("{story}: {wrong}"))
     }
 }

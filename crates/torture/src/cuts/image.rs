@@ -59,11 +59,12 @@ impl FsKind {
         run(Command::new(program).args(arguments).arg(image))
     }
 
-    /// What the disk has to write whole. btrfs has one super block that it goes
-    /// by, of 4 KiB with a check sum, and does not mount with half of it.
+    /// What the disk has to write whole. ext4 has a super block of 1 KiB with a check sum,
+    /// btrfs one of 4 KiB that it goes by, and neither mounts with half of it.
     pub fn sector(self) -> usize {
         match self {
-            FsKind::Ext4 | FsKind::Xfs => 512,
+            FsKind::Xfs => 512,
+            FsKind::Ext4 => 1024,
             FsKind::Btrfs => 4096,
         }
     }

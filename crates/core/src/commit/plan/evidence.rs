@@ -19,7 +19,10 @@ use crate::sys::{self, Result, Spot};
 /// Looks at all changes of which it is not known otherwise. `alone`: directories that do not
 /// show what is below under their name.
 pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path>) -> Result<()> {
-    let mut units: HashMap<Path, Option<Timestamp>> = HashMap::new();
+    let mut units: HashMap<Path, Said> = HashMap::new();
+    for found in all.list.iter_mut().filter(|found| is_another_directory(found)) {
+        found.state = appeared();
+    }
     for found in all.list.iter_mut().filter(|found| found.state == BaseState::Unknown) {
         let Some(changed) = last_change(found) else { continue };
         let unit = on_the_way(parent(&found.path)).find(|above| alone.contains(*above));
@@ -30,19 +33,25 @@ pub(super) fn settle(overlay: &Overlay, all: &mut AllFound, alone: &HashSet<Path
         let since = match unit {
             _ if found.printed || found.kind == ChangeKind::Renamed => found.since,
             // What is compared with what was in a directory that was made anew.
-            Some(unit) => match units.get(unit) {
-                Some(known) => *known,
-                None => {
-                    let told = said_of(overlay, unit)?.and_then(|(since, _)| since);
-                    *units.entry(unit.into()).or_insert(told)
+            Some(unit) => {
+                let said = match units.get(unit) {
+                    Some(known) => *known,
+                    None => *units.entry(unit.into()).or_insert(said_of(overlay, unit)?),
+                };
+                // Somebody has changed what is in it, or it is another one: who knows what of it
+                // was there.
+                if said.is_another {
+                    found.state = appeared();
+                    continue;
                 }
-            },
+                said.since
+            }
             // It was made from nothing, so what is there has come since.
             None if found.upper.is_some() => {
                 found.state = appeared();
                 continue;
             }
-            None => said_of(overlay, &found.path)?.map(|(_, written)| written),
+            None => said_of(overlay, &found.path)?.written,
         };
         if since.is_some_and(|since| changed > since) {
             let changes = BaseChanges { mtime: true, ..BaseChanges::default() };
@@ -80,15 +89,44 @@ fn last_change(found: &Found) -> Option<Timestamp> {
     }
 }
 
-/// What META says of the name of a path of the tree: since when, if it does; and when META
-/// itself was written last, which is later than whatever it says. `None`: there is none.
-fn said_of(overlay: &Overlay, path: &[u8]) -> Result<Option<(Option<Timestamp>, Timestamp)>> {
+/// Another directory than the one that was renamed: it was made when that had its new name.
+/// What others do in that is no conflict, so nothing else tells.
+fn is_another_directory(found: &Found) -> bool {
+    let lower = found.lower.as_ref().filter(|_| found.is_dir() && found.was_dir());
+    let made = lower.and_then(|lower| lower.made);
+    found.kind == ChangeKind::Renamed
+        && found.since.zip(made).is_some_and(|(since, made)| made > since)
+}
+
+/// What is known of the name of a path of the tree.
+#[derive(Clone, Copy, Default)]
+struct Said {
+    /// Since when META says something of it.
+    since: Option<Timestamp>,
+    /// When META itself was written last, which is later than whatever it says.
+    written: Option<Timestamp>,
+    /// The base has a directory there with another time of modification than it had.
+    is_another: bool,
+}
+
+fn said_of(overlay: &Overlay, path: &[u8]) -> Result<Said> {
     let Some(above) = overlay.reach(parent(path))?.filter(|above| above.is_dir()) else {
-        return Ok(None);
+        return Ok(Said::default());
     };
-    let dir = overlay.dir(&above)?;
-    let Some(storage) = dir.storage() else { return Ok(None) };
-    let since = dir.meta().print(file_name(path)).and_then(|print| print.since);
+    let (dir, name) = (overlay.dir(&above)?, file_name(path));
+    let Some(storage) = dir.storage() else { return Ok(Said::default()) };
+    let print = dir.meta().print(name).filter(|print| print.kind() == libc::S_IFDIR);
     let meta = sys::absent(sys::stat(Spot::at(storage, overlay.meta.as_bytes())))?;
-    Ok(meta.map(|meta| (since, meta.stx_mtime.into())))
+    let below = match dir.base() {
+        Some(base) => overlay.stack.look(base, name)?,
+        None => None,
+    };
+    Ok(Said {
+        since: print.and_then(|print| print.since),
+        written: meta.map(|meta| meta.stx_mtime.into()),
+        is_another: below.zip(print).is_some_and(|(below, print)| {
+            sys::kind(&below.stat) == libc::S_IFDIR
+                && Timestamp::from(below.stat.stx_mtime) != print.mtime
+        }),
+    })
 }

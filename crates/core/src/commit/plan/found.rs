@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
@@ -12,6 +13,7 @@ use crate::commit::path::in_walk;
 use crate::format::commit::{Dress, Path, Seen};
 use crate::format::identity::BaseId;
 use crate::format::time::Timestamp;
+use crate::interface::types::Attr;
 use crate::reach::overlay::Overlay;
 use crate::store::aside::is_fixed;
 use crate::store::partial::read_mark;
@@ -70,6 +72,8 @@ pub(super) struct Lower {
     pub place: Placed,
     /// When it was changed last: of a directory, what is in it.
     pub changed: Timestamp,
+    /// When it was made, where the file system tells that.
+    pub made: Option<Timestamp>,
 }
 
 /// What may keep an object of the base from being changed.
@@ -142,9 +146,11 @@ impl AllFound {
             return Err(CommitRefusal::Unread(path, errno));
         }
         all.list.sort_by(|a, b| in_walk(&a.path, &b.path));
+        let renamed = all.list.iter().filter(|found| found.kind == ChangeKind::Renamed);
+        let moved: HashSet<Path> = renamed.filter_map(|found| found.from.clone()).collect();
         for found in all.list.iter_mut().filter(|found| found.loses_tree()) {
             let Some(below) = found.below() else { continue };
-            let lost = Lost::of(overlay, below);
+            let lost = Lost::of(overlay, below, &moved);
             let failed = |errno| CommitRefusal::Unread(found.path.clone(), errno);
             found.lost = Some(lost.map_err(failed)?);
         }
@@ -188,6 +194,7 @@ fn one(
         shared: change.shared_below(),
         place: Placed::of(stat),
         changed: changed(stat),
+        made: Attr::from(stat).btime,
     });
     let is_dir = upper.as_ref().is_some_and(|upper| upper.kind == libc::S_IFDIR);
     let compared =

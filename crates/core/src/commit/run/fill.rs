@@ -7,6 +7,7 @@ use super::work::{Result, Work, unusable_journal};
 use crate::commit::error::{CommitError, no_stage};
 use crate::commit::plan::Make;
 use crate::commit::stage::{NoStage, Stage};
+use crate::commit::tryout;
 use crate::format::commit::{CommitProgram, CommitState, Path, Seen, Step};
 use crate::format::name::parent;
 use crate::interface::error::OpenError;
@@ -65,6 +66,8 @@ impl Work<'_> {
         makes: &[Make],
         program: &mut CommitProgram,
     ) -> Result<()> {
+        tryout::try_out((&self.base, stage), program)
+            .map_err(|(path, errno)| CommitError::Immovable { path, errno })?;
         // The directory that the last one was in stays known: else what its META says would be
         // read anew for each of its entries.
         let mut near: Option<(Path, NodeRef<'_>)> = None;

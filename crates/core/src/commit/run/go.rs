@@ -45,10 +45,10 @@ impl Work<'_> {
             *state = CommitState::Taken;
         }
         self.steps(stage, (others, &known), resumed)?;
+        self.base.sync().map_err(root)?;
         // Who works in a directory that was taken, or has a file open, may have written to it.
         let site = Site { base: &self.base, stage, known: &known, resumed };
         program.steps.iter().try_for_each(|step| site.look_again(step))?;
-        self.base.sync().map_err(root)?;
         self.journal().mark(CommitState::Done).map_err(root)
     }
 

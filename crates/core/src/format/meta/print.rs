@@ -14,7 +14,8 @@ pub(super) fn text(print: &Print) -> String {
         libc::S_IFBLK => 'b',
         libc::S_IFIFO => 'p',
         libc::S_IFSOCK => 's',
-        _ => 'f',
+        libc::S_IFREG => 'f',
+        _ => '-',
     };
     let hash = match (hash, since) {
         (Some(hash), _) => format!("x{:032x}", u128::from_be_bytes(hash.0)),
@@ -34,6 +35,7 @@ pub(super) fn parse<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<
         b"b" => libc::S_IFBLK,
         b"p" => libc::S_IFIFO,
         b"s" => libc::S_IFSOCK,
+        b"-" => 0,
         _ => return Err("a type is malformed"),
     };
     let print = Print {

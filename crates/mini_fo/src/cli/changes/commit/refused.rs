@@ -123,6 +123,13 @@ pub fn plan(refusal: &CommitRefusal, base: &Path) -> Failure {
     let shown = |path: &[u8]| String::from_utf8_lossy(&quoted(path)).into_owned();
     let text = match refusal {
         CommitRefusal::NotPlain => return several_layers(),
+        CommitRefusal::Unread(path, Errno::ACCESS) if !rustix::process::geteuid().is_root() => {
+            format!(
+                "{}: what has changed there cannot be read by you: chmod u+r there in a mount, or \
+                 let root commit it; --except leaves it in the storage",
+                shown(path)
+            )
+        }
         CommitRefusal::Unread(path, errno) => format!(
             "{}: what has changed there cannot be read: {errno}; --except leaves it in the storage",
             shown(path)
@@ -199,12 +206,20 @@ pub fn commit(error: CommitError, base: &Path) -> Failure {
     let in_the_way;
     let hint = match &error {
         CommitError::Open(_) => "",
-        CommitError::TakenBack { errno: Errno::XDEV, .. } if is_overlayfs(base) => {
+        CommitError::TakenBack { errno: Errno::XDEV, .. }
+        | CommitError::Immovable { errno: Errno::XDEV, .. }
+            if is_overlayfs(base) =>
+        {
             "; the base is on overlayfs, which does not let directories of its lower layers be \
              renamed, if it is not mounted with redirect_dir=on: mount it so, or leave what was \
              renamed or deleted there in the storage with --except"
         }
-        CommitError::TakenBack { errno: Errno::XDEV, .. } => {
+        CommitError::Immovable { errno: Errno::ACCESS, .. } => {
+            "; you may not write there: open it in the base (chmod u+w) for the commit, let root do \
+             it, or leave what has changed there in the storage with --except"
+        }
+        CommitError::TakenBack { errno: Errno::XDEV, .. }
+        | CommitError::Immovable { errno: Errno::XDEV, .. } => {
             "; the base does not let it be moved (something is mounted there, or it has a quota \
              or a key of its own): --except leaves it in the storage"
         }
@@ -288,6 +303,14 @@ pub fn untold(failure: &Failure) -> Failure {
 /// # Errors
 /// Something of it could not.
 pub fn left(committed: &Committed) -> Result<(), Failure> {
+    if let Some(remains) = &committed.remains {
+        let text = format!(
+            "all is in the base, and out of the storage, but not all that was taken out of the base \
+             could be removed: it lies in {}; take that away (as root)",
+            quoted_path(remains)
+        );
+        return Err(Failure::new(code::BASE, text));
+    }
     if committed.left.is_empty() {
         return Ok(());
     }
