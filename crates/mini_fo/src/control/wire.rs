@@ -132,6 +132,13 @@ pub struct CommitForm {
     pub only: Vec<String>,
     /// Globs of what stays.
     pub except: Vec<String>,
+    /// The paths are those of single changes, without what is below them; others go along
+    /// where they must, but for those that stay.
+    #[serde(default)]
+    pub single: bool,
+    /// Single changes that stay.
+    #[serde(default)]
+    pub stays: Vec<PathBytes>,
     /// Conflicts are decided for the storage.
     pub ours: bool,
     /// Only tell what would go.

@@ -1,8 +1,5 @@
 //! What is to be done with changes: what would come of it, and that nothing else is done.
 
-use std::collections::HashMap;
-
-use mini_fo_core::{Change, ChangeKind, CommitWish};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
@@ -12,6 +9,7 @@ use super::list::{List, Told, is_totals};
 use super::site::{stale, trouble};
 use super::source::{Action, Source};
 use crate::cli::changes::commit::asked::Fate;
+use crate::control::wire::{CommitForm, PathBytes};
 
 /// Bytes of paths in one request to a daemon, less than its bound.
 const MOST_PATHS: usize = 256 * 1024;
@@ -51,6 +49,11 @@ pub struct Plan {
     conflicts: Vec<Value>,
     /// What cannot be read.
     failed: Vec<Value>,
+    /// How many changes stay because programs have them open.
+    in_use: u64,
+    /// What a live mount calls it.
+    #[serde(skip)]
+    shown: Option<u64>,
     #[serde(skip)]
     parts: Vec<Vec<Vec<u8>>>,
 }
@@ -134,8 +137,14 @@ impl Plan {
                 }
             }
         };
-        let would = source.commit(true, &chosen.wishes(list), &mut take);
-        would.map_err(|failure| trouble(&failure))?;
+        let form = CommitForm { dry_run: true, ..chosen.form(list) };
+        let paths = form.paths.iter().chain(&form.stays);
+        if source.is_live() && paths.map(|path| 2 * path.0.len() + 16).sum::<usize>() > MOST_PATHS {
+            let text = "So many changes at once are committed by the command mini_fo commit.";
+            return Err(Reply::trouble(400, text));
+        }
+        let seen = source.commit(form, &mut take).map_err(|failure| trouble(&failure))?;
+        (self.in_use, self.shown) = (seen.in_use, source.is_live().then_some(seen.mark));
         Ok(lines)
     }
 
@@ -177,7 +186,8 @@ impl Plan {
         let (mut failed, mut error) = (Vec::new(), None);
         if order.action == Action::Commit {
             let chosen = Chosen::of(list, order).ok_or_else(unknown)?;
-            let done = source.commit(false, &chosen.wishes(list), &mut |_, _| {});
+            let form = CommitForm { shown: self.shown, ..chosen.form(list) };
+            let done = source.commit(form, &mut |_, _| {});
             return Ok(Done { failed, error: done.err().map(|failure| failure.to_string()) });
         }
         for part in &self.parts {
@@ -197,19 +207,14 @@ impl Chosen {
         Some(Chosen { ids: set(list.len(), &order.ids)?, keep: set(list.len(), &order.keep)? })
     }
 
-    /// What a commit is to do with each change: what was not marked goes along where it must.
-    fn wishes(&self, list: &List) -> impl Fn(&Change<'_>) -> CommitWish {
-        let mut wishes: HashMap<(Vec<u8>, bool), CommitWish> = HashMap::new();
-        for (marks, wish) in [(&self.ids, CommitWish::Goes), (&self.keep, CommitWish::Stays)] {
+    /// What a commit is to do: what was not marked goes along where it must.
+    fn form(&self, list: &List) -> CommitForm {
+        let paths = |marks: &[bool]| {
             let marked = marks.iter().enumerate().filter(|(_, marked)| **marked);
-            for told in marked.filter_map(|(id, _)| list.told(id)) {
-                wishes.insert((told.path(), told.is_deleted()), wish);
-            }
-        }
-        move |change| {
-            let key = (change.path.to_vec(), change.kind == ChangeKind::Deleted);
-            wishes.get(&key).copied().unwrap_or(CommitWish::MayGo)
-        }
+            marked.filter_map(|(id, _)| Some(PathBytes(list.told(id)?.path()))).collect()
+        };
+        let (paths, stays) = (paths(&self.ids), paths(&self.keep));
+        CommitForm { paths, stays, single: true, json: true, ..CommitForm::default() }
     }
 }
 

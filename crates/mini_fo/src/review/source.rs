@@ -2,20 +2,23 @@
 //! storage that is not mounted. Nothing is kept open in between, so that nothing is in the
 //! way of an unmount, or of a mount.
 
-use std::io::{self, Write};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use mini_fo_core::{Change, CommitWish, Overlay};
+use mini_fo_core::Overlay;
 use serde::de::DeserializeOwned;
 
 use crate::cli::args::WhereArgs;
 use crate::cli::changes::ask::ask;
 use crate::cli::changes::commit::asked::{self, Fate};
-use crate::cli::changes::out::Out;
+use crate::cli::changes::out::{Lines, Out};
 use crate::cli::changes::place::{self, Where};
 use crate::cli::changes::{content, discard, status};
 use crate::control::wire::{
-    ContentForm, DiscardForm, Gone, PathBytes, Request, Seen, Sent, StatusForm,
+    CommitForm, CommitSeen, ContentForm, DiscardForm, Gone, PathBytes, Request, Seen, Sent,
+    StatusForm,
 };
 use crate::exit::{Failure, code};
 
@@ -59,6 +62,10 @@ impl Source {
                 })?;
                 source.can_change =
                     !info.read_only && info.storage.is_some() && !channel.is_read_only();
+                if let [base] = &*info.base {
+                    let base = Path::new(OsStr::from_bytes(&base.0));
+                    source.base = Some(base.into()).filter(|_| source.can_change);
+                }
             }
             Where::AtRest(path) => {
                 source.can_change = place::at_rest(&path, &source.args)?.has_storage();
@@ -130,13 +137,13 @@ impl Source {
     /// It cannot be done.
     pub fn commit(
         &self,
-        dry_run: bool,
-        wish: &dyn Fn(&Change<'_>) -> CommitWish,
+        form: CommitForm,
         each: &mut dyn FnMut(&str, Fate),
-    ) -> Result<(), Failure> {
-        let place = self.place()?;
-        let Where::AtRest(storage) = &place else { return Err(self.moved()) };
-        asked::carry_out(storage, &self.args, dry_run, wish, each)
+    ) -> Result<CommitSeen, Failure> {
+        match self.place()? {
+            Where::AtRest(storage) => asked::at_rest(&storage, &self.args, &form, each),
+            Where::Live(channel, _) => asked::live(&channel, form, each),
+        }
     }
 
     /// Lets changes go, or tells what would come of it: a line of JSON for each change that
@@ -189,34 +196,5 @@ impl Source {
         let text =
             format!("{}: it was mounted or unmounted meanwhile; start again", self.path.display());
         Failure::new(code::FAILURE, text)
-    }
-}
-
-/// Gives lines on, one at a time.
-struct Lines<'a> {
-    each: &'a mut dyn FnMut(&str),
-    begun: Vec<u8>,
-}
-
-impl<'a> Lines<'a> {
-    fn new(each: &'a mut dyn FnMut(&str)) -> Lines<'a> {
-        Lines { each, begun: Vec::new() }
-    }
-}
-
-impl Write for Lines<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.begun.extend_from_slice(piece);
-            if let Some(line) = self.begun.strip_suffix(b"\n") {
-                (self.each)(&String::from_utf8_lossy(line));
-                self.begun.clear();
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

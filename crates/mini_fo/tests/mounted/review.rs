@@ -211,7 +211,7 @@ fn what_was_confirmed_goes_and_nothing_else() {
     s.mount(&[]);
 }
 
-/// Into the base of a storage that is not mounted: what is marked, with what must go along,
+/// Into the base, of a storage that is not mounted: what is marked, with what must go along,
 /// but neither what is to be kept nor what the base has otherwise by now.
 #[test]
 fn what_was_confirmed_is_committed() {
@@ -220,9 +220,6 @@ fn what_was_confirmed_is_committed() {
     else {
         return;
     };
-    let live = Served::start(&[&s.mnt]);
-    assert!(!live.page().get("api/changes").json()["actions"].to_string().contains("commit"));
-    drop(live);
     s.umount();
     let served = Served::start(&[&s.storage]);
     let page = served.page();
@@ -264,6 +261,47 @@ fn what_was_confirmed_is_committed() {
     assert_eq!(plan["conflicts"][0]["path"], "one", "{plan}");
     assert_eq!(page.post("api/apply", &with_plan(late, &plan)).status, 409);
     assert_eq!(sh(&s.base, "cat one g | head -n1"), "theirs\n");
+    drop(served);
+    s.retake_proof();
+}
+
+/// The same of a live mount, where what is open stays.
+#[test]
+fn what_was_confirmed_is_committed_live() {
+    let Some(mut s) = scene("echo more >> f; rm g; mkdir n; echo x > n/x; echo 1 > one") else {
+        return;
+    };
+    let served = Served::start(&[&s.mnt]);
+    let page = served.page();
+    let about = page.get("api/changes").json();
+    assert_eq!(about["actions"], json!(["discard", "commit"]));
+    let commit = |turn, paths: &[&str], keep: &[&str]| {
+        let mut order = order(&page, turn, paths, keep);
+        order["action"] = json!("commit");
+        order
+    };
+    let open = fs::File::options().append(true).open(s.at("one")).expect("open");
+    let wanted = commit(1, &["f", "n/x", "one"], &["g"]);
+    let plan = page.post("api/plan", &wanted).json();
+    assert_eq!((&plan["goes"], &plan["also"]), (&json!(3), &json!(["n"])), "{plan}");
+    assert_eq!(plan["in_use"], 1);
+    // It is closed meanwhile: that is not what was confirmed.
+    drop(open);
+    let refused = page.post("api/apply", &with_plan(wanted, &plan));
+    assert_eq!(refused.status, 409);
+    assert_eq!(sh(&s.base, "ls -d n one 2>&1 | grep -c 'No such'"), "2\n");
+    let held = commit(1, &["n/x"], &["n"]);
+    let plan = page.post("api/plan", &held).json();
+    assert_eq!((&plan["held"], &plan["goes"]), (&json!(["n/x"]), &json!(0)));
+    let wanted = commit(1, &["f", "n/x", "one"], &["g"]);
+    let plan = page.post("api/plan", &wanted).json();
+    let done = page.post("api/apply", &with_plan(wanted, &plan)).json();
+    assert_eq!((&done["done"], &done["error"]), (&json!(4), &Value::Null), "{done}");
+    assert_eq!(done["about"]["count"], 1);
+    let shows = "tail -n1 f; cat n/x one; ls -d n";
+    assert_eq!(sh(&s.base, shows), "more\nx\n1\nn\n");
+    assert_eq!(sh(&s.mnt, shows), "more\nx\n1\nn\n");
+    assert!(s.base.join("g").exists() && !s.at("g").exists());
     drop(served);
     s.retake_proof();
 }

@@ -237,6 +237,36 @@ pub fn size(bytes: u64) -> String {
     shown
 }
 
+/// Gives lines on, one at a time.
+pub struct Lines<'a> {
+    each: &'a mut dyn FnMut(&str),
+    begun: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    /// Each comes without its end.
+    pub fn new(each: &'a mut dyn FnMut(&str)) -> Lines<'a> {
+        Lines { each, begun: Vec::new() }
+    }
+}
+
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(piece);
+            if let Some(line) = self.begun.strip_suffix(b"\n") {
+                (self.each)(&String::from_utf8_lossy(line));
+                self.begun.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,14 +3,16 @@
 
 use std::path::Path;
 
-use mini_fo_core::{
-    Change, CommitFate, CommitSide, CommitWish, Overlay, RestOptions, layers_at_rest,
-};
+use mini_fo_core::{Change, CommitFate, CommitSide, Overlay, RestOptions, layers_at_rest};
 
-use super::list::{self, Line, Sums};
-use super::{Shown, opened, refused};
+use super::choice::Choice;
+use super::list::{self, Sums};
+use super::{Shown, live, opened, refused};
 use crate::cli::args::{CommitArgs, ShowArgs, WhereArgs};
-use crate::cli::changes::place;
+use crate::cli::changes::out::{Lines, Out};
+use crate::cli::changes::{self, place};
+use crate::control::client::Channel;
+use crate::control::wire::{CommitForm, CommitSeen, Request};
 use crate::exit::{Failure, code};
 
 /// What becomes of a change.
@@ -36,52 +38,90 @@ pub fn base(storage: &Path, place: &WhereArgs) -> Result<(RestOptions, Box<Path>
     Ok((options, base))
 }
 
-/// Commits what `wish` asks for, all of it or nothing; or tells what would come of it.
+/// Commits what a form asks for, all of it or nothing; or tells what would come of it.
 /// `each` gets every change that is not left alone, as `mini_fo status --json` has it.
 ///
 /// # Errors
 /// It cannot be done; or there are conflicts, or changes that would be held.
-pub fn carry_out(
+pub fn at_rest(
     storage: &Path,
     place: &WhereArgs,
-    dry_run: bool,
-    wish: &dyn Fn(&Change<'_>) -> CommitWish,
+    form: &CommitForm,
     each: &mut dyn FnMut(&str, Fate),
-) -> Result<(), Failure> {
+) -> Result<CommitSeen, Failure> {
     let (options, base) = base(storage, place)?;
-    let overlay = opened(&args(dry_run), &options)?;
-    match planned(&overlay, &base, wish, each) {
-        Ok(Some(shown)) if !dry_run => {
+    let overlay = opened(&args(form.dry_run), &options)?;
+    match planned(&overlay, &base, form, each) {
+        Ok(Some(shown)) if !form.dry_run => {
             let done = shown.plan.carry_out(overlay, &options, &mut |_| {});
-            refused::left(&done.map_err(|error| refused::commit(error, &base))?)
-        }
-        Ok(None) if !dry_run => {
-            overlay.finish();
-            let text = "nothing is committed: it is not as it was any more";
-            Err(Failure::new(code::FAILURE, text))
+            refused::left(&done.map_err(|error| refused::commit(error, &base))?)?;
         }
         planned => {
             overlay.finish();
-            planned.map(drop)
+            if planned?.is_none() && !form.dry_run {
+                return Err(changed());
+            }
         }
     }
+    Ok(CommitSeen::default())
+}
+
+/// The same of a live mount.
+///
+/// # Errors
+/// As [`at_rest`].
+pub fn live(
+    channel: &Channel,
+    form: CommitForm,
+    each: &mut dyn FnMut(&str, Fate),
+) -> Result<CommitSeen, Failure> {
+    let dry_run = form.dry_run;
+    let (_, others) = live::others_of(channel)?;
+    let mut take = |line: &str| {
+        if let Some((object, fate)) = fate_of(line) {
+            each(&object, fate);
+        }
+    };
+    let mut lines = Lines::new(&mut take);
+    let mut out = Out::into_program(&mut lines);
+    let request = Request::Commit(CommitForm { others, ..form });
+    let seen: CommitSeen = changes::live::show(channel, &request, &mut out)?;
+    out.finish()?;
+    match &seen.but {
+        _ if !dry_run && (seen.is_another || seen.conflicts > 0) => Err(changed()),
+        Some(but) => Err(Failure::new(code::STORAGE, but)),
+        None => Ok(seen),
+    }
+}
+
+fn changed() -> Failure {
+    Failure::new(code::FAILURE, "nothing is committed: it is not as it was any more")
+}
+
+/// What a line of `mini_fo commit --json` tells, and the same as `mini_fo status` has it.
+fn fate_of(line: &str) -> Option<(String, Fate)> {
+    let (object, word) = line.rsplit_once(",\"fate\":\"")?;
+    let fate = match word {
+        "goes\"}" | "follows\"}" => Fate::Goes,
+        "held\"}" => Fate::Held,
+        "conflict\"}" => Fate::Conflict("the base has something else by now".to_owned()),
+        _ => return None,
+    };
+    Some((format!("{object}}}"), fate))
 }
 
 /// `None`: there is something to be decided first.
 fn planned(
     overlay: &Overlay,
     base: &Path,
-    wish: &dyn Fn(&Change<'_>) -> CommitWish,
+    form: &CommitForm,
     each: &mut dyn FnMut(&str, Fate),
 ) -> Result<Option<Shown>, Failure> {
-    let mut lines = Vec::new();
-    let plan = overlay.plan_commit(CommitSide::Neither, &mut |change| {
-        lines.push(Line::of(change, true));
-        wish(change)
-    });
-    let plan = plan.map_err(|refusal| refused::plan(&refusal, base))?;
-    let lines = list::in_order_of(lines, &plan);
-    for (line, entry) in lines.iter().zip(&plan.entries) {
+    let choice = Choice::of(form)?;
+    let mut wish = |change: &Change<'_>| choice.wish(change);
+    let shown = Shown::of((CommitSide::Neither, true), overlay, &mut wish, &[]);
+    let shown = shown.map_err(|refusal| refused::plan(&refusal, base))?;
+    for (line, entry) in shown.lines.iter().zip(&shown.plan.entries) {
         let fate = match entry.fate {
             CommitFate::Goes | CommitFate::Follows => Fate::Goes,
             CommitFate::Held => Fate::Held,
@@ -90,10 +130,9 @@ fn planned(
         };
         each(&line.object(), fate);
     }
-    let sums = Sums::of(&plan);
-    let shown = Shown { plan, lines, sums };
     shown.refuse_others(base)?;
-    Ok(Some(shown).filter(|_| sums.conflicts == 0 && sums.held == 0))
+    let Sums { conflicts, held, .. } = shown.sums;
+    Ok(Some(shown).filter(|_| conflicts == 0 && held == 0))
 }
 
 /// As they would be typed.

@@ -1,17 +1,28 @@
 //! Which changes are asked for.
 
+use std::collections::HashSet;
+
 use mini_fo_core::{Change, ChangeKind, CommitWish};
 
 use super::refused;
 use crate::cli::changes::discard::is_within;
 use crate::cli::changes::globs::Globs;
+use crate::control::wire::{CommitForm, PathBytes};
 use crate::exit::{Failure, code};
 
 /// Paths, and globs.
 pub struct Choice {
     tops: Vec<Vec<u8>>,
+    /// Single changes instead of trees: those that go, and those that stay.
+    single: Option<Single>,
     only: Globs,
     except: Globs,
+}
+
+/// Paths of changes.
+struct Single {
+    goes: HashSet<Vec<u8>>,
+    stays: HashSet<Vec<u8>>,
 }
 
 impl Choice {
@@ -23,7 +34,21 @@ impl Choice {
         let globs = |name: &str, globs: &[String]| {
             Globs::of(globs).map_err(|why| Failure::new(code::USAGE, format!("{name} {why}")))
         };
-        Ok(Choice { tops, only: globs("--only", only)?, except: globs("--except", except)? })
+        let (only, except) = (globs("--only", only)?, globs("--except", except)?);
+        Ok(Choice { tops, single: None, only, except })
+    }
+
+    /// What a form from elsewhere asks for.
+    ///
+    /// # Errors
+    /// As [`Choice::new`].
+    pub fn of(form: &CommitForm) -> Result<Choice, Failure> {
+        let paths = |of: &[PathBytes]| of.iter().map(|path| path.0.clone()).collect::<Vec<_>>();
+        let choice = Choice::new(paths(&form.paths), &form.only, &form.except)?;
+        let set = |of| paths(of).into_iter().collect();
+        let single =
+            form.single.then(|| Single { goes: set(&form.paths), stays: set(&form.stays) });
+        Ok(Choice { single, ..choice })
     }
 
     /// Refuses a path at which there is nothing, neither in the tree nor in the base.
@@ -53,6 +78,13 @@ impl Choice {
 
     /// Whichever end of a rename is meant, it is.
     pub fn wish(&self, change: &Change<'_>) -> CommitWish {
+        if let Some(Single { goes, stays }) = &self.single {
+            return match () {
+                () if stays.contains(change.path) => CommitWish::Stays,
+                () if goes.contains(change.path) => CommitWish::Goes,
+                () => CommitWish::MayGo,
+            };
+        }
         let from = change.from.filter(|_| change.kind == ChangeKind::Renamed);
         self.wish_for(change.path, from)
     }

@@ -17,7 +17,7 @@ use crate::cli::changes::out::Out;
 use crate::cli::changes::quote::quoted;
 use crate::cli::changes::{live, question};
 use crate::control::client::Channel;
-use crate::control::wire::{CommitForm, CommitSeen, PathBytes, Request};
+use crate::control::wire::{CommitForm, CommitSeen, OtherMount, PathBytes, Request};
 use crate::exit::{Failure, code};
 
 /// Commits what was asked for of a live mount.
@@ -37,20 +37,14 @@ pub fn run(args: &CommitArgs, channel: &Channel, tops: Vec<Vec<u8>>) -> Result<O
     }
     // What cannot be read is told here, and not by the daemon.
     Choice::new(Vec::new(), &args.only, &args.except)?;
-    let info = channel.info().map_err(|error| refused::no_answer(&error))?;
-    let base = PathBuf::from(OsStr::from_bytes(info.base.first().map_or(b"", |base| &base.0)));
-    let own = Path::new(OsStr::from_bytes(&info.mountpoint.0)).to_path_buf();
-    let device = channel.device();
-    let is_own = |point: &Path| {
-        point == own || rustix::fs::stat(point).is_ok_and(|stat| Some(stat.st_dev) == device)
-    };
+    let (base, others) = others_of(channel)?;
     let colored = Out::new(&show_args(args), args.json || args.quiet).is_colored();
     let form = CommitForm {
         paths: tops.into_iter().map(PathBytes).collect(),
         only: args.only.clone(),
         except: args.except.clone(),
         ours: args.ours,
-        others: others::of_base(&base, &is_own),
+        others,
         quiet: args.quiet,
         json: args.json,
         colored,
@@ -76,6 +70,22 @@ pub fn run(args: &CommitArgs, channel: &Channel, tops: Vec<Vec<u8>>) -> Result<O
         Some(but) => Err(Failure::new(code::STORAGE, but)),
         None => Ok(Outcome::Done),
     }
+}
+
+/// The base of a live mount, and the other mounts of that.
+///
+/// # Errors
+/// The daemon does not answer.
+pub fn others_of(channel: &Channel) -> Result<(PathBuf, Vec<OtherMount>), Failure> {
+    let info = channel.info().map_err(|error| refused::no_answer(&error))?;
+    let base = PathBuf::from(OsStr::from_bytes(info.base.first().map_or(b"", |base| &base.0)));
+    let own = Path::new(OsStr::from_bytes(&info.mountpoint.0)).to_path_buf();
+    let device = channel.device();
+    let is_own = |point: &Path| {
+        point == own || rustix::fs::stat(point).is_ok_and(|stat| Some(stat.st_dev) == device)
+    };
+    let others = others::of_base(&base, &is_own);
+    Ok((base, others))
 }
 
 /// What has come of a look.
@@ -155,8 +165,7 @@ pub fn answer(
     form: &CommitForm,
     out: &mut Out<'_>,
 ) -> Result<CommitSeen, Failure> {
-    let tops = form.paths.iter().map(|path| path.0.clone()).collect();
-    let work = Work { site, form, choice: Choice::new(tops, &form.only, &form.except)? };
+    let work = Work { site, form, choice: Choice::of(form)? };
     if form.dry_run {
         let pass = site.overlay.pass().map_err(|errno| Failure::new(code::FAILURE, errno))?;
         let in_use = site.overlay.in_use((site.open_now)());
