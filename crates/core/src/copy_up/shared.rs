@@ -92,6 +92,7 @@ impl Overlay {
                     self.named_copy(source, index, name.as_bytes(), &keep)?;
                 }
             }
+            self.shared.note_copy();
             if let Ok(Some(copy)) = self.shared.index_stat(self.base_id(node)) {
                 self.shared.note_stored(&copy, self.base_id(node));
             }

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use crate::format::name::Name;
 use crate::interface::types::{Entry, NodeId};
+use crate::look::resolve::Resolved;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::sys::Result;
@@ -54,11 +55,37 @@ impl Overlay {
                 return Ok(Some(found));
             }
         }
+        let copies = self.shared.copies();
         let Some(found) = self.resolve(dir, name)? else {
             return Ok(None);
         };
-        let stat = found.stat;
-        Ok(Some((self.adopt(parent, name, found), stat)))
+        self.adopt_current(parent, name, found, copies).map(Some)
+    }
+
+    /// Makes a node of what was found when the index had so many `copies`. By another name
+    /// the object may have been copied up, and forgotten, since.
+    fn adopt_current(
+        &self,
+        parent: &Arc<Node>,
+        name: &[u8],
+        found: Resolved,
+        copies: u64,
+    ) -> Result<(NodeRef<'_>, Statx)> {
+        let (stat, may_be_late) = (found.stat, found.shared.is_some() && !found.in_storage);
+        let node = self.adopt(parent, name, found);
+        if !may_be_late || self.shared.copies() == copies {
+            return Ok((node, stat));
+        }
+        {
+            // Whoever copies it up holds it from the copy to the note of it.
+            let mut place = node.place_mut();
+            if !node.in_storage() && self.shared.index_stat(self.base_id(&node))?.is_some() {
+                place.set_indexed(true);
+                place.set_in_storage();
+            }
+        }
+        let stat = self.stat(&node)?;
+        Ok((node, stat))
     }
 
     /// As [`Overlay::find`], without attributes of what lies in the storage
@@ -78,5 +105,46 @@ impl Overlay {
             }
         }
         Ok(self.find(parent, dir, name)?.map(|(node, stat)| (node, Some(stat))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::interface::options::OpenOptions;
+    use crate::interface::types::{NodeId, OpenMode};
+    use crate::reach::overlay::Overlay;
+
+    /// One name is looked up while the object is copied up, and forgotten, by another.
+    #[test]
+    fn what_another_name_has_copied_up_meanwhile_is_known() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (base, storage) = (dir.path().join("base"), dir.path().join("storage"));
+        for dir in [&base, &storage] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        std::fs::write(base.join("one"), "text").unwrap();
+        std::fs::hard_link(base.join("one"), base.join("two")).unwrap();
+        let options = OpenOptions { base, storage, ..OpenOptions::default() };
+        let overlay = Overlay::assemble(&options).unwrap();
+        let root = overlay.node(NodeId::ROOT).unwrap();
+        let dir = overlay.dir(&root).unwrap();
+        let writing = OpenMode { write: true, ..OpenMode::default() };
+
+        let copies = overlay.shared.copies();
+        let found = overlay.resolve(&dir, b"two").unwrap().unwrap();
+        let one = overlay.lookup(NodeId::ROOT, b"one").unwrap().unwrap().node;
+        let file = overlay.open(one, writing).unwrap();
+        assert_eq!(overlay.write(&file, b"T", 0, false), Ok(1));
+        drop(file);
+        overlay.forget(one, 1);
+        assert!(!overlay.knows(one));
+
+        let (two, stat) = overlay.adopt_current(&root, b"two", found, copies).unwrap();
+        let index = overlay.shared.index_stat(overlay.base_id(&two)).unwrap().unwrap();
+        assert_eq!(stat.stx_ino, index.stx_ino, "the copy's");
+        let file = overlay.open(two.id, writing).unwrap();
+        let mut text = [0; 4];
+        assert_eq!(overlay.read(&file, &mut text, 0), Ok(4));
+        assert_eq!(&text, b"Text");
     }
 }

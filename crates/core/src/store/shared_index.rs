@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -36,6 +37,8 @@ pub(crate) struct SharedIndex {
     /// What the objects in the index are, by `st_ino` there; made when it is first
     /// asked for.
     stored: RwLock<Option<HashMap<u64, BaseId>>, { Rank::IndexStored as u8 }>,
+    /// How many objects were copied up since it was opened.
+    copies: AtomicU64,
 }
 
 /// What the index has of a base object with several names.
@@ -90,7 +93,8 @@ impl SharedIndex {
         let old = dir.is_some() && !named;
         let (told, stored) = (RwLock::default(), RwLock::default());
         let path = path.to_path_buf();
-        Ok(SharedIndex { path, dir: Mutex::new(dir), accesses, old, told, stored })
+        let (dir, copies) = (Mutex::new(dir), AtomicU64::new(0));
+        Ok(SharedIndex { path, dir, accesses, old, told, stored, copies })
     }
 
     /// Takes in what META of the index does not say yet.
@@ -283,6 +287,16 @@ impl SharedIndex {
         *self.accesses.write() = times;
         *self.dir.lock() = dir;
         Ok(())
+    }
+
+    /// An object was copied up, whatever is known of the copy.
+    pub fn note_copy(&self) {
+        self.copies.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A number that changes whenever an object was copied up.
+    pub fn copies(&self) -> u64 {
+        self.copies.load(Ordering::SeqCst)
     }
 
     /// An object was copied up to this.
