@@ -17,7 +17,7 @@ use crate::supervisor::Plan;
 /// Cuts of one run.
 const CUTS_OF_ONE: usize = 5;
 
-/// Such many of a hundred are followed by a cut of what finishes the command.
+/// So many of a hundred are followed by a cut of what finishes the command.
 const TWICE: usize = 30;
 
 /// A tree with changes on disks.

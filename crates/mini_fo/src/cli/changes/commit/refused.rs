@@ -220,8 +220,8 @@ pub fn commit(error: CommitError, base: &Path) -> Failure {
         }
         CommitError::TakenBack { errno: Errno::XDEV, .. }
         | CommitError::Immovable { errno: Errno::XDEV, .. } => {
-            "; the base does not let it be moved (something is mounted there, or it has a quota \
-             or a key of its own): --except leaves it in the storage"
+            "; something is mounted there, or it has a quota \
+             or a key of its own: --except leaves it in the storage"
         }
         CommitError::Make { errno: Errno::PERM, .. } if !rustix::process::geteuid().is_root() => {
             "; owner, group or attributes of it are such that root alone can give them: commit it \
