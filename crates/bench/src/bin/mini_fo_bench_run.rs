@@ -186,18 +186,17 @@ fn in_all(cli: &Cli, top: &Path) -> io::Result<()> {
     println!();
     fs::create_dir_all(top)?;
     row("true", &ways, cli.starts, &top.join("apart"), || Ok(words(&["true"])))?;
+    let mut made = "";
     for work in &WORKS {
         if !has(work.tool) {
             println!("{:<14} left out: there is no {}", work.name, work.tool);
             continue;
         }
         let place = top.join("work");
-        clear(&place)?;
-        fs::create_dir_all(&place)?;
-        let files = cli.files.to_string();
-        let mut shell = Command::new("sh");
-        shell.args(["-euc", work.setup]).current_dir(&place).env("FILES", files);
-        ended(work.name, shell.status()?)?;
+        if made != work.setup {
+            made = work.setup;
+            make(cli, work, &place)?;
+        }
         let out = place.join("out");
         row(work.name, &ways, cli.rounds, &top.join("apart"), || {
             clear(&out)?;
@@ -208,6 +207,15 @@ fn in_all(cli: &Cli, top: &Path) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Makes what a work needs.
+fn make(cli: &Cli, work: &Work, place: &Path) -> io::Result<()> {
+    clear(place)?;
+    fs::create_dir_all(place)?;
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", work.setup]).current_dir(place).env("FILES", cli.files.to_string());
+    ended(work.name, shell.status()?)
 }
 
 /// All ways in turn, so that what else the machine does meets all of them.
