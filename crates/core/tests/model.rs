@@ -108,8 +108,17 @@ fn rand_seed() -> u64 {
 
 /// Runs drawn operations, `each` of them on a tree.
 fn run_all(run: Run, seeds: impl Strategy<Value = u64>, budget: usize, each: usize) {
+    run_these(run, (seeds, ops::any_op()), budget, each);
+}
+
+fn run_these(
+    run: Run,
+    (seeds, ops): (impl Strategy<Value = u64>, impl Strategy<Value = Op>),
+    budget: usize,
+    each: usize,
+) {
     let mut runner = runner();
-    let strategy = (seeds, prop::collection::vec(ops::any_op(), each));
+    let strategy = (seeds, prop::collection::vec(ops, each));
     for _ in 0..budget.div_ceil(each) {
         let (seed, ops) = strategy.new_tree(&mut runner).unwrap().current();
         let Err(what) = caught(run, seed, &ops) else { continue };
@@ -137,11 +146,34 @@ fn what_is_discarded_shows_what_is_below() {
     run_all(discard::run, seeds, budget(20_000), 60);
 }
 
+/// A mount whose changes are committed while it goes on.
+fn run_with_commits(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let work = tempfile::tempdir().unwrap();
+    driver::count_mounts_from(seed as u32 % 60);
+    // Mounts that end in order: what others leave is not committed.
+    let mut driver = Driver::new(work.path(), 2 * seed).with_commits();
+    drive(&mut driver, ops)?;
+    driver.finish().map_err(|what| format!("at the end: {what}"))
+}
+
+#[test]
+fn commits_show_nowhere_while_it_is_mounted() {
+    let seeds = prop_oneof![1 => Just(0), 3 => 1..1000u64];
+    let ops = prop_oneof![19 => ops::any_op(), 1 => Just(Op::Freeze)];
+    run_these(run_with_commits, (seeds, ops), budget(10_000), 100);
+}
+
 /// Cases that failed once.
 mod regressions {
     use super::ops::{Op, Path};
     use super::run;
     use mini_fo_core::RenameMode;
+
+    #[test]
+    fn a_partial_file_is_made_after_a_commit() {
+        let ops = [Op::Freeze, Op::Chown(Path(vec![3]), None, Some(1)), Op::Verify, Op::Remount];
+        super::run_with_commits(544, &ops).unwrap();
+    }
 
     #[test]
     fn a_moved_base_directory_moves_back() {

@@ -96,10 +96,8 @@ impl Overlay {
     ) -> Result<Option<Committed>> {
         self.check_fit()?;
         let (shut, in_use) = self.shut_when_closed(open_now)?;
-        for dir in &in_use.dirs {
-            let kept = self.keep_listing(dir);
-            kept.map_err(LiveCommitError::Storage)?;
-        }
+        let ready = self.make_ready(&in_use);
+        ready.map_err(LiveCommitError::Storage)?;
         let done = sys::with_umask(0o077, 0, |_| match self.lend() {
             Ok(()) => self.commit_lent(in_use, plan),
             Err(errno) => Err(LiveCommitError::Storage(errno)),
@@ -158,6 +156,14 @@ impl Overlay {
             std::thread::sleep(BETWEEN);
             look += 1;
         }
+    }
+
+    /// What is open goes on, and is in the storage as far as that tells it to others.
+    fn make_ready(&self, in_use: &InUse) -> sys::Result<()> {
+        in_use.dirs.iter().try_for_each(|dir| self.keep_listing(dir))?;
+        // Else who opens the storage would not know which data of them counts.
+        let partial = in_use.files.iter().filter(|file| file.partial().is_some());
+        partial.into_iter().try_for_each(|file| self.fsync(file, false))
     }
 
     fn commit_lent(

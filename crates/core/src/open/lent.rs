@@ -12,6 +12,7 @@ use super::writing::Refusal;
 use crate::interface::error::{OpenError, Warning};
 use crate::interface::options::{AccessTimes, OpenOptions};
 use crate::reach::overlay::Overlay;
+use crate::state::partials::is_said_by_marks;
 use crate::state::root_owner::RootOwner;
 use crate::sys::{self, Result};
 
@@ -23,7 +24,6 @@ impl Overlay {
     pub(crate) fn lend(&self) -> Result<()> {
         self.finish();
         if self.known_dirs().iter().any(|dir| dir.owes()) {
-            self.partials.look_again(&self.storage, self.own, &self.root_dir.meta());
             return Err(Errno::NOSPC);
         }
         self.close_meta();
@@ -72,13 +72,14 @@ impl Overlay {
         let storage = self.storage.as_fd();
         let failed = |errno: Errno| format!("its storage cannot be read again: {errno}");
         self.shared.reopen(storage, &self.durability).map_err(failed)?;
+        let marked = is_said_by_marks(&self.storage, self.own);
         let mut layers = self.verify(&self.options).map_err(|refusal| refusal.text())?;
         if layers.read_only {
             return Err(Refusal::Found(layers.warnings).text());
         }
         self.change_over(&mut layers, &self.options).map_err(|refusal| refusal.text())?;
         self.shared.take(&layers.decided);
-        self.partials.look_again(&self.storage, self.own, &self.root_dir.meta());
+        self.partials.go_on(&self.root_dir.meta(), marked);
         self.count_reserve();
         let owner = RootOwner::of(&self.root_dir, &self.stack).map_err(failed)?;
         *self.root_owner.lock() = owner;

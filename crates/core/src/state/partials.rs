@@ -76,7 +76,7 @@ impl Partials {
         // A larger block may be there without all that the map says of it.
         let small = |stat: &StatFs| stat.f_type == TMPFS || stat.f_bsize as u64 <= BLOCK_MIN;
         let kind = stat.map(|stat| if small(&stat) { stat.f_type } else { 0 });
-        let exist = may_exist(storage, own, root);
+        let exist = is_told(root) || is_said_by_marks(storage, own);
         Partials {
             // Those that keep extended attributes with the inode, know holes, and after a
             // power cut have an extent only where its data was written.
@@ -95,9 +95,10 @@ impl Partials {
         }
     }
 
-    /// Finds out anew whether there may be some.
-    pub fn look_again(&self, storage: &OwnedFd, own: OwnAttributes, root: &Index) {
-        self.exist.store(may_exist(storage, own, root), Ordering::Release);
+    /// The end was not one. `marked`: what marks say of whether there may be some, as it was
+    /// before this mount has made any.
+    pub fn go_on(&self, root: &Index, marked: bool) {
+        self.exist.store(is_told(root) || marked, Ordering::Release);
         self.ending.store(false, Ordering::Relaxed);
     }
 
@@ -127,9 +128,13 @@ impl Partials {
     }
 }
 
-/// The storage may have partial files.
-fn may_exist(storage: &OwnedFd, own: OwnAttributes, root: &Index) -> bool {
-    // A power cut may have taken any of these, so each counts.
+/// META of the root says that there may be partial files. A power cut may have taken that, or
+/// a mark, so each counts.
+fn is_told(root: &Index) -> bool {
     root.features().any(|word| word == FEATURE_PARTIAL)
-        || [Own::Storage, Own::Unclean].iter().any(|note| is_marked(storage, own, *note))
+}
+
+/// So does a mark of the storage.
+pub(crate) fn is_said_by_marks(storage: &OwnedFd, own: OwnAttributes) -> bool {
+    [Own::Storage, Own::Unclean].iter().any(|note| is_marked(storage, own, *note))
 }

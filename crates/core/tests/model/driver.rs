@@ -2,6 +2,8 @@
 
 #[path = "change.rs"]
 mod change;
+#[path = "commit.rs"]
+mod commit;
 #[path = "handles.rs"]
 mod handles;
 #[path = "listers.rs"]
@@ -52,6 +54,8 @@ pub struct Driver {
     may_be_full: bool,
     /// Mounts come to an orderly end.
     orderly: bool,
+    /// Changes are committed while it is mounted, where else the storage would be frozen.
+    commits: bool,
     /// How often that happened.
     pub refused: usize,
 }
@@ -74,7 +78,7 @@ impl Driver {
             std::fs::create_dir(&storage).unwrap();
             if seed % 3 == 1 {
                 // As on a file system that does not take every name.
-                drop(mount_on(&base, (&storage, meta), &[]));
+                mount_on(&base, (&storage, meta), &[]).finish();
                 let meta = storage.join(meta.as_str());
                 let mut lines = std::fs::read(&meta).unwrap();
                 lines.extend(b"f escaped\n");
@@ -103,12 +107,18 @@ impl Driver {
             is_root: caller.uid == 0,
             may_be_full: false,
             orderly: true,
+            commits: false,
             refused: 0,
         }
     }
 
     pub fn with_a_small_storage(mut self) -> Driver {
         self.may_be_full = true;
+        self
+    }
+
+    pub fn with_commits(mut self) -> Driver {
+        self.commits = true;
         self
     }
 
@@ -157,7 +167,8 @@ impl Driver {
         same_lines("the base", &own.base_before, &after)?;
         // The reader knows one storage.
         match &*own.base {
-            [base] if own.frozen.is_empty() => {
+            // Nor what is written down of discards.
+            [base] if own.frozen.is_empty() && !self.commits => {
                 reader::MAY_LACK.set(self.may_be_full || !self.orderly);
                 let read = reader::read(&base.path, &own.storage, own.meta.as_str());
                 self.verify_format(&read)
@@ -288,6 +299,9 @@ impl Driver {
             }
             Op::List(path) => self.start_list(path),
             Op::ListOn(index, count, again) => self.list_on(*index, *count, *again),
+            Op::Freeze if self.commits => self.commit(),
+            // Numbers change by a commit, and handles of what was forgotten with them.
+            Op::FindAgain(_) | Op::FindAny(_) if self.commits => Ok(()),
             Op::FindAgain(path) => self.find_again(path),
             Op::FindAny(which) => self.find_any(usize::from(*which)),
             Op::Reserved(path) => self.in_parent(path, |this, at| {

@@ -21,6 +21,12 @@ pub struct Held {
     is_linkable: bool,
 }
 
+impl Held {
+    pub(super) fn file(&self) -> &Arc<OpenFile> {
+        &self.file
+    }
+}
+
 impl Driver {
     pub(super) fn hold(&mut self, path: &Path, writes: bool) -> Check {
         if self.held.len() >= HANDLES {

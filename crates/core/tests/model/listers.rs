@@ -32,6 +32,12 @@ pub struct Lister {
     was_merged: bool,
 }
 
+impl Lister {
+    pub(super) fn dir(&self) -> &Arc<OpenDir> {
+        &self.dir
+    }
+}
+
 impl Driver {
     pub(super) fn start_list(&mut self, path: &Path) -> Check {
         if self.listers.len() >= LISTERS {

@@ -14,7 +14,12 @@ impl Driver {
         let mut content = vec![0; expected.len() + 100];
         let got = self.overlay().read(file, &mut content, 0).map_err(|e| format!("read: {e}"))?;
         content.truncate(got);
-        if &content == expected { Ok(()) } else { Err("the content differs".to_owned()) }
+        if &content == expected {
+            return Ok(());
+        }
+        let at = content.iter().zip(expected).position(|(got, expected)| got != expected);
+        let (got, size) = (content.len(), expected.len());
+        Err(format!("the content differs, from {at:?} on; {got} of {size} bytes"))
     }
 
     pub fn check_attr(&mut self, id: Id, entry: &Entry) -> Check {

@@ -197,14 +197,14 @@ impl Files {
         let _ = self.connection.get().map(|c| c.notifier.inval_inode(node, -1, 0));
     }
 
-    /// The nodes of all open files. Storage files that are kept for the next open are let
+    /// All open files. Storage files that are kept for the next open are let
     /// go of: nobody has them open.
-    pub fn in_use(&self) -> Vec<NodeId> {
+    pub fn in_use(&self) -> Vec<Arc<OpenFile>> {
         for modes in &self.modes {
             let unused = modes.lock().let_go();
             drop(unused);
         }
-        self.handles.all().iter().map(|file| file.file.node_id()).collect()
+        self.handles.all().iter().map(|file| Arc::clone(&file.file)).collect()
     }
 
     /// Files can be mapped past the daemon.

@@ -7,16 +7,16 @@ use rustix::fs::OFlags;
 
 use crate::commit::plan::{CommitFate, CommitPlan};
 use crate::format::commit::Path;
-use crate::interface::types::NodeId;
 use crate::ops::listing::OpenDir;
 use crate::reach::overlay::Overlay;
+use crate::state::open_file::OpenFile;
 use crate::sys;
 
 /// What a server has handed out.
 #[derive(Default)]
 pub struct OpenNow {
-    /// The nodes of open files.
-    pub files: Vec<NodeId>,
+    /// Open files.
+    pub files: Vec<Arc<OpenFile>>,
     /// Open directories.
     pub dirs: Vec<Arc<OpenDir>>,
     /// Mappings may have outlived the files that they were made by.
@@ -27,6 +27,7 @@ pub struct OpenNow {
 pub struct InUse {
     paths: Vec<Path>,
     known: HashSet<Path>,
+    pub(super) files: Vec<Arc<OpenFile>>,
     pub(super) dirs: Vec<Arc<OpenDir>>,
     outlived: bool,
 }
@@ -34,9 +35,10 @@ pub struct InUse {
 impl InUse {
     pub(super) fn of(overlay: &Overlay, open: OpenNow) -> InUse {
         let OpenNow { files, dirs, outlived } = open;
-        let mut in_use = InUse { paths: Vec::new(), known: HashSet::new(), dirs, outlived };
-        for node in files {
-            let Ok(node) = overlay.node(node) else { continue };
+        let (paths, known) = (Vec::new(), HashSet::new());
+        let mut in_use = InUse { paths, known, files: Vec::new(), dirs, outlived };
+        for file in &files {
+            let node = file.node();
             if !node.in_storage() {
                 continue;
             }
@@ -47,6 +49,7 @@ impl InUse {
                 }
             }
         }
+        in_use.files = files;
         in_use
     }
 
