@@ -160,7 +160,7 @@ fn run_with_commits(seed: u64, ops: &[Op]) -> Result<(), String> {
 fn commits_show_nowhere_while_it_is_mounted() {
     let seeds = prop_oneof![1 => Just(0), 3 => 1..1000u64];
     let ops = prop_oneof![19 => ops::any_op(), 1 => Just(Op::Freeze)];
-    run_these(run_with_commits, (seeds, ops), budget(10_000), 100);
+    run_these(run_with_commits, (seeds, ops), budget(4_000), 100);
 }
 
 /// Cases that failed once.
@@ -173,6 +173,14 @@ mod regressions {
     fn a_partial_file_is_made_after_a_commit() {
         let ops = [Op::Freeze, Op::Chown(Path(vec![3]), None, Some(1)), Op::Verify, Op::Remount];
         super::run_with_commits(544, &ops).unwrap();
+    }
+
+    #[test]
+    fn an_open_file_loses_one_of_its_names() {
+        let path = Path(vec![5]);
+        let hold = Op::Hold(path.clone(), true);
+        let ops = [hold, Op::Freeze, Op::RemoveAll(path), Op::Freeze, Op::UseHeld(0, 126)];
+        super::run_with_commits(2, &ops).unwrap();
     }
 
     #[test]

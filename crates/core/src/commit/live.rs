@@ -54,6 +54,12 @@ pub enum LiveCommitError {
          it and commit its storage; nothing was changed", PATIENCE.as_secs()
     )]
     Busy,
+    /// Which of its names a file has that is open is not known.
+    #[error(
+        "a program has a file with several names open, under one that was deleted: end it, or \
+         unmount the tree and commit its storage; nothing was changed"
+    )]
+    LostName,
     /// A mount with `-o volatile` of the storage did not end cleanly.
     #[error("a volatile mount of the storage did not end cleanly")]
     Unclean,
@@ -96,6 +102,9 @@ impl Overlay {
     ) -> Result<Option<Committed>> {
         self.check_fit()?;
         let (shut, in_use) = self.shut_when_closed(open_now)?;
+        if in_use.has_lost_name(self).map_err(LiveCommitError::Storage)? {
+            return Err(LiveCommitError::LostName);
+        }
         let ready = self.make_ready(&in_use);
         ready.map_err(LiveCommitError::Storage)?;
         let done = sys::with_umask(0o077, 0, |_| match self.lend() {

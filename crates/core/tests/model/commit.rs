@@ -33,7 +33,7 @@ impl Driver {
             }
         };
         match overlay.commit_live(&open_now, &mut plan, &mut |_: &[NodeId]| {}) {
-            Err(LiveCommitError::Unfit { .. }) => return Ok(()),
+            Err(LiveCommitError::Unfit { .. } | LiveCommitError::LostName) => return Ok(()),
             Err(error) => return Err(format!("a commit: {error}")),
             Ok(_) => {}
         }

@@ -10,7 +10,7 @@ use crate::format::commit::Path;
 use crate::ops::listing::OpenDir;
 use crate::reach::overlay::Overlay;
 use crate::state::open_file::OpenFile;
-use crate::sys;
+use crate::sys::{self, Result};
 
 /// What a server has handed out.
 #[derive(Default)]
@@ -51,6 +51,21 @@ impl InUse {
         }
         in_use.files = files;
         in_use
+    }
+
+    /// A file that is open has lost the name that it was opened by, and lies in the storage
+    /// under other names: what is written to it shows there.
+    pub(super) fn has_lost_name(&self, overlay: &Overlay) -> Result<bool> {
+        for file in &self.files {
+            let node = file.node();
+            if !node.in_storage() || node.place().names.first().is_some() {
+                continue;
+            }
+            if node.is_indexed() || sys::stat_fd(overlay.current(file)?.fd())?.stx_nlink > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// All of them.

@@ -225,6 +225,13 @@ impl Web {
                 let place = self.place(name).unwrap_or(group.point);
                 self.both(group.point, place);
             }
+            // Those by the base alone go nowhere, unless somebody has the object open.
+            for name in &group.by_base {
+                if self.stays.contains(name) {
+                    let place = self.place(name).unwrap_or(group.point);
+                    self.both(group.point, place);
+                }
+            }
         }
         self.linked = linked;
         for (change, found) in (0..).zip(&all.list) {
