@@ -10,6 +10,7 @@ use super::path::{Path, join, split};
 use super::plan::Plan;
 use super::told::Discarded;
 use crate::format::features::FEATURE_FAR;
+use crate::format::identity::BaseId;
 use crate::format::meta::Record;
 use crate::format::name::Name;
 use crate::interface::types::NodeId;
@@ -248,6 +249,27 @@ impl Overlay {
         rustix::fs::syncfs(self.storage_opened()?)
     }
 
+    /// Names go before what the index has of their objects, also on the device: what is in
+    /// the index no more is not known to have had them.
+    fn reset_all_shared(
+        &self,
+        ids: HashSet<BaseId>,
+        plan: &Plan,
+        told: &mut Discarded,
+    ) -> Result<()> {
+        let mut leaving = Vec::new();
+        for id in ids {
+            if self.with_reserve(|| self.unname_shared(id, &plan.scan, told))? {
+                leaving.push(id);
+            }
+        }
+        if leaving.is_empty() {
+            return Ok(());
+        }
+        self.names_are_safe()?;
+        leaving.into_iter().try_for_each(|id| self.with_reserve(|| self.leave_base(id, told)))
+    }
+
     fn carry_out(&self, plan: &Plan, told: &mut Discarded) -> Result<()> {
         self.find_staying(plan, told)?;
         self.with_reserve(|| self.record_lost(&plan.lost))?;
@@ -259,8 +281,7 @@ impl Overlay {
             plan.bases
                 .iter()
                 .try_for_each(|base| self.indexed_below(base, (&mut ids, &mut lost)))?;
-            ids.into_iter()
-                .try_for_each(|id| self.with_reserve(|| self.reset_shared(id, &plan.scan, told)))?;
+            self.reset_all_shared(ids, plan, told)?;
         }
         for at in &plan.parted {
             self.with_reserve(|| self.part_at(at, told))?;

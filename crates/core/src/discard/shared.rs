@@ -64,15 +64,21 @@ impl Overlay {
 
     /// Takes back what the storage has of an object: its names show what is below, and
     /// names that only the storage has stay, as another object.
-    pub(super) fn reset_shared(&self, id: BaseId, scan: &Scan, told: &mut Discarded) -> Result<()> {
-        let Some(copy) = self.shared.index_stat(id)? else { return Ok(()) };
+    /// The result tells whether it can leave the index, which is the next step.
+    pub(super) fn unname_shared(
+        &self,
+        id: BaseId,
+        scan: &Scan,
+        told: &mut Discarded,
+    ) -> Result<bool> {
+        let Some(copy) = self.shared.index_stat(id)? else { return Ok(false) };
         let names = || scan.links.get(&copy.stx_ino).into_iter().flatten();
         if is_fixed(&copy) || names().any(|at| told.holds(at).is_some()) {
             // None of its names can go, so that it is what it was under all of them.
             names().for_each(|at| {
                 told.fails(at.clone(), told.holds(at).unwrap_or(Errno::PERM), true);
             });
-            return Ok(());
+            return Ok(false);
         }
         let mut stays = false;
         for at in scan.links.get(&copy.stx_ino).into_iter().flatten() {
@@ -103,7 +109,7 @@ impl Overlay {
             told.forgotten(parent.id, name);
         }
         // What names still have must not come to be another object.
-        if stays { Ok(()) } else { self.leave_base(id, told) }
+        Ok(!stays)
     }
 
     /// A name does not show the number of an object below any more. `id`: what that is in
@@ -140,7 +146,7 @@ impl Overlay {
     }
 
     /// An object leaves the index while names below show it.
-    fn leave_base(&self, id: BaseId, told: &mut Discarded) -> Result<()> {
+    pub(super) fn leave_base(&self, id: BaseId, told: &mut Discarded) -> Result<()> {
         let index = self.shared.dir()?;
         let name = id.index_name();
         let node = self.shared_node(id);

@@ -318,7 +318,8 @@ fn programs_write_all_the_time() {
     assert_eq!(sh(&s.quiet_base(), "cat log"), sh(&s.mnt, "seq 120"));
 }
 
-/// The daemon is killed at some moment of a commit: the next one finishes it.
+/// The daemon is killed at some moment of a commit: the next one finishes it. Only the time
+/// of the root may be that of the kill, which nothing has written down.
 #[test]
 fn a_daemon_that_is_killed() {
     for delay in [3, 10, 20, 30, 45, 60, 90, 130] {
@@ -340,9 +341,10 @@ fn a_daemon_that_is_killed() {
         let said = mini_fo(&["commit", "--yes", &text(&s.storage)]);
         s.retake_proof();
         assert_eq!(said.code, 0, "{delay}: {}", said.stderr);
-        assert_eq!(differences(&copy, &s.quiet_base()), "", "{delay}: {}", said.stderr);
+        let but_for_time = |tree: &Path| differences(&copy, tree).replace(".d..t...... ./\n", "");
+        assert_eq!(but_for_time(&s.quiet_base()), "", "{delay}: {}", said.stderr);
         s.mount(&[]);
-        assert_eq!(differences(&copy, &s.mnt), "", "{delay}");
+        assert_eq!(but_for_time(&s.mnt), "", "{delay}");
         assert_eq!(mini_fo(&["status", &mnt]).ok(), "nothing has changed\n");
     }
 }
