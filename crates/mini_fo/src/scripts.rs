@@ -128,18 +128,13 @@ fn merge(args: Vec<OsString>) -> Result<(), Failure> {
     let storage = args.storage.canonicalize().map_err(failed(&args.storage))?;
     changes::commit(&CommitArgs {
         place: WhereArgs { base: Some(escaped(&base)), ..WhereArgs::default() },
-        only: Vec::new(),
-        except: Vec::new(),
-        ours: false,
-        theirs: false,
-        abort: false,
         dry_run: args.dry_run,
         // Nobody was asked in 2005, and scripts that call it cannot answer.
         yes: true,
         quiet: !args.verbose && !args.dry_run,
-        json: false,
         show: ShowArgs { no_pager: true, ..ShowArgs::default() },
         paths: vec![storage],
+        ..CommitArgs::default()
     })
 }
 

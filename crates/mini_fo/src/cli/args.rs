@@ -333,7 +333,7 @@ pub enum ColorWhen {
 }
 
 /// `mini_fo status`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct StatusArgs {
     /// What is compared.
     #[command(flatten)]
@@ -365,7 +365,7 @@ pub struct StatusArgs {
 }
 
 /// `mini_fo diff`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DiffArgs {
     /// What is compared.
     #[command(flatten)]
@@ -430,7 +430,7 @@ pub struct ReviewArgs {
 }
 
 /// `mini_fo discard`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct DiscardArgs {
     /// What the storage lies on.
     #[command(flatten)]
@@ -473,7 +473,7 @@ pub struct DiscardArgs {
 }
 
 /// `mini_fo commit`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct CommitArgs {
     /// What the storage lies on.
     #[command(flatten)]

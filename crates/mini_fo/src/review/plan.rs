@@ -139,7 +139,7 @@ impl Plan {
         };
         let form = CommitForm { dry_run: true, ..chosen.form(list) };
         let paths = form.paths.iter().chain(&form.stays);
-        if source.is_live() && paths.map(|path| 2 * path.0.len() + 16).sum::<usize>() > MOST_PATHS {
+        if source.is_live() && paths.map(|path| most_sent(&path.0)).sum::<usize>() > MOST_PATHS {
             let text = "So many changes at once are committed by the command mini_fo commit.";
             return Err(Reply::trouble(400, text));
         }
@@ -236,15 +236,19 @@ fn failure_of(line: &str) -> Option<Value> {
     Some(json!({ "path": told.names().0, "error": told.error }))
 }
 
+/// Bytes that a path takes in a request: as digits, at worst.
+fn most_sent(path: &[u8]) -> usize {
+    path.len() * 2 + 16
+}
+
 /// Paths for one request each.
 fn parts(paths: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     let (mut parts, mut size) = (vec![Vec::new()], 0);
     for path in paths {
-        // As digits, at worst.
-        size += path.len() * 2 + 16;
+        size += most_sent(&path);
         if size > MOST_PATHS {
             parts.push(Vec::new());
-            size = path.len() * 2 + 16;
+            size = most_sent(&path);
         }
         parts.last_mut().into_iter().for_each(|part| part.push(path.clone()));
     }

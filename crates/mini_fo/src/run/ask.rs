@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
-use crate::cli::args::{DiffArgs, ReviewArgs, ShowArgs, StatusArgs, WhereArgs};
+use crate::cli::args::{DiffArgs, ReviewArgs, StatusArgs, WhereArgs};
 use crate::cli::changes;
 use crate::exit::Failure;
 use crate::review;
@@ -29,26 +29,8 @@ pub fn answer(question: &str) -> Option<String> {
 pub fn show(word: &str, path: &Path) {
     let path = path.to_path_buf();
     let shown = match word {
-        "s" | "status" => changes::status(&StatusArgs {
-            place: WhereArgs::default(),
-            all: false,
-            links: false,
-            json: false,
-            z: false,
-            show: ShowArgs::default(),
-            path,
-        }),
-        "i" | "diff" => changes::diff(&DiffArgs {
-            place: WhereArgs::default(),
-            binary: false,
-            stat: false,
-            name_only: false,
-            name_status: false,
-            z: false,
-            show: ShowArgs::default(),
-            path,
-            paths: Vec::new(),
-        }),
+        "s" | "status" => changes::status(&StatusArgs { path, ..StatusArgs::default() }),
+        "i" | "diff" => changes::diff(&DiffArgs { path, ..DiffArgs::default() }),
         _ => Ok(()),
     };
     if let Err(failure) = shown

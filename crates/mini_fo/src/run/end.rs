@@ -15,7 +15,7 @@ use super::start::Started;
 use super::tell::Told;
 use super::watch::Ended;
 use crate::cli::args::run::{Ending, RunArgs};
-use crate::cli::args::{CommitArgs, DiscardArgs, ShowArgs, WhereArgs};
+use crate::cli::args::{CommitArgs, DiscardArgs};
 use crate::cli::changes;
 use crate::exit::{Failure, code};
 
@@ -173,18 +173,10 @@ impl Run<'_> {
     /// `sure`: without a question.
     fn commit(&self, sure: bool) -> Result<(), Failure> {
         changes::commit(&CommitArgs {
-            place: WhereArgs::default(),
-            only: Vec::new(),
-            except: Vec::new(),
-            ours: false,
-            theirs: false,
-            abort: false,
-            dry_run: false,
             yes: sure,
             quiet: sure,
-            json: false,
-            show: ShowArgs::default(),
             paths: vec![self.place.dir.clone()],
+            ..CommitArgs::default()
         })
     }
 
@@ -196,15 +188,11 @@ impl Run<'_> {
             return Ok(());
         }
         changes::discard(&DiscardArgs {
-            place: WhereArgs::default(),
             all: true,
-            keep: None,
-            dry_run: false,
             yes: true,
             quiet: true,
-            json: false,
-            show: ShowArgs::default(),
             paths: vec![self.place.dir.clone()],
+            ..DiscardArgs::default()
         })
     }
 }

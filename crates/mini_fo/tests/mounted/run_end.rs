@@ -6,7 +6,7 @@ use crate::user::skipped;
 
 /// A tree in `root` with a shell and some tools.
 const TREE: &str = r#"
-    mkdir -p root/bin root/proc root/dev root/work
+    mkdir -p root/bin root/proc root/dev root/data
     for f in sh ls rm cat mv; do cp $(command -v $f) root/bin/; done
     for l in $(ldd root/bin/* | grep -o '/[^ :]*\.so[^ )]*' | sort -u); do
         mkdir -p root$(dirname $l); cp $l root$l; done
@@ -41,30 +41,30 @@ fn changes_are_committed_at_the_end() {
     }
     let script = format!(
         r#"{TREE}
-        echo one > root/work/one; echo two > root/work/two; mkdir root/work/dir; echo x > root/work/dir/x
-        in_tree --on-exit=commit -- sh -ec 'cd /work; echo more >> one; mv dir moved; rm two; echo n > new' 2>said
+        echo one > root/data/one; echo two > root/data/two; mkdir root/data/dir; echo x > root/data/dir/x
+        in_tree --on-exit=commit -- sh -ec 'cd /data; echo more >> one; mv dir moved; rm two; echo n > new' 2>said
         grep -q "1 added, 1 modified, 1 renamed, 1 deleted, committed to $PWD/root" said
-        test "$(cat root/work/one)" = "one
+        test "$(cat root/data/one)" = "one
 more"
-        test -e root/work/moved/x; test ! -e root/work/dir; test ! -e root/work/two; test -e root/work/new
+        test -e root/data/moved/x; test ! -e root/data/dir; test ! -e root/data/two; test -e root/data/new
         test -z "$(ls $runs)"; test -z "$(ls -A root | grep -v '^[a-z0-9]*$')"
         # Not what has failed, if that is to be kept.
-        ! in_tree --name try --on-exit=commit --on-error=keep -- sh -c 'echo x > /work/try; exit 1' 2>said
-        test ! -e root/work/try; grep -q "'mini_fo commit try' commits them" said
+        ! in_tree --name try --on-exit=commit --on-error=keep -- sh -c 'echo x > /data/try; exit 1' 2>said
+        test ! -e root/data/try; grep -q "'mini_fo commit try' commits them" said
         # By name, at rest; only some of it.
-        in_tree -q --name try -- sh -c 'echo y > /work/other'
-        $MINI_FO commit --yes try work/try > /dev/null; test "$(cat root/work/try)" = x
-        test ! -e root/work/other
+        in_tree -q --name try -- sh -c 'echo y > /data/other'
+        $MINI_FO commit --yes try data/try > /dev/null; test "$(cat root/data/try)" = x
+        test ! -e root/data/other
         # The base is something else than what was changed: all is kept, and told.
-        in_tree -q --name try -- sh -c 'echo mine >> /work/one'
-        echo theirs >> root/work/one; cp -a root/work before
-        got=0; in_tree --name try --on-exit=commit --json=out -- sh -c 'echo z > /work/z' 2>said || got=$?
+        in_tree -q --name try -- sh -c 'echo mine >> /data/one'
+        echo theirs >> root/data/one; cp -a root/data before
+        got=0; in_tree --name try --on-exit=commit --json=out -- sh -c 'echo z > /data/z' 2>said || got=$?
         test $got = 125; grep -q 'nothing is committed: of 1 change the base has something else' said
-        diff -r before root/work
+        diff -r before root/data
         python3 -c 'import json
 o=json.load(open("out"))
 assert o["status"]==0 and o["kept"] and not o["committed"] and o["commands"]["commit"]=="mini_fo commit try --yes", o'
-        $MINI_FO commit --yes --ours try >/dev/null; grep -q mine root/work/one; test -e root/work/z
+        $MINI_FO commit --yes --ours try >/dev/null; grep -q mine root/data/one; test -e root/data/z
         $MINI_FO status try; $MINI_FO rm --yes try; test -z "$(ls $runs)"
         ! $MINI_FO run --tmpfs --on-exit=commit -- true 2>said; grep -q 'cannot be committed' said
         echo done"#

@@ -62,7 +62,7 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
     if let Some(outcome) = earlier::see_to(args, &options, base)? {
         return Ok(outcome);
     }
-    let overlay = place::opened(Ok(opened(args, &options)?), refused::open)?;
+    let overlay = place::opened(Ok(opened(args.dry_run, &options)?), refused::open)?;
     match decide(args, &overlay, &choice, base) {
         Ok(Decision::Go(shown)) => {
             match again::after_answer(args, (overlay, shown), &choice, (&options, base))? {
@@ -82,8 +82,8 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
 }
 
 /// Opens the storage: not one that may hold zeros where there was content.
-fn opened(args: &CommitArgs, options: &RestOptions) -> Result<Overlay, Failure> {
-    let open = if args.dry_run { changes_at_rest } else { writing_at_rest };
+fn opened(dry_run: bool, options: &RestOptions) -> Result<Overlay, Failure> {
+    let open = if dry_run { changes_at_rest } else { writing_at_rest };
     let overlay = open(options).map_err(refused::open)?;
     let is_unclean = |warning: &Warning| matches!(warning, Warning::Unclean { .. });
     if overlay.warnings().iter().any(is_unclean) {

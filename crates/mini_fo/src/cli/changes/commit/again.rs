@@ -34,7 +34,7 @@ pub fn after_answer(
     // An overlay may know of the base what it has seen before.
     overlay.finish();
     drop(overlay);
-    let overlay = opened(args, options)?;
+    let overlay = opened(args.dry_run, options)?;
     let now = match Shown::planned(args, &overlay, choice, base) {
         Ok(now) => now,
         Err(failure) => {

@@ -8,7 +8,7 @@ use mini_fo_core::{Change, CommitFate, CommitSide, Overlay, RestOptions, layers_
 use super::choice::Choice;
 use super::list::{self, Sums};
 use super::{Shown, live, opened, refused};
-use crate::cli::args::{CommitArgs, ShowArgs, WhereArgs};
+use crate::cli::args::WhereArgs;
 use crate::cli::changes::out::{Lines, Out};
 use crate::cli::changes::{self, place};
 use crate::control::client::Channel;
@@ -50,7 +50,7 @@ pub fn at_rest(
     each: &mut dyn FnMut(&str, Fate),
 ) -> Result<CommitSeen, Failure> {
     let (options, base) = base(storage, place)?;
-    let overlay = opened(&args(form.dry_run), &options)?;
+    let overlay = opened(form.dry_run, &options)?;
     match planned(&overlay, &base, form, each) {
         Ok(Some(shown)) if !form.dry_run => {
             let done = shown.plan.carry_out(overlay, &options, &mut |_| {});
@@ -133,22 +133,4 @@ fn planned(
     shown.refuse_others(base)?;
     let Sums { conflicts, held, .. } = shown.sums;
     Ok(Some(shown).filter(|_| conflicts == 0 && held == 0))
-}
-
-/// As they would be typed.
-fn args(dry_run: bool) -> CommitArgs {
-    CommitArgs {
-        place: WhereArgs::default(),
-        only: Vec::new(),
-        except: Vec::new(),
-        ours: false,
-        theirs: false,
-        abort: false,
-        dry_run,
-        yes: true,
-        quiet: true,
-        json: true,
-        show: ShowArgs::default(),
-        paths: Vec::new(),
-    }
 }
