@@ -23,8 +23,15 @@ pub fn run(dir: &Path, lock: &File) -> io::Result<()> {
     content(dir)?;
     fs::remove_file(dir.join(NOTE))?;
     match fs::remove_dir(dir) {
-        // Somebody begins there anew.
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        // Without its note it is nobody's: somebody begins there anew, or has taken it away.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(())
+        }
         gone => gone,
     }
 }
@@ -106,8 +113,35 @@ fn empty(dir: &OwnedFd, top: &OwnedFd, next: &mut u64, moved: &mut Vec<String>) 
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    /// As `mini_fo list` does it: an empty directory is one that nobody has begun.
+    #[test]
+    fn others_take_empty_directories_away() {
+        let work = tempfile::tempdir().unwrap();
+        let dir = work.path().join("run");
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let _ = fs::remove_dir(&dir);
+                }
+            });
+            let gone = (0..2000).try_for_each(|_| {
+                let lock = loop {
+                    let _ = fs::create_dir(&dir);
+                    if let Ok(lock) = File::create(dir.join(NOTE)) {
+                        break lock;
+                    }
+                };
+                run(&dir, &lock)
+            });
+            ended.store(true, Ordering::Relaxed);
+            gone.unwrap();
+        });
+    }
 
     #[test]
     fn deep_and_closed_trees_go() {

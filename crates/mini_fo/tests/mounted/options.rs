@@ -105,9 +105,9 @@ fn a_line_in_fstab() {
     let fstab = s.work.0.join("fstab");
     fs::write(&fstab, line).expect("write");
     let script = format!(
-        "touch /etc/fstab 2>/dev/null || true; mount --bind {} /etc/fstab; mount {mnt}
-         echo x > {mnt}/x; mount -o remount,ro {mnt}; ! touch {mnt}/y 2>/dev/null; umount {mnt}
-         mount -a; test -e {mnt}/x; umount {mnt}; umount /etc/fstab",
+        "mount='mount -T {}'; $mount {mnt}
+         echo x > {mnt}/x; $mount -o remount,ro {mnt}; ! touch {mnt}/y 2>/dev/null; umount {mnt}
+         $mount -a; test -e {mnt}/x; umount {mnt}",
         fstab.display()
     );
     sh(Path::new("/"), &script);

@@ -136,10 +136,10 @@ fn by_the_helper() {
     let line = format!("none {mnt} mini_fo ro,base={base},sto={storage} 0 0\n");
     fs::write(&fstab, line).expect("write");
     let script = format!(
-        "touch /etc/fstab 2>/dev/null || true; mount --bind {} /etc/fstab; mount {mnt}
-         ! touch {mnt}/y 2>/dev/null; mount -o remount,rw {mnt}; cat {mnt}/by_path
+        "mount='mount -T {}'; $mount {mnt}
+         ! touch {mnt}/y 2>/dev/null; $mount -o remount,rw {mnt}; cat {mnt}/by_path
          echo fstab > {mnt}/by_fstab; umount {mnt}
-         mount {mnt}; cat {mnt}/by_fstab; umount {mnt}; umount /etc/fstab",
+         $mount {mnt}; cat {mnt}/by_fstab; umount {mnt}",
         fstab.display()
     );
     assert_eq!(sh(Path::new(ROOT), &script), "1\n2\n2\nfstab\n");
