@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use mini_fo_core::{
-    CommitError, CommitPlan, CommitSide, CommitWish, FinishedCommit, META_NAME, RenameMode,
+    Change, CommitError, CommitPlan, CommitSide, CommitWish, FinishedCommit, META_NAME, RenameMode,
     finish_commit, writing_at_rest,
 };
 
@@ -281,4 +281,43 @@ fn two_storages_one_after_the_other() {
     let done = finish_commit(&rest(&other), false, &mut |_| {});
     assert!(matches!(done, Ok(FinishedCommit::Done(_))), "{done:?}");
     assert!(!scene.base.join("c").exists());
+}
+
+/// Directories of which a part was committed are the base's now. What is done with them later
+/// was made from that, and not from nothing or from what was there before.
+#[test]
+fn what_was_committed_in_part_was_not_made_by_others() {
+    for deleted in [true, false] {
+        let scene = Scene::new();
+        scene.live(|tree| {
+            tree.mkdir("n");
+            tree.mkdir("n/in");
+            tree.unlink("a");
+            tree.mkdir("a");
+            tree.rename("e", "E", MODE);
+            tree.mkdir("E/new");
+            for path in ["n/1", "n/2", "n/in/1", "n/in/2", "a/1", "a/2", "E/new/1", "E/new/2"] {
+                tree.write(path, b"ours");
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
+        let mut wish = |change: &Change<'_>| match change.path.ends_with(b"/2") {
+            true => CommitWish::Stays,
+            false => CommitWish::Goes,
+        };
+        let plan = upper.plan_commit(CommitSide::Neither, &mut wish).unwrap();
+        plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}).unwrap();
+        assert!(scene.base.join("n/in/1").exists() && !scene.base.join("n/in/2").exists());
+        scene.live(|tree| {
+            for path in ["n", "a", "E"] {
+                match deleted {
+                    true => tree.remove_all(path),
+                    false => tree.rename(path, &format!("moved-{path}"), MODE),
+                }
+            }
+        });
+        let plan = everything(&scene);
+        assert!(!plan.has_conflicts(), "{:?}", plan.entries);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use hashbrown::HashSet;
+
 use super::path::on_the_way;
 use crate::discard::Discarded;
 use crate::format::commit::{CommitProgram, Step};
@@ -32,7 +34,7 @@ impl Overlay {
             }
             return Ok(told);
         }
-        let mut changed: BTreeSet<&[u8]> = BTreeSet::new();
+        let (mut changed, mut new) = (BTreeSet::<&[u8]>::new(), HashSet::<&[u8]>::new());
         for step in &program.steps {
             match step {
                 Step::Take { at, .. } => self.forget_print(at)?,
@@ -40,10 +42,14 @@ impl Overlay {
                     changed.extend(on_the_way(at));
                     changed.insert(b"");
                 }
-                Step::Put { .. } | Step::Swap { .. } => {}
+                Step::Put { at, .. } | Step::Swap { at, .. } => drop(new.insert(at)),
             }
         }
-        changed.into_iter().try_for_each(|path| self.renew_print(path))?;
+        changed.into_iter().try_for_each(|path| self.renew_print(path, false))?;
+        // The storage still has directories with these names, for what stays in them.
+        let kept = program.kept.iter().flat_map(|path| on_the_way(parent(path)));
+        let both: BTreeSet<&[u8]> = kept.filter(|path| new.contains(path)).collect();
+        both.into_iter().try_for_each(|path| self.renew_print(path, true))?;
         Ok(told)
     }
 
@@ -68,7 +74,8 @@ impl Overlay {
     }
 
     /// What is recorded of a directory of the base is what that is now, with all below it.
-    fn renew_print(&self, path: &[u8]) -> Result<()> {
+    /// `new`: also if nothing is recorded, because it was not there.
+    fn renew_print(&self, path: &[u8], new: bool) -> Result<()> {
         if path.is_empty() {
             let edit = self.root_dir.edit();
             if edit.meta().print(b".").is_none() {
@@ -87,7 +94,9 @@ impl Overlay {
         };
         let (dir, name) = (self.dir(&above)?, file_name(path));
         let edit = dir.edit();
-        let (Some(_), Some(base)) = (edit.meta().print(name), dir.base()) else { return Ok(()) };
+        let Some(base) = dir.base().filter(|_| new || edit.meta().print(name).is_some()) else {
+            return Ok(());
+        };
         let Some(found) = self.stack.look(base, name)? else { return Ok(()) };
         edit.append(&[Record::Print { print: Print::taken(&found.stat), name: name.into() }])
     }

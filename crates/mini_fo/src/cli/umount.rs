@@ -18,7 +18,7 @@ use crate::registry::{Record, Registry};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a busy mount is tried again.
-const BUSY_PATIENCE: Duration = Duration::from_millis(300);
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Unmounts and waits for the daemons to end. Each is tried.
 ///

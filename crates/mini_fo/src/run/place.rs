@@ -193,12 +193,14 @@ fn create(dir: &Path) -> io::Result<()> {
 
 /// It is the directory of a run, or can become that.
 fn is_one_or_empty(dir: &Path) -> io::Result<bool> {
-    let is_empty = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        entries => entries?.next().is_none(),
+    let is_empty = || match fs::read_dir(dir) {
+        // It is made again.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        entries => entries.map(|mut entries| entries.next().is_none()),
     };
-    // Looked at last: whoever begins at the same time may have written it since.
-    Ok(is_empty || dir.join(NOTE).exists() || fs::read_dir(dir)?.next().is_none())
+    // Looked at twice: whoever begins or ends at the same time may have written the note, or
+    // removed it, between the two.
+    Ok(is_empty()? || dir.join(NOTE).exists() || is_empty()?)
 }
 
 /// Takes the lock, and makes what is missing in a directory. `None`: somebody has it, or
