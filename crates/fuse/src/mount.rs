@@ -96,6 +96,26 @@ impl Mount {
         Mount::known(device, point, None)
     }
 
+    /// Takes over a device that [`Mount::hand_over`] has given away, in a process that is not
+    /// where it was mounted. `number`: what [`Mount::device_number`] was there. It goes with
+    /// the mount namespace in which it is: from here nobody unmounts it.
+    pub fn handed_over(device: OwnedFd, number: Option<(u32, u32)>) -> Mount {
+        let device = Arc::new(Device::from_fd(device));
+        let point = Arc::new(MountPoint::elsewhere(Arc::clone(&device), number));
+        Mount { device, point }
+    }
+
+    /// Gives the device to somebody else, who serves it: dropped, this does not unmount any
+    /// more.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn hand_over(self) -> std::io::Result<OwnedFd> {
+        let device = self.device.as_fd().try_clone_to_owned()?;
+        self.let_go();
+        Ok(device)
+    }
+
     fn known(device: Device, point: &Path, proc: Option<Arc<OwnedFd>>) -> Mount {
         let device = Arc::new(device);
         let point = Arc::new(MountPoint::new(point, Arc::clone(&device), proc));

@@ -26,7 +26,9 @@ mod settle;
 mod sockets;
 mod spaces;
 mod start;
+mod subids;
 mod sys;
+mod talk;
 mod tell;
 mod watch;
 
@@ -62,7 +64,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let ended = watch::until_end(started.command, &signals).map_err(own)?;
     // From here on nothing is lost when this process is ended.
     signals.let_pass();
-    Run { args, place: &place, base: &plan.base, ended }.conclude(started).map_err(own)?;
+    let (base, as_root) = (&*plan.base, started.users.is_some());
+    Run { args, place: &place, base, as_root, ended }.conclude(started).map_err(own)?;
     ended.pass_on(&signals)
 }
 
@@ -144,6 +147,9 @@ fn joined(
             "it is running, and what it may see is settled: leave out --policy, --allow, \
              --hide, --read-only, --net and --options",
         )),
+        Some(Found::Live(member)) if plan.as_root.is_some() && member.users.is_none() => {
+            Err(failed("it is running, and was begun without --as-root: leave it out"))
+        }
         Some(Found::Live(member)) => {
             let place = Place::joined(&dir, args.name.as_deref());
             let place = match place {
@@ -168,7 +174,10 @@ fn request(plan: &Plan, place: &Place) -> Result<MountRequest, Failure> {
         // A system is never at rest.
         items.extend(options::parse("live_base".as_ref(), false)?);
     }
-    if plan.for_users {
+    if plan.as_root.is_some() {
+        // Others, for root is not the user who mounts.
+        items.extend(options::parse("allow_other".as_ref(), false)?);
+    } else if plan.for_users {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let owner = format!("squash_to_uid={uid},squash_to_gid={gid}");
         items.extend(options::parse(owner.as_ref(), false)?);

@@ -2,11 +2,15 @@
 //! and everything put away at the end.
 #![forbid(unsafe_code)]
 
+mod listing;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fuse_server::{Config, InitFlags, Mount, MountError, MountOptions, Session, SessionError};
+use fuse_server::{
+    Config, InitFlags, Mount, MountError, MountOptions, Session, SessionError, TransportChoice,
+};
 use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Opened, Overlay, Squash};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -16,10 +20,11 @@ use crate::daemon::{self, EndSignals, OwnProc, Ready};
 use crate::exit::{Failure, code};
 use crate::log::{self, Sink};
 use crate::mountinfo;
-use crate::registry::{self, Record, Registry};
+use crate::registry;
 use crate::remount;
 use crate::report::{self, Report};
 use crate::request::{MountRequest, Order};
+use listing::Listing;
 
 /// How long a daemon whose mount is gone may still hold the storage before
 /// another mount gives up.
@@ -36,19 +41,30 @@ const READ_AHEAD: u32 = 1024;
 pub fn carry_out(order: Order) -> Result<(), Failure> {
     match order {
         Order::Remount(request) => remount::carry_out(&request),
-        Order::Mount(request) if request.foreground => serve(&request, Ready::foreground()),
+        Order::Mount(request) if request.foreground => serve(&request, None, Ready::foreground()),
         Order::Mount(request) => {
             daemon::close_inherited();
-            daemon::background(None, |ready| serve(&request, ready)).map(drop)
+            daemon::background(None, |ready| serve(&request, None, ready)).map(drop)
         }
     }
 }
 
-/// Mounts and serves until it is unmounted.
+/// A mount that somebody else has made, in a mount namespace where this process is not.
+pub struct Handed {
+    pub mount: Mount,
+    /// Number of that namespace.
+    pub namespace: u64,
+}
+
+/// Mounts, or takes what was mounted, and serves until it is unmounted.
 ///
 /// # Errors
 /// It cannot be mounted, or the kernel broke it off.
-pub fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
+pub fn serve(
+    request: &MountRequest,
+    handed: Option<Handed>,
+    mut ready: Ready,
+) -> Result<(), Failure> {
     let control = log::install(sink(request)?, request.verbose);
     ready.set_log(control);
     daemon::prepare_process();
@@ -60,8 +76,12 @@ pub fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
         take_away_dead(&request.mountpoint);
     }
     let opened = open(request)?;
-    let listing = Listing::prepare(request, &opened);
-    let mut session = connect(request, opened, proc.as_ref(), acts_as_others)?;
+    let (mount, elsewhere) = match handed {
+        Some(Handed { mount, namespace }) => (Some(mount), Some(namespace)),
+        None => (None, None),
+    };
+    let listing = Listing::prepare(request, &opened, elsewhere);
+    let mut session = connect(request, opened, mount, proc.as_ref(), acts_as_others)?;
     let overlay = Arc::clone(session.file_system().overlay());
     for warning in overlay.warnings() {
         tracing::warn!("{warning}");
@@ -75,7 +95,8 @@ pub fn serve(request: &MountRequest, mut ready: Ready) -> Result<(), Failure> {
     if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
         tracing::debug!("read-ahead: {error}");
     }
-    leave(&session, proc.as_ref(), request.of_run)?;
+    let must = request.of_run && elsewhere.is_none();
+    leave(&session, proc.as_ref(), must)?;
     session.file_system().start(&session.notifier());
     stop_on_signal(&session, &overlay, signals)?;
     tracing::info!(
@@ -236,6 +257,7 @@ pub fn refusal(mut error: OpenError) -> Failure {
 fn connect(
     request: &MountRequest,
     opened: Opened,
+    handed: Option<Mount>,
     proc: Option<&OwnProc>,
     acts_as_others: bool,
 ) -> Result<Session<Adapter>, Failure> {
@@ -250,7 +272,8 @@ fn connect(
                 false => InitFlags::empty(),
             },
         ),
-        transport: request.transport,
+        // Where all places of io_uring are taken, a request is made from inside.
+        transport: if handed.is_some() { TransportChoice::Classic } else { request.transport },
         max_threads: most_threads(),
         idle_class: request.sched_idle,
         max_stack_depth: if request.passthrough && root { stack_depth(request) } else { 0 },
@@ -260,28 +283,42 @@ fn connect(
     if opened.is_read_only() && !request.writes_late {
         flags |= MountFlags::RDONLY;
     }
-    let options = MountOptions {
-        source: request.source.clone(),
-        subtype: Some("mini_fo".to_owned()),
-        flags,
-        allow_other: request.lets_others_in(root),
-        default_permissions: request.default_permissions,
-        context: request.context.clone(),
-        helper: !request.of_run,
-        proc: proc.map(|proc| Arc::clone(proc.dir())),
-        ..MountOptions::default()
-    };
     if request.enable_uring {
         report::enable_uring()?;
     }
-    let mount = Mount::new(&request.mountpoint, &options)
-        .map_err(|error| Failure::new(code::MOUNT, error))?;
+    let mount = match handed {
+        Some(mount) => mount,
+        None => mount(request, flags, proc)?,
+    };
     Session::begin(mount, &config, || {
         let overlay = Arc::new(opened.begin().map_err(refusal)?);
         let adapter = Adapter::new(overlay, request.ids.clone(), request.birth_times);
         let adapter = adapter.with_most_nodes(request.max_nodes).acting_as_others(acts_as_others);
         Ok(Arc::new(adapter.known_as(facts(request))))
     })
+}
+
+/// Mounts what somebody will serve. Until then whoever touches it waits.
+///
+/// # Errors
+/// As mount(2).
+pub fn mount(
+    request: &MountRequest,
+    flags: MountFlags,
+    proc: Option<&OwnProc>,
+) -> Result<Mount, Failure> {
+    let options = MountOptions {
+        source: request.source.clone(),
+        subtype: Some("mini_fo".to_owned()),
+        flags,
+        allow_other: request.lets_others_in(rustix::process::geteuid().is_root()),
+        default_permissions: request.default_permissions,
+        context: request.context.clone(),
+        helper: !request.of_run,
+        proc: proc.map(|proc| Arc::clone(proc.dir())),
+        ..MountOptions::default()
+    };
+    Mount::new(&request.mountpoint, &options).map_err(|error| Failure::new(code::MOUNT, error))
 }
 
 /// What commands are told of the mount.
@@ -349,65 +386,6 @@ fn caching(request: &MountRequest) -> InitFlags {
 fn stack_depth(request: &MountRequest) -> u32 {
     let kind = rustix::fs::statfs(&request.storage).map_or(0, |stat| stat.f_type);
     if kind == libc::OVERLAYFS_SUPER_MAGIC { 2 } else { 1 }
-}
-
-/// The record of a mount to be, and where it will be entered.
-///
-/// Everything that takes a path happens here: once mounted, a path may lead
-/// into the mount itself, which nobody serves yet.
-struct Listing {
-    registry: Registry,
-    record: Record,
-    of_run: bool,
-}
-
-/// A run is listed by its directory anyway.
-fn not_listed(of_run: bool, error: &std::io::Error) {
-    match of_run {
-        true => tracing::debug!("this mount has no record: {error}"),
-        false => tracing::warn!("this mount will not be listed: {error}"),
-    }
-}
-
-impl Listing {
-    /// `None`: it will not be listed, but works as well.
-    fn prepare(request: &MountRequest, opened: &Opened) -> Option<Listing> {
-        let pid = registry::own_pid()?;
-        // Without one the base is all that there is to name it by.
-        let id = match request.storage.as_os_str().is_empty() {
-            true => (0, 0),
-            false => {
-                let storage = rustix::fs::stat(&request.storage).ok()?;
-                (storage.st_dev, storage.st_ino)
-            }
-        };
-        let registry =
-            Registry::open().inspect_err(|error| not_listed(request.of_run, error)).ok()?;
-        let record = Record {
-            pid,
-            start: registry::start_of(pid)?,
-            dev: (0, 0),
-            mountpoint: request.mountpoint.clone(),
-            base: request.base().clone(),
-            under: request.layers.under.iter().map(|layer| layer.path.clone()).collect(),
-            storage: request.storage.clone(),
-            storage_id: id,
-            writable: !opened.is_read_only(),
-            since: registry::now(),
-            report: Report::default(),
-            namespace: registry::own_namespace(),
-            locked: false,
-            lives: true,
-        };
-        Some(Listing { registry, record, of_run: request.of_run })
-    }
-
-    fn enter(self, mount: &Mount, report: &Report) -> Option<registry::Entered> {
-        let mountpoint = mount.point().to_owned();
-        let (dev, report) = (mount.device_number()?, report.clone());
-        let record = Record { dev, mountpoint, report, ..self.record };
-        self.registry.enter(&record).inspect_err(|error| not_listed(self.of_run, error)).ok()
-    }
 }
 
 /// Unmounts at a signal that asks the process to end.

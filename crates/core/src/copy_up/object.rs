@@ -220,7 +220,13 @@ impl Overlay {
         let data = match source.data {
             Some(data) => data,
             None => {
-                opened = source.at.open_data(&self.stack, OFlags::empty())?;
+                opened = match source.at.open_data(&self.stack, OFlags::empty()) {
+                    // That there is nothing in it everybody may know.
+                    Err(Errno::ACCESS) if stat.stx_size == 0 && !is_made_up(source) => {
+                        return Ok(());
+                    }
+                    opened => opened?,
+                };
                 &opened
             }
         };
@@ -287,6 +293,11 @@ impl Overlay {
         };
         copied().map(|kept| Kept { device: stands, ..kept })
     }
+}
+
+/// Whether the content of a file that may not be read is made up when it is.
+fn is_made_up(source: &Source<'_>) -> bool {
+    source.at.open_as_it_is(OFlags::PATH).map_or(true, sys::is_generated)
 }
 
 fn is_cloned(from: &Data, to: &OwnedFd) -> bool {

@@ -37,6 +37,8 @@ pub(crate) struct MountPoint {
     pub(super) left: OnceLock<Namespace>,
     /// It goes with its namespace, and nobody else unmounts it.
     pub(super) is_let_go: AtomicBool,
+    /// This process never was where it is.
+    is_elsewhere: bool,
 }
 
 impl MountPoint {
@@ -53,6 +55,21 @@ impl MountPoint {
             proc,
             left: OnceLock::new(),
             is_let_go: false.into(),
+            is_elsewhere: false,
+        }
+    }
+
+    /// Of what is mounted where this process is not, as the root of others.
+    pub(super) fn elsewhere(device: Arc<Device>, number: Option<(u32, u32)>) -> MountPoint {
+        MountPoint {
+            path: PathBuf::from("/"),
+            number,
+            unique: None,
+            device,
+            proc: None,
+            left: OnceLock::new(),
+            is_let_go: true.into(),
+            is_elsewhere: true,
         }
     }
 
@@ -63,6 +80,9 @@ impl MountPoint {
     /// Unmounts, wherever it is in the namespace in which it was mounted; with `lazy`
     /// although it is in use.
     pub(crate) fn unmount(&self, lazy: bool) -> Result<(), MountError> {
+        if self.is_elsewhere {
+            return Err(MountError::Root);
+        }
         self.there(|| {
             let points = self.points();
             if points.is_empty() {
@@ -126,6 +146,9 @@ impl MountPoint {
 
     /// Where our file system is the topmost mount.
     fn points(&self) -> Vec<PathBuf> {
+        if self.is_elsewhere {
+            return Vec::new();
+        }
         let connected = self.device.is_connected();
         let is_ours = |point: &PathBuf| match self.unique {
             Some(unique) => unique_at(point) == Some(unique),

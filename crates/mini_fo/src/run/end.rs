@@ -25,6 +25,8 @@ pub struct Run<'a> {
     pub place: &'a Place,
     /// The tree that it has seen.
     pub base: &'a Path,
+    /// What goes on there does so as root of a range of users.
+    pub as_root: bool,
     pub ended: Ended,
 }
 
@@ -46,14 +48,17 @@ impl Run<'_> {
     /// # Errors
     /// It could not be done: the changes stay.
     pub fn conclude(&self, started: Started) -> Result<(), Failure> {
-        let Started { daemon, root, .. } = started;
+        let Started { daemon, root, users, .. } = started;
         let in_memory = self.args.tmpfs.is_some();
         // Asked through the mount: it is open, and knows what it has changed.
         let live = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
         let untouched = !in_memory && self.place.is_unused();
         let changes = match untouched || self.nobody_asks() {
             true => Ok(Changes::default()),
-            false => Changes::of(&live),
+            false => match &users {
+                None => Changes::of(&live),
+                Some(users) => Changes::of_users(users, &live),
+            },
         };
         let ending = self.ending(&changes);
         if in_memory && ending == Ending::Ask {

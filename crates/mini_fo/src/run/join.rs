@@ -2,17 +2,21 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, PidfdFlags};
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, waitpid};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 
 use super::note::{self, Note, STORAGE};
 use crate::control::client::Channel;
+use crate::daemon::{self, Forked};
 
 /// How long somebody is looked for in a run that has begun.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,6 +29,8 @@ pub struct Member {
     pid: Pid,
     /// What receives the changes of the run.
     pub storage: PathBuf,
+    /// The user namespace from which alone its tree can be used.
+    pub users: Option<OwnedFd>,
     /// Itself, also when its number is another one's.
     process: OwnedFd,
 }
@@ -78,8 +84,40 @@ fn one_of(pid: i32, note: &Note, storage: &Path) -> Option<Member> {
     };
     let pid = is_there().then(|| Pid::from_raw(pid)).flatten()?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let member = Member { pid, storage: storage.to_path_buf(), process };
-    (is_of(&member.root(), storage) && is_there()).then_some(member)
+    let users = match note.as_root {
+        true => Some(fs::File::open(format!("/proc/{pid}/ns/user")).ok()?.into()),
+        false => None,
+    };
+    let member = Member { pid, storage: storage.to_path_buf(), users, process };
+    let sees = match &member.users {
+        None => is_of(&member.root(), storage),
+        Some(users) => apart(users, || is_of(&member.root(), storage)),
+    };
+    (sees && is_there()).then_some(member)
+}
+
+/// Asks something in a user namespace, by a process of its own.
+fn apart(users: &OwnedFd, ask: impl FnOnce() -> bool) -> bool {
+    match daemon::fork() {
+        Err(_) => false,
+        Ok(Forked::Child) => {
+            let is_so = enter_users(users).is_ok() && ask();
+            std::process::exit(i32::from(!is_so));
+        }
+        Ok(Forked::Parent(pid)) => {
+            let ended = Pid::from_raw(pid).map(|pid| waitpid(Some(pid), WaitOptions::empty()));
+            let status = ended.and_then(|ended| ended.ok().flatten());
+            status.is_some_and(|(_, status)| status.exit_status() == Some(0))
+        }
+    }
+}
+
+/// Moves this process into a user namespace, in which it is who it was.
+///
+/// # Errors
+/// As setns(2).
+pub fn enter_users(users: &OwnedFd) -> rustix::io::Result<()> {
+    move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User))
 }
 
 /// Whether a directory is in the mount of which this is the storage.
@@ -92,6 +130,18 @@ impl Member {
     /// The way to the root of its tree.
     pub fn root(&self) -> PathBuf {
         format!("/proc/{}/root", self.pid.as_raw_nonzero()).into()
+    }
+
+    /// The way to its daemon. Where that can be asked by its own users alone, this process
+    /// becomes one of them.
+    ///
+    /// # Errors
+    /// As [`Channel::open`].
+    pub fn channel(&self) -> io::Result<Channel> {
+        if let Some(users) = &self.users {
+            enter_users(users)?;
+        }
+        Channel::open(&self.root()).map(|(channel, _)| channel)
     }
 
     /// Moves this process to where it is.

@@ -35,6 +35,9 @@ pub struct Note {
     /// All objects belong to the user: he cannot give any away.
     #[serde(default)]
     pub one_owner: bool,
+    /// Its commands are root of a range of users; only there it can be asked while it runs.
+    #[serde(default)]
+    pub as_root: bool,
     /// It goes at its end if nothing has changed.
     #[serde(default)]
     pub temporary: bool,

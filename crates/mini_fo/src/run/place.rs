@@ -111,7 +111,13 @@ impl Place {
             }
         };
         let meta_name = match note::read(&full) {
-            Some((note, _)) => note.meta_name,
+            Some((note, storage)) => {
+                let goes_on = fs::read_dir(storage).is_ok_and(|mut all| all.next().is_some());
+                if goes_on && plan.for_users && note.as_root != plan.as_root.is_some() {
+                    return Err(other_users(dir, note.as_root));
+                }
+                note.meta_name
+            }
             None => meta_name(&full.join(STORAGE)).map_err(failed)?,
         };
         let place = Place { dir: full, name: None, temporary: false, meta_name, lock };
@@ -159,7 +165,8 @@ impl Place {
         let bytes = |text: &std::ffi::OsStr| PathBytes(text.as_bytes().to_vec());
         let note = Note {
             base: bytes(plan.base.as_os_str()),
-            one_owner: plan.for_users,
+            one_owner: plan.is_of_one_owner(),
+            as_root: plan.as_root.is_some(),
             temporary: self.temporary,
             meta_name: self.meta_name.clone(),
             since: registry::now(),
@@ -182,6 +189,16 @@ impl Place {
             Failure::new(code::RUN, format!("{}: cannot be removed: {error}", self.dir.display()))
         })
     }
+}
+
+/// Owners are kept in one way or the other.
+fn other_users(dir: &Path, as_root: bool) -> Failure {
+    let (begun, way) = match as_root {
+        true => ("with", "add it"),
+        false => ("without", "leave it out"),
+    };
+    let text = format!("storage {}: it was begun {begun} --as-root: {way}", dir.display());
+    Failure::new(code::RUN, text)
 }
 
 fn create(dir: &Path) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::policy::{Policy, Said};
 use super::spaces;
+use super::subids::Subids;
 use crate::cli::args::run::{Net, RunArgs};
 use crate::exit::{Failure, code};
 
@@ -16,6 +17,8 @@ pub struct Plan {
     pub base: PathBuf,
     /// It needs a user namespace.
     pub for_users: bool,
+    /// In that it is root, and there are other users.
+    pub as_root: Option<Subids>,
     /// Its network.
     pub net: Net,
     /// What is different for some paths, from the root down.
@@ -81,9 +84,19 @@ impl Plan {
             Err(_) => PathBuf::from("/"),
         };
         let for_users = spaces::are_for_users();
+        let as_root = match args.as_root && for_users {
+            true => Some(Subids::of_user()?),
+            false => None,
+        };
         let command = args.command.clone();
         let net = policy.net.unwrap_or_default();
-        Ok(Plan { base, for_users, net, rules, options: policy.options, directory, command })
+        let options = policy.options;
+        Ok(Plan { base, for_users, as_root, net, rules, options, directory, command })
+    }
+
+    /// All objects show the user as their owner.
+    pub fn is_of_one_owner(&self) -> bool {
+        self.for_users && self.as_root.is_none()
     }
 
     /// The tree is the system, with all that belongs to one.

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 
 use rustix::fd::AsFd;
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{CapabilitySet, UnshareFlags};
@@ -49,17 +50,24 @@ pub fn are_for_users() -> bool {
     !held.is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
-/// Leaves for the namespaces of a command.
+/// Leaves for the namespaces of a command. `map` maps users where the user namespace has more
+/// than one.
 ///
 /// # Errors
 /// They may not be made; the message has the way out.
-pub fn enter(for_users: bool, net: Net) -> Result<(), Failure> {
+pub fn enter(
+    for_users: bool,
+    net: Net,
+    map_all: Option<impl FnOnce() -> Result<(), Failure>>,
+) -> Result<(), Failure> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut wanted = UnshareFlags::NEWNS;
     wanted.set(UnshareFlags::NEWUSER, for_users);
     wanted.set(UnshareFlags::NEWNET, net == Net::None);
     sys::leave_for(wanted).map_err(|errno| refused(for_users, errno))?;
-    if for_users {
+    if let Some(map_all) = map_all {
+        map_all()?;
+    } else if for_users {
         map(uid, gid).map_err(|error| match Errno::from_io_error(&error) {
             Some(errno) => refused(true, errno),
             None => Failure::new(code::RUN, format!("the user namespace: {error}")),
@@ -72,6 +80,17 @@ pub fn enter(for_users: bool, net: Net) -> Result<(), Failure> {
         up.map_err(|error| Failure::new(code::RUN, format!("the loopback interface: {error}")))?;
     }
     Ok(())
+}
+
+/// Becomes root of the user namespace.
+///
+/// # Errors
+/// As setuid(2).
+pub fn become_root() -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
 /// This user is who he was.

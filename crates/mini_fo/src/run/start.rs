@@ -8,20 +8,17 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::io::{IoSlice, IoSliceMut, Write};
-use std::mem::MaybeUninit;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use fuse_server::Mount;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -29,16 +26,13 @@ use super::join::Member;
 use super::place::Place;
 use super::plan::Plan;
 use super::sys::Signals;
+use super::talk::{Word, receive, send};
 use super::{join, scene, spaces, sys};
 use crate::daemon::{self, Forked};
 use crate::exit::{Failure, code};
+use crate::registry;
 use crate::request::MountRequest;
-use crate::serve;
-
-/// What a message says: all is well.
-const GO_ON: u8 = b'!';
-/// Whom the command was to join has ended.
-const NOBODY: u8 = b'?';
+use crate::serve::{self, Handed};
 
 /// What was started.
 pub struct Started {
@@ -48,6 +42,17 @@ pub struct Started {
     pub daemon: Option<Pid>,
     /// The root that the command sees. As long as it is open, the mount is there.
     pub root: OwnedFd,
+    /// The user namespace from which alone the mount can be used.
+    pub users: Option<OwnedFd>,
+}
+
+/// What the command's process has mounted.
+struct Mounted {
+    device: OwnedFd,
+    number: Option<(u32, u32)>,
+    /// Number of its mount namespace.
+    namespace: u64,
+    users: OwnedFd,
 }
 
 /// Starts both. `memory`: the storage is a file system in memory of this size.
@@ -61,30 +66,64 @@ pub fn start(
     memory: Option<&str>,
     signals: &Signals,
 ) -> Result<Started, Failure> {
-    let (command, socket) = launch(plan, signals, |socket| prepare(plan, place, socket))?;
-    if receive(&socket).is_none() {
-        return Err(gave_up(command));
-    }
-    let served = serve_for(command, plan, place, request, memory);
-    let daemon = served.inspect_err(|_| {
-        let _ = rustix::process::kill_process(command, Signal::KILL);
-        let _ = rustix::process::waitpid(Some(command), WaitOptions::empty());
-    })?;
-    let _ = send(&socket, GO_ON, &[]);
-    match receive(&socket) {
-        Some((GO_ON, Some(root))) => {
-            // Not before it is in the tree: whoever joins it has to come there, too.
-            let namespace = std::fs::metadata(format!("/proc/{command}/ns/mnt"));
-            let namespace = namespace.map_or(0, |found| found.ino());
-            place.write(plan, Some((namespace, command.as_raw_pid())))?;
-            Ok(Started { command, daemon: Some(daemon), root })
+    let prepare = |socket: &OwnedFd| prepare(plan, place, request, socket);
+    let (command, socket) = launch(plan, signals, prepare)?;
+    let served = mounted(plan, command, &socket)
+        .and_then(|mounted| {
+            let pid = serve_for(command, plan, place, request, memory, mounted.as_ref());
+            pid.map(|pid| (pid, mounted)).map_err(Some)
+        })
+        .map_err(|failure| match failure {
+            None => gave_up(command),
+            Some(failure) => {
+                let _ = rustix::process::kill_process(command, Signal::KILL);
+                let _ = rustix::process::waitpid(Some(command), WaitOptions::empty());
+                failure
+            }
+        });
+    let (daemon, mounted) = served?;
+    let _ = send(&socket, Word::GoOn, &[]);
+    let root = match receive(&socket) {
+        Some((Word::GoOn, descriptors)) => descriptors.into_iter().next(),
+        _ => None,
+    };
+    let (namespace, users) = match mounted {
+        Some(mounted) => (mounted.namespace, Some(mounted.users)),
+        None => {
+            let found = std::fs::metadata(format!("/proc/{command}/ns/mnt"));
+            (found.map_or(0, |found| found.ino()), None)
         }
-        _ => {
-            let failure = gave_up(command);
-            // The mount has gone with the command.
-            let _ = rustix::process::waitpid(Some(daemon), WaitOptions::empty());
-            Err(failure)
+    };
+    let Some(root) = root else {
+        let failure = gave_up(command);
+        // The mount has gone with the command.
+        let _ = rustix::process::waitpid(Some(daemon), WaitOptions::empty());
+        return Err(failure);
+    };
+    // Not before it is in the tree: whoever joins it has to come there, too.
+    place.write(plan, Some((namespace, command.as_raw_pid())))?;
+    Ok(Started { command, daemon: Some(daemon), root, users })
+}
+
+/// Waits until the daemon can begin; where there are more users than one, the mount is made
+/// by the command's process, for the daemon stays outside. `None` as a failure: that process
+/// says itself what has failed.
+fn mounted(
+    plan: &Plan,
+    command: Pid,
+    socket: &OwnedFd,
+) -> Result<Option<Mounted>, Option<Failure>> {
+    receive(socket).ok_or(None)?;
+    let Some(subids) = &plan.as_root else { return Ok(None) };
+    subids.map(command).map_err(Some)?;
+    let _ = send(socket, Word::GoOn, &[]);
+    let (word, descriptors) = receive(socket).ok_or(None)?;
+    let mut descriptors = descriptors.into_iter();
+    match (word, descriptors.next(), descriptors.next()) {
+        (Word::Mounted(namespace, number), Some(device), Some(users)) => {
+            Ok(Some(Mounted { device, number, namespace, users }))
         }
+        _ => Err(None),
     }
 }
 
@@ -95,18 +134,30 @@ fn serve_for(
     place: &Place,
     request: &MountRequest,
     memory: Option<&str>,
+    mounted: Option<&Mounted>,
 ) -> Result<Pid, Failure> {
     let failed = |errno: Errno| Failure::new(code::RUN, format!("the daemon: {errno}"));
     let there = rustix::process::pidfd_open(command, PidfdFlags::empty()).map_err(failed)?;
-    let keep = [there.as_fd(), place.lock.as_fd()];
+    let mut keep = vec![there.as_fd(), place.lock.as_fd()];
+    keep.extend(mounted.map(|mounted| mounted.device.as_fd()));
     let pid = daemon::background(Some(&keep), |ready| {
+        if let Some(mounted) = mounted {
+            // Outside it sees to whom each object of the base belongs.
+            let device = mounted
+                .device
+                .try_clone()
+                .map_err(|error| Failure::new(code::RUN, format!("the daemon: {error}")))?;
+            let mount = Mount::handed_over(device, mounted.number);
+            let handed = Handed { mount, namespace: mounted.namespace };
+            return serve::serve(request, Some(handed), ready);
+        }
         let mut spaces = ThreadNameSpaceType::MOUNT;
         spaces.set(ThreadNameSpaceType::USER, plan.for_users);
         move_into_thread_name_spaces(there.as_fd(), spaces).map_err(failed)?;
         if let Some(size) = memory {
             mount_memory(&place.storage(), size)?;
         }
-        serve::serve(request, ready)
+        serve::serve(request, None, ready)
     })?;
     Pid::from_raw(pid).ok_or_else(|| failed(Errno::CHILD))
 }
@@ -128,7 +179,7 @@ pub fn join(plan: &Plan, member: &Member, signals: &Signals) -> Result<Option<St
     let (command, socket) = launch(plan, signals, |socket| {
         match member.join(plan.for_users) {
             Err(Errno::SRCH) => {
-                send(socket, NOBODY, &[]).map_err(|_| died())?;
+                send(socket, Word::Nobody, &[]).map_err(|_| died())?;
                 return Err(Failure::silent(code::RUN));
             }
             joined => joined.map_err(failed)?,
@@ -137,15 +188,23 @@ pub fn join(plan: &Plan, member: &Member, signals: &Signals) -> Result<Option<St
         if !join::is_of(Path::new("/"), &member.storage) {
             return Err(failed(Errno::XDEV));
         }
+        if plan.as_root.is_some() {
+            spaces::become_root().map_err(failed)?;
+        }
         rustix::process::chdir(&plan.directory)
             .or_else(|_| rustix::process::chdir("/"))
             .map_err(failed)
     })?;
-    match receive(&socket) {
-        Some((GO_ON, Some(root))) => Ok(Some(Started { command, daemon: None, root })),
-        told => {
+    let told = receive(&socket);
+    let nobody = matches!(told, Some((Word::Nobody, _)));
+    match told.and_then(|(_, descriptors)| descriptors.into_iter().next()) {
+        Some(root) => {
+            let users = member.users.as_ref().and_then(|users| users.try_clone().ok());
+            Ok(Some(Started { command, daemon: None, root, users }))
+        }
+        None => {
             let failure = gave_up(command);
-            if matches!(told, Some((NOBODY, _))) { Ok(None) } else { Err(failure) }
+            if nobody { Ok(None) } else { Err(failure) }
         }
     }
 }
@@ -217,14 +276,40 @@ fn is_found(word: &OsStr) -> bool {
 }
 
 /// Makes the namespaces, waits for the mount, and puts everything in its place.
-fn prepare(plan: &Plan, place: &Place, socket: &OwnedFd) -> Result<(), Failure> {
-    spaces::enter(plan.for_users, plan.net)?;
+fn prepare(
+    plan: &Plan,
+    place: &Place,
+    request: &MountRequest,
+    socket: &OwnedFd,
+) -> Result<(), Failure> {
+    let wait = || receive(socket).map(drop).ok_or_else(died);
+    let has_others = plan.as_root.is_some();
+    let map_all = || send(socket, Word::GoOn, &[]).map_err(|_| died()).and_then(|()| wait());
+    spaces::enter(plan.for_users, plan.net, has_others.then_some(map_all))?;
     // What is mounted here is to be seen nowhere else.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|errno| spaces::refused(plan.for_users, errno))?;
-    send(socket, GO_ON, &[]).map_err(|_| died())?;
-    receive(socket).ok_or_else(died)?;
-    scene::enter(plan, &place.storage(), &place.dir)
+    match has_others {
+        true => hand_over(request, socket)?,
+        false => send(socket, Word::GoOn, &[]).map_err(|_| died())?,
+    }
+    wait()?;
+    scene::enter(plan, &place.storage(), &place.dir)?;
+    if has_others {
+        let failed = |errno| Failure::new(code::RUN, format!("--as-root: {errno}"));
+        spaces::become_root().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Mounts what the daemon is to serve: a mount belongs to the user namespace of who makes it.
+fn hand_over(request: &MountRequest, socket: &OwnedFd) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(code::RUN, format!("the mount: {error}"));
+    let users = std::fs::File::open("/proc/self/ns/user").map_err(failed)?;
+    let mount = serve::mount(request, request.flags, None)?;
+    let mounted = Word::Mounted(registry::own_namespace(), mount.device_number());
+    let device = mount.hand_over().map_err(failed)?;
+    send(socket, mounted, &[device.as_fd(), users.as_fd()]).map_err(|_| died())
 }
 
 fn died() -> Failure {
@@ -236,45 +321,11 @@ fn begin(socket: &OwnedFd, parent: Pid) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open("/", flags, Mode::empty())
         .map_err(|errno| Failure::new(code::RUN, format!("/: {errno}")))?;
-    send(socket, GO_ON, &[root.as_fd()]).map_err(|_| died())?;
+    send(socket, Word::GoOn, &[root.as_fd()]).map_err(|_| died())?;
     // A command whose waiting process is killed would be left to itself.
     let told = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if told.is_err() || rustix::process::getppid() != Some(parent) {
         return Err(died());
     }
     Ok(())
-}
-
-/// A message: one byte, and maybe descriptors.
-fn send(socket: &OwnedFd, word: u8, descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(descriptors));
-    }
-    sendmsg(socket, &[IoSlice::new(&[word])], &mut control, SendFlags::NOSIGNAL).map(drop)
-}
-
-/// Waits for one. `None`: there will be none any more.
-fn receive(socket: &OwnedFd) -> Option<(u8, Option<OwnedFd>)> {
-    let mut byte = [0; 1];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut byte)];
-    let received = loop {
-        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            received => break received.ok()?,
-        }
-    };
-    if received.bytes == 0 {
-        return None;
-    }
-    let mut all = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    let descriptor = all.next();
-    let [word] = byte;
-    Some((word, descriptor))
 }

@@ -92,10 +92,11 @@ impl Run<'_> {
 
     /// Options with which another command finds the changes.
     fn again(&self) -> String {
+        let as_root = if self.as_root { "--as-root " } else { "" };
         if let Some(name) = &self.place.name {
-            return format!("--name {}", word(name));
+            return format!("{as_root}--name {}", word(name));
         }
-        format!("--storage {}", word(&self.place.dir.to_string_lossy()))
+        format!("{as_root}--storage {}", word(&self.place.dir.to_string_lossy()))
     }
 
     fn drop_command(&self) -> String {

@@ -70,6 +70,7 @@ mod review_client;
 mod rights;
 mod rights_space;
 mod run;
+mod run_as_root;
 mod run_end;
 mod run_places;
 mod run_work;

@@ -29,6 +29,15 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "NAME", conflicts_with = "storage")]
     pub name: Option<PathBuf>,
 
+    /// Run the command as root of a range of users of its own
+    ///
+    /// For an ordinary user, to install packages for example. In the run all owners are those
+    /// of the system, and files can be given to others; outside, all that it has written is
+    /// the user's, and he has no more rights than before. It needs a range of ids in
+    /// /etc/subuid and /etc/subgid, and newuidmap(1). Root runs a command as root anyway.
+    #[arg(long, conflicts_with = "tmpfs")]
+    pub as_root: bool,
+
     /// Keep the changes in memory, at most SIZE (half of it); they are gone at the end
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "50%", conflicts_with_all = ["storage", "name"])]

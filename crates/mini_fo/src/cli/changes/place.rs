@@ -54,7 +54,8 @@ impl Where {
         match run::join::find(dir) {
             Some(run::join::Found::Ended) => Where::elsewhere(dir),
             Some(run::join::Found::Live(member)) => {
-                let (channel, _) = Channel::open(&member.root())
+                let channel = member
+                    .channel()
                     .map_err(|error| failed(format!("its daemon does not answer: {error}")))?;
                 Ok(Where::Live(channel, None))
             }
