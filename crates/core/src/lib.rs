@@ -71,5 +71,6 @@ pub use sys::{Rights, SystemFailure, as_them, is_trouble, take_failure, with_rig
 /// What a commit does in the base, step by step.
 pub mod commit_steps {
     pub use crate::commit::Make;
-    pub use crate::format::commit::{CommitProgram, Dress, Path, Seen, Slot, Step};
+    pub use crate::format::commit::{CommitProgram, Dress, Part, Path, Piece, Seen, Slot, Step};
+    pub use crate::format::print::{Hash, Print};
 }

@@ -65,7 +65,7 @@ mod tests {
         let after = Timestamp { sec: 1, nsec };
         let step = |at: &&str| Step::Time { at: path(at), after, before: None };
         let steps = paths.iter().map(step).collect();
-        let entries = vec![CommitEntry { path: path("f"), fate, bytes: 1 }];
+        let entries = vec![CommitEntry { path: path("f"), fate, bytes: 1, in_parts: false }];
         let program = CommitProgram { steps, ..CommitProgram::default() };
         CommitPlan { entries, makes: Vec::new(), program }
     }

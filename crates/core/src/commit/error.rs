@@ -90,6 +90,12 @@ pub enum CommitError {
         /// Why.
         errno: Errno,
     },
+    /// A part of a file was to be committed that is another one by now.
+    #[error("{}: it is not as it was shown any more; nothing was changed", shown(path))]
+    Outdated {
+        /// Path in the tree.
+        path: Box<[u8]>,
+    },
     /// The base does not let something be moved, or names in a directory be changed.
     #[error(
         "{}: the base does not let it be moved, or names in it be changed: {errno}; nothing was changed",

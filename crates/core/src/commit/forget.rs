@@ -50,6 +50,9 @@ impl Overlay {
         let kept = program.kept.iter().flat_map(|path| on_the_way(parent(path)));
         let both: BTreeSet<&[u8]> = kept.filter(|path| new.contains(path)).collect();
         both.into_iter().try_for_each(|path| self.renew_print(path, true))?;
+        for (path, print) in &program.renewed {
+            self.record_print(path, *print)?;
+        }
         Ok(told)
     }
 
@@ -99,6 +102,18 @@ impl Overlay {
         };
         let Some(found) = self.stack.look(base, name)? else { return Ok(()) };
         edit.append(&[Record::Print { print: Print::taken(&found.stat), name: name.into() }])
+    }
+
+    /// The change at a path is made from this.
+    fn record_print(&self, path: &[u8], print: Print) -> Result<()> {
+        let Some(above) = self.reach(parent(path))?.filter(|above| above.is_dir()) else {
+            return Ok(());
+        };
+        let (dir, name) = (self.dir(&above)?, file_name(path));
+        match dir.storage() {
+            Some(_) => dir.edit().append(&[Record::Print { print, name: name.into() }]),
+            None => Ok(()),
+        }
     }
 
     /// Nothing is recorded of what is not in the base any more.

@@ -1,5 +1,7 @@
 //! What is made in the stage: objects as the tree shows them.
 
+mod part;
+
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
@@ -7,7 +9,8 @@ use rustix::io::Errno;
 use super::base::Base;
 use super::plan::Make;
 use super::stage::Stage;
-use crate::format::commit::{Dress, Slot};
+use crate::format::commit::{Dress, Path, Slot};
+use crate::format::print::Print;
 use crate::interface::types::{Attr, NodeId, SetTime};
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result, Spot};
@@ -23,6 +26,8 @@ pub(super) struct Made {
     /// A directory that is closed to its owner at the end, and cannot be before: how it is
     /// dressed until then, and at the end.
     pub closing: Option<(Dress, Dress)>,
+    /// What a change that stays in the storage is made from by then.
+    pub renewed: Option<(Path, Print)>,
 }
 
 impl Make {
@@ -30,9 +35,15 @@ impl Make {
     pub(super) fn path(&self) -> &[u8] {
         match self {
             Make::Object { path, .. } => path,
+            Make::Part { part, .. } => &part.path,
             Make::LinkBase { at, .. } => at,
             Make::Link { .. } => b"",
         }
+    }
+
+    /// It is a part of a change.
+    pub(super) fn is_part(&self) -> bool {
+        matches!(self, Make::Part { .. })
     }
 
     /// Makes it.
@@ -42,6 +53,7 @@ impl Make {
         };
         match self {
             Make::Object { slot, path } => make_object(overlay, (stage, *slot), path),
+            Make::Part { slot, part } => part::make(part, (overlay, base), (stage, *slot)),
             Make::Link { slot, of } => {
                 link(stage.dir(), &of.name(), *slot).map(|()| Made::default())
             }
@@ -109,11 +121,17 @@ fn dress(overlay: &Overlay, node: NodeId, attr: &Attr, spot: Spot<'_>) -> Result
     if attr.mode & libc::S_IFMT != libc::S_IFLNK {
         sys::set_mode(spot, mode_in_stage(attr))?;
     }
-    if overlay.inode_flags(node).is_ok_and(|flags| flags & NO_DUMP != 0) {
-        let file = sys::open(spot, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK)?;
-        sys::set_flags(&file, sys::get_flags(&file)? | NO_DUMP)?;
-    }
+    take_no_dump(overlay.inode_flags(node).unwrap_or(0), spot)?;
     sys::set_times(spot, Some(SetTime::At(attr.atime)), Some(SetTime::At(attr.mtime)))
+}
+
+/// Of these flags of `chattr` what a file takes along.
+fn take_no_dump(flags: u32, to: Spot<'_>) -> Result<()> {
+    if flags & NO_DUMP == 0 {
+        return Ok(());
+    }
+    let file = sys::open(to, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK)?;
+    sys::set_flags(&file, sys::get_flags(&file)? | NO_DUMP)
 }
 
 fn names(overlay: &Overlay, node: NodeId) -> Result<Vec<u8>> {

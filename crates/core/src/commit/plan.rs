@@ -20,7 +20,7 @@ use self::steps::{Maker, Work};
 use self::tops::Tops;
 use super::path::is_within;
 use crate::changes::{BaseState, Change};
-use crate::format::commit::{CommitProgram, Path, Slot};
+use crate::format::commit::{CommitProgram, Part, Path, Slot};
 use crate::reach::overlay::Overlay;
 
 /// Who is right where the base is no longer what a change was made from.
@@ -57,6 +57,8 @@ pub enum CommitFate {
     Goes,
     /// Was not asked for, but belongs together with something that was, and is committed.
     Follows,
+    /// A part of it is committed, and the rest stays.
+    Part,
     /// The base has something else now ([`CommitSide::Neither`]).
     Conflict(BaseState),
     /// The same; it is given up for what the base has ([`CommitSide::Theirs`]).
@@ -72,6 +74,8 @@ pub struct CommitEntry {
     pub fate: CommitFate,
     /// Bytes of content that are written.
     pub bytes: u64,
+    /// A part of it can be committed.
+    pub in_parts: bool,
 }
 
 /// Why nothing can be committed.
@@ -90,6 +94,8 @@ pub enum CommitRefusal {
     Elsewhere(Box<[u8]>),
     /// [`CommitSide::Theirs`]: these would be given up with a conflict, and are none.
     WouldDrop(Vec<Box<[u8]>>),
+    /// A part of this was to be committed, and that cannot be; or it is no change any more.
+    NotInParts(Box<[u8]>),
     /// The base cannot be read.
     Base(Box<[u8]>, Errno),
 }
@@ -104,6 +110,13 @@ pub enum Make {
         slot: Slot,
         /// What it is to be like.
         path: Path,
+    },
+    /// A new file that has a part of a change.
+    Part {
+        /// Where it comes to.
+        slot: Slot,
+        /// Which.
+        part: Box<Part>,
     },
     /// Another name of what is in a slot.
     Link {
@@ -186,6 +199,8 @@ impl Fates {
     fn fate(&self, change: u32, found: &Found, conflict: bool) -> CommitFate {
         let asked = found.wish == CommitWish::Goes;
         match (self.goes.get(change as usize) == Some(&true), asked) {
+            _ if found.part.is_some() && conflict => CommitFate::Conflict(found.state),
+            _ if found.part.is_some() => CommitFate::Part,
             _ if self.is_dropped(change) => CommitFate::Dropped(found.state),
             (true, _) if conflict => CommitFate::Conflict(found.state),
             (true, true) => CommitFate::Goes,
@@ -222,19 +237,37 @@ impl Overlay {
         stays: &[Path],
         asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
     ) -> Result<CommitPlan, CommitRefusal> {
+        self.plan_commit_parts(side, (stays, &[]), asked)
+    }
+
+    /// The same. Of changes that are in `parts` these go, whatever is asked for; the rest of
+    /// them stays.
+    ///
+    /// # Errors
+    /// As there; [`CommitRefusal::NotInParts`].
+    pub fn plan_commit_parts(
+        &self,
+        side: CommitSide,
+        (stays, parts): (&[Path], &[Part]),
+        asked: &mut dyn FnMut(&Change<'_>) -> CommitWish,
+    ) -> Result<CommitPlan, CommitRefusal> {
         check::is_plain(self)?;
         let mut all = AllFound::of(self, asked)?;
+        all.take_parts(parts)?;
         let root = |errno| CommitRefusal::Base(Path::default(), errno);
         let bonds = self.bonds().map_err(root)?;
         evidence::settle(self, &mut all, &bonds.alone).map_err(root)?;
         let web = Web::of(self, &all, (bonds, stays)).map_err(root)?;
+        web.check_parts(&mut all)?;
         let mut fates = Fates::of(&all, &web);
         let in_conflict = |found: &Found| {
             matches!(found.state, BaseState::Changed(_)) && side != CommitSide::Ours
         };
         let conflicts: Vec<u32> = (0..)
             .zip(&all.list)
-            .filter(|(change, found)| fates.goes(*change) && in_conflict(found))
+            .filter(|(change, found)| {
+                (fates.goes(*change) || found.part.is_some()) && in_conflict(found)
+            })
             .map(|(change, _)| change)
             .collect();
         if side == CommitSide::Theirs && !conflicts.is_empty() {
@@ -247,11 +280,12 @@ impl Overlay {
                 path: found.path.clone(),
                 fate: fates.fate(change, found, in_conflict(found)),
                 bytes: found.bytes(),
+                in_parts: found.in_parts,
             })
             .collect();
         let undecided = side == CommitSide::Neither && !conflicts.is_empty();
         let mut plan = CommitPlan { entries, makes: Vec::new(), program: CommitProgram::default() };
-        if !undecided && plan.entries.iter().any(|entry| entry.leaves()) {
+        if !undecided && plan.entries.iter().any(|entry| entry.is_done()) {
             plan.work_out(self, (&all, &web, &fates))?;
         }
         Ok(plan)
@@ -259,9 +293,12 @@ impl Overlay {
 }
 
 impl CommitEntry {
-    /// The storage has nothing of it afterwards.
-    fn leaves(&self) -> bool {
-        matches!(self.fate, CommitFate::Goes | CommitFate::Follows | CommitFate::Dropped(_))
+    /// Something is done with it.
+    fn is_done(&self) -> bool {
+        matches!(
+            self.fate,
+            CommitFate::Goes | CommitFate::Follows | CommitFate::Part | CommitFate::Dropped(_)
+        )
     }
 }
 
@@ -308,6 +345,7 @@ impl CommitPlan {
         }
         let count = u32::try_from(all.list.len()).unwrap_or(u32::MAX);
         (0..count).filter(|change| fates.goes(*change)).for_each(|change| maker.change(change));
+        all.list.iter().for_each(|found| maker.part(found));
         let work = maker.finish();
         let checks = check::Checks::of(overlay)?;
         checks.changes(all, fates)?;

@@ -1,15 +1,17 @@
 //! What a commit comes to, as it is written down before the base is touched
 //! (docs/FORMAT.md, section 14).
 
+mod part;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use part::{Part, Piece};
 pub use text::{Damaged, parse, state_line, write};
 
 use rustix::fs::Statx;
 
-use crate::format::print::Hash;
+use crate::format::print::{Hash, Print};
 use crate::format::time::Timestamp;
 
 /// A path without a leading slash: of the base, or of the tree.
@@ -236,6 +238,9 @@ pub struct CommitProgram {
     /// Paths of the tree with changes that were not committed, and must stay whatever
     /// `tops` come to.
     pub kept: Vec<Path>,
+    /// Changes of the tree of which a part goes: what the rest, which is kept, is made from
+    /// then.
+    pub renewed: Vec<(Path, Print)>,
     /// What was made in the stage.
     pub made: Vec<(Slot, Seen)>,
     /// Directories that go with all that is in them, by the slot that they come to: nothing in

@@ -20,4 +20,5 @@ pub(in crate::format) use line::escape;
 pub use line::time_text;
 pub use parse::{Line, parse_line, parse_time};
 pub(in crate::format) use parse::{Parsed, narrow, number, timestamp, unescape};
+pub(in crate::format) use print::{parse as parse_print, text as print_text};
 pub use record::{Loss, RealmRecord, Record, SharedRecord};

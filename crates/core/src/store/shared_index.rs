@@ -226,12 +226,15 @@ impl SharedIndex {
             return Ok(Indexed::No);
         };
         if !is_of(&record, base) {
-            let number = id.number();
-            let storage = self.path.display();
-            tracing::warn!(
-                number,
-                "storage {storage}: the base has another object where one was copied up"
-            );
+            // Of one that only has lost names there is no copy: a commit takes some in the base.
+            if self.index_stat(id)?.is_some() {
+                let number = id.number();
+                let storage = self.path.display();
+                tracing::warn!(
+                    number,
+                    "storage {storage}: the base has another object where one was copied up"
+                );
+            }
             return Ok(Indexed::Another);
         }
         Ok(self.index_stat(id)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))

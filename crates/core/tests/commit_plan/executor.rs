@@ -33,6 +33,7 @@ impl Executor<'_> {
         for make in plan.makes() {
             match make {
                 Make::Object { slot: to, path } => self.make(path, &slot(to)),
+                Make::Part { .. } => panic!("nothing is asked for in parts"),
                 Make::Link { slot: to, of } => fs::hard_link(slot(of), slot(to)).unwrap(),
                 Make::LinkBase { slot: to, at } => {
                     fs::hard_link(under(self.base, at), slot(to)).unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mini_fo_core::{CommitSide, CommitWish, InUse, LiveCommitError, NodeId, OpenNow, Overlay};
 
-use super::super::naive::{Kind, Time};
+use super::super::naive::Time;
 use super::super::tree::snapshot;
 use super::{Check, Driver};
 
@@ -44,11 +44,6 @@ impl Driver {
         for id in self.model.ids() {
             let inode = self.model.get_mut(id);
             (inode.ino, inode.ctime) = (None, Time::Any);
-            // MASK: a directory of which META of the root alone says that something was deleted
-            // in it has the base's time again.
-            if matches!(inode.kind, Kind::Dir(_)) {
-                inode.mtime = Time::Any;
-            }
         }
         if let Some(own) = &mut self.own {
             own.base_before = own.base.iter().flat_map(|layer| snapshot(&layer.path)).collect();

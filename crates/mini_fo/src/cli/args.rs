@@ -490,6 +490,13 @@ pub struct CommitArgs {
     #[arg(long, value_name = "GLOB")]
     pub except: Vec<String>,
 
+    /// Show each change, and ask whether it is to be committed: of texts each hunk
+    ///
+    /// As git add --patch does; '?' tells the answers. Without a terminal they are read from
+    /// standard input, and --yes is needed. What was not picked stays in the storage.
+    #[arg(short, long, conflicts_with_all = ["theirs", "abort", "json", "quiet"])]
+    pub patch: bool,
+
     /// Write changes over what the base has now, if it is not what they were made from
     #[arg(long, conflicts_with = "theirs")]
     pub ours: bool,

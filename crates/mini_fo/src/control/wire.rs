@@ -139,6 +139,13 @@ pub struct CommitForm {
     /// Single changes that stay.
     #[serde(default)]
     pub stays: Vec<PathBytes>,
+    /// These changes in place of all others: what is not among them stays, but for directories
+    /// that were added on the way to them.
+    #[serde(default)]
+    pub picked: Option<Vec<Picked>>,
+    /// Tell of each change that is asked for whether a part of it can go.
+    #[serde(default)]
+    pub offers: bool,
     /// Conflicts are decided for the storage.
     pub ours: bool,
     /// Only tell what would go.
@@ -156,6 +163,37 @@ pub struct CommitForm {
     /// For a terminal.
     pub colored: bool,
 }
+
+/// A change that somebody has looked at, and wants to be committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picked {
+    /// Where it is.
+    pub path: PathBytes,
+    /// It is a deletion.
+    pub deleted: bool,
+    /// As it was told: a hash of its object.
+    pub seen: HashBytes,
+    /// Only this of it.
+    pub part: Option<PickedPart>,
+}
+
+/// A part of a change in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PickedPart {
+    /// Where a stretch begins and ends in what the base has, and where in what the tree shows.
+    pub pieces: Vec<[u64; 4]>,
+    /// Hash of what the base has.
+    pub before: HashBytes,
+    /// Hash of what the tree shows.
+    pub after: HashBytes,
+    /// Attributes, too.
+    pub attributes: bool,
+}
+
+/// A hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HashBytes(pub [u8; 16]);
 
 /// A mount that shows something of a base.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

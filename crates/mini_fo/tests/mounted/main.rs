@@ -16,6 +16,7 @@ mod commit_choice;
 mod commit_conflicts;
 mod commit_live;
 mod commit_meanwhile;
+mod commit_patch;
 mod commit_refused;
 mod commit_review;
 mod completions;

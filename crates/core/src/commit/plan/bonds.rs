@@ -2,6 +2,7 @@
 
 use hashbrown::{HashMap, HashSet};
 
+use super::CommitRefusal;
 use super::found::{AllFound, Found};
 use super::shown::{self, Shown};
 use crate::changes::ChangeKind;
@@ -85,6 +86,20 @@ impl Web {
 
     pub fn len(&self) -> usize {
         self.points as usize
+    }
+
+    /// What belongs together with anything else does not go in parts.
+    pub fn check_parts(&self, all: &mut AllFound) -> std::result::Result<(), CommitRefusal> {
+        for (from, _) in self.needs.iter().chain(&self.ties) {
+            if let Some(found) = all.list.get_mut(*from as usize) {
+                found.in_parts = false;
+            }
+        }
+        let odd = |found: &&Found| found.part.is_some() && !found.in_parts;
+        match all.list.iter().find(odd) {
+            Some(found) => Err(CommitRefusal::NotInParts(found.path.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The places of what must stay.

@@ -10,7 +10,7 @@ use super::lost::Lost;
 use super::{CommitRefusal, CommitWish};
 use crate::changes::{BaseState, Change, ChangeKind, ChangesOptions, FoundChange};
 use crate::commit::path::in_walk;
-use crate::format::commit::{Dress, Path, Seen};
+use crate::format::commit::{Dress, Part, Path, Seen};
 use crate::format::identity::BaseId;
 use crate::format::time::Timestamp;
 use crate::interface::types::Attr;
@@ -48,6 +48,10 @@ pub(super) struct Found {
     pub lost: Option<Lost>,
     /// A directory of which nothing but the time of modification differs.
     pub times_only: bool,
+    /// A part of it can go.
+    pub in_parts: bool,
+    /// That goes, and the rest stays.
+    pub part: Option<Part>,
 }
 
 /// An object of the upper view.
@@ -114,6 +118,9 @@ impl Found {
 
     /// Bytes of content that it comes to.
     pub fn bytes(&self) -> u64 {
+        if let (Some(part), Some(lower)) = (&self.part, &self.lower) {
+            return part.size_of(lower.seen.size);
+        }
         let file = |upper: &&Upper| upper.kind == libc::S_IFREG;
         let moved = self.kind == ChangeKind::Renamed && self.same;
         self.upper.as_ref().filter(file).filter(|_| !moved).map_or(0, |upper| upper.size)
@@ -155,6 +162,19 @@ impl AllFound {
             found.lost = Some(lost.map_err(failed)?);
         }
         Ok(all)
+    }
+
+    /// Of these changes only parts go.
+    pub fn take_parts(&mut self, parts: &[Part]) -> std::result::Result<(), CommitRefusal> {
+        for part in parts {
+            let found = self.list.binary_search_by(|found| in_walk(&found.path, &part.path));
+            let found = found.ok().and_then(|at| self.list.get_mut(at));
+            let Some(found) = found else {
+                return Err(CommitRefusal::NotInParts(part.path.clone()));
+            };
+            (found.wish, found.part) = (CommitWish::Stays, Some(part.clone()));
+        }
+        Ok(())
     }
 
     fn take(
@@ -217,9 +237,27 @@ fn one(
         wish: if times_only { CommitWish::MayGo } else { asked(change) },
         lost: None,
         times_only,
+        in_parts: can_be_parted(change, upper.as_ref(), lower.as_ref()),
+        part: None,
         upper,
         lower,
     })
+}
+
+/// Files of more bytes are committed as a whole: both sides are in memory for less.
+const MOST_OF_PARTS: u64 = 64 << 20;
+
+/// A file that is where it was, with one name, and with all that it shows in the storage.
+fn can_be_parted(change: &Change<'_>, upper: Option<&Upper>, lower: Option<&Lower>) -> bool {
+    let (Some(upper), Some(lower)) = (upper, lower) else { return false };
+    let files = upper.kind == libc::S_IFREG && lower.seen.kind() == libc::S_IFREG;
+    let names = change.after.is_some_and(|attr| attr.nlink == 1)
+        && upper.indexed.is_none()
+        && lower.shared.is_none();
+    let stored = change.node_above().is_some_and(|node| node.in_storage());
+    let kind = change.kind == ChangeKind::Modified && change.from.is_none();
+    let small = upper.size.max(lower.seen.size) <= MOST_OF_PARTS;
+    kind && files && names && stored && small && upper.data_at.is_none()
 }
 
 /// When an object was changed last. Attributes of a directory do not count, nor that an

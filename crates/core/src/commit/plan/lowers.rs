@@ -10,6 +10,7 @@ use crate::changes::ChangeKind;
 use crate::commit::path::on_the_way;
 use crate::format::commit::Path;
 use crate::format::identity::BaseId;
+use crate::format::time::Timestamp;
 use crate::reach::overlay::Overlay;
 use crate::store::shared_index::is_shared;
 use crate::sys::Result;
@@ -79,6 +80,12 @@ impl<'a> Lowers<'a> {
             return self.overlay.stack.root_stat().map(Some);
         }
         Ok(self.overlay.stack.look_path(0, below)?.map(|found| found.stat))
+    }
+
+    /// The time of a directory that the storage has no copy of, and from which something was
+    /// deleted all the same.
+    pub fn far_time(&self, path: &[u8]) -> Option<Timestamp> {
+        self.overlay.root_dir.meta().far().changed(path)
     }
 
     /// What the base has where a path of the tree is compared with it, and where that is.

@@ -119,6 +119,14 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// Takes in a part of a change.
+    pub fn part(&mut self, found: &Found) {
+        let (Some(part), Some(lower)) = (&found.part, &found.lower) else { return };
+        let (slot, was) = (self.slot(), lower.seen);
+        self.work.makes.push(Make::Part { slot, part: Box::new(part.clone()) });
+        self.swap(slot, &found.path, was);
+    }
+
     /// All in order.
     pub fn finish(self) -> Work {
         let Maker { mut work, mut placed, .. } = self;

@@ -50,6 +50,7 @@ pub(super) fn times(
         let unit = web.unit_of(&path).filter(|unit| !fates.goes(unit.point));
         let hidden = unit.is_some() && shows.is_none() && !tops.holds(&path);
         let after = shown.filter(|_| !hidden).map(|upper| upper.mtime);
+        let after = after.or_else(|| lowers.far_time(tree).filter(|_| !hidden));
         let before = match below {
             Some(below) => {
                 let failed = |errno| CommitRefusal::Base(below.clone(), errno);

@@ -2,6 +2,7 @@
 
 use hashbrown::HashSet;
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 
 use super::work::{Result, Work, unusable_journal};
 use crate::commit::error::{CommitError, no_stage};
@@ -78,9 +79,11 @@ impl Work<'_> {
                 let failed = |errno| CommitError::Make { path: path.clone(), errno };
                 near = overlay.reach(dir).map_err(failed)?.map(|node| (dir.into(), node));
             }
-            let made = make
-                .make(overlay, &self.base, stage)
-                .map_err(|errno| CommitError::Make { path: path.clone(), errno })?;
+            let made = make.make(overlay, &self.base, stage).map_err(|errno| match errno {
+                Errno::STALE if make.is_part() => CommitError::Outdated { path: path.clone() },
+                errno => CommitError::Make { path: path.clone(), errno },
+            })?;
+            program.renewed.extend(made.renewed);
             if let Some((before, after)) = made.closing {
                 program.steps.push(Step::Dress { at: path, before, after });
             }

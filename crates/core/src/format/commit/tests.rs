@@ -33,10 +33,16 @@ fn program() -> CommitProgram {
         ],
         tops: vec![path("")],
         kept: vec![path("stays"), path("\u{e4}")],
+        renewed: vec![(path("d/e f"), print())],
         made: vec![(Slot(7), was)],
         trees: vec![(Slot(0), time(5))],
         times_back: vec![(path("x y"), time(6))],
     }
+}
+
+fn print() -> Print {
+    let (mode, hash) = (libc::S_IFREG | 0o2751, Some(Hash([7; 16])));
+    Print { mode, uid: 3, gid: 4, size: 5, mtime: time(-3), hash, since: None }
 }
 
 fn head() -> Head {

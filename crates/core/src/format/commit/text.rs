@@ -2,7 +2,9 @@
 //! how far it has come (docs/FORMAT.md, section 14).
 
 use super::{CommitProgram, CommitState, Dress, Head, Journal, Path, Seen, Slot, Step, Token};
-use crate::format::meta::{Parsed, escape, narrow, number, time_text, timestamp, unescape};
+use crate::format::meta::{
+    Parsed, escape, narrow, number, parse_print, print_text, time_text, timestamp, unescape,
+};
 use crate::format::print::Hash;
 
 /// The first line.
@@ -27,6 +29,9 @@ pub fn write(head: &Head, program: Option<&CommitProgram>) -> Vec<u8> {
     program.steps.iter().for_each(|step| write_step(&mut out, step));
     program.tops.iter().for_each(|path| line(&mut out, &[b"o", &rooted(path)]));
     program.kept.iter().for_each(|path| line(&mut out, &[b"k", &rooted(path)]));
+    for (path, print) in &program.renewed {
+        line(&mut out, &[b"r", print_text(print).as_bytes(), &rooted(path)]);
+    }
     for (slot, made) in &program.made {
         line(&mut out, &[format!("n {} {}", slot.0, seen(made)).as_bytes()]);
     }
@@ -174,6 +179,10 @@ impl Reader {
         match letter {
             b"o" => journal.program.tops.push(path(field()?)?),
             b"k" => journal.program.kept.push(path(field()?)?),
+            b"r" => {
+                let print = parse_print(&mut field)?;
+                journal.program.renewed.push((path(field()?)?, print));
+            }
             b"n" => journal.program.made.push((slot(field()?)?, parse_seen(&mut field)?)),
             b"w" => journal.program.trees.push((slot(field()?)?, timestamp(field()?)?)),
             b"b" => journal.program.times_back.push((path(field()?)?, timestamp(field()?)?)),

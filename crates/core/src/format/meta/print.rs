@@ -5,7 +5,7 @@ use super::parse::{Parsed, narrow, number, timestamp};
 use crate::format::print::{Hash, Print};
 
 /// The fields.
-pub(super) fn text(print: &Print) -> String {
+pub(in crate::format) fn text(print: &Print) -> String {
     let Print { mode, uid, gid, size, mtime, hash, since } = print;
     let kind = match print.kind() {
         libc::S_IFDIR => 'd',
@@ -26,7 +26,7 @@ pub(super) fn text(print: &Print) -> String {
 }
 
 /// Reads the fields.
-pub(super) fn parse<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Print> {
+pub(in crate::format) fn parse<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Print> {
     let kind = match field()? {
         b"f" => libc::S_IFREG,
         b"d" => libc::S_IFDIR,

@@ -8,6 +8,7 @@ mod earlier;
 mod list;
 pub mod live;
 mod others;
+mod patch;
 mod refused;
 
 use std::ffi::OsStr;
@@ -15,6 +16,7 @@ use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use mini_fo_core::commit_steps::Part;
 use mini_fo_core::{
     Change, CommitPlan, CommitRefusal, CommitSide, CommitWish, Overlay, RestOptions, Warning,
     changes_at_rest, layers_at_rest, writing_at_rest,
@@ -62,6 +64,10 @@ pub fn run(args: &CommitArgs) -> Result<Outcome, Failure> {
     if let Some(outcome) = earlier::see_to(args, &options, base)? {
         return Ok(outcome);
     }
+    let choice = match patch::at_rest(args, (&options, base), choice)? {
+        Some(choice) => choice,
+        None => return Ok(Outcome::Done),
+    };
     let overlay = place::opened(Ok(opened(args.dry_run, &options)?), refused::open)?;
     match decide(args, &overlay, &choice, base) {
         Ok(Decision::Go(shown)) => {
@@ -116,25 +122,36 @@ impl Shown {
         choice: &Choice,
         base: &Path,
     ) -> Result<Shown, Failure> {
+        Shown::planned_as(args.json, args, (overlay, choice), base)
+    }
+
+    /// The same. `json`: told as objects.
+    fn planned_as(
+        json: bool,
+        args: &CommitArgs,
+        (overlay, choice): (&Overlay, &Choice),
+        base: &Path,
+    ) -> Result<Shown, Failure> {
         let side = match (args.ours, args.theirs) {
             (true, _) => CommitSide::Ours,
             (_, true) => CommitSide::Theirs,
             _ => CommitSide::Neither,
         };
-        Shown::of((side, args.json), overlay, &mut |change| choice.wish(change), &[])
+        let held_to = (&[][..], choice.parts());
+        Shown::of((side, json), overlay, &mut |change| choice.wish(change), held_to)
             .map_err(|refusal| refused::plan(&refusal, base))
     }
 
     /// The same. `wish`: what is asked for; `stays`: what is not to leave the storage, changed
-    /// or not.
+    /// or not; `parts`: what goes in part.
     fn of(
         (side, json): (CommitSide, bool),
         overlay: &Overlay,
         wish: &mut dyn FnMut(&Change<'_>) -> CommitWish,
-        stays: &[Box<[u8]>],
+        (stays, parts): (&[Box<[u8]>], &[Part]),
     ) -> Result<Shown, CommitRefusal> {
         let mut lines = Vec::new();
-        let plan = overlay.plan_commit_but(side, stays, &mut |change| {
+        let plan = overlay.plan_commit_parts(side, (stays, parts), &mut |change| {
             lines.push(Line::of(change, json));
             wish(change)
         })?;
@@ -157,6 +174,9 @@ fn decide(
 ) -> Result<Decision, Failure> {
     let found = Shown::planned(args, overlay, choice, base)?;
     let Shown { plan, lines, sums } = &found;
+    if let Some(path) = choice.is_another() {
+        return Ok(Decision::End(Outcome::Undecided(refused::meanwhile(&path))));
+    }
     let is_there = |top: &[u8]| base.join(OsStr::from_bytes(top)).symlink_metadata().is_ok();
     choice.refuse_unknown(lines.iter().flat_map(Line::paths), &is_there)?;
     if sums.conflicts > 0 {
@@ -201,7 +221,7 @@ fn carry_out(
     bar.end();
     let committed = done.map_err(|error| refused::commit(error, base))?;
     let mut out = Out::new(&show_args(args), args.json || args.quiet);
-    let form = Form { json: args.json, quiet: args.quiet, would: false };
+    let form = Form { json: args.json, quiet: args.quiet, would: false, offers: false };
     // What was shown before the question is not shown again.
     if args.yes || args.json {
         listing.show(form, &mut out);
@@ -222,7 +242,7 @@ fn shown(
     whole: bool,
 ) -> Result<(), Failure> {
     let mut out = Out::new(&show_args(args), args.json || args.quiet);
-    let form = Form { json: args.json, quiet: args.quiet, would: true };
+    let form = Form { json: args.json, quiet: args.quiet, would: true, offers: false };
     list::Listing::of(plan, lines).show(form, &mut out);
     if whole {
         sums.tell(form, Path::new(""), &mut out);

@@ -47,7 +47,8 @@ pub fn after_answer(
         let (line, _) = pairs.find(|(now, shown)| !now.says_as(shown))?;
         line.paths().next().map(Box::from)
     };
-    let Some(path) = now.plan.differs_from(&shown.plan).or_else(said_otherwise) else {
+    let path = now.plan.differs_from(&shown.plan).or_else(said_otherwise);
+    let Some(path) = path.or_else(|| choice.is_another()) else {
         return Ok(Again::Same(Box::new(overlay), Box::new(now)));
     };
     overlay.finish();

@@ -119,11 +119,11 @@ fn planned(
 ) -> Result<Option<Shown>, Failure> {
     let choice = Choice::of(form)?;
     let mut wish = |change: &Change<'_>| choice.wish(change);
-    let shown = Shown::of((CommitSide::Neither, true), overlay, &mut wish, &[]);
+    let shown = Shown::of((CommitSide::Neither, true), overlay, &mut wish, (&[], choice.parts()));
     let shown = shown.map_err(|refusal| refused::plan(&refusal, base))?;
     for (line, entry) in shown.lines.iter().zip(&shown.plan.entries) {
         let fate = match entry.fate {
-            CommitFate::Goes | CommitFate::Follows => Fate::Goes,
+            CommitFate::Goes | CommitFate::Follows | CommitFate::Part => Fate::Goes,
             CommitFate::Held => Fate::Held,
             CommitFate::Conflict(state) => Fate::Conflict(list::conflict(state)),
             CommitFate::Dropped(_) | CommitFate::Stays => continue,

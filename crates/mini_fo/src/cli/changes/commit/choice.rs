@@ -1,13 +1,16 @@
 //! Which changes are asked for.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
+use mini_fo_core::commit_steps::{Hash, Part, Piece};
 use mini_fo_core::{Change, ChangeKind, CommitWish};
 
 use super::refused;
 use crate::cli::changes::discard::is_within;
 use crate::cli::changes::globs::Globs;
-use crate::control::wire::{CommitForm, PathBytes};
+use crate::cli::changes::status::object_with;
+use crate::control::wire::{CommitForm, PathBytes, Picked};
 use crate::exit::{Failure, code};
 
 /// Paths, and globs.
@@ -15,6 +18,8 @@ pub struct Choice {
     tops: Vec<Vec<u8>>,
     /// Single changes instead of trees: those that go, and those that stay.
     single: Option<Single>,
+    /// Changes that were looked at, and nothing else.
+    looked_at: Option<LookedAt>,
     only: Globs,
     except: Globs,
 }
@@ -23,6 +28,15 @@ pub struct Choice {
 struct Single {
     goes: HashSet<Vec<u8>>,
     stays: HashSet<Vec<u8>>,
+}
+
+/// Changes that somebody has looked at.
+struct LookedAt {
+    /// By path, and whether they are deletions: the hash of what was told.
+    picked: HashMap<(Vec<u8>, bool), Hash>,
+    parts: Vec<Part>,
+    /// Those that are there as they were told.
+    met: RefCell<HashSet<(Vec<u8>, bool)>>,
 }
 
 impl Choice {
@@ -35,7 +49,7 @@ impl Choice {
             Globs::of(globs).map_err(|why| Failure::new(code::USAGE, format!("{name} {why}")))
         };
         let (only, except) = (globs("--only", only)?, globs("--except", except)?);
-        Ok(Choice { tops, single: None, only, except })
+        Ok(Choice { tops, single: None, looked_at: None, only, except })
     }
 
     /// What a form from elsewhere asks for.
@@ -48,7 +62,21 @@ impl Choice {
         let set = |of| paths(of).into_iter().collect();
         let single =
             form.single.then(|| Single { goes: set(&form.paths), stays: set(&form.stays) });
-        Ok(Choice { single, ..choice })
+        let looked_at = form.picked.as_deref().map(LookedAt::of);
+        Ok(Choice { single, looked_at, ..choice })
+    }
+
+    /// What goes in part.
+    pub fn parts(&self) -> &[Part] {
+        self.looked_at.as_ref().map_or(&[], |looked_at| &looked_at.parts)
+    }
+
+    /// A change that is not there as it was looked at. To be asked when all have been met.
+    pub fn is_another(&self) -> Option<Box<[u8]>> {
+        let LookedAt { picked, met, .. } = self.looked_at.as_ref()?;
+        let met = met.borrow();
+        let mut others = picked.keys().filter(|key| !met.contains(*key));
+        others.next().map(|(path, _)| Box::from(&**path))
     }
 
     /// Refuses a path at which there is nothing, neither in the tree nor in the base.
@@ -78,6 +106,9 @@ impl Choice {
 
     /// Whichever end of a rename is meant, it is.
     pub fn wish(&self, change: &Change<'_>) -> CommitWish {
+        if let Some(looked_at) = &self.looked_at {
+            return looked_at.wish(change);
+        }
         if let Some(Single { goes, stays }) = &self.single {
             return match () {
                 () if stays.contains(change.path) => CommitWish::Stays,
@@ -98,6 +129,49 @@ impl Choice {
         let wanted = (self.tops.is_empty() || either(&named))
             && (self.only.is_empty() || either(&|path| self.only.has(path)));
         if wanted { CommitWish::Goes } else { CommitWish::MayGo }
+    }
+}
+
+impl LookedAt {
+    fn of(picked: &[Picked]) -> LookedAt {
+        let key = |one: &Picked| (one.path.0.clone(), one.deleted);
+        let parts = picked.iter().filter_map(|one| {
+            let part = one.part.as_ref()?;
+            let piece = |[from, to, start, end]: &[u64; 4]| Piece {
+                before: *from..*to,
+                after: *start..*end,
+            };
+            Some(Part {
+                path: one.path.0.clone().into(),
+                pieces: part.pieces.iter().map(piece).collect(),
+                before: Hash(part.before.0),
+                after: Hash(part.after.0),
+                attributes: part.attributes,
+            })
+        });
+        LookedAt {
+            parts: parts.collect(),
+            picked: picked.iter().map(|one| (key(one), Hash(one.seen.0))).collect(),
+            met: RefCell::default(),
+        }
+    }
+
+    fn wish(&self, change: &Change<'_>) -> CommitWish {
+        let key = (change.path.to_vec(), change.kind == ChangeKind::Deleted);
+        match self.picked.get(&key) {
+            Some(seen) => {
+                let is_as_told = Hash::of(object_with(change).as_bytes()) == *seen;
+                let mut met = self.met.borrow_mut();
+                if is_as_told {
+                    met.insert(key)
+                } else {
+                    met.remove(&key)
+                };
+                CommitWish::Goes
+            }
+            None if change.kind == ChangeKind::Added && change.is_dir() => CommitWish::MayGo,
+            None => CommitWish::Stays,
+        }
     }
 }
 

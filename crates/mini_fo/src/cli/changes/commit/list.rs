@@ -10,6 +10,9 @@ use crate::cli::changes::out::{Color, Out, size};
 use crate::cli::changes::quote::quoted;
 use crate::cli::changes::status::{line_of, object_with};
 
+/// Behind what tells of a change itself: whether a part of it can go.
+pub const IN_PARTS: &str = ",\"in_parts\":";
+
 /// How it is told.
 #[derive(Clone, Copy)]
 pub struct Form {
@@ -19,6 +22,8 @@ pub struct Form {
     pub quiet: bool,
     /// What would be, not what was.
     pub would: bool,
+    /// As objects that tell whether a part can go.
+    pub offers: bool,
 }
 
 /// A change, as it shows whatever becomes of it.
@@ -112,7 +117,7 @@ impl Sums {
         let mut sums = Sums::default();
         for entry in &plan.entries {
             let count = match entry.fate {
-                CommitFate::Goes => &mut sums.goes,
+                CommitFate::Goes | CommitFate::Part => &mut sums.goes,
                 CommitFate::Follows => &mut sums.follows,
                 CommitFate::Held => &mut sums.held,
                 CommitFate::Conflict(_) => &mut sums.conflicts,
@@ -120,7 +125,7 @@ impl Sums {
                 CommitFate::Stays => &mut sums.stays,
             };
             *count += 1;
-            if matches!(entry.fate, CommitFate::Goes | CommitFate::Follows) {
+            if is_written(entry.fate) {
                 sums.bytes = sums.bytes.saturating_add(entry.bytes);
             }
         }
@@ -205,46 +210,57 @@ pub fn quoted_path(path: &Path) -> String {
 /// What a plan does at a path, above it or below it.
 pub fn touches(plan: &CommitPlan, lines: &[Line], path: &[u8]) -> bool {
     use crate::cli::changes::discard::is_within;
-    let goes = |fate| matches!(fate, CommitFate::Goes | CommitFate::Follows);
     let meets = |other: &[u8]| is_within(other, path) || is_within(path, other);
-    let going = plan.entries.iter().zip(lines).filter(|(entry, _)| goes(entry.fate));
+    let going = plan.entries.iter().zip(lines).filter(|(entry, _)| is_written(entry.fate));
     let mut ends = going.map(|(entry, line)| (&*entry.path, line.from.as_deref()));
     ends.any(|(to, from)| meets(to) || from.is_some_and(meets))
 }
 
+/// The base gets something of it.
+fn is_written(fate: CommitFate) -> bool {
+    matches!(fate, CommitFate::Goes | CommitFate::Follows | CommitFate::Part)
+}
+
 /// Changes, and what becomes of them.
 pub struct Listing<'a> {
-    rows: Vec<(CommitFate, &'a Line)>,
+    rows: Vec<(Row, &'a Line)>,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    fate: CommitFate,
+    in_parts: bool,
 }
 
 impl<'a> Listing<'a> {
     /// The plan has one entry for each line.
     pub fn of(plan: &CommitPlan, lines: &'a [Line]) -> Listing<'a> {
         let wanted = |(entry, _): &(&CommitEntry, &Line)| entry.fate != CommitFate::Stays;
+        let row = |entry: &CommitEntry| Row { fate: entry.fate, in_parts: entry.in_parts };
         let rows = plan.entries.iter().zip(lines).filter(wanted);
-        Listing { rows: rows.map(|(entry, line)| (entry.fate, line)).collect() }
+        Listing { rows: rows.map(|(entry, line)| (row(entry), line)).collect() }
     }
 
     /// What goes, then what does not, and why.
     pub fn show(&self, form: Form, out: &mut Out<'_>) {
         if form.json {
-            for (fate, line) in &self.rows {
-                line.as_object(*fate, out);
+            for (row, line) in &self.rows {
+                line.as_object(*row, form.offers, out);
             }
             return;
         }
-        for (fate, line) in &self.rows {
-            if let CommitFate::Conflict(state) = fate {
+        for (row, line) in &self.rows {
+            if let CommitFate::Conflict(state) = row.fate {
                 let mut text = b"mini_fo: ".to_vec();
                 text.extend(&*quoted(&line.path));
-                text.extend(format!(": {}\n", conflict(*state)).bytes());
+                text.extend(format!(": {}\n", conflict(state)).bytes());
                 out.complain(&text);
             }
         }
         if form.quiet {
             return;
         }
-        self.lines("", "", |fate| fate == CommitFate::Goes || fate == CommitFate::Follows, out);
+        self.lines("", "", is_written, out);
         let given_up = "given up for what the base has:\n";
         self.lines(given_up, "  ", |fate| matches!(fate, CommitFate::Dropped(_)), out);
         let held = "stays in the storage, for it belongs together with what was not asked for:\n";
@@ -253,12 +269,12 @@ impl<'a> Listing<'a> {
 
     fn lines(&self, title: &str, indent: &str, of: impl Fn(CommitFate) -> bool, out: &mut Out<'_>) {
         let mut title = Some(title);
-        for (fate, line) in self.rows.iter().filter(|(fate, _)| of(*fate)) {
+        for (row, line) in self.rows.iter().filter(|(row, _)| of(row.fate)) {
             let title = title.take().unwrap_or_default();
             // Nobody reads any more: what is decided does not change by that.
             let _ = out.put(title.as_bytes())
                 && out.put(indent.as_bytes())
-                && line.for_people(*fate, out);
+                && line.for_people(row.fate, out);
         }
     }
 }
@@ -266,23 +282,32 @@ impl<'a> Listing<'a> {
 impl Line {
     fn for_people(&self, fate: CommitFate, out: &mut Out<'_>) -> bool {
         let Text::People(text) = &self.text else { return true };
-        let end: &[u8] = if fate == CommitFate::Follows { b"  [goes along]\n" } else { b"\n" };
+        let end: &[u8] = match fate {
+            CommitFate::Follows => b"  [goes along]\n",
+            CommitFate::Part => b"  [a part of it]\n",
+            _ => b"\n",
+        };
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         out.put_colored(self.color, self.word.as_bytes()) && out.put(text) && out.put(end)
     }
 
-    fn as_object(&self, fate: CommitFate, out: &mut Out<'_>) {
+    fn as_object(&self, row: Row, offers: bool, out: &mut Out<'_>) {
         let Text::Object(text) = &self.text else { return };
-        let word = match fate {
+        let word = match row.fate {
             CommitFate::Goes => "goes",
             CommitFate::Follows => "follows",
+            CommitFate::Part => "part",
             CommitFate::Held => "held",
             CommitFate::Conflict(_) => "conflict",
             CommitFate::Dropped(_) => "dropped",
             CommitFate::Stays => "stays",
         };
         // As above.
-        let _ = out.put(format!("{text},\"fate\":\"{word}\"}}\n").as_bytes());
+        let parts = match offers {
+            true => format!("{IN_PARTS}{}", row.in_parts),
+            false => String::new(),
+        };
+        let _ = out.put(format!("{text}{parts},\"fate\":\"{word}\"}}\n").as_bytes());
     }
 }
 

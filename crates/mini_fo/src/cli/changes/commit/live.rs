@@ -5,13 +5,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use mini_fo_core::commit_steps::Part;
 use mini_fo_core::{
     Change, CommitSide, CommitWish, Committed, InUse, LiveCommitError, NodeId, OpenNow, Overlay,
 };
 
 use super::choice::Choice;
 use super::list::{self, Form, Line, Listing, Sums, touches};
-use super::{Outcome, Shown, others, refused, show_args};
+use super::{Outcome, Shown, others, patch, refused, show_args};
 use crate::cli::args::CommitArgs;
 use crate::cli::changes::out::Out;
 use crate::cli::changes::quote::quoted;
@@ -50,6 +51,7 @@ pub fn run(args: &CommitArgs, channel: &Channel, tops: Vec<Vec<u8>>) -> Result<O
         colored,
         ..CommitForm::default()
     };
+    let Some(form) = patch::live(args, channel, form)? else { return Ok(Outcome::Done) };
     let mut shown = None;
     if args.dry_run || !args.yes {
         match look(args, channel, &form, &base)? {
@@ -112,6 +114,9 @@ fn look(
     };
     let seen = ask(args, channel, first)?;
     let sums = sums_of(&seen);
+    if seen.is_another {
+        return Ok(Look::End(Outcome::Undecided(refused::meanwhile_live())));
+    }
     if seen.conflicts > 0 {
         return Ok(Look::End(Outcome::Undecided(refused::conflicts(&sums))));
     }
@@ -173,7 +178,8 @@ pub fn answer(
         drop(pass);
         let is_whole = !form.asks || found.sums.conflicts > 0;
         work.tell(&found, true, is_whole, out);
-        return Ok(found.seen());
+        let is_another = work.choice.is_another().is_some();
+        return Ok(CommitSeen { is_another, ..found.seen() });
     }
     work.carry_out(out)
 }
@@ -221,15 +227,18 @@ impl Work<'_> {
         let side = if self.form.ours { CommitSide::Ours } else { CommitSide::Neither };
         let mut open = Vec::new();
         let mut wish = |change: &Change<'_>| match self.choice.wish(change) {
-            CommitWish::Goes | CommitWish::MayGo if in_use.has(change.path) => {
-                if self.choice.wish(change) == CommitWish::Goes {
+            wish if in_use.has(change.path) => {
+                if wish == CommitWish::Goes {
                     open.push(Box::from(change.path));
                 }
                 CommitWish::Stays
             }
             wish => wish,
         };
-        let shown = Shown::of((side, self.form.json), overlay, &mut wish, in_use.paths());
+        let parts = self.choice.parts().iter().filter(|part| !in_use.has(&part.path));
+        let parts: Vec<Part> = parts.cloned().collect();
+        let held_to = (in_use.paths(), &*parts);
+        let shown = Shown::of((side, self.form.json), overlay, &mut wish, held_to);
         let shown = shown.map_err(|refusal| refused::plan(&refusal, self.site.base))?;
         let changed = shown.lines.iter().flat_map(Line::paths);
         let is_there = |top: &[u8]| overlay.has_path(top).unwrap_or(true);
@@ -264,7 +273,8 @@ impl Work<'_> {
             let plan = match &found {
                 Ok(found) if found.sums.conflicts > 0 || found.sums.is_nothing() => None,
                 Ok(found) => {
-                    is_another = self.form.shown.is_some_and(|shown| shown != found.mark());
+                    is_another = self.form.shown.is_some_and(|shown| shown != found.mark())
+                        || self.choice.is_another().is_some();
                     (!is_another).then(|| found.shown.plan.clone())
                 }
                 Err(_) => None,
@@ -300,7 +310,8 @@ impl Work<'_> {
 
     fn tell_of(&self, found: &Found, would: bool, listed: bool, is_whole: bool, out: &mut Out<'_>) {
         let Found { shown, sums, in_use } = found;
-        let form = Form { json: self.form.json, quiet: self.form.quiet, would };
+        let CommitForm { json, quiet, offers, .. } = *self.form;
+        let form = Form { json, quiet, would, offers };
         if listed {
             Listing::of(&shown.plan, &shown.lines).show(form, out);
         }

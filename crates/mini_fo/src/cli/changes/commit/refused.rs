@@ -153,6 +153,11 @@ pub fn plan(refusal: &CommitRefusal, base: &Path) -> Failure {
              some that are: {}; 'mini_fo discard' gives them up, --ours commits them",
             some(paths)
         ),
+        CommitRefusal::NotInParts(path) => format!(
+            "{}: no part of it can be committed any more, for it has changed since, or belongs \
+             together with something that has: nothing is committed; try again",
+            shown(path)
+        ),
         CommitRefusal::Base(path, errno) => format!("{}: {errno}", at(base, path)),
         other => format!("nothing can be committed: {other:?}"),
     };
@@ -185,6 +190,14 @@ pub fn conflicts(sums: &Sums) -> String {
         "nothing is committed: {what} something else than what was changed: --ours writes {they} \
          over that, --theirs gives {they} up for it, --except leaves {they} in the storage \
          (mini_fo diff shows {they})"
+    )
+}
+
+/// Nobody is asked about what is in conflict.
+pub fn not_offered(path: &[u8]) -> String {
+    let path = String::from_utf8_lossy(&quoted(path)).into_owned();
+    format!(
+        "{path}: not asked about: the base has something else than what was changed (--ours asks)\n"
     )
 }
 

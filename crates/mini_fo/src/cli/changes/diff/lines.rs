@@ -89,26 +89,33 @@ impl<'t> Lines<'t> {
 
     /// Writes what differs as git does.
     pub fn write(&self, out: &mut Out) -> bool {
-        let mut rest = &*self.hunks;
-        while let Some(first) = rest.first() {
-            let mut count = 1;
-            let mut end = first.before.end;
-            while let Some(next) = rest.get(count).filter(|n| n.before.start - end <= 2 * CONTEXT) {
-                (count, end) = (count + 1, next.before.end);
-            }
-            let (group, others) = rest.split_at(count);
-            if !self.write_group(group, out) {
-                return false;
-            }
-            rest = others;
-        }
-        true
+        self.groups().into_iter().all(|group| self.write_group(group, out))
     }
 
-    fn write_group(&self, group: &[Hunk], out: &mut Out) -> bool {
+    /// What git shows as one hunk: which of [`Lines::differing`].
+    pub fn groups(&self) -> Vec<Range<usize>> {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        let mut end = 0;
+        for (at, hunk) in self.hunks.iter().enumerate() {
+            match groups.last_mut() {
+                Some(last) if hunk.before.start - end <= 2 * CONTEXT => last.end = at + 1,
+                _ => groups.push(at..at + 1),
+            }
+            end = hunk.before.end;
+        }
+        groups
+    }
+
+    /// Writes some that follow each other as one hunk. Lines that differ are no context.
+    pub fn write_group(&self, group: Range<usize>, out: &mut Out) -> bool {
+        let earlier = group.start.checked_sub(1).and_then(|at| self.hunks.get(at));
+        let later = self.hunks.get(group.end);
+        let group = self.hunks.get(group).unwrap_or_default();
         let (Some(first), Some(last)) = (group.first(), group.last()) else { return true };
-        let lead = first.before.start.min(CONTEXT);
+        let begin = earlier.map_or(0, |earlier| earlier.before.end);
+        let lead = first.before.start.saturating_sub(begin).min(CONTEXT);
         let all = u32::try_from(self.before.len()).unwrap_or(u32::MAX);
+        let all = later.map_or(all, |later| later.before.start);
         let tail = all.saturating_sub(last.before.end).min(CONTEXT);
         let before = first.before.start - lead..last.before.end + tail;
         let after = first.after.start - lead..last.after.end + tail;
