@@ -13,6 +13,7 @@ mod failures;
 pub mod flags;
 mod judge;
 mod live;
+mod numbers;
 mod setgid;
 mod xattrs;
 
@@ -114,9 +115,10 @@ impl Adapter {
         self.overlay.trust(Some(NodeId(node))).unwrap_or(LONG)
     }
 
-    fn attr(&self, attr: &core::Attr) -> fuse_server::Attr {
+    fn attr(&self, node: u64, attr: &core::Attr) -> fuse_server::Attr {
         let (uid, gid) = self.ids.owners(attr.uid, attr.gid);
-        fuse_server::Attr { uid, gid, ..convert::attr(attr) }
+        let ino = self.files.number(node, attr.ino);
+        fuse_server::Attr { ino, uid, gid, ..convert::attr(attr) }
     }
 
     /// `then` is called when a read-only mount has begun to write.
@@ -151,14 +153,14 @@ impl Adapter {
         Entry {
             node: entry.node.0,
             generation: 0,
-            attr: self.attr(&entry.attr),
+            attr: self.attr(entry.node.0, &entry.attr),
             entry_ttl: self.ttl(entry.node.0),
             attr_ttl: self.attr_ttl(entry.node.0),
         }
     }
 
     fn attr_reply(&self, node: u64, attr: &core::Attr) -> AttrReply {
-        AttrReply { attr: self.attr(attr), ttl: self.attr_ttl(node) }
+        AttrReply { attr: self.attr(node, attr), ttl: self.attr_ttl(node) }
     }
 
     /// Whether a change of data by this caller takes setuid and setgid bits

@@ -124,8 +124,10 @@ pub fn serve(
     let result = session.run();
     // Before another mount may have the storage; threads that are about to end
     // may keep the overlay a little longer.
-    if let Ok(_pass) = overlay.pass() {
+    if let Ok(pass) = overlay.pass() {
         overlay.finish();
+        // A commit that was asked for must not begin any more: until the process ends.
+        std::mem::forget(pass);
     }
     drop(entered);
     tracing::info!("{} unmounted", request.mountpoint.display());

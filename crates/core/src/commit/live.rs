@@ -17,12 +17,12 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 pub use self::in_use::{InUse, OpenNow};
+pub use self::nodes::{Another, Renewed};
 use super::error::CommitError;
 use super::plan::CommitPlan;
 use super::run::{Committed, Way};
 use crate::format::commit::CommitState;
 use crate::interface::error::{OpenError, Warning};
-use crate::interface::types::NodeId;
 use crate::reach::gate::Shut;
 use crate::reach::overlay::Overlay;
 use crate::store::commit_journal;
@@ -88,8 +88,8 @@ type Result<T> = std::result::Result<T, LiveCommitError>;
 impl Overlay {
     /// Commits what `plan` says of an overlay that shows the same as this one, and of what
     /// is in use; it may be asked again, when more turns out to be. `None` from it: nothing
-    /// is done. `tell` gets the nodes that are other objects now, before anything is served
-    /// again.
+    /// is done. `tell` gets what has become of the nodes, before anything is served again: it
+    /// waits for nobody who may wait for that, and so not for the kernel.
     ///
     /// # Errors
     /// But for [`LiveCommitError::Lost`], as at rest: the base is as it was, unless the error
@@ -98,7 +98,7 @@ impl Overlay {
         &self,
         open_now: &dyn Fn() -> OpenNow,
         plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
-        tell: &mut dyn FnMut(&[NodeId]),
+        tell: &mut dyn FnMut(Renewed),
     ) -> Result<Option<Committed>> {
         self.check_fit()?;
         let (shut, in_use) = self.shut_when_closed(open_now)?;
@@ -207,7 +207,7 @@ impl Overlay {
     fn go_on(
         &self,
         done: Result<Option<Committed>>,
-        tell: &mut dyn FnMut(&[NodeId]),
+        tell: &mut dyn FnMut(Renewed),
     ) -> Result<Option<Committed>> {
         let lost = |why: String| {
             tracing::error!("after a commit nothing is served any more: {why}");
@@ -221,7 +221,7 @@ impl Overlay {
             Ok(warnings) => warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
             Err(why) => return lost(why),
         }
-        tell(&self.find_nodes_again());
+        tell(self.find_nodes_again());
         done
     }
 

@@ -241,7 +241,10 @@ impl Stack {
                 }
                 Ok(Some(below))
             }
-            Indexed::Another => Ok(Some(below)),
+            Indexed::Another => {
+                frozen.shared.warn_of_another(known);
+                Ok(Some(below))
+            }
         }
     }
 

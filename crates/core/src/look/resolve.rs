@@ -86,7 +86,7 @@ impl Overlay {
         }
         let (id, ino) = self.known_as(&below);
         let shared = Some(id);
-        Ok(Some(match self.shared.indexed(&below.stat, id)? {
+        Ok(Some(match self.indexed(&below.stat, id)? {
             Indexed::As(stat) => {
                 let device = self.shared.index_device(id);
                 let base = BaseRef::SameName;
@@ -95,6 +95,14 @@ impl Overlay {
             Indexed::No => Resolved { shared, ino, ..Resolved::in_base(below) },
             Indexed::Another => Resolved { ino, ..Resolved::in_base(below) },
         }))
+    }
+
+    fn indexed(&self, below: &Statx, id: BaseId) -> Result<Indexed> {
+        let indexed = self.shared.indexed(below, id)?;
+        if matches!(indexed, Indexed::Another) && !self.options.after_commit {
+            self.shared.warn_of_another(id);
+        }
+        Ok(indexed)
     }
 
     /// What the index calls an object below the storage that has several names, and
@@ -128,6 +136,8 @@ impl Overlay {
                     found.ino = below.number;
                     found.base = BaseRef::Path(path);
                 }
+                // What was committed is where it was moved to.
+                None if self.options.after_commit => {}
                 None => tracing::warn!("a redirect leads to a base directory that is gone"),
             }
         } else if (identity.is_none() || is_dir)
@@ -136,7 +146,7 @@ impl Overlay {
             if is_shared(&below.stat) {
                 // Without the index (2005) it is a file apart.
                 let (id, number) = self.known_as(&below);
-                if matches!(self.shared.indexed(&below.stat, id)?,
+                if matches!(self.indexed(&below.stat, id)?,
                     Indexed::As(index) if index.stx_ino == stat.stx_ino)
                 {
                     found.shared = Some(id);

@@ -226,18 +226,22 @@ impl SharedIndex {
             return Ok(Indexed::No);
         };
         if !is_of(&record, base) {
-            // Of one that only has lost names there is no copy: a commit takes some in the base.
-            if self.index_stat(id)?.is_some() {
-                let number = id.number();
-                let storage = self.path.display();
-                tracing::warn!(
-                    number,
-                    "storage {storage}: the base has another object where one was copied up"
-                );
-            }
             return Ok(Indexed::Another);
         }
         Ok(self.index_stat(id)?.map_or(Indexed::No, |stat| Indexed::As(Box::new(stat))))
+    }
+
+    /// Tells that a base object has the number of another one that was copied up.
+    pub fn warn_of_another(&self, id: BaseId) {
+        // Of one that only has lost names there is no copy: a commit takes some in the base.
+        if !self.index_stat(id).is_ok_and(|copy| copy.is_some()) {
+            return;
+        }
+        let (number, storage) = (id.number(), self.path.display());
+        tracing::warn!(
+            number,
+            "storage {storage}: the base has another object where one was copied up"
+        );
     }
 
     /// What the copy of an object was made from.

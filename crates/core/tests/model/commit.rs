@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mini_fo_core::{CommitSide, CommitWish, InUse, LiveCommitError, NodeId, OpenNow, Overlay};
+use mini_fo_core::{CommitSide, CommitWish, InUse, LiveCommitError, OpenNow, Overlay, Renewed};
 
 use super::super::naive::Time;
 use super::super::tree::snapshot;
@@ -32,7 +32,7 @@ impl Driver {
                 }
             }
         };
-        match overlay.commit_live(&open_now, &mut plan, &mut |_: &[NodeId]| {}) {
+        match overlay.commit_live(&open_now, &mut plan, &mut |_: Renewed| {}) {
             Err(LiveCommitError::Unfit { .. } | LiveCommitError::LostName) => return Ok(()),
             Err(error) => return Err(format!("a commit: {error}")),
             Ok(_) => {}

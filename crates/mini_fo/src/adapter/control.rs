@@ -128,7 +128,8 @@ fn commit(
         base,
         storage: &facts.storage,
         open_now: &|| served.open_now(),
-        tell: &|node| served.files.is_another(node.0),
+        renew: &|renewed| served.files.renew(renewed),
+        tell: &|renewed| served.files.tell_renewed(renewed),
     };
     let seen = changes::commit::live::answer(&site, form, &mut out);
     // It goes to memory, and that is to be had.

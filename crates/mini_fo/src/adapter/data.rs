@@ -8,13 +8,14 @@ use std::time::Duration;
 use fuse_server::{
     BackingId, BackingRegistry, InitFlags, Negotiated, Notifier, OpenFlags, OpenReply,
 };
-use mini_fo_core::{NodeId, OpenFile, Overlay};
+use mini_fo_core::{NodeId, OpenFile, Overlay, Renewed};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::convert;
 use super::judge::Judge;
 use super::live::Watched;
+use super::numbers::KeptNumbers;
 use crate::handles::Handles;
 use crate::iomode::{Grant, Modes, Want};
 
@@ -56,6 +57,7 @@ pub struct Files {
     connection: OnceLock<Connection>,
     watched: Arc<Watched>,
     judge: Arc<Judge>,
+    numbers: KeptNumbers,
 }
 
 struct Connection {
@@ -105,6 +107,7 @@ impl Files {
             connection: OnceLock::new(),
             watched: Arc::default(),
             judge,
+            numbers: KeptNumbers::default(),
         }
     }
 
@@ -212,13 +215,30 @@ impl Files {
         self.connection.get().is_some_and(|connection| connection.backing.is_some())
     }
 
-    /// A node is another object now, with the same content: what is known of its storage
-    /// file does not hold.
-    pub fn is_another(&self, node: u64) {
-        let unused = self.modes(node).lock().change_object(node);
-        drop(unused);
-        // Its number is another one, too.
-        let _ = self.connection.get().map(|c| c.notifier.inval_inode(node, 0, 0));
+    /// Nodes are other objects now, with the same content: what is known of their storage
+    /// files does not hold.
+    pub fn renew(&self, renewed: &Renewed) {
+        for another in &renewed.nodes {
+            let node = another.node.0;
+            let unused = self.modes(node).lock().change_object(node);
+            drop(unused);
+            self.numbers.keep(another);
+        }
+    }
+
+    /// Lets the kernel ask for their numbers again. It may wait until what it has to write
+    /// was written.
+    pub fn tell_renewed(&self, renewed: &Renewed) {
+        renewed.nodes.iter().for_each(|another| self.forget_attributes(another.node.0));
+        let Some(connection) = self.connection.get() else { return };
+        for dir in &renewed.dirs {
+            let _ = connection.notifier.inval_inode(dir.0, 0, 0);
+        }
+    }
+
+    /// The number that a node shows.
+    pub fn number(&self, node: u64, number: u64) -> u64 {
+        self.numbers.shown(node).unwrap_or(number)
     }
 
     /// The open file of a number.
@@ -255,6 +275,7 @@ impl Files {
             return;
         }
         self.watched.forgotten(node, || !overlay.knows(NodeId(node)));
+        self.numbers.forget(node);
         let mut modes = self.modes(node).lock();
         let unused = if overlay.knows(NodeId(node)) { Vec::new() } else { modes.forget(node) };
         drop(modes);

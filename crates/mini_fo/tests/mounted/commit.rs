@@ -1,49 +1,14 @@
 //! `mini_fo commit`: the base becomes what a mount has shown, the storage has nothing more to
 //! say, and a mount shows the same again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::changes_trees::SYSTEM;
+pub use crate::commit_scene::{commit, copy_of_view, differences, scene, text};
 use crate::common::{
-    BaseKind, Outcome, Scene, StorageKind, engine_is_product, is_root, mini_fo, run, sh, skip,
-    skip_unless, sys,
+    BaseKind, Scene, StorageKind, engine_is_product, is_root, mini_fo, sh, skip, skip_unless, sys,
 };
 use crate::discard::KINDS;
-
-pub fn text(path: &Path) -> String {
-    path.to_str().expect("UTF-8").to_owned()
-}
-
-/// A base, a storage and a mount point, where rsync can compare.
-pub fn scene(fill: impl Fn(&Path)) -> Option<Scene> {
-    if !engine_is_product() || skip_unless(&["rsync"]) {
-        return None;
-    }
-    Scene::unmounted(BaseKind::Plain, StorageKind::Plain, fill)
-}
-
-/// Runs the command on the storage; what was committed is the base of the scene from then on.
-pub fn commit(s: &mut Scene, words: &[&str], paths: &[&str]) -> Outcome {
-    let storage = text(&s.storage);
-    let words = [&["commit"], words, &[&*storage], paths].concat();
-    let said = mini_fo(&words);
-    s.retake_proof();
-    said
-}
-
-/// What differs between two trees, as rsync tells it.
-pub fn differences(one: &Path, other: &Path) -> String {
-    let (one, other) = (text(one) + "/", text(other) + "/");
-    run("rsync", &["-aHAXni", "--checksum", "--delete", &one, &other]).ok()
-}
-
-/// A copy of what the mount shows.
-pub fn copy_of_view(s: &Scene) -> PathBuf {
-    let copy = s.work.dir("copy");
-    let (from, to) = (text(&s.mnt) + "/", text(&copy) + "/");
-    run("rsync", &["-aHAXS", "--delete", &from, &to]).ok();
-    copy
-}
 
 /// Commits everything, and compares.
 fn all_of_it(s: &mut Scene) {

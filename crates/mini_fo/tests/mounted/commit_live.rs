@@ -7,38 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::commit::{copy_of_view, differences, scene, text};
-use crate::common::{Scene, is_root, mini_fo, sh, skip_unless, sys};
+use crate::commit_scene::{
+    all_live, and_then, commit_live, copy_of_view, differences, scene, text,
+};
+use crate::common::{is_root, mini_fo, sh, skip_unless};
 use crate::discard::KINDS;
-
-/// Commits at these paths; the base is what it has become from then on.
-pub fn commit(s: &mut Scene, words: &[&str]) -> crate::common::Outcome {
-    let said = mini_fo(&[&["commit"], words].concat());
-    s.retake_proof();
-    said
-}
-
-/// Commits all of a mount, and compares: the base, the mount as it is and mounted anew.
-fn all_of_it(s: &mut Scene) {
-    let copy = copy_of_view(s);
-    let mnt = text(&s.mnt);
-    let said = commit(s, &["--yes", &mnt]);
-    assert_eq!(said.code, 0, "{}", said.stderr);
-    assert_eq!(differences(&copy, &s.mnt), "", "{}", said.stdout);
-    assert_eq!(differences(&copy, &s.quiet_base()), "", "{}", said.stdout);
-    assert_eq!(mini_fo(&["status", &mnt]).ok(), "nothing has changed\n");
-    assert_eq!(commit(s, &["--yes", &mnt]).ok(), "nothing to be committed\n");
-}
-
-/// What changes at once, and after a commit again.
-fn and_then(s: &mut Scene) {
-    sh(
-        &s.mnt,
-        "echo more >> f || true; mkdir -p n2/m; echo x > n2/m/f; mv n2 n3; ln n3/m/f n3/l
-         for d in d D e; do test ! -d $d || { touch $d/new; rm $d/new; }; done",
-    );
-    all_of_it(s);
-}
 
 #[test]
 fn each_kind_of_change_is_committed() {
@@ -49,7 +22,7 @@ fn each_kind_of_change_is_committed() {
         sh(&s.mnt, "find . -ls > /dev/null; cat f g > /dev/null");
         sh(&s.mnt, change);
         println!("{kind}");
-        all_of_it(&mut s);
+        all_live(&mut s);
         and_then(&mut s);
         let copy = copy_of_view(&s);
         s.remount();
@@ -70,72 +43,9 @@ fn all_kinds_are_committed_at_once() {
          printf x | dd of=big bs=1 seek=70000 conv=notrunc status=none; ln -sfn elsewhere link
          truncate -s 5M n/hole; printf end >> n/hole; ln n/m/f n/l",
     );
-    all_of_it(&mut s);
+    all_live(&mut s);
     sh(&s.mnt, "echo y >> n/l; echo y >> D/e/g3; mv D d; rm n/m/f");
-    all_of_it(&mut s);
-}
-
-/// What is open stays, whatever becomes of the rest, and nothing that is written is lost.
-#[test]
-fn files_that_are_open_stay() {
-    let Some(mut s) = scene(crate::discard::base) else { return };
-    s.mount(&["-o", "blocks_from=64K"]);
-    let mnt = text(&s.mnt);
-    sh(&s.mnt, "echo other >> d/one; mv d/sub e/sub; echo read > read");
-    let open = |path: &str| File::options().append(true).open(s.at(path)).expect("open");
-    fs::write(s.at("new"), "a\n").expect("write");
-    // One that has changed, one that has not (yet), one of several names, one in what was moved.
-    let files = ["new", "f", "g", "e/sub/three", "big"];
-    let mut opened: Vec<(File, u64)> = Vec::new();
-    for path in files {
-        let file = open(path);
-        let ino = file.metadata().expect("stat").ino();
-        opened.push((file, ino));
-    }
-    let mut reader = File::open(s.at("read")).expect("open");
-    let said = commit(&mut s, &["--yes", &mnt]);
-    assert_eq!(said.code, 0, "{}", said.stderr);
-    assert!(said.stdout.contains("programs have it open:\n"), "{}", said.stdout);
-    assert!(said.stdout.contains("  new\n"), "{}", said.stdout);
-    assert_eq!(fs::read(s.quiet_base().join("d/one")).expect("read"), b"1\nother\n");
-    assert!(!s.quiet_base().join("new").exists() && !s.quiet_base().join("e/sub").exists());
-    for ((file, ino), path) in opened.iter_mut().zip(files) {
-        file.write_all(b"after\n").expect("write");
-        assert_eq!(fs::metadata(s.at(path)).expect("stat").ino(), *ino, "{path}");
-        let now = fs::read(s.at(path)).expect("read");
-        assert!(now.ends_with(b"after\n"), "{path}");
-    }
-    fs::write(s.at("read"), "other\n").expect("write");
-    let mut seen = String::new();
-    reader.read_to_string(&mut seen).expect("read");
-    assert_eq!(seen, "other\n");
-    drop((opened, reader));
-    all_of_it(&mut s);
-    and_then(&mut s);
-}
-
-/// Mappings outlive their files.
-#[test]
-fn files_that_are_mapped_stay() {
-    let Some(mut s) = scene(crate::discard::base) else { return };
-    s.mount(&[]);
-    let mnt = text(&s.mnt);
-    sh(&s.mnt, "seq 2000 > mapped; seq 2000 > read; seq 10 > other");
-    let map = |path: &str, write: bool| {
-        let file = File::options().read(true).write(write).open(s.at(path)).expect("open");
-        sys::Mapping::shared(&file, 4096, write)
-    };
-    let (written, read) = (map("mapped", true), map("read", false));
-    let said = commit(&mut s, &["--yes", &mnt]);
-    assert_eq!(said.code, 0, "{}", said.stderr);
-    assert!(s.quiet_base().join("other").exists(), "{}", said.stdout);
-    written.write(b"M");
-    fs::write(s.at("read"), "R".repeat(5000)).expect("write");
-    assert_eq!(fs::read(s.at("mapped")).expect("read")[0], b'M');
-    assert_eq!(read.read(1), b"R");
-    drop((written, read));
-    all_of_it(&mut s);
-    assert_eq!(fs::read(s.quiet_base().join("mapped")).expect("read")[0], b'M');
+    all_live(&mut s);
 }
 
 /// Who works in a directory, or lists it, goes on there.
@@ -156,7 +66,7 @@ fn directories_in_use_are_committed() {
     let mut names: Vec<_> =
         listed.by_ref().take(100).map(|e| e.expect("entry").file_name()).collect();
     let handle = File::open(s.at("moved")).expect("open");
-    let said = commit(&mut s, &["--yes", &mnt]);
+    let said = commit_live(&mut s, &["--yes", &mnt]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert!(s.quiet_base().join("moved/sub/deep").exists() && !s.quiet_base().join("d").exists());
     names.extend(listed.map(|entry| entry.expect("entry").file_name()));
@@ -174,7 +84,7 @@ fn directories_in_use_are_committed() {
     let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     assert!(same(handle.metadata().expect("stat"), fs::metadata(s.at("moved")).expect("stat")));
     drop(handle);
-    all_of_it(&mut s);
+    all_live(&mut s);
 }
 
 /// What programs see of numbers fits together, and what they had open of the base goes on.
@@ -186,7 +96,7 @@ fn numbers_and_readers_of_the_base() {
         ["d/one", "d/two", "script"].map(|path| File::open(s.at(path)).expect("open")).into();
     sh(&s.mnt, "mv f f2; rm d/one; rm d/two; echo new > d/two; mv script e/; mkdir n; ln g n/g");
     drop(of_base.pop());
-    all_of_it(&mut s);
+    all_live(&mut s);
     for (file, content) in of_base.iter_mut().zip(["1\n", "22\n"]) {
         let mut read = String::new();
         file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut read)).expect("read");
@@ -214,14 +124,14 @@ fn paths_in_the_mount_and_choices() {
     let (mnt, f, gone) = (text(&s.mnt), text(&s.at("f")), text(&s.at("e")));
     assert_eq!(mini_fo(&["commit", "-n", &f]).code, 1);
     mini_fo(&["commit", &f]).fails(2, &["--yes"]);
-    let said = commit(&mut s, &["--yes", &f]).ok();
+    let said = commit_live(&mut s, &["--yes", &f]).ok();
     assert!(
         said.contains("1 change (20 B) committed into") && said.contains("not asked for"),
         "{said}"
     );
-    let said = commit(&mut s, &["--yes", &gone]).ok();
+    let said = commit_live(&mut s, &["--yes", &gone]).ok();
     assert!(said.contains("deleted     e/"), "{said}");
-    let said = commit(&mut s, &["--yes", "--json", "--except", "*.log", &mnt]).ok();
+    let said = commit_live(&mut s, &["--yes", "--json", "--except", "*.log", &mnt]).ok();
     assert!(said.contains("\"fate\":\"goes\"") && said.contains("\"kind\":\"totals\""), "{said}");
     assert!(s.quiet_base().join("d/two").exists() && !s.quiet_base().join("n/a.log").exists());
     let left = mini_fo(&["status", &mnt]).stdout;
@@ -229,7 +139,40 @@ fn paths_in_the_mount_and_choices() {
     mini_fo(&["commit", "--yes", &mnt, "nothing/there"]).fails(2, &["nothing/there"]);
     mini_fo(&["commit", "--yes", "--theirs", &mnt]).fails(2, &["mini_fo discard"]);
     mini_fo(&["commit", "--abort", &mnt]).fails(2, &["nothing to be taken back"]);
-    all_of_it(&mut s);
+    all_live(&mut s);
+}
+
+/// A directory that was committed without what is open in it is the base's from then on.
+#[test]
+fn directories_around_what_stays() {
+    let Some(mut s) = scene(crate::discard::base) else { return };
+    s.mount(&[]);
+    let mnt = text(&s.mnt);
+    sh(&s.mnt, "mkdir -p new/in; echo 1 > new/in/open; mv e e2; echo 1 > e2/open");
+    let open = ["new/in/open", "e2/open"].map(|path| File::open(s.at(path)).expect("open"));
+    commit_live(&mut s, &["--yes", &mnt]).ok();
+    assert!(s.quiet_base().join("new/in").exists() && !s.quiet_base().join("new/in/open").exists());
+    for there in ["mv new new2; mv new2/in in; mv e2 e3", "mv in new2/in; mv new2 new; mv e3 e2"] {
+        sh(&s.mnt, there);
+        let said = commit_live(&mut s, &["--yes", &mnt]);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        assert!(!said.stdout.contains("base changed"), "{}", said.stdout);
+    }
+    drop(open);
+    all_live(&mut s);
+}
+
+/// Nothing that a commit finds in between is told as trouble.
+#[test]
+fn the_log_is_quiet() {
+    let Some(mut s) = scene(crate::discard::base) else { return };
+    let log = s.work.0.join("log");
+    s.mount(&["-o", &format!("log={}", text(&log))]);
+    sh(&s.mnt, "mv d D; echo x >> D/sub/three; ln f f2; echo x >> f; rm D/g2 g; echo x >> e/g3");
+    all_live(&mut s);
+    let told = fs::read_to_string(&log).expect("read");
+    let trouble: Vec<&str> = told.lines().filter(|line| !line.contains(" INFO: ")).collect();
+    assert_eq!(trouble, Vec::<&str>::new());
 }
 
 #[test]
@@ -239,13 +182,13 @@ fn conflicts_are_told() {
     let mnt = text(&s.mnt);
     sh(&s.mnt, "echo x >> f; echo x >> d/one");
     fs::write(s.base.join("f"), "by others\n").expect("write");
-    let said = commit(&mut s, &["--yes", &mnt]);
+    let said = commit_live(&mut s, &["--yes", &mnt]);
     said.fails(1, &["f: base changed: content", "--ours"]);
     assert_eq!(fs::read(s.quiet_base().join("d/one")).expect("read"), b"1\n");
     fs::write(s.at("d/two"), "goes on\n").expect("write");
-    commit(&mut s, &["--yes", "--ours", &mnt]).ok();
+    commit_live(&mut s, &["--yes", "--ours", &mnt]).ok();
     assert_eq!(fs::read(s.quiet_base().join("f")).expect("read"), b"base content of f\nx\n");
-    all_of_it(&mut s);
+    all_live(&mut s);
 }
 
 /// The mount lies on its own base.
@@ -258,7 +201,7 @@ fn a_mount_that_covers_its_base() {
     let base = text(&s.base);
     mini_fo(&["mount", &base, &base, "--storage", &text(&s.storage)]).ok();
     sh(&s.base, "echo x >> f; rm -r d; mkdir n");
-    let said = commit(&mut s, &["--yes", &base]);
+    let said = commit_live(&mut s, &["--yes", &base]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     let seen = sh(&s.base, "ls; cat f");
     mini_fo(&["umount", &base]).ok();
@@ -280,81 +223,9 @@ fn others_show_the_base() {
         .ok();
     mini_fo(&["commit", "--yes", &mnt]).fails(2, &[&*other]);
     let f = text(&s.at("f"));
-    commit(&mut s, &["--yes", &f]).ok();
+    commit_live(&mut s, &["--yes", &f]).ok();
     mini_fo(&["umount", &other]).ok();
-    all_of_it(&mut s);
-}
-
-/// Programs that write all the time, with commits in between: in the end all is there.
-#[test]
-fn programs_write_all_the_time() {
-    let Some(mut s) = scene(crate::discard::base) else { return };
-    s.mount(&[]);
-    let mnt = text(&s.mnt);
-    let script = "
-        for n in $(seq 120); do
-            echo $n >> log; echo $n > t.$((n % 7)); mv t.$((n % 7)) s.$((n % 5))
-            mkdir -p w/$((n % 3)); echo $n > w/$((n % 3))/$n; test $((n % 4)) -gt 0 || rm -rf w
-            test $((n % 50)) -gt 0 || mv d d2; test $((n % 50)) -ne 25 || ! test -d d2 || mv d2 d
-        done";
-    let mut writer =
-        Command::new("bash").current_dir(&s.mnt).args(["-euc", script]).spawn().expect("bash");
-    let (mut commits, mut done) = (0, false);
-    while !done {
-        done = writer.try_wait().expect("wait").is_some();
-        // Two at once: one waits for the other.
-        let both = [(); 2].map(|()| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_mini_fo"));
-            command.args(["commit", "--yes", "-q", &mnt]).spawn().expect("mini_fo")
-        });
-        for mut one in both {
-            assert!(one.wait().expect("wait").success());
-            commits += 1;
-        }
-    }
-    assert!(writer.wait().expect("wait").success() && commits > 2);
-    assert_eq!(sh(&s.mnt, "cat log"), sh(&s.mnt, "seq 120"));
-    all_of_it(&mut s);
-    assert_eq!(sh(&s.quiet_base(), "cat log"), sh(&s.mnt, "seq 120"));
-}
-
-/// The daemon is killed at some moment of a commit: the next one finishes it. Only the time
-/// of the root may be that of the kill, which nothing has written down.
-#[test]
-fn a_daemon_that_is_killed() {
-    for delay in [3, 10, 20, 30, 45, 60, 90, 130] {
-        let Some(mut s) = scene(crate::discard::base) else { return };
-        s.mount(&[]);
-        sh(
-            &s.mnt,
-            "for n in $(seq 150); do echo $n > new$n; done; mv d moved; rm -r e; echo x >> f
-             mkdir -p n/m; for n in $(seq 50); do echo $n > n/m/$n; done; ln g h; echo x >> moved/one",
-        );
-        let (copy, mnt) = (copy_of_view(&s), text(&s.mnt));
-        let pid = daemon_of(&mnt);
-        let mut commit = Command::new(env!("CARGO_BIN_EXE_mini_fo"));
-        let mut commit = commit.args(["commit", "--yes", "-q", &mnt]).spawn().expect("mini_fo");
-        std::thread::sleep(std::time::Duration::from_millis(delay));
-        crate::common::run("kill", &["-9", &pid]).ok();
-        commit.wait().expect("wait");
-        s.umount();
-        let said = mini_fo(&["commit", "--yes", &text(&s.storage)]);
-        s.retake_proof();
-        assert_eq!(said.code, 0, "{delay}: {}", said.stderr);
-        let but_for_time = |tree: &Path| differences(&copy, tree).replace(".d..t...... ./\n", "");
-        assert_eq!(but_for_time(&s.quiet_base()), "", "{delay}: {}", said.stderr);
-        s.mount(&[]);
-        assert_eq!(but_for_time(&s.mnt), "", "{delay}");
-        assert_eq!(mini_fo(&["status", &mnt]).ok(), "nothing has changed\n");
-    }
-}
-
-/// The process that serves a mount.
-fn daemon_of(mnt: &str) -> String {
-    let listed = mini_fo(&["list", "--json"]).ok();
-    let line = listed.lines().find(|line| line.contains(&format!("\"{mnt}\""))).expect("listed");
-    let pid = line.split_once("\"pid\":").expect("pid").1;
-    pid.chars().take_while(char::is_ascii_digit).collect()
+    all_live(&mut s);
 }
 
 /// The daemon's user, root, and nobody else.

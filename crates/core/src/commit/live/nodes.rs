@@ -11,18 +11,40 @@ use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result};
 use crate::tree::node::{BaseRef, FoundAgain, Link, Node};
 
+/// A node that is another object after a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Another {
+    /// Which.
+    pub node: NodeId,
+    /// The type: one of the `S_IFMT` values.
+    pub kind: u32,
+    /// The number that it showed before.
+    pub number: u64,
+}
+
+/// What is not what the kernel knows after a commit.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// What is another object, or has another number.
+    pub nodes: Vec<Another>,
+    /// Directories in which the numbers of entries may be other ones.
+    pub dirs: Vec<NodeId>,
+}
+
 impl Overlay {
-    /// Finds out anew where all nodes are that a commit may have moved. The result are those
-    /// that are other objects now, or have other numbers.
-    pub(super) fn find_nodes_again(&self) -> Vec<NodeId> {
+    /// Finds out anew where all nodes are that a commit may have moved.
+    pub(super) fn find_nodes_again(&self) -> Renewed {
         let mut nodes: Vec<(usize, Arc<Node>)> =
             self.table.all().into_iter().filter_map(moves).collect();
+        let in_them = nodes.iter().filter(|(_, node)| node.is_dir()).map(|(_, node)| node.id);
+        let dirs = in_them.chain([NodeId::ROOT]).collect();
         // A directory before what is in it, which is reached by it: under any of its names.
         nodes.sort_by_key(|(depth, node)| (!node.is_dir(), *depth));
         let mut changed = Vec::new();
         for (_, node) in nodes {
+            let (kind, number) = (node.kind(), node.ino());
             match self.find_node_again(&node) {
-                Ok(true) => changed.push(node.id),
+                Ok(true) => changed.push(Another { node: node.id, kind, number }),
                 Ok(false) => {}
                 Err(errno) => {
                     let path = self.shown_path(node.id);
@@ -31,7 +53,7 @@ impl Overlay {
                 }
             }
         }
-        changed
+        Renewed { nodes: changed, dirs }
     }
 
     fn find_node_again(&self, node: &Arc<Node>) -> Result<bool> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mini_fo_core::commit_steps::Part;
 use mini_fo_core::{
-    Change, CommitSide, CommitWish, Committed, InUse, LiveCommitError, NodeId, OpenNow, Overlay,
+    Change, CommitSide, CommitWish, Committed, InUse, LiveCommitError, OpenNow, Overlay, Renewed,
 };
 
 use super::choice::Choice;
@@ -157,8 +157,10 @@ pub struct Site<'a> {
     pub storage: &'a Path,
     /// What programs have open.
     pub open_now: &'a dyn Fn() -> OpenNow,
-    /// A node is another object, with the same content.
-    pub tell: &'a dyn Fn(NodeId),
+    /// Nodes are other objects, with the same content. Nothing is served meanwhile.
+    pub renew: &'a dyn Fn(&Renewed),
+    /// The same for the kernel, which may wait for what is served.
+    pub tell: &'a dyn Fn(&Renewed),
 }
 
 /// Does what a command asks for, or tells what it would come to.
@@ -282,8 +284,13 @@ impl Work<'_> {
             last = Some(found);
             plan
         };
-        let mut tell = |nodes: &[NodeId]| nodes.iter().for_each(|node| (site.tell)(*node));
-        let done = site.overlay.commit_live(site.open_now, &mut plan, &mut tell);
+        let mut renewed = Renewed::default();
+        let mut renew = |these: Renewed| {
+            (site.renew)(&these);
+            renewed = these;
+        };
+        let done = site.overlay.commit_live(site.open_now, &mut plan, &mut renew);
+        (site.tell)(&renewed);
         let committed = match done {
             Err(LiveCommitError::Commit(error)) => return Err(refused::commit(error, site.base)),
             Err(LiveCommitError::Unclean) => return Err(refused::unclean(site.storage)),
