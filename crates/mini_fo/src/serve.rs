@@ -91,13 +91,15 @@ pub fn serve(
     let entered = listing.and_then(|listing| listing.enter(session.mount(), &report));
     let entered = entered.map(Arc::new);
     note_writing(&session, entered.as_ref());
-    // Only root may; others keep the kernel's 128 KiB.
-    if let Err(error) = session.mount().set_read_ahead(READ_AHEAD) {
+    // Only root may; others keep the kernel's 128 KiB. So do runs, which map programs and
+    // libraries that nobody has read through this mount before: a page here and a page there.
+    if !request.of_run
+        && let Err(error) = session.mount().set_read_ahead(READ_AHEAD)
+    {
         tracing::debug!("read-ahead: {error}");
     }
     let must = request.of_run && elsewhere.is_none();
     leave(&session, proc.as_ref(), must)?;
-    session.file_system().start(&session.notifier());
     stop_on_signal(&session, &overlay, signals)?;
     tracing::info!(
         "{} mounted on {}, changes go to {}",
@@ -121,6 +123,8 @@ pub fn serve(
     // Not before requests are answered: without, a script would write beside the tree.
     session.start().map_err(|error| Failure::new(code::FAILURE, error))?;
     ready.tell();
+    // What goes on by the clock has time until the first user of the mount has begun.
+    session.file_system().start(&session.notifier());
     let result = session.run();
     // Before another mount may have the storage; threads that are about to end
     // may keep the overlay a little longer.

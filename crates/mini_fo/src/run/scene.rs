@@ -31,14 +31,28 @@ const SETTINGS: [&str; 5] = ["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc
 /// The overlay, where it is mounted, as the root to be.
 pub struct Root(OwnedFd);
 
+/// What can be looked at outside before the overlay is there.
+pub struct Outside {
+    /// Sockets that can be reached.
+    listening: Vec<PathBuf>,
+}
+
+impl Outside {
+    /// Looks.
+    pub fn look(plan: &Plan) -> Outside {
+        let reached = plan.is_system() && plan.net == Net::Host;
+        Outside { listening: if reached { sockets::listening() } else { Vec::new() } }
+    }
+}
+
 /// Puts everything in its place, and makes `overlay` the root. `storage`: the directory of
 /// the run, which must not be reached but through the overlay.
 ///
 /// # Errors
 /// Something cannot be mounted.
-pub fn enter(plan: &Plan, overlay: &Path, run: &Path) -> Result<(), Failure> {
+pub fn enter(plan: &Plan, outside: &Outside, overlay: &Path, run: &Path) -> Result<(), Failure> {
     let root = Root::open(overlay).map_err(|errno| failed(overlay, errno.into()))?;
-    root.system(plan)?;
+    root.system(plan, outside)?;
     for rule in &plan.rules {
         root.apply(rule).map_err(|error| failed(&rule.outside, error))?;
     }
@@ -68,7 +82,7 @@ impl Root {
     }
 
     /// What a system has beside files.
-    fn system(&self, plan: &Plan) -> Result<(), Failure> {
+    fn system(&self, plan: &Plan, outside: &Outside) -> Result<(), Failure> {
         self.bind("/proc", "proc", true).map_err(|error| failed("/proc".as_ref(), error))?;
         if !plan.for_users {
             for path in SETTINGS {
@@ -78,11 +92,9 @@ impl Root {
         self.bind_read_only("/sys", "sys").map_err(|error| failed("/sys".as_ref(), error))?;
         let shut = if plan.for_users { devices::bind(self) } else { devices::choose(self) };
         shut.map_err(|error| failed("/dev".as_ref(), error))?;
-        if plan.is_system() && plan.net == Net::Host {
-            for path in sockets::listening() {
-                // Who cannot reach one does without, as outside.
-                let _ = self.bind_one(&path, path.strip_prefix("/").unwrap_or(&path));
-            }
+        for path in &outside.listening {
+            // Who cannot reach one does without, as outside.
+            let _ = self.bind_one(path, path.strip_prefix("/").unwrap_or(path));
         }
         Ok(())
     }

@@ -25,9 +25,10 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::join::Member;
 use super::place::Place;
 use super::plan::Plan;
+use super::scene::{self, Outside};
 use super::sys::Signals;
 use super::talk::{Word, receive, send};
-use super::{join, scene, spaces, sys};
+use super::{join, spaces, sys};
 use crate::daemon::{self, Forked};
 use crate::exit::{Failure, code};
 use crate::registry;
@@ -293,8 +294,9 @@ fn prepare(
         true => hand_over(request, socket)?,
         false => send(socket, Word::GoOn, &[]).map_err(|_| died())?,
     }
+    let outside = Outside::look(plan);
     wait()?;
-    scene::enter(plan, &place.storage(), &place.dir)?;
+    scene::enter(plan, &outside, &place.storage(), &place.dir)?;
     if has_others {
         let failed = |errno| Failure::new(code::RUN, format!("--as-root: {errno}"));
         spaces::become_root().map_err(failed)?;

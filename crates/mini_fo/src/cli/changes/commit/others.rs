@@ -124,12 +124,13 @@ fn is_met(base: &Path, layer: &Path, touches: &dyn Fn(&[u8]) -> bool) -> bool {
     let Some(layer) = layer.is_absolute().then(|| layer.canonicalize().ok()).flatten() else {
         return false;
     };
-    if is_same(base, &layer) {
-        return true;
+    // The whole system is never at rest: who shows it, shows what becomes of it. So a run does
+    // not keep others from committing.
+    if layer == Path::new("/") {
+        return false;
     }
-    // The whole system is never at rest: who shows it, shows what becomes of it.
-    if base.starts_with(&layer) {
-        return layer != Path::new("/");
+    if is_same(base, &layer) || base.starts_with(&layer) {
+        return true;
     }
     layer.strip_prefix(base).is_ok_and(|inside| touches(inside.as_os_str().as_bytes()))
 }
@@ -167,6 +168,8 @@ mod tests {
         let meets = |layer: &Path| is_met(&base, layer, &|path| path == b"in");
         assert!(meets(&base) && meets(&top) && meets(&top.join("link")) && meets(&inside));
         assert!(!is_met(&base, &inside, &|_| false) && !meets(Path::new("/")));
+        assert!(!is_met(Path::new("/"), Path::new("/"), &|_| true));
+        assert!(is_met(Path::new("/"), &inside, &|path| !path.is_empty()));
         assert!(!meets(&top.join("other")) && !meets(Path::new("base")));
         assert!(!meets(&top.join("gone")));
     }
