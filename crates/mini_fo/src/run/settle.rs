@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::inotify;
+use rustix::fs::{AtFlags, StatxFlags, inotify};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
@@ -101,8 +101,9 @@ fn until_held(place: &Place, mount: &mut Released) -> io::Result<Settled> {
 
 impl Released {
     fn of(root: OwnedFd) -> Released {
-        let dev = rustix::fs::fstat(&root).ok();
-        let dev = dev.map(|stat| (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev)));
+        // Who may ask for nothing else, as of a mount of other users, may ask for that.
+        let dev = rustix::fs::statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).ok();
+        let dev = dev.map(|stat| (stat.stx_dev_major, stat.stx_dev_minor));
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let watch = inotify::init(flags).ok().filter(|watch| {
             // Of the end of a mount all are told, whatever they have asked for.

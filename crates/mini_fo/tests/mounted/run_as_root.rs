@@ -106,6 +106,12 @@ fn a_run_as_root_is_shared_and_asked() {
         ! $MINI_FO rm --yes work 2>said; grep -q 'it is running' said
         echo x > to; wait $first; cat out
         $MINI_FO status work > status || test $? = 1; test $(grep -c '^added' status) = 1
+        # Who is still in it at the end is told.
+        $MINI_FO run --as-root -- sh -c '
+            touch /there; sleep 61 >/dev/null 2>&1 </dev/null &' 2>said
+        grep -q "process [0-9]* (sleep) is still in it" said
+        sleeper=$(pgrep -f '^sleep 61$' -U 200000 | head -1); kill $sleeper
+        while $MINI_FO list | grep -q running; do sleep 0.02; done; $MINI_FO rm --yes run-1
         # Whoever is killed, nothing goes on for ever.
         gone() { for i in $(seq 500); do pgrep -f "^@?$MINI_FO run" >/dev/null || return 0; sleep 0.02; done
                  echo "left behind:"; pgrep -af $MINI_FO; exit 1; }
