@@ -40,4 +40,6 @@ echo "torture of commits and discards at rest:"
 "$target/debug/mini_fo_torture" commit --kills "${KILLS:-25}" || status=1
 "$target/debug/mini_fo_torture" commit --faults "${KILLS:-25}" || status=1
 "$target/debug/mini_fo_torture" commit --discard --kills "${KILLS:-25}" || status=1
+echo "torture of live commits:"
+"$target/debug/mini_fo_torture" commit --live --kills "${KILLS:-25}" || status=1
 exit $status

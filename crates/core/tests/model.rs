@@ -176,6 +176,26 @@ mod regressions {
     }
 
     #[test]
+    fn a_directory_lies_where_the_one_was_that_it_was_in() {
+        let path = |names: &[usize]| Path(names.to_vec());
+        let ops = [
+            Op::RemoveAll(path(&[3])),
+            Op::Rename(path(&[1, 1]), path(&[3]), RenameMode::NoReplace),
+            Op::Rename(path(&[3]), path(&[1]), RenameMode::Exchange),
+            Op::Freeze,
+        ];
+        super::run_with_commits(0, &ops).unwrap();
+    }
+
+    #[test]
+    fn a_listing_goes_on_after_a_commit() {
+        let on = |count, again| Op::ListOn(0, count, again);
+        let made = [Op::List(Path(vec![0, 1])), Op::Mkdir(Path(vec![1, 11]), 0o444), Op::Freeze];
+        let ops = [&made[..], &[on(1, true), on(3, false), on(3, false), on(3, false)]].concat();
+        super::run_with_commits(0, &ops).unwrap();
+    }
+
+    #[test]
     fn an_open_file_loses_one_of_its_names() {
         let path = Path(vec![5]);
         let hold = Op::Hold(path.clone(), true);

@@ -6,8 +6,10 @@
 mod case;
 mod cuts;
 mod disks;
+mod live;
 mod scene;
 mod trial;
+mod workers;
 
 use std::io;
 use std::path::PathBuf;
@@ -41,6 +43,9 @@ pub struct Options {
     /// Disturb `mini_fo discard`, on a storage that is not mounted, in place of commits
     #[arg(long)]
     discard: bool,
+    /// Commit a mount in which programs work, and kill its daemon
+    #[arg(long, conflicts_with_all = ["cuts", "faults", "discard"])]
+    live: bool,
     /// Let the disks forget what was flushed: to see that this test sees it
     #[arg(long)]
     lie: bool,
@@ -77,7 +82,11 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Err(io::Error::other(format!("{path} is not there: build it, or set MINI_FO")));
     }
     stop::listen();
-    let well = if options.cuts > 0 { all_cuts(options)? } else { all_kills(options)? };
+    let well = match options {
+        Options { live: true, .. } => all_live(options)?,
+        Options { cuts: 1.., .. } => all_cuts(options)?,
+        _ => all_kills(options)?,
+    };
     if stop::asked() {
         return Err(io::Error::other("ended before all was done"));
     }
@@ -94,6 +103,24 @@ fn all_cuts(options: &Options) -> io::Result<bool> {
         well &= bad == 0;
     }
     Ok(well)
+}
+
+fn all_live(options: &Options) -> io::Result<bool> {
+    place::own_namespace()?;
+    let (mut good, mut bad) = (0, 0);
+    for seed in (options.seed..).take(options.kills) {
+        if stop::asked() {
+            break;
+        }
+        let on = options.on.as_deref();
+        let mut trial = Trial::new(What::Commit, on, seed, options.strict_times)?;
+        trial.case = trial.case.clone().of_everything();
+        let outcome = trial.case.live(&mut Dice::new(seed));
+        tell(options, &trial, (seed, 0), &outcome);
+        *(if outcome.is_ok() { &mut good } else { &mut bad }) += 1;
+    }
+    println!("{good} kills of the daemon in live commits passed, {bad} failed");
+    Ok(bad == 0)
 }
 
 fn all_kills(options: &Options) -> io::Result<bool> {

@@ -75,7 +75,7 @@ impl Daemon {
     /// What the program said.
     pub fn start(layers: &Layers, options: &str, poor: bool) -> Result<Daemon, String> {
         let mut daemon = Daemon::begin(layers, options, poor, None)?;
-        daemon.until_mounted(options.contains("transport=uring"))?;
+        daemon.until_mounted(options)?;
         Ok(daemon)
     }
 
@@ -91,7 +91,7 @@ impl Daemon {
         at: usize,
     ) -> Result<bool, String> {
         let mut daemon = Daemon::begin(layers, options, poor, Some(Plan::Kill(at)))?;
-        let mounted = daemon.until_mounted(options.contains("transport=uring"));
+        let mounted = daemon.until_mounted(options);
         let killed = daemon.supervisor.has_killed();
         daemon.kill()?;
         if killed { Ok(true) } else { mounted.map(|()| false) }
@@ -185,14 +185,16 @@ impl Daemon {
         Ok(Daemon { child, stderr, said: String::new(), mnt, supervisor, ended: false })
     }
 
-    fn until_mounted(&mut self, uring: bool) -> Result<(), String> {
+    fn until_mounted(&mut self, options: &str) -> Result<(), String> {
+        let asked = options.contains("transport=");
+        let uring = options.contains("transport=uring");
         loop {
             let before = self.said.len();
             let read = self.stderr.read_line(&mut self.said);
             let line = self.said.get(before..).unwrap_or_default();
             if let Some((_, by)) = line.split_once("requests by ") {
                 let rings = by.starts_with("io_uring");
-                return match uring == rings {
+                return match !asked || uring == rings {
                     true => self.learn_abort(),
                     false => Err(format!("another transport than asked for: {line}")),
                 };

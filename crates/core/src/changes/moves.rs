@@ -38,6 +38,13 @@ impl Moves {
         self.from.len() == before
     }
 
+    /// What was at a path of the lower view was not renamed.
+    pub fn stays(&mut self, from: &[u8]) {
+        if let Some(to) = self.to.remove(from) {
+            self.from.remove(&to);
+        }
+    }
+
     /// Nothing was renamed.
     pub fn is_empty(&self) -> bool {
         self.from.is_empty()

@@ -74,9 +74,10 @@ fn find_moves(sides: Sides<'_>, extras: &Extras) -> Result<Moves> {
     let mut moves = arrived.into_moves();
     // What is in a directory was compared as if that had been renamed, which may not be so.
     while !moves.is_empty() {
-        let mut reached = HashSet::new();
-        Walk::new(sides, extras, Pass::Reach(&moves, &mut reached)).run()?;
-        if moves.keep(&reached) {
+        let (mut reached, mut in_place) = (HashSet::new(), Vec::new());
+        Walk::new(sides, extras, Pass::Reach(&moves, &mut reached, &mut in_place)).run()?;
+        in_place.iter().for_each(|from| moves.stays(from));
+        if moves.keep(&reached) && in_place.is_empty() {
             break;
         }
     }

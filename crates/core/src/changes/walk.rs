@@ -27,8 +27,9 @@ pub(super) enum Pass<'p> {
     Arrivals(&'p mut Arrived),
     /// What is not in its place any more, and the directories that are gone.
     Losses(&'p mut Arrived, &'p mut Vec<Vec<u8>>),
-    /// Which of what was renamed will be told so.
-    Reach(&'p Moves, &'p mut HashSet<Box<[u8]>>),
+    /// Which of what was renamed will be told so, and what was not, for something is compared with
+    /// it in its place.
+    Reach(&'p Moves, &'p mut HashSet<Box<[u8]>>, &'p mut Vec<Box<[u8]>>),
     /// What differs.
     Tell(Teller<'p>),
 }
@@ -176,6 +177,11 @@ impl<'a, 'p> Walk<'a, 'p> {
         match lower {
             Some(lower) if !self.is_elsewhere(&upper, &lower, spot) => {
                 self.print = self.print_of(&upper.node, &lower).or(self.print);
+                if let (Pass::Reach(moves, _, in_place), Some(below)) =
+                    (&mut self.pass, &spot.below)
+                {
+                    in_place.extend(moves.to(below).is_some().then(|| below.as_slice().into()));
+                }
                 let same = lower.kind() == upper.node.kind();
                 // A file in the place of another is compared with it, wherever it is from.
                 if !same || upper.node.is_dir() {
@@ -225,7 +231,7 @@ impl<'a, 'p> Walk<'a, 'p> {
                     }
                     arrived.has_left(below)
                 }
-                Pass::Reach(moves, _) => moves.to(below).is_some(),
+                Pass::Reach(moves, ..) => moves.to(below).is_some(),
                 Pass::Tell(teller) => teller.moves.to(below).is_some(),
             }
     }

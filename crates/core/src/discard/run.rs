@@ -249,8 +249,9 @@ impl Overlay {
         rustix::fs::syncfs(self.storage_opened()?)
     }
 
-    /// Names go before what the index has of their objects, also on the device: what is in
-    /// the index no more is not known to have had them.
+    /// Names go before what the index has of their objects, and that before what META says of it,
+    /// also on the device: what is in the index no more is not known to have had them, and of
+    /// what META does not know there it is not known what it is.
     fn reset_all_shared(
         &self,
         ids: HashSet<BaseId>,
@@ -267,7 +268,9 @@ impl Overlay {
             return Ok(());
         }
         self.names_are_safe()?;
-        leaving.into_iter().try_for_each(|id| self.with_reserve(|| self.leave_base(id, told)))
+        leaving.iter().try_for_each(|id| self.with_reserve(|| self.leave_base(*id, told)))?;
+        self.names_are_safe()?;
+        leaving.into_iter().try_for_each(|id| self.with_reserve(|| self.unsay_shared(id)))
     }
 
     fn carry_out(&self, plan: &Plan, told: &mut Discarded) -> Result<()> {

@@ -145,7 +145,8 @@ impl Overlay {
         Ok(())
     }
 
-    /// An object leaves the index while names below show it.
+    /// An object leaves the index while names below show it. What META there says of it goes
+    /// afterwards.
     pub(super) fn leave_base(&self, id: BaseId, told: &mut Discarded) -> Result<()> {
         let index = self.shared.dir()?;
         let name = id.index_name();
@@ -160,9 +161,6 @@ impl Overlay {
             self.drop_map_of(Spot::at(index.writable()?, name.as_bytes()), &HashSet::new());
         }
         sys::unlink(index.writable()?, name.as_bytes(), AtFlags::empty())?;
-        if index.meta().speaks_of(name.as_bytes()) {
-            edit.append_late(vec![Record::Restored { name: name.as_bytes().into() }]);
-        }
         drop(edit);
         if let (Some(place), Some(held)) = (&mut place, held) {
             for link in place.names.iter() {
@@ -173,6 +171,16 @@ impl Overlay {
             place.names = Names::None;
             place.hold(held);
             place.set_indexed(false);
+        }
+        Ok(())
+    }
+
+    /// Nothing is said any more of an object that has left the index.
+    pub(super) fn unsay_shared(&self, id: BaseId) -> Result<()> {
+        let (index, name) = (self.shared.dir()?, id.index_name());
+        if index.meta().speaks_of(name.as_bytes()) {
+            let record = Record::Restored { name: name.as_bytes().into() };
+            index.edit().append_late(vec![record]);
         }
         Ok(())
     }
@@ -275,7 +283,10 @@ impl Overlay {
             false => edit.rewrite_unseen().or_else(|_| edit.append(&all_show))?,
         }
         drop(edit);
-        unseen.into_iter().try_for_each(|id| self.leave_base(id, told))?;
+        for id in unseen {
+            self.leave_base(id, told)?;
+            self.unsay_shared(id)?;
+        }
         self.drop_spent()
     }
 

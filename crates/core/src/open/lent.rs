@@ -73,11 +73,13 @@ impl Overlay {
         let failed = |errno: Errno| format!("its storage cannot be read again: {errno}");
         self.shared.reopen(storage, &self.durability).map_err(failed)?;
         let marked = is_said_by_marks(&self.storage, self.own);
-        let mut layers = self.verify(&self.options).map_err(|refusal| refusal.text())?;
+        // It may have been read-only at first.
+        let options = OpenOptions { read_only: false, ..self.options.clone() };
+        let mut layers = self.verify(&options).map_err(|refusal| refusal.text())?;
         if layers.read_only {
             return Err(Refusal::Found(layers.warnings).text());
         }
-        self.change_over(&mut layers, &self.options).map_err(|refusal| refusal.text())?;
+        self.change_over(&mut layers, &options).map_err(|refusal| refusal.text())?;
         self.shared.take(&layers.decided);
         self.partials.go_on(&self.root_dir.meta(), marked);
         self.count_reserve();

@@ -6,6 +6,7 @@ use mini_fo_core::{CommitSide, CommitWish, InUse, LiveCommitError, OpenNow, Over
 
 use super::super::naive::Time;
 use super::super::tree::snapshot;
+use super::listers::Lister;
 use super::{Check, Driver};
 
 impl Driver {
@@ -45,6 +46,9 @@ impl Driver {
             let inode = self.model.get_mut(id);
             (inode.ino, inode.ctime) = (None, Time::Any);
         }
+        // MASK: a directory that was merged is one of the base, whose offsets mean something else
+        // to those who open it again.
+        self.listers.iter_mut().for_each(Lister::is_of_one_layer);
         if let Some(own) = &mut self.own {
             own.base_before = own.base.iter().flat_map(|layer| snapshot(&layer.path)).collect();
         }

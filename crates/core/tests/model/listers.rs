@@ -33,6 +33,10 @@ pub struct Lister {
 }
 
 impl Lister {
+    pub(super) fn is_of_one_layer(&mut self) {
+        self.was_merged = false;
+    }
+
     pub(super) fn dir(&self) -> &Arc<OpenDir> {
         &self.dir
     }

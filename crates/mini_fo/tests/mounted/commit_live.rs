@@ -162,6 +162,27 @@ fn directories_around_what_stays() {
     all_live(&mut s);
 }
 
+/// A mount that was read-only at first goes on as one that writes.
+#[test]
+fn a_mount_that_has_begun_to_write() {
+    let Some(mut s) = scene(crate::discard::base) else { return };
+    if !is_root() {
+        return;
+    }
+    s.mount(&[]);
+    sh(&s.mnt, "echo x >> f; rm -r d");
+    s.umount();
+    s.mount(&["-o", "ro"]);
+    let mnt = text(&s.mnt);
+    mini_fo(&["commit", "--yes", &mnt]).fails(2, &["read-only"]);
+    crate::common::run("mount", &["-i", "-o", "remount,rw", &mnt]).ok();
+    sh(&s.mnt, "echo x >> g; mkdir n");
+    all_live(&mut s);
+    sh(&s.mnt, "echo x >> g; mv n n2");
+    all_live(&mut s);
+    s.remount();
+}
+
 /// Nothing that a commit finds in between is told as trouble.
 #[test]
 fn the_log_is_quiet() {

@@ -8,7 +8,6 @@ use std::process::Command;
 use super::scene;
 use crate::cuts::dice::Dice;
 use crate::mount::{Daemon, Ended, Layers, program};
-use crate::scenario;
 use crate::snapshot::{Times, Tree};
 use crate::supervisor::Plan;
 
@@ -46,12 +45,14 @@ pub struct Expected {
 }
 
 /// What there was before it.
+#[derive(Clone)]
 pub struct Before {
-    base: Tree,
-    view: Tree,
+    pub base: Tree,
+    pub view: Tree,
 }
 
 /// Base and storage, and what is done with them.
+#[derive(Clone)]
 pub struct Case {
     pub what: What,
     pub layers: Layers,
@@ -69,7 +70,7 @@ pub fn text(error: io::Error) -> String {
 }
 
 /// The first few of many lines.
-fn brief(what: &str, found: Vec<String>) -> Verdict<()> {
+pub fn brief(what: &str, found: Vec<String>) -> Verdict<()> {
     match found.len() {
         0 => Ok(()),
         many => Err(format!("{what}: {} ({many})", found[..many.min(6)].join("; "))),
@@ -93,22 +94,21 @@ impl Case {
 
     /// Makes all of it anew.
     pub fn prepare(&self) -> Verdict<Before> {
-        let Layers { base, storage, mnt } = &self.layers;
-        for dir in [base, storage, mnt] {
-            if dir.exists() {
-                fs::remove_dir_all(dir).map_err(text)?;
-            }
-            fs::create_dir(dir).map_err(text)?;
-        }
-        scenario::fill(base).map_err(text)?;
+        self.empty()?;
+        let Layers { base, mnt, .. } = &self.layers;
         let daemon = Daemon::start(&self.layers, "", false)?;
         scene::change(mnt, &mut Dice::new(self.seed)).map_err(text)?;
         daemon.stop()?;
         Ok(Before { base: Tree::of(base), view: self.view()? })
     }
 
+    /// The same about all of the tree.
+    pub fn of_everything(self) -> Case {
+        Case { paths: Vec::new(), ..self }
+    }
+
     /// What a mount shows.
-    fn view(&self) -> Verdict<Tree> {
+    pub fn view(&self) -> Verdict<Tree> {
         let daemon = Daemon::start(&self.layers, "", false)?;
         let view = Tree::of(&self.layers.mnt);
         daemon.stop().map(|()| view)
@@ -119,7 +119,7 @@ impl Case {
         self.with(if abort { &["--abort"] } else { &["--yes"] }, plan)
     }
 
-    fn with(&self, words: &[&str], plan: Plan) -> Verdict<Ended> {
+    pub fn with(&self, words: &[&str], plan: Plan) -> Verdict<Ended> {
         let abort = words.contains(&"--abort");
         let mut command = Command::new(program());
         command.arg(self.what.name()).args(words);
@@ -326,7 +326,7 @@ impl Case {
     }
 
     /// The tree shows what it did, nothing is left, and of a whole commit the base is that.
-    fn at_the_end(&self, before: &Before, base: &Tree) -> Verdict<()> {
+    pub fn at_the_end(&self, before: &Before, base: &Tree) -> Verdict<()> {
         brief("the tree after the commit", self.shown(&self.view()?, before))?;
         if self.paths.is_empty() {
             let found = base.exact_differences(&before.view);
@@ -352,14 +352,14 @@ impl Case {
     }
 
     /// What a mount shows otherwise than before.
-    fn shown(&self, view: &Tree, before: &Before) -> Vec<String> {
+    pub fn shown(&self, view: &Tree, before: &Before) -> Vec<String> {
         self.times_apart(view.exact_differences(&before.view), view)
     }
 
     /// Without the times of directories: what is done in those of the storage that is nothing of
     /// the tree, as the journal in the root, is followed by the setting of its old times, and a
     /// kill in between moves what it shows.
-    fn times_apart(&self, mut found: Vec<String>, tree: &Tree) -> Vec<String> {
+    pub fn times_apart(&self, mut found: Vec<String>, tree: &Tree) -> Vec<String> {
         let time = |line: &String| {
             let (path, what) = line.split_once(": ").unwrap_or_default();
             let alone = what.starts_with("time ") || what.starts_with("mtime ");

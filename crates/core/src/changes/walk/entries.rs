@@ -72,7 +72,7 @@ impl<'a> Walk<'a, '_> {
         let from: Option<Arc<[u8]>> = match &mut self.pass {
             // Whether it was renamed is not known yet.
             Pass::Arrivals(_) | Pass::Losses(..) => upper.merged.as_deref().map(Into::into),
-            Pass::Reach(moves, reached) => {
+            Pass::Reach(moves, reached, _) => {
                 let from = moves.from(&spot.path).cloned();
                 reached.extend(from.is_some().then(|| spot.path.as_slice().into()));
                 from
