@@ -171,6 +171,8 @@ pub(crate) struct Stack {
     /// Directories that are not shown where they lie in a layer: the storage, and
     /// the layers that are storages. Device and number.
     hidden: Vec<(u64, u64)>,
+    /// The storage on top lies in one of the layers.
+    nested: bool,
     /// Frozen storages that have an index.
     indexed: Vec<u16>,
     /// What tells the files of the lowest layer apart.
@@ -201,9 +203,21 @@ impl Stack {
         let indexed = layers.iter().zip(0..).filter(|(layer, _)| has_index(layer));
         let indexed = indexed.map(|(_, number)| number).collect();
         let roots = Vec::new();
-        let mut stack = Stack { layers, roots, realms, submounts, hidden, indexed, evidence };
+        let nested = false;
+        let mut stack =
+            Stack { layers, roots, realms, submounts, hidden, nested, indexed, evidence };
         stack.roots = stack.open_roots()?;
         Ok(stack)
+    }
+
+    /// The same; whether the storage on top lies in a layer.
+    pub fn with_storage_inside(self, nested: bool) -> Stack {
+        Stack { nested, ..self }
+    }
+
+    /// The storage on top lies in a layer, whatever mount shows it.
+    pub fn holds_storage(&self) -> bool {
+        self.nested
     }
 
     /// The layers, from the top down.
@@ -276,11 +290,6 @@ impl Stack {
     /// The object is a storage inside a layer: it is not shown.
     pub fn is_hidden(&self, stat: &Statx) -> bool {
         !self.hidden.is_empty() && self.hidden.contains(&sys::dev_ino(stat))
-    }
-
-    /// There are such objects.
-    pub fn hides_any(&self) -> bool {
-        !self.hidden.is_empty()
     }
 
     /// A name of a directory is that of a hidden object.

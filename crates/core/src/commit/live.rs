@@ -136,12 +136,6 @@ impl Overlay {
         if self.is_read_only() {
             return unfit("the mount is read-only");
         }
-        if self.live.is_some() {
-            return unfit("its base is one that others change (-o live_base)");
-        }
-        if self.submounts {
-            return unfit("it shows what is mounted in its base (-o submounts)");
-        }
         // Files that are open have names there, and would be taken for unfinished work.
         if self.renames_what_is_open() {
             return unfit("its storage lies on NFS");

@@ -10,7 +10,7 @@ mod layers;
 mod lost;
 mod marks;
 mod meta_name;
-pub(crate) mod nesting;
+mod nesting;
 mod notes;
 mod origin;
 mod scan;

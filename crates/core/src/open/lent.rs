@@ -41,6 +41,8 @@ impl Overlay {
             stays_read_only: false,
             volatile: false,
             access_times: AccessTimes::Never,
+            // What others change meanwhile is noticed as by a commit at rest.
+            live_base: None,
             ..self.options.clone()
         }
     }

@@ -12,6 +12,7 @@ mod check;
 mod cli;
 mod closed;
 mod commit;
+mod commit_beside;
 mod commit_choice;
 mod commit_conflicts;
 mod commit_live;

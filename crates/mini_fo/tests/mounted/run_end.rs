@@ -65,7 +65,15 @@ more"
 o=json.load(open("out"))
 assert o["status"]==0 and o["kept"] and not o["committed"] and o["commands"]["commit"]=="mini_fo commit try --yes", o'
         $MINI_FO commit --yes --ours try >/dev/null; grep -q mine root/data/one; test -e root/data/z
-        $MINI_FO status try; $MINI_FO rm --yes try; test -z "$(ls $runs)"
+        $MINI_FO status try; $MINI_FO rm --yes try
+        # By name, while it runs.
+        mkfifo to
+        in_tree -q --name goes -- sh -c 'echo x > /data/live; read line; cat /data/live > /data/seen' <to & run=$!
+        exec 5>to; until $MINI_FO status goes 2>/dev/null | grep -q data/live; do sleep 0.05; done
+        $MINI_FO commit --yes goes > /dev/null; test "$(cat root/data/live)" = x
+        echo go >&5; exec 5>&-; wait $run; rm to
+        test ! -e root/data/seen; $MINI_FO commit --yes goes > /dev/null; test "$(cat root/data/seen)" = x
+        $MINI_FO rm --yes goes 2>/dev/null || true; test -z "$(ls $runs)"
         ! $MINI_FO run --tmpfs --on-exit=commit -- true 2>said; grep -q 'cannot be committed' said
         echo done"#
     );

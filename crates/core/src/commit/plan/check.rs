@@ -13,7 +13,6 @@ use crate::changes::{BaseState, ChangeKind};
 use crate::commit::path::is_within;
 use crate::format::commit::{Path, Step};
 use crate::layers::Dialect;
-use crate::open::check::nesting;
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, procfs};
 
@@ -78,9 +77,7 @@ impl Checks {
         // A daemon may have left all paths: it knows the full one.
         let given = overlay.shared.storage();
         let storage = given.canonicalize().unwrap_or_else(|_| given.to_path_buf());
-        // Where file systems in the base are a part of it, the storage may be said to be hidden
-        // that lies beside it.
-        let nested = overlay.stack.hides_any() && nesting::lies_in(&storage, &top.full);
+        let nested = overlay.stack.holds_storage();
         let storage = inside(storage.as_os_str().as_bytes());
         let storage = storage.filter(|_| nested);
         Ok(Checks { device, mounts, nested, storage })

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::marks::{self, Marks};
+use super::nesting::Hidden;
 use super::origin::{self, Directory};
 use super::{Result, committing, found, io, storage, written};
 use crate::format::features::KNOWN_FEATURES;
@@ -167,7 +168,7 @@ pub(super) fn stack(
     opened: Vec<Opened>,
     options: &OpenOptions,
     submounts: bool,
-    (mut recorded, hidden): (Vec<RealmRecord>, Option<(u64, u64)>),
+    (mut recorded, hidden): (Vec<RealmRecord>, Option<Hidden>),
     warnings: &mut Vec<Warning>,
 ) -> Result<Stack> {
     committing::check(&opened, options)?;
@@ -181,7 +182,8 @@ pub(super) fn stack(
     let lowest = opened.last().ok_or_else(|| examine(Errno::NOENT))?;
     let bottom = held(lowest.root())?;
     let bottom_stat = sys::stat_fd(&bottom).map_err(examine)?;
-    let mut hidden: Vec<(u64, u64)> = hidden.into_iter().collect();
+    let nested = hidden.is_some_and(|hidden| hidden.inside);
+    let mut hidden: Vec<(u64, u64)> = hidden.iter().map(|hidden| hidden.id).collect();
     let mut layers = Vec::with_capacity(opened.len());
     let mut reserved = vec![options.meta_name];
     let (mut made, mut in_use) = (Vec::new(), HashSet::new());
@@ -233,7 +235,7 @@ pub(super) fn stack(
     }
     let realms = Realms::new(bottom, &bottom_stat, submounts, recorded);
     let stack = Stack::new(layers, realms, submounts, hidden, options.accept_other_base);
-    let stack = stack.map_err(examine)?;
+    let stack = stack.map_err(examine)?.with_storage_inside(nested);
     for (below, made_for) in made {
         origin::tell_replaced(&stack, below, &made_for, warnings)?;
     }

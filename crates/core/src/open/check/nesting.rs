@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{Result, io};
 use crate::interface::error::OpenError;
@@ -25,10 +25,18 @@ struct Origin {
     path: PathBuf,
 }
 
-/// Refuses what cannot work. The result is the identity of a storage that must be
-/// hidden in the base. `submounts`: what is mounted in the base is a part of it, and
-/// may be the storage.
-pub(super) fn check(base: At<'_>, storage: At<'_>, submounts: bool) -> Result<Option<(u64, u64)>> {
+/// A storage that must not show in the base.
+#[derive(Clone, Copy)]
+pub(super) struct Hidden {
+    /// Device and number.
+    pub id: (u64, u64),
+    /// It lies there; else it may be mounted there.
+    pub inside: bool,
+}
+
+/// Refuses what cannot work. The result is a storage that must be hidden in the base.
+/// `submounts`: what is mounted in the base is a part of it, and may be the storage.
+pub(super) fn check(base: At<'_>, storage: At<'_>, submounts: bool) -> Result<Option<Hidden>> {
     let ((base, base_fd), (storage, storage_fd)) = (base, storage);
     let examine =
         |(path, fd)| sys::stat_fd(fd).map_err(|errno| io(path, "cannot be examined", errno));
@@ -52,26 +60,8 @@ pub(super) fn check(base: At<'_>, storage: At<'_>, submounts: bool) -> Result<Op
         let (base, storage) = (base.to_path_buf(), storage.to_path_buf());
         return Err(OpenError::BaseInsideStorage { base, storage });
     }
-    let hidden = submounts || inside(storage, base, storage_origin, base_origin);
-    Ok(hidden.then_some(of_storage))
-}
-
-/// Whether a storage lies in a base, whatever mount shows it. What cannot be examined does.
-pub(crate) fn lies_in(storage: &Path, base: &Path) -> bool {
-    let origin_of = |path: &Path| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-        origin(path, &fd)
-    };
-    if storage.starts_with(base) {
-        return true;
-    }
-    match origin_of(storage).zip(origin_of(base)) {
-        Some((storage, base)) => {
-            storage.device == base.device && storage.path.starts_with(&base.path)
-        }
-        None => true,
-    }
+    let inside = inside(storage, base, storage_origin, base_origin);
+    Ok((submounts || inside).then_some(Hidden { id: of_storage, inside }))
 }
 
 /// Refuses a mount point that would hide the storage or show itself. `sealed`: what
