@@ -8,10 +8,12 @@
 
 mod base;
 mod compare;
+mod dirs;
 mod dress;
 mod error;
 mod forget;
 mod known;
+mod links;
 mod live;
 mod make;
 mod path;
@@ -19,6 +21,7 @@ mod plan;
 mod run;
 mod stage;
 mod steps;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tryout;

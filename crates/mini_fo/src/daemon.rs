@@ -162,7 +162,6 @@ pub fn prepare_process() {
         }
     }
     rustix::process::umask(Mode::empty());
-    sys::ignore_sigio();
     if rustix::process::geteuid().is_root() {
         spare();
     }

@@ -54,6 +54,11 @@ impl Content {
 }
 
 impl Content {
+    /// The one file that has all of it.
+    pub(crate) fn file(&self) -> Option<&OwnedFd> {
+        self.data.file()
+    }
+
     /// Copies all of it to an empty file, holes as holes.
     pub(crate) fn copy_to(&self, to: &OwnedFd) -> Result<()> {
         let size = self.size()?;

@@ -24,6 +24,9 @@ impl Overlay {
     /// As [`Overlay::discard_paths`]; the same may be done again.
     pub fn forget_committed(&self, program: &CommitProgram) -> Result<Discarded> {
         let mut told = Discarded::default();
+        if program.kept.is_empty() && program.tops.iter().any(|top| top.is_empty()) {
+            self.sweep()?;
+        }
         if !program.tops.is_empty() {
             self.discard_paths(&program.tops, &program.kept, &mut told)?;
         }

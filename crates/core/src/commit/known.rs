@@ -3,7 +3,7 @@
 use hashbrown::{HashMap, HashSet};
 use rustix::fd::AsFd;
 
-use super::base::open_below;
+use super::dirs::open_below;
 use super::path::is_within;
 use super::stage::Stage;
 use crate::format::commit::{CommitProgram, Path, Seen, Slot, Step};

@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::base::Base;
+use super::links::Links;
 use super::plan::Make;
 use super::stage::Stage;
 use crate::format::commit::{Dress, Path, Slot};
@@ -47,12 +48,16 @@ impl Make {
     }
 
     /// Makes it.
-    pub(super) fn make(&self, overlay: &Overlay, base: &Base, stage: &Stage) -> Result<Made> {
+    pub(super) fn make(
+        &self,
+        (overlay, links): (&Overlay, &Links<'_>),
+        (base, stage): (&Base, &Stage),
+    ) -> Result<Made> {
         let link = |from: rustix::fd::BorrowedFd<'_>, name: &[u8], to: Slot| {
             rustix::fs::linkat(from, name, stage.dir(), &*to.name(), AtFlags::empty())
         };
         match self {
-            Make::Object { slot, path } => make_object(overlay, (stage, *slot), path),
+            Make::Object { slot, path } => make_object((overlay, links), (stage, *slot), path),
             Make::Part { slot, part } => part::make(part, (overlay, base), (stage, *slot)),
             Make::Link { slot, of } => {
                 link(stage.dir(), &of.name(), *slot).map(|()| Made::default())
@@ -64,17 +69,25 @@ impl Make {
     }
 }
 
-fn make_object(overlay: &Overlay, (stage, slot): (&Stage, Slot), path: &[u8]) -> Result<Made> {
+fn make_object(
+    (overlay, links): (&Overlay, &Links<'_>),
+    (stage, slot): (&Stage, Slot),
+    path: &[u8],
+) -> Result<Made> {
     let node = overlay.reach(path)?.ok_or(Errno::NOENT)?;
     let (attr, name) = (overlay.getattr(node.id)?, slot.name());
     let spot = Spot::at(stage.dir(), &name);
     let mut made = Made::default();
     match attr.mode & libc::S_IFMT {
         libc::S_IFREG => {
+            let content = overlay.shown_content(&node)?;
+            made.bytes = attr.size;
+            if links.give((overlay, &node, &attr), (path, &content), (stage, slot))? {
+                return Ok(made);
+            }
             let file = sys::create_private(stage.dir(), &name)?;
             if attr.size > 0 {
-                overlay.shown_content(&node)?.copy_to(&file)?;
-                made.bytes = attr.size;
+                content.copy_to(&file)?;
             }
             if sys::stat_fd(&file)?.stx_size != attr.size {
                 return Err(Errno::IO);

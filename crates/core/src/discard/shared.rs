@@ -23,7 +23,7 @@ use crate::tree::table::node_id;
 
 impl Overlay {
     /// Something is recorded of objects with several names.
-    pub(super) fn knows_shared(&self) -> bool {
+    pub(crate) fn knows_shared(&self) -> bool {
         self.shared.dir().is_ok_and(|index| index.meta().shared_objects().next().is_some())
     }
 

@@ -138,8 +138,6 @@ impl Overlay {
 
     /// Whether anybody, the overlay included, has the storage file of a node
     /// open or mapped for writing; `true` where that cannot be found out.
-    ///
-    /// The process must ignore SIGIO.
     pub fn has_writers(&self, node: NodeId) -> bool {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let opened = self.node(node).and_then(|node| {

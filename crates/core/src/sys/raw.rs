@@ -60,14 +60,22 @@ pub(crate) fn begin_flush(fd: impl AsFd) -> Result<()> {
 /// system cannot tell, it counts as if somebody had.
 ///
 /// `fd`: opened for reading only. The answer comes from a lease that is taken
-/// and given back at once (fcntl(2), `F_SETLEASE`); the process must ignore
-/// SIGIO.
+/// and given back at once (fcntl(2), `F_SETLEASE`).
 pub(crate) fn has_writers(fd: impl AsFd) -> bool {
     !can_lease(fd.as_fd(), libc::F_RDLCK)
 }
 
+/// `F_SETSIG` (linux/fcntl.h).
+const F_SETSIG: libc::c_int = 10;
+
 fn can_lease(fd: BorrowedFd<'_>, kind: libc::c_int) -> bool {
     let fd = fd.as_raw_fd();
+    // Who opens the file meanwhile makes the kernel send a signal: one that by itself ends no
+    // process, as SIGIO would.
+    // SAFETY: only numbers are passed; the descriptor is borrowed for the call.
+    if unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) } != 0 {
+        return false;
+    }
     // SAFETY: only numbers are passed; the descriptor is borrowed for the call.
     let taken = unsafe { libc::fcntl(fd, libc::F_SETLEASE, kind) } == 0;
     if taken {
@@ -78,7 +86,7 @@ fn can_lease(fd: BorrowedFd<'_>, kind: libc::c_int) -> bool {
 }
 
 /// Whether anybody else has a file open, or mapped. Where the file system cannot tell, it
-/// counts as if somebody had. The same holds as for [`has_writers`].
+/// counts as if somebody had.
 pub(crate) fn has_users(fd: impl AsFd) -> bool {
     !can_lease(fd.as_fd(), libc::F_WRLCK)
 }

@@ -94,13 +94,6 @@ pub fn data_ioctl(fd: &std::fs::File, command: u32, data: &mut [u8]) -> io::Resu
     }
 }
 
-/// Lets SIGIO pass: the kernel sends it to the holder of a lease that somebody
-/// breaks, and ours are given back at once anyway.
-pub fn ignore_sigio() {
-    // SAFETY: takes a signal number and the constant that means "ignore".
-    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
-}
-
 /// Lets go of the pages of code that this process has mapped, its libraries' included:
 /// they stay with the kernel, which maps again what is run again.
 pub fn let_go_of_code() {

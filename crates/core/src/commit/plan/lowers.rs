@@ -1,5 +1,8 @@
 //! Where what the tree shows lies in the base, and where what lies there comes to.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 use rustix::fs::Statx;
 
@@ -8,9 +11,11 @@ use super::bonds::{Linked, Web, at};
 use super::found::{AllFound, Found};
 use crate::changes::ChangeKind;
 use crate::commit::path::on_the_way;
+use crate::discard::path::split;
 use crate::format::commit::Path;
 use crate::format::identity::BaseId;
 use crate::format::time::Timestamp;
+use crate::layers::LowerDir;
 use crate::reach::overlay::Overlay;
 use crate::store::shared_index::is_shared;
 use crate::sys::Result;
@@ -22,6 +27,8 @@ pub(super) struct Lowers<'a> {
     /// What is taken away, and where it comes to.
     taken: HashMap<&'a [u8], Option<&'a [u8]>>,
     web: &'a Web,
+    /// The directory of the base that was asked for last.
+    near: RefCell<Option<(Path, Option<Arc<LowerDir>>)>>,
 }
 
 impl<'a> Lowers<'a> {
@@ -41,7 +48,7 @@ impl<'a> Lowers<'a> {
                 _ => {}
             }
         }
-        Lowers { overlay, all, taken, web }
+        Lowers { overlay, all, taken, web, near: RefCell::default() }
     }
 
     /// What a path of the tree is compared with in the base. `None`: nothing.
@@ -79,7 +86,20 @@ impl<'a> Lowers<'a> {
         if below.is_empty() {
             return self.overlay.stack.root_stat().map(Some);
         }
-        Ok(self.overlay.stack.look_path(0, below)?.map(|found| found.stat))
+        let (above, name) = split(below);
+        let Some(dir) = self.dir(above)? else { return Ok(None) };
+        Ok(self.overlay.stack.look(&dir, name)?.map(|found| found.stat))
+    }
+
+    fn dir(&self, path: &[u8]) -> Result<Option<Arc<LowerDir>>> {
+        if let Some((known, dir)) = &*self.near.borrow()
+            && **known == *path
+        {
+            return Ok(dir.clone());
+        }
+        let dir = self.overlay.stack.open_path(0, path)?;
+        *self.near.borrow_mut() = Some((path.into(), dir.clone()));
+        Ok(dir)
     }
 
     /// The time of a directory that the storage has no copy of, and from which something was

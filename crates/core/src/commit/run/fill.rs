@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::work::{Result, Work, unusable_journal};
 use crate::commit::error::{CommitError, no_stage};
+use crate::commit::links::Links;
 use crate::commit::plan::Make;
 use crate::commit::stage::{NoStage, Stage};
 use crate::commit::tryout;
@@ -69,6 +70,24 @@ impl Work<'_> {
     ) -> Result<()> {
         tryout::try_out((&self.base, stage), program)
             .map_err(|(path, errno)| CommitError::Immovable { path, errno })?;
+        self.make_all(stage, overlay, makes, program)?;
+        program.steps.sort_by_key(Step::rank);
+        self.look_at_stage(stage, program).map_err(|errno| self.unwritable(errno))?;
+        self.base.sync().map_err(|errno| self.unwritable(errno))?;
+        let ready = overlay.with_reserve(|| self.journal().ready(&self.head, program));
+        ready.map_err(|errno| self.journal_failed(errno))
+    }
+
+    /// All that is to come, in the stage.
+    fn make_all(
+        &mut self,
+        stage: &Stage,
+        overlay: &Overlay,
+        makes: &[Make],
+        program: &mut CommitProgram,
+    ) -> Result<()> {
+        let CommitProgram { steps, kept, renewed, .. } = program;
+        let links = Links::of(self.stored_tree(), stage, kept);
         // The directory that the last one was in stays known: else what its META says would be
         // read anew for each of its entries.
         let mut near: Option<(Path, NodeRef<'_>)> = None;
@@ -79,22 +98,19 @@ impl Work<'_> {
                 let failed = |errno| CommitError::Make { path: path.clone(), errno };
                 near = overlay.reach(dir).map_err(failed)?.map(|node| (dir.into(), node));
             }
-            let made = make.make(overlay, &self.base, stage).map_err(|errno| match errno {
-                Errno::STALE if make.is_part() => CommitError::Outdated { path: path.clone() },
-                errno => CommitError::Make { path: path.clone(), errno },
-            })?;
-            program.renewed.extend(made.renewed);
+            let made =
+                make.make((overlay, &links), (&self.base, stage)).map_err(|errno| match errno {
+                    Errno::STALE if make.is_part() => CommitError::Outdated { path: path.clone() },
+                    errno => CommitError::Make { path: path.clone(), errno },
+                })?;
+            renewed.extend(made.renewed);
             if let Some((before, after)) = made.closing {
-                program.steps.push(Step::Dress { at: path, before, after });
+                steps.push(Step::Dress { at: path, before, after });
             }
             self.progress.bytes += made.bytes;
             self.one_more();
         }
-        program.steps.sort_by_key(Step::rank);
-        self.look_at_stage(stage, program).map_err(|errno| self.unwritable(errno))?;
-        self.base.sync().map_err(|errno| self.unwritable(errno))?;
-        let ready = overlay.with_reserve(|| self.journal().ready(&self.head, program));
-        ready.map_err(|errno| self.journal_failed(errno))
+        Ok(())
     }
 
     /// What was made, and times of directories that only going back must know, because they

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::CommitProgress;
 use crate::commit::base::Base;
+use crate::commit::dirs::Dirs;
 use crate::commit::error::CommitError;
 use crate::commit::stage::Stage;
 use crate::format::commit::{Damaged, Head, Token};
@@ -48,6 +49,13 @@ impl Work<'_> {
 
     pub fn journal(&self) -> JournalFile<'_> {
         JournalFile::of(self.storage.as_fd(), self.meta())
+    }
+
+    /// The storage as files can be taken from it by another name. `None`: that is lent, by
+    /// another mount than the base.
+    pub fn stored_tree(&self) -> Option<Dirs> {
+        let opened = matches!(self.way, Way::Paths).then(|| open_storage(self.options));
+        opened?.ok().map(Dirs::of)
     }
 
     pub fn journal_failed(&self, errno: Errno) -> CommitError {

@@ -1,0 +1,91 @@
+//! Directories of a tree by their paths, reached by no link and no mount.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::discard::path::{is_within, split};
+use crate::format::commit::Path;
+use crate::sys::{self, Result};
+
+/// Longest piece of a path that is resolved by one call, in bytes.
+const PIECE: usize = 4000;
+
+/// The directories of a tree.
+pub(super) struct Dirs {
+    root: OwnedFd,
+    /// The one that was asked for last.
+    near: RefCell<Option<(Path, Rc<OwnedFd>)>>,
+}
+
+impl Dirs {
+    /// Those of the tree with this root.
+    pub fn of(root: OwnedFd) -> Dirs {
+        Dirs { root, near: RefCell::new(None) }
+    }
+
+    /// The root.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// One by its path.
+    pub fn dir(&self, path: &[u8]) -> Result<Rc<OwnedFd>> {
+        if let Some((known, dir)) = &*self.near.borrow()
+            && **known == *path
+        {
+            return Ok(Rc::clone(dir));
+        }
+        let dir = open_below(self.root(), path)?;
+        let dir = Rc::new(dir);
+        *self.near.borrow_mut() = Some((path.into(), Rc::clone(&dir)));
+        Ok(dir)
+    }
+
+    /// Runs `f` with the directory of a path and the name in it. EBUSY: it is the root, which
+    /// has none.
+    pub fn at<T>(
+        &self,
+        path: &[u8],
+        f: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let (dir, name) = split(path);
+        if name.is_empty() {
+            return Err(Errno::BUSY);
+        }
+        f((*self.dir(dir)?).as_fd(), name)
+    }
+
+    /// Something else may be at this path, and below it, than before.
+    pub fn moved(&self, path: &[u8]) {
+        let mut near = self.near.borrow_mut();
+        if near.as_ref().is_some_and(|(known, _)| is_within(known, path)) {
+            *near = None;
+        }
+    }
+}
+
+/// A directory by its path in another one, reached by no link and no mount.
+pub(super) fn open_below(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    let mut dir = sys::open_dir(top, b".")?;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (piece, left) = cut(rest)?;
+        dir = sys::open_dir(dir.as_fd(), piece)?;
+        rest = left;
+    }
+    Ok(dir)
+}
+
+/// The first names of a path, as many as one call takes, and the rest.
+fn cut(path: &[u8]) -> Result<(&[u8], &[u8])> {
+    if path.len() <= PIECE {
+        return Ok((path, &[]));
+    }
+    let head = path.get(..PIECE).unwrap_or_default();
+    let end = head.iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+    let (piece, rest) = path.split_at(end);
+    Ok((piece, rest.strip_prefix(b"/").unwrap_or(rest)))
+}

@@ -1,0 +1,94 @@
+//! Files of the storage that need not be copied into the stage: they get another name there,
+//! and are the base's own once the storage forgets theirs.
+//!
+//! Only what is in every respect what the tree shows can go this way, and what nobody can
+//! write to any more: who has it open, or mapped, would write into the base. That is asked
+//! of the kernel (a lease), for there may be programs that have outlived their mount.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Statx};
+use rustix::io::Errno;
+
+use super::dirs::Dirs;
+use super::path::range;
+use super::stage::Stage;
+use crate::changes::Content;
+use crate::format::commit::{Path, Slot};
+use crate::interface::types::Attr;
+use crate::reach::overlay::Overlay;
+use crate::sys::own::is_reserved_xattr;
+use crate::sys::{self, Result, Spot, project};
+use crate::tree::node::Node;
+
+/// The storage as files are taken from it.
+pub(super) struct Links<'a> {
+    /// By its path, as the base was opened: a name is made within one mount only.
+    storage: Option<Dirs>,
+    /// What the storage keeps, in the order of a walk.
+    kept: &'a [Path],
+    /// Nothing has shown so far that it cannot be done here.
+    usable: Cell<bool>,
+}
+
+impl Links<'_> {
+    /// `None`: nothing can be taken from it.
+    pub fn of<'a>(storage: Option<Dirs>, stage: &Stage, kept: &'a [Path]) -> Links<'a> {
+        let stage = project::given_by(stage.dir()).ok().flatten();
+        // What belongs to a project keeps it, and would be counted to that.
+        let stored = storage.as_ref().and_then(|dirs| project::given_by(dirs.root()).ok());
+        let usable = Cell::new(stored.flatten() == stage);
+        Links { storage, kept, usable }
+    }
+
+    /// Gives a file a name in the stage. `false`: it is to be copied, whatever the reason.
+    pub fn give(
+        &self,
+        (overlay, node, attr): (&Overlay, &Arc<Node>, &Attr),
+        (path, content): (&[u8], &Content),
+        (stage, slot): (&Stage, Slot),
+    ) -> Result<bool> {
+        let Some(storage) = self.storage.as_ref().filter(|_| self.usable.get()) else {
+            return Ok(false);
+        };
+        let file = content.file().filter(|_| node.in_storage() && !node.is_indexed());
+        let Some(file) = file.filter(|_| range(self.kept, path, |kept| kept).is_empty()) else {
+            return Ok(false);
+        };
+        let stat = sys::stat_fd(file)?;
+        if !shows(attr, &stat) || !has_shown_only(overlay, node)? || sys::has_writers(file) {
+            return Ok(false);
+        }
+        let name = slot.name();
+        let linked = storage.at(path, |dir, stored| {
+            rustix::fs::linkat(dir, stored, stage.dir(), &*name, AtFlags::empty())
+        });
+        if let Err(errno) = linked {
+            self.usable.set(errno != Errno::XDEV);
+            return Ok(false);
+        }
+        // The path may be another storage's by now.
+        let made = sys::stat(Spot::at(stage.dir(), &name))?;
+        let same = sys::dev_ino(&made) == sys::dev_ino(&stat);
+        if !same {
+            sys::unlink(stage.dir(), &name, AtFlags::empty())?;
+        }
+        Ok(same)
+    }
+}
+
+/// The storage has just these attributes, and no other name of it.
+fn shows(attr: &Attr, stat: &Statx) -> bool {
+    let own = Attr::from(stat);
+    stat.stx_nlink == 1
+        && (own.mode, own.uid, own.gid, own.size) == (attr.mode, attr.uid, attr.gid, attr.size)
+        && (own.mtime, own.atime) == (attr.mtime, attr.atime)
+}
+
+/// It has no extended attributes but those that the tree shows, and the tree shows no others.
+fn has_shown_only(overlay: &Overlay, node: &Arc<Node>) -> Result<bool> {
+    let all = overlay.at(node, |object| object.list_xattrs(&overlay.stack))?;
+    let own = all.split(|byte| *byte == 0).any(is_reserved_xattr);
+    Ok(!own && overlay.kept(node)?.xattrs.is_empty())
+}
