@@ -13,6 +13,7 @@ use crate::format::name::{file_name, parent};
 use crate::format::print::Print;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
+use crate::store::meta_dir::MetaEdit;
 use crate::sys::Result;
 use crate::tree::path::path_below;
 
@@ -104,7 +105,7 @@ impl Overlay {
             return Ok(());
         };
         let Some(found) = self.stack.look(base, name)? else { return Ok(()) };
-        edit.append(&[Record::Print { print: Print::taken(&found.stat), name: name.into() }])
+        add_print(&edit, name, Print::taken(&found.stat))
     }
 
     /// The change at a path is made from this.
@@ -114,7 +115,7 @@ impl Overlay {
         };
         let (dir, name) = (self.dir(&above)?, file_name(path));
         match dir.storage() {
-            Some(_) => dir.edit().append(&[Record::Print { print, name: name.into() }]),
+            Some(_) => add_print(&dir.edit(), name, print),
             None => Ok(()),
         }
     }
@@ -133,4 +134,9 @@ impl Overlay {
         edit.index_mut().forget_print(name);
         edit.rewrite_unseen()
     }
+}
+
+/// The directory, which shows nothing of it, keeps its times also where META is made for it.
+fn add_print(edit: &MetaEdit<'_>, name: &[u8], print: Print) -> Result<()> {
+    edit.unseen(|_| Ok(()), |()| vec![Record::Print { print, name: name.into() }])
 }
