@@ -134,8 +134,11 @@ impl Scene {
     /// Commits; `each` may die.
     fn commit(&self, each: &mut dyn FnMut(CommitProgress)) -> Result<Committed, CommitError> {
         let plan = self.plan();
-        let overlay = writing_at_rest(&self.options()).unwrap();
-        plan.carry_out(overlay, &self.options(), each)
+        plan.carry_out(self.open(), &self.options(), each)
+    }
+
+    fn open(&self) -> Overlay {
+        unlocked(|| writing_at_rest(&self.options())).unwrap()
     }
 
     fn assert_done(&self) {
@@ -164,6 +167,19 @@ impl Scene {
     }
 }
 
+/// Does something with a storage of this test alone: a process that another test is about to
+/// start has its lock, too, for a moment.
+fn unlocked<T, E: std::fmt::Display>(mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    loop {
+        match act() {
+            Err(error) if error.to_string().contains("in use by another mount") => {
+                std::thread::yield_now();
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Dies when so much is done.
 fn dying(at: u64) -> impl FnMut(CommitProgress) {
     move |progress| assert!(progress.done < at, "the test dies here")
@@ -187,13 +203,14 @@ fn an_interrupted_commit_goes_on_or_back() {
         let mut die = dying(at);
         catch_unwind(AssertUnwindSafe(|| scene.commit(&mut die))).unwrap_err();
         if at > 3 {
-            let error = writing_at_rest(&scene.options()).err().map(|error| error.to_string());
+            let opened = unlocked(|| writing_at_rest(&scene.options()));
+            let error = opened.err().map(|error| error.to_string());
             assert!(error.is_some_and(|text| text.contains("--abort")), "{at}");
         }
         // It dies there, too.
         let (options, mut again) = (scene.options(), dying(at % 5 + 1));
         let _ = catch_unwind(AssertUnwindSafe(|| finish_commit(&options, back, &mut again)));
-        let ended = finish_commit(&scene.options(), back, &mut |_| {}).unwrap();
+        let ended = unlocked(|| finish_commit(&scene.options(), back, &mut |_| {})).unwrap();
         match ended {
             FinishedCommit::Done(_) => scene.assert_done(),
             _ if at <= 3 || back => {
@@ -224,7 +241,7 @@ fn a_base_that_changes_meanwhile_keeps_that() {
         let plan = scene.plan();
         change(&scene.base);
         let before = tree(&scene.base);
-        let overlay = writing_at_rest(&scene.options()).unwrap();
+        let overlay = scene.open();
         let error = plan.carry_out(overlay, &scene.options(), &mut |_| {}).unwrap_err();
         assert!(matches!(error, CommitError::Changed { .. }), "{error}");
         let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
