@@ -94,6 +94,8 @@ pub struct MountRequest {
     pub writes_late: bool,
     /// It is the root of a command's own mount namespace, and nobody unmounts it.
     pub of_run: bool,
+    /// Who asks for a commit must tell this; `None`: nobody need.
+    pub commit_key: Option<String>,
     /// Write although META is damaged.
     pub damaged_rw: bool,
     /// Take a storage of another base.
@@ -197,6 +199,7 @@ impl Typed {
             context: None,
             writes_late: false,
             of_run: false,
+            commit_key: None,
             damaged_rw: false,
             accept_base: self.accept_base,
             accept_storage: self.accept_storage,

@@ -206,5 +206,6 @@ fn request(plan: &Plan, place: &Place) -> Result<MountRequest, Failure> {
     // What changes nothing leaves nothing.
     request.writes_late = true;
     request.of_run = true;
+    request.commit_key = Some(place.key.clone());
     Ok(*request)
 }

@@ -335,6 +335,7 @@ fn facts(request: &MountRequest) -> Facts {
         layers: layers.map(|layer| layer.path.clone()).collect(),
         storage: request.storage.clone(),
         meta_name: request.meta_name,
+        commit_key: request.commit_key.clone(),
     }
 }
 

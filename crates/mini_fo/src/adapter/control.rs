@@ -28,6 +28,8 @@ pub struct Facts {
     pub storage: PathBuf,
     /// What META is called there.
     pub meta_name: MetaName,
+    /// Who asks for a commit must tell this; `None`: nobody need.
+    pub commit_key: Option<String>,
 }
 
 #[derive(Default)]
@@ -120,6 +122,13 @@ fn commit(
     form: &wire::CommitForm,
     answer: &mut Answer,
 ) -> io::Result<()> {
+    // What runs apart does not decide that it comes into the base.
+    if facts.commit_key.as_ref().is_some_and(|key| form.key.as_ref() != Some(key)) {
+        answer.write_all(&0u32.to_ne_bytes())?;
+        let text = "a run is committed from outside of it: 'mini_fo list' there tells its name, and \
+                    'mini_fo commit NAME' commits it; nothing was changed";
+        return answer.line(&Trouble { trouble: text.to_owned(), errno: None });
+    }
     let base = facts.layers.first().map(PathBuf::as_path).unwrap_or_else(|| Path::new(""));
     let mut text = Vec::new();
     let mut out = Out::into_answer(&mut text, form.colored);

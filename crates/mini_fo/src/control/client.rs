@@ -5,11 +5,15 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::wire::{self, FETCH, FRAME, HEADER, Info, Request, SEND, Trouble};
+use super::wire::{self, CommitForm, FETCH, FRAME, HEADER, Info, Request, SEND, Trouble};
 use crate::daemon;
 
 /// The channel to the daemon of a mount.
-pub struct Channel(File);
+pub struct Channel {
+    directory: File,
+    /// Told to the daemon of a run with each commit.
+    key: Option<String>,
+}
 
 /// What the daemon answers, as a stream.
 pub struct Answer<'a> {
@@ -26,9 +30,15 @@ impl Channel {
     /// # Errors
     /// As open(2); ENOTTY: it is no mount of ours, of an older version, or of somebody else.
     pub fn open(directory: &Path) -> io::Result<(Channel, Info)> {
-        let channel = Channel(File::open(directory)?);
+        let channel = Channel { directory: File::open(directory)?, key: None };
         let info = channel.info()?;
         Ok((channel, info))
+    }
+
+    /// The same with what the daemon of a run is told with each commit.
+    #[must_use]
+    pub fn with_key(self, key: String) -> Channel {
+        Channel { key: Some(key), ..self }
     }
 
     /// Asks which mount it is.
@@ -43,13 +53,13 @@ impl Channel {
 
     /// The kernel lets nobody write here, whatever the daemon would do.
     pub fn is_read_only(&self) -> bool {
-        let vfs = rustix::fs::fstatvfs(&self.0);
+        let vfs = rustix::fs::fstatvfs(&self.directory);
         vfs.is_ok_and(|vfs| vfs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
     }
 
     /// Device number of the mount.
     pub fn device(&self) -> Option<u64> {
-        rustix::fs::fstat(&self.0).ok().map(|stat| stat.st_dev)
+        rustix::fs::fstat(&self.directory).ok().map(|stat| stat.st_dev)
     }
 
     /// Both lead to the same mount.
@@ -62,13 +72,19 @@ impl Channel {
     /// # Errors
     /// As ioctl(2).
     pub fn ask(&self, request: &Request) -> io::Result<BufReader<Answer<'_>>> {
-        let text = serde_json::to_vec(request)?;
+        let text = match (request, &self.key) {
+            (Request::Commit(form), Some(key)) => {
+                let form = CommitForm { key: Some(key.clone()), ..form.clone() };
+                serde_json::to_vec(&Request::Commit(form))?
+            }
+            _ => serde_json::to_vec(request)?,
+        };
         let pieces = text.chunks(FRAME - HEADER);
         let last = pieces.len().saturating_sub(1);
         for (at, piece) in pieces.enumerate() {
             let mut frame = vec![0; FRAME];
             wire::pack(&mut frame, piece, at < last).ok_or(io::ErrorKind::InvalidInput)?;
-            daemon::data_ioctl(&self.0, SEND, &mut frame)?;
+            daemon::data_ioctl(&self.directory, SEND, &mut frame)?;
         }
         let answer = Answer { channel: self, frame: vec![0; FRAME], left: 0..0, more: true };
         Ok(BufReader::with_capacity(FRAME, answer))
@@ -78,7 +94,7 @@ impl Channel {
 impl Read for Answer<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if self.left.is_empty() && self.more {
-            daemon::data_ioctl(&self.channel.0, FETCH, &mut self.frame)?;
+            daemon::data_ioctl(&self.channel.directory, FETCH, &mut self.frame)?;
             let (data, more) = wire::unpack(&self.frame).ok_or(io::ErrorKind::InvalidData)?;
             (self.left, self.more) = (HEADER..HEADER + data.len(), more);
         }

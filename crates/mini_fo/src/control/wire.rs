@@ -152,6 +152,9 @@ pub struct CommitForm {
     pub dry_run: bool,
     /// Tell it without the last line, which is for who is not asked a question.
     pub asks: bool,
+    /// By what a run knows who asks from outside of it.
+    #[serde(default)]
+    pub key: Option<String>,
     /// What was shown before a question, by [`CommitSeen::mark`].
     pub shown: Option<u64>,
     /// Other mounts of the base, or of what is in it.

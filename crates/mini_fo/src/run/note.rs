@@ -56,6 +56,10 @@ pub struct Note {
     /// What was run in it last.
     #[serde(default)]
     pub command: Vec<PathBytes>,
+    /// Who asks the daemon of what runs in it to write into the base must tell this: it can be
+    /// read outside of the run only.
+    #[serde(default)]
+    pub key: String,
     /// It is being taken away: what is left of it is no run any more.
     #[serde(default)]
     pub going: bool,

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -29,6 +30,8 @@ pub struct Place {
     pub temporary: bool,
     /// What META of its storage is called; empty: as usual.
     pub meta_name: String,
+    /// By this its daemon knows who asks from outside.
+    pub key: String,
     /// The note, open and locked. Whoever has a copy of the descriptor holds the place.
     pub lock: File,
 }
@@ -53,7 +56,14 @@ impl Place {
                         let Some(lock) = begin(&dir)? else { continue };
                         let meta_name = meta_name(&dir.join(STORAGE))?;
                         let name = Some(name);
-                        return Ok(Place { dir, name, temporary: true, meta_name, lock });
+                        return Ok(Place {
+                            dir,
+                            name,
+                            temporary: true,
+                            meta_name,
+                            key: new_key(),
+                            lock,
+                        });
                     }
                 }
             }
@@ -120,7 +130,8 @@ impl Place {
             }
             None => meta_name(&full.join(STORAGE)).map_err(failed)?,
         };
-        let place = Place { dir: full, name: None, temporary: false, meta_name, lock };
+        let place =
+            Place { dir: full, name: None, temporary: false, meta_name, key: new_key(), lock };
         place.write(plan, None)?;
         Ok(Some(place))
     }
@@ -133,8 +144,8 @@ impl Place {
         let dir = dir.canonicalize()?;
         let lock = File::open(dir.join(NOTE))?;
         let name = name.map(|name| name.to_string_lossy().into_owned());
-        let meta_name = note::of(&dir).map(|note| note.meta_name).unwrap_or_default();
-        Ok(Place { dir, name, temporary: false, meta_name, lock })
+        let Note { meta_name, key, .. } = note::of(&dir).unwrap_or_default();
+        Ok(Place { dir, name, temporary: false, meta_name, key, lock })
     }
 
     /// What receives the changes.
@@ -169,6 +180,7 @@ impl Place {
             as_root: plan.as_root.is_some(),
             temporary: self.temporary,
             meta_name: self.meta_name.clone(),
+            key: self.key.clone(),
             since: registry::now(),
             namespace,
             process,
@@ -233,6 +245,12 @@ fn begin(dir: &Path) -> io::Result<Option<File>> {
     }
     create(&dir.join(STORAGE))?;
     Ok(Some(lock))
+}
+
+/// Keyed anew from the system's randomness for each.
+fn new_key() -> String {
+    let half = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", half(), half())
 }
 
 /// What META can be called in a storage. In a run it lies in a mount of ours, where the name

@@ -71,6 +71,14 @@ assert o["status"]==0 and o["kept"] and not o["committed"] and o["commands"]["co
         in_tree -q --name goes -- sh -c 'echo x > /data/live; read line; cat /data/live > /data/seen' <to & run=$!
         exec 5>to; until $MINI_FO status goes 2>/dev/null | grep -q data/live; do sleep 0.05; done
         $MINI_FO commit --yes goes > /dev/null; test "$(cat root/data/live)" = x
+        # Not by what runs in it, which does not see by what it is known who asks.
+        $MINI_FO run -q --name inside -- sh -c 'echo x > inside; for path in . inside /; do
+                $MINI_FO commit --yes $path 2>>said-inside; echo $? >>said-inside; done
+            $MINI_FO commit --yes inside --only x && echo 0 >>said-inside
+            cat $0/inside/run.json >>said-inside 2>/dev/null' $runs 2>/dev/null
+        test ! -e inside; $MINI_FO diff inside > said || true
+        test $(grep -c 'is committed from outside' said) -ge 3; ! grep -q '"key"\|^+0$' said
+        $MINI_FO rm --yes inside
         echo go >&5; exec 5>&-; wait $run; rm to
         test ! -e root/data/seen; $MINI_FO commit --yes goes > /dev/null; test "$(cat root/data/seen)" = x
         $MINI_FO rm --yes goes 2>/dev/null || true; test -z "$(ls $runs)"

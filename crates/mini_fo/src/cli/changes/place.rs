@@ -51,13 +51,15 @@ impl Where {
             return Where::elsewhere(dir);
         }
         let failed = |why: String| Failure::new(code::IN_USE, format!("{}: {why}", dir.display()));
+        // Before this process may become another user.
+        let key = run::note::of(dir).map(|note| note.key).unwrap_or_default();
         match run::join::find(dir) {
             Some(run::join::Found::Ended) => Where::elsewhere(dir),
             Some(run::join::Found::Live(member)) => {
                 let channel = member
                     .channel()
                     .map_err(|error| failed(format!("its daemon does not answer: {error}")))?;
-                Ok(Where::Live(channel, None))
+                Ok(Where::Live(channel.with_key(key), None))
             }
             None => Err(failed("it is in use, and nobody who is in it can be found".to_owned())),
         }
