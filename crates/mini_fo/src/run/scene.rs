@@ -18,6 +18,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
+use super::note::NOTE;
 use super::plan::{Plan, Rule, What};
 use super::{devices, sockets, sys};
 use crate::cli::args::run::Net;
@@ -56,14 +57,7 @@ pub fn enter(plan: &Plan, outside: &Outside, overlay: &Path, run: &Path) -> Resu
     for rule in &plan.rules {
         root.apply(rule).map_err(|error| failed(&rule.outside, error))?;
     }
-    let reached = |rule: &&Rule| rule.what == What::Allow && run.starts_with(&rule.outside);
-    if plan.rules.iter().any(|rule| reached(&rule))
-        && let Ok(inside) = run.strip_prefix(&plan.base)
-    {
-        let hide =
-            Rule { what: What::Hide, outside: run.to_path_buf(), inside: inside.to_path_buf() };
-        root.apply(&hide).map_err(|error| failed(run, error))?;
-    }
+    root.hide_run(plan, run).map_err(|error| failed(run, error))?;
     root.become_root().map_err(|error| failed(&plan.base, error))?;
     // A directory that is hidden, or is not there, is no place to begin.
     rustix::process::chdir(&plan.directory)
@@ -97,6 +91,20 @@ impl Root {
             let _ = self.bind_one(path, path.strip_prefix("/").unwrap_or(path));
         }
         Ok(())
+    }
+
+    /// Hides the run that this is the root of: what of it is not reached through the overlay,
+    /// and its note, which has what tells its daemon that somebody asks from outside.
+    fn hide_run(&self, plan: &Plan, run: &Path) -> io::Result<()> {
+        let reached = |rule: &Rule| rule.what == What::Allow && run.starts_with(&rule.outside);
+        let note = run.join(NOTE);
+        let hidden = if plan.rules.iter().any(reached) { run } else { &note };
+        let Ok(inside) = hidden.strip_prefix(&plan.base) else { return Ok(()) };
+        if matches!(self.at(inside), Err(Errno::NOENT)) {
+            return Ok(());
+        }
+        let (outside, inside) = (hidden.to_path_buf(), inside.to_path_buf());
+        self.apply(&Rule { what: What::Hide, outside, inside })
     }
 
     fn apply(&self, rule: &Rule) -> io::Result<()> {

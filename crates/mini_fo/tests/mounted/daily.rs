@@ -46,12 +46,15 @@ fn an_append_only_base_file_is_appended_to() {
     let script = "echo new >> log; echo newer >> log; test \"$(cat log)\" = \"$(printf 'old\\nnew\\nnewer')\"
          echo end >> long; test $(stat -c %s long) = 300004; test \"$(tail -c 4 long)\" = end
          lsattr log | grep -q '^-*a'
-         for f in log long; do ! sh -c \"echo over > $f\" 2>/dev/null; ! rm $f 2>/dev/null; done
-         ! truncate -s 1 long 2>/dev/null; ! chmod 600 log 2>/dev/null";
+         for f in log long; do ! sh -c \"echo over > $f\" 2>/dev/null || exit 1; ! rm $f 2>/dev/null || exit 1; done
+         ! truncate -s 1 long 2>/dev/null || exit 1; ! chmod 600 log 2>/dev/null || exit 1";
     let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         sh(&s.mnt, script);
         s.remount();
-        sh(&s.mnt, "echo again >> log; test \"$(tail -1 log)\" = again; ! rm log 2>/dev/null");
+        sh(
+            &s.mnt,
+            "echo again >> log; test \"$(tail -1 log)\" = again; ! rm log 2>/dev/null || exit 1",
+        );
         assert_eq!(fs::read(&log).expect("read"), b"old\n");
         sh(&s.mnt, "chattr -a log long; rm log long; test ! -e log");
         s.umount();

@@ -166,10 +166,10 @@ fn directories_that_somebody_is_in() {
     let script = format!(
         "cd {m}/d/sub; ls > /dev/null
          mv {b}/d/sub {b}/moved; sleep 0.3
-         ! test -e {m}/d/sub; test -e {m}/moved/deep/four
+         ! test -e {m}/d/sub || exit 1; test -e {m}/moved/deep/four
          ls -a > /dev/null; stat . > /dev/null; cd {m}/moved; ls deep
          cd {m}/e; ls > /dev/null; rm -r {b}/e; sleep 0.3; ls -a . || true; stat . > /dev/null
-         ! touch new 2> /dev/null; cd /",
+         ! touch new 2> /dev/null || exit 1; cd /",
         m = live.mnt.display(),
         b = live.base.display()
     );
@@ -197,8 +197,9 @@ fn the_storage_wins() {
          echo x > ours; echo their > 'long dir/their'",
     );
     after_the_time();
-    let mine = "test -f f; tail -1 f; ! test -e g; cat d/made; stat -c %a e; readlink ours
-         ! test -e empty; ! test -e 'long dir'; cat e/five e/their; ls renamed";
+    let mine =
+        "test -f f; tail -1 f; ! test -e g || exit 1; cat d/made; stat -c %a e; readlink ours
+         ! test -e empty || exit 1; ! test -e 'long dir' || exit 1; cat e/five e/their; ls renamed";
     let expected = "mine\nmade\n711\ntarget\n55555\ntheir\ntheir\n";
     assert_eq!(sh(&live.mnt, mine), expected);
     // What a redirect or a changed directory shows of the base may go and come.
@@ -229,7 +230,7 @@ fn a_change_right_after_a_replacement() {
     );
     let f = fs::read_to_string(live.mnt.join("f")).expect("read");
     assert_eq!(f, "new f\nmore\n");
-    sh(&live.mnt, "ls -lR > /dev/null; rm -rf d g; ! test -e d; ! test -e g");
+    sh(&live.mnt, "ls -lR > /dev/null; rm -rf d g; ! test -e d || exit 1; ! test -e g || exit 1");
     sh(&live.base, "test -d g; test $(cat f) = 'new f' 2> /dev/null || test -e f; test -e D/two");
     live.umount();
 }

@@ -65,8 +65,8 @@ fn everything_is_called_after_it() {
     mount(&place, &[&base], &storage, "rw").fails(STORAGE, &[advice]);
     // In the mount the name belongs to mini_fo, and does not show.
     let script = "test -z \"$(ls -A | grep '^.mini_fo meta')\"; test ! -e '.mini_fo meta'
-        ! mkdir '.mini_fo meta.x' 2>/tmp/$$; grep -q permitted /tmp/$$; rm /tmp/$$
-        ! mv d '.mini_fo meta' 2>/dev/null";
+        ! mkdir '.mini_fo meta.x' 2>/tmp/$$ || exit 1; grep -q permitted /tmp/$$; rm /tmp/$$
+        ! mv d '.mini_fo meta' 2>/dev/null || exit 1";
     mounted(&place, &[&base], &storage, more, script);
     // A line of fstab, which mount(8) hands over at a remount again.
     if is_root() {

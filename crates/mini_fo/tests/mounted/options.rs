@@ -106,7 +106,7 @@ fn a_line_in_fstab() {
     fs::write(&fstab, line).expect("write");
     let script = format!(
         "mount='mount -T {}'; $mount {mnt}
-         echo x > {mnt}/x; $mount -o remount,ro {mnt}; ! touch {mnt}/y 2>/dev/null; umount {mnt}
+         echo x > {mnt}/x; $mount -o remount,ro {mnt}; ! touch {mnt}/y 2>/dev/null || exit 1; umount {mnt}
          $mount -a; test -e {mnt}/x; umount {mnt}",
         fstab.display()
     );

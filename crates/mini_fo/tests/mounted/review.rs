@@ -246,7 +246,7 @@ fn what_was_confirmed_is_committed() {
     assert_eq!((&done["done"], &done["error"]), (&json!(4), &Value::Null), "{done}");
     assert_eq!(done["about"]["count"], 2);
     assert_eq!(
-        sh(&s.base, "tail -n1 f; cat n/x; ls -d g moved; ! ls -d d one 2> /dev/null"),
+        sh(&s.base, "tail -n1 f; cat n/x; ls -d g moved; ! ls -d d one 2> /dev/null || exit 1"),
         "more\nx\ng\nmoved\n"
     );
     // Somebody has put something else there since.

@@ -60,7 +60,7 @@ $PWD"
     grep -q "added.*modified.*renamed.*mini_fo diff run-1.*mini_fo discard run-1 --all" said
     $MINI_FO status --json run-1 > status || test $? = 1
     grep -q '"path":"usr/bin/added","kind":"added"' status
-    ! grep '"attributes":."owner' status
+    ! grep '"attributes":."owner' status || exit 1
     $MINI_FO diff run-1 etc/passwd | grep '^+' | tail -1 | grep -qx '+more'
     $MINI_FO run --storage $runs/run-1 -q -- test -e /usr/bin/added
     $MINI_FO discard --yes run-1 usr etc >/dev/null
@@ -102,8 +102,8 @@ c=s.accept()[0]; c.send(b"hello"); c.close()' & server=$!
         read -n 1 x < pipe
         $MINI_FO run -q --tmpfs -- sh -c '
             test -c /dev/null && echo x > /dev/null
-            for path in /dev/null /dev/new /sys/new; do ! mkdir $path && ! rm -r $path; done
-            ! rm /dev/tty; ! rm -r /dev/pts; ! rm socket && test -S socket
+            for path in /dev/null /dev/new /sys/new; do ! mkdir $path || exit 1; ! rm -r $path || exit 1; done
+            ! rm /dev/tty || exit 1; ! rm -r /dev/pts || exit 1; ! rm socket || exit 1; test -S socket
             test ! -e /dev/shm/mini_fo-'$$' && echo x > /dev/shm/own && rm /dev/shm/own
             touch /run/new 2>/dev/null; rm -rf /run/* /tmp/* 2>/dev/null
             python3 -c "import socket
@@ -127,16 +127,16 @@ fn paths_are_allowed_hidden_and_closed() {
         $MINI_FO run --allow real --hide hidden --hide password --read-only closed \
             --read-only real/below -- sh -ec '
             echo x > real/f; echo y > apart; test -z "$(ls hidden)"; test -z "$(cat password)"
-            ! touch hidden/new; ! touch closed/new; ! touch real/below/new' 2>/dev/null
+            ! touch hidden/new || exit 1; ! touch closed/new || exit 1; ! touch real/below/new || exit 1' 2>/dev/null
         test "$(cat real/f)" = x; test ! -e apart; test -z "$(ls closed real/below | grep new)"
         # What is allowed does not lead to the storage.
         $MINI_FO run -q --allow $HOME -- sh -c 'test -z "$(ls $0/run-2)"' $runs
         # Everything is closed but one path.
-        $MINI_FO run -q --read-only / --allow real -- sh -c '! touch apart; touch real/g' 2>/dev/null
+        $MINI_FO run -q --read-only / --allow real -- sh -c '! touch apart || exit 1; touch real/g' 2>/dev/null
         test -e real/g
         $MINI_FO run -q --net none -- sh -c 'test $(tail -n +3 /proc/net/dev | wc -l) = 1'
-        ! $MINI_FO run --allow nothing -- true 2>said; grep -q 'make it first' said
-        ! $MINI_FO run --base real --hide / -- true 2>said; grep -q 'must be in the base' said
+        ! $MINI_FO run --allow nothing -- true 2>said || exit 1; grep -q 'make it first' said
+        ! $MINI_FO run --base real --hide / -- true 2>said || exit 1; grep -q 'must be in the base' said
         echo done"#;
     for said in [as_user(&work, script), as_root(&WorkDir::new(), script)] {
         let said = said.ok();
@@ -184,20 +184,20 @@ fn what_is_done_at_the_end() {
     let script = r#"
         $MINI_FO run --on-exit discard -- touch new 2>said; grep -q '1 added, which are gone' said
         test -z "$(ls $runs)"
-        ! $MINI_FO run -q --on-exit keep --on-error discard -- sh -c 'touch new; exit 1'
+        ! $MINI_FO run -q --on-exit keep --on-error discard -- sh -c 'touch new; exit 1' || exit 1
         test -z "$(ls $runs)"
         $MINI_FO run --on-exit ask -- touch new </dev/null 2>said; grep -q 'diff run-1' said
-        ! $MINI_FO run --json=out -- sh -c 'touch new2; exit 4' 2>said; test ! -s said
+        ! $MINI_FO run --json=out -- sh -c 'touch new2; exit 4' 2>said || exit 1; test ! -s said
         python3 -c 'import json,sys
 o=json.load(open("out"))
 assert o["status"]==4 and not o["success"] and o["kept"] and o["name"]=="run-2" and o["added"]==1, o
 assert [c["path"].rsplit("/",1)[1] for c in o["changes"]]==["new2"], o
 assert o["commands"]["status"]=="mini_fo status run-2", o'
-        $MINI_FO run --tmpfs=1m -- sh -c '! dd if=/dev/zero of=big bs=1M count=4' 2>/dev/null
+        $MINI_FO run --tmpfs=1m -- sh -c '! dd if=/dev/zero of=big bs=1M count=4 || exit 1' 2>/dev/null
         test "$(ls $runs | wc -l)" = 2
         $MINI_FO run -q --storage kept -- touch a; $MINI_FO run -q --storage kept -- test -e a
         mkdir full; touch full/x
-        ! $MINI_FO run --storage full -- true 2>said; grep -q 'not empty' said
+        ! $MINI_FO run --storage full -- true 2>said || exit 1; grep -q 'not empty' said
         echo done"#;
     let said = as_user(&work, script).ok();
     assert!(said.ends_with("done\n"), "{said}");
@@ -279,15 +279,15 @@ assert len(r)==1 and r[0]["state"]=="running" and r[0]["bytes"]>0, r'
         $MINI_FO status work > status || test $? = 1; test $(grep -c '^added.*first\|^added.*second\|^added.*third' status) = 3
         $MINI_FO diff work | grep -qx '+second'
         $MINI_FO discard --yes work $(pwd | cut -c2-)/second > /dev/null
-        ! $MINI_FO rm --yes work 2>said; grep -q 'it is running' said
-        ! $MINI_FO run --name work --net none -- true 2>said; grep -q 'settled' said
+        ! $MINI_FO rm --yes work 2>said || exit 1; grep -q 'it is running' said
+        ! $MINI_FO run --name work --net none -- true 2>said || exit 1; grep -q 'settled' said
         echo x > to; wait $first; test "$(cat out)" = "first
 third"
         $MINI_FO run -q --name work -- sh -c 'test -e first && test -e third && test ! -e second'
-        ! $MINI_FO rm work < /dev/null 2>said; grep -q 'add --yes' said
+        ! $MINI_FO rm work < /dev/null 2>said || exit 1; grep -q 'add --yes' said
         $MINI_FO list | grep -A3 '^work$' | grep -q kept
-        $MINI_FO rm --yes work; test -z "$(ls $runs)"; ! $MINI_FO list | grep -q $HOME
-        ! $MINI_FO run --name a/b -- true 2>said; grep -q 'no slash' said
+        $MINI_FO rm --yes work; test -z "$(ls $runs)"; ! $MINI_FO list | grep -q $HOME || exit 1
+        ! $MINI_FO run --name a/b -- true 2>said || exit 1; grep -q 'no slash' said
         echo done"#;
     for said in [as_user(&work, script), as_root(&WorkDir::new(), script)] {
         let said = said.ok();

@@ -45,14 +45,14 @@ fn owners_of_a_run_are_those_of_the_system() {
             test "$(id -u):$(id -g):$(id -G)" = 0:0:0; test "$1" = "$('"$(declare -f owners)"'; owners)"
             test $(stat -c %u mine/f) = 4321; echo more >> mine/f; test $(stat -c %u mine/f) = 4321
             echo x > /usr/new; chown 33:12 /usr/new; chmod 4640 /usr/new; mkdir /usr/dir; chown 33 /usr/dir
-            ! cat /etc/shadow; : >> /var/lib/dpkg/lock
+            ! cat /etc/shadow || exit 1; : >> /var/lib/dpkg/lock
             setpriv --reuid=33 --regid=33 --clear-groups sh -ec "
-                cat /usr/new; echo y > /usr/dir/by; ! touch /usr/no; ! cat mine/none"
+                cat /usr/new; echo y > /usr/dir/by; ! touch /usr/no || exit 1; ! cat mine/none || exit 1"
             chown 33 /etc/hosts; rm -rf /opt' sh "$before" 2>said || { cat said >&2; exit 1; }
         test "$before" = "$(owners)"; test ! -e /usr/new; test -d /opt
         # All is the user's outside, and he may look at it and take it away.
         find $runs/owners ! -user 4321 | ( ! grep . )
-        $MINI_FO status owners > status || test $? = 1; ! grep unreadable status
+        $MINI_FO status owners > status || test $? = 1; ! grep unreadable status || exit 1
         grep -q '^attributes.*etc/hosts.*owner' status; grep -q '^added.*usr/dir/by' status
         shown='33:12 4640
 33:0 755
@@ -61,15 +61,15 @@ fn owners_of_a_run_are_those_of_the_system() {
         test "$shown" = "$($MINI_FO run -q --as-root --name owners -- sh -c '
             stat -c "%u:%g %a" /usr/new /usr/dir /usr/dir/by; echo $(stat -c %u /etc/hosts) $(stat -c %u /etc)')"
         # As any user has mounted it, and as he sees it.
-        ! $MINI_FO run -q --name owners -- true 2>said; grep -q 'begun with --as-root: add it' said
+        ! $MINI_FO run -q --name owners -- true 2>said || exit 1; grep -q 'begun with --as-root: add it' said
         $MINI_FO discard --yes owners usr/new > /dev/null
         $MINI_FO run -q --as-root --name owners -- test ! -e /usr/new
         $MINI_FO rm --yes owners; test -z "$(ls $runs)"
         $MINI_FO run -q --name owners -- touch new
-        ! $MINI_FO run -q --as-root --name owners -- true 2>said; grep -q 'without --as-root: leave' said
+        ! $MINI_FO run -q --as-root --name owners -- true 2>said || exit 1; grep -q 'without --as-root: leave' said
         # One that changes nothing leaves nothing; its end is told, and its signals.
         $MINI_FO run --as-root -- true 2>said; grep -qx 'mini_fo: nothing has changed' said
-        ! $MINI_FO run --as-root -- sh -c 'touch /new; exit 4' 2>said
+        ! $MINI_FO run --as-root -- sh -c 'touch /new; exit 4' 2>said || exit 1
         grep -q "1 added; .*'mini_fo run --as-root --name run-1 ...'" said
         got=0; $MINI_FO run -q --as-root -- sh -c 'kill -TERM $$' || got=$?; test $got = 143
         got=0; timeout 1 $MINI_FO run -q --as-root -- sleep 60 || got=$?; test $got = 124
@@ -101,9 +101,9 @@ fn a_run_as_root_is_shared_and_asked() {
         $MINI_FO status work > status || test $? = 1; grep -q '^added.*first' status
         $MINI_FO diff work | grep -qx '+first'
         $MINI_FO run -q --as-root --name work -- sh -c 'test $(id -u) = 0; stat -c %u /first; echo second > /second'
-        $MINI_FO run -q --name work -- sh -c 'id -u; stat -c %u /first; ! touch /third' 2>/dev/null
+        $MINI_FO run -q --name work -- sh -c 'id -u; stat -c %u /first; ! touch /third || exit 1' 2>/dev/null
         $MINI_FO discard --yes work first > /dev/null
-        ! $MINI_FO rm --yes work 2>said; grep -q 'it is running' said
+        ! $MINI_FO rm --yes work 2>said || exit 1; grep -q 'it is running' said
         echo x > to; wait $first; cat out
         $MINI_FO status work > status || test $? = 1; test $(grep -c '^added' status) = 1
         # Who is still in it at the end is told.
@@ -180,7 +180,7 @@ fn without_a_range_the_way_to_one_is_told() {
     let script = r#"
         got=0; $MINI_FO run --as-root -- true 2>said || got=$?; test $got = 125
         grep -q '/etc/subuid gives this user no ids' said; grep -q 'usermod --add-subuids' said
-        ! $MINI_FO run --as-root --tmpfs -- true 2>said; grep -q 'cannot be used with' said
+        ! $MINI_FO run --as-root --tmpfs -- true 2>said || exit 1; grep -q 'cannot be used with' said
         test ! -e $runs || test -z "$(ls $runs)"; echo done"#;
     sh(&work.0, "echo 4322:200000:65536 > ids");
     let said = as_user(&work, script).ok();

@@ -49,7 +49,7 @@ more"
         test -e root/data/moved/x; test ! -e root/data/dir; test ! -e root/data/two; test -e root/data/new
         test -z "$(ls $runs)"; test -z "$(ls -A root | grep -v '^[a-z0-9]*$')"
         # Not what has failed, if that is to be kept.
-        ! in_tree --name try --on-exit=commit --on-error=keep -- sh -c 'echo x > /data/try; exit 1' 2>said
+        ! in_tree --name try --on-exit=commit --on-error=keep -- sh -c 'echo x > /data/try; exit 1' 2>said || exit 1
         test ! -e root/data/try; grep -q "'mini_fo commit try' commits them" said
         # By name, at rest; only some of it.
         in_tree -q --name try -- sh -c 'echo y > /data/other'
@@ -77,12 +77,12 @@ assert o["status"]==0 and o["kept"] and not o["committed"] and o["commands"]["co
             $MINI_FO commit --yes inside --only x && echo 0 >>said-inside
             cat $0/inside/run.json >>said-inside 2>/dev/null' $runs 2>/dev/null
         test ! -e inside; $MINI_FO diff inside > said || true
-        test $(grep -c 'is committed from outside' said) -ge 3; ! grep -q '"key"\|^+0$' said
+        test $(grep -c 'is committed from outside' said) -ge 3; ! grep -q '"key"\|^+0$' said || exit 1
         $MINI_FO rm --yes inside
         echo go >&5; exec 5>&-; wait $run; rm to
         test ! -e root/data/seen; $MINI_FO commit --yes goes > /dev/null; test "$(cat root/data/seen)" = x
         $MINI_FO rm --yes goes 2>/dev/null || true; test -z "$(ls $runs)"
-        ! $MINI_FO run --tmpfs --on-exit=commit -- true 2>said; grep -q 'cannot be committed' said
+        ! $MINI_FO run --tmpfs --on-exit=commit -- true 2>said || exit 1; grep -q 'cannot be committed' said
         echo done"#
     );
     for said in [as_user(&work, &script), as_root(&WorkDir::new(), &script)] {
@@ -130,10 +130,10 @@ fn what_was_left_half_goes() {
         mkdir -p $runs/run-1 $runs/run-2/storage $runs/own; touch $runs/run-2/run.json $runs/own/file
         $MINI_FO run -q --name half -- sh -c 'echo x > x; echo y > y'
         sed -i 's/"going":false/"going":true/' $runs/half/run.json
-        ! $MINI_FO status half 2>/dev/null >&2
+        ! $MINI_FO status half 2>/dev/null >&2 || exit 1
         $MINI_FO run -q --name half -- test ! -e x
         $MINI_FO run -q --name other -- touch x; sed -i 's/"going":false/"going":true/' $runs/other/run.json
-        $MINI_FO list > said; ! grep -q other said; test "$(ls $runs | tr '\n' ' ')" = "half own "
+        $MINI_FO list > said; ! grep -q other said || exit 1; test "$(ls $runs | tr '\n' ' ')" = "half own "
         echo done"#;
     let said = as_user(&work, script).ok();
     assert!(said.ends_with("done\n"), "{said}");
@@ -180,7 +180,7 @@ fn a_hundred_of_one_name() {
         done
         for one in $all; do wait $one; done
         rm look; wait $looks; $MINI_FO rm --yes one; $MINI_FO rm --yes two 2>/dev/null || true
-        ! grep -v 'no such run\|it is running' said
+        ! grep -v 'no such run\|it is running' said || exit 1
         test -z "$(ls $runs)"; echo done"#;
     let said = as_user(&work, script).ok();
     assert!(said.ends_with("done\n"), "{said}");

@@ -14,7 +14,7 @@ fn a_policy_is_obeyed() {
         mkdir -p "project dir/closed" secret; echo s > secret/f
         printf '# what it may\nread-only /\nallow .\n  read-only closed\n\nhide ~/secret\nnet none\n' > "project dir/policy"
         $MINI_FO run -q --policy "project dir/policy" -- sh -ec '
-            echo x > "project dir/real"; ! touch apart; ! touch "project dir/closed/f"
+            echo x > "project dir/real"; ! touch apart || exit 1; ! touch "project dir/closed/f" || exit 1
             test -z "$(ls secret)"; test $(tail -n +3 /proc/net/dev | wc -l) = 1' 2>/dev/null
         test "$(cat project*/real)" = x
         # What the command line says comes to that.
@@ -28,7 +28,7 @@ fn a_policy_is_obeyed() {
         refused '\n\nhide nosuch\n' '3: hide .*/nosuch: it must be there'
         refused 'net lan' '1: net is host or none'; refused 'options nosuch' '1: .*nosuch'
         refused 'allow' '1: allow needs a path'
-        ! $MINI_FO run --policy nosuch -- true 2>said; grep -q 'policy nosuch: No such file' said
+        ! $MINI_FO run --policy nosuch -- true 2>said || exit 1; grep -q 'policy nosuch: No such file' said
         echo done"#;
     for said in [as_user(&work, script), as_root(&WorkDir::new(), script)] {
         let said = said.ok();

@@ -137,7 +137,7 @@ fn by_the_helper() {
     fs::write(&fstab, line).expect("write");
     let script = format!(
         "mount='mount -T {}'; $mount {mnt}
-         ! touch {mnt}/y 2>/dev/null; $mount -o remount,rw {mnt}; cat {mnt}/by_path
+         ! touch {mnt}/y 2>/dev/null || exit 1; $mount -o remount,rw {mnt}; cat {mnt}/by_path
          echo fstab > {mnt}/by_fstab; umount {mnt}
          $mount {mnt}; cat {mnt}/by_fstab; umount {mnt}",
         fstab.display()

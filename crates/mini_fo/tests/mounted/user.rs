@@ -32,7 +32,7 @@ pub fn as_nobody(work: &WorkDir, device: bool, wrap: &[&str], script: &str) -> O
 const WORK: &str = "
     $MINI_FO mount base mnt --storage storage
     cat mnt/f; echo x > mnt/new; rm mnt/d/one; mv mnt/d mnt/e; chmod 600 mnt/f; ln mnt/new mnt/n2
-    ! touch base/zzz/zz 2>/dev/null; test \"$(ls base/d)\" = one
+    ! touch base/zzz/zz 2>/dev/null || exit 1; test \"$(ls base/d)\" = one
     $MINI_FO list | grep -q $HOME/mnt
     $MINI_FO umount mnt
     $MINI_FO mount base mnt --storage storage
