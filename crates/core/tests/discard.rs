@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mini_fo_core::{Caller, NodeId, OpenMode, OpenOptions, Overlay, RenameMode, SetAttr, examine};
+use mini_fo_core::{
+    Caller, LayerOptions, NodeId, OpenMode, OpenOptions, Overlay, RenameMode, SetAttr, examine,
+};
 use rustix::io::Errno;
 
 const META: &str = "META_dAfFgHE39ktF3HD2sr";
@@ -257,4 +259,22 @@ fn names_of_its_own_cannot_be_discarded() {
     let refused = overlay.discard(NodeId::ROOT, META.as_bytes()).map(drop);
     assert_eq!(refused, Err(Errno::NOENT));
     assert_eq!(overlay.discard(NodeId::ROOT, b"nothing").map(|told| told.names), Ok(vec![]));
+}
+
+#[test]
+fn a_directory_of_a_lower_layer_shows_again() {
+    let mut scene = Scene::new();
+    let above = scene.base.with_file_name("above");
+    fs::create_dir(&above).unwrap();
+    scene.options.under = vec![LayerOptions { path: scene.base.clone(), dialect: None }];
+    scene.options.base = above;
+    change(&scene.mount(), "d/f");
+    // Known while the storage has it.
+    let overlay = scene.mount();
+    let dir = node(&overlay, "d");
+    assert_eq!(content(&overlay, "d/f").unwrap(), "mine d/f");
+    overlay.discard(dir, b"f").unwrap();
+    assert_eq!(overlay.getattr(dir).unwrap().ino, dir.0);
+    assert_eq!(content(&overlay, "d/f").unwrap(), "base d/f");
+    assert_eq!(overlay.discard(dir, b"f").map(|told| told.failed), Ok(vec![]));
 }

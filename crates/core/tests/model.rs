@@ -223,6 +223,13 @@ mod regressions {
     }
 
     #[test]
+    fn a_directory_goes_back_to_a_layer_that_is_not_the_uppermost() {
+        let (one, other) = (Path(vec![1, 5]), Path(vec![1, 1]));
+        let ops = [Op::Freeze, Op::Rename(one, other, RenameMode::Replace)];
+        super::discard::run_on(105, &ops, &mut |_| b"b/b".to_vec()).unwrap();
+    }
+
+    #[test]
     fn a_deleted_base_directory_made_again_and_removed_stays_gone() {
         let dir = Path(vec![1]);
         let ops = [Op::RemoveAll(dir.clone()), Op::Mkdir(dir.clone(), 0o755), Op::Rmdir(dir)];

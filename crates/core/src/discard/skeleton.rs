@@ -45,6 +45,11 @@ impl Overlay {
     ) -> Result<()> {
         let (dir, own) = (self.dir(parent)?, self.dir(node)?);
         let Some(inner) = own.storage() else { return Ok(()) };
+        let below = match dir.base() {
+            // On a live base it is looked for anew each time.
+            Some(base) if self.live.is_none() => self.stack.look(base, name)?,
+            _ => None,
+        };
         let edits = lock_down(&[&*dir, &*own]);
         let [edit, own_edit] = &edits[..] else { return Err(Errno::IO) };
         if !self.has_nothing(&own)? {
@@ -62,7 +67,7 @@ impl Overlay {
         };
         edit.unseen(change, |()| Vec::new())?;
         own_edit.forget_below();
-        place.set_restored();
+        place.set_restored(below.map(|below| below.place).unwrap_or_default());
         // The name is the same, but what was learnt of the directory is not.
         place.base = crate::tree::node::BaseRef::SameName;
         self.dirs.remove(node.id);

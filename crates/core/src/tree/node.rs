@@ -6,7 +6,7 @@ mod names;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 pub(crate) use again::FoundAgain;
 pub(crate) use names::{Link, Names};
@@ -28,9 +28,9 @@ pub(crate) struct Node {
     /// The number that programs see; constant, but where the object has become the base's
     /// by a commit.
     ino: AtomicU64,
-    /// What never changes, in one piece: the type ([`KIND`]), and where it lies in the
-    /// layers below the storage ([`BELOW_SHIFT`]).
-    fixed: u16,
+    /// In one piece the type ([`KIND`]), which never changes, and where it lies in the layers
+    /// below the storage ([`BELOW_SHIFT`]).
+    kind_and_below: AtomicU16,
     /// [`IN_STORAGE`], [`INDEXED`], [`FORGOTTEN`], [`LINKED`], [`SHARED`] and the
     /// [`Contents`].
     state: AtomicU8,
@@ -85,11 +85,15 @@ const SHARED: u8 = 1 << 6;
 /// Bits of `st_mode` below the type.
 const KIND_SHIFT: u32 = 12;
 
-/// Of what never changes: the type, as `st_mode` has it above [`KIND_SHIFT`].
+/// Of `kind_and_below`: the type, as `st_mode` has it above [`KIND_SHIFT`].
 const KIND: u16 = 0b1111;
 
 /// Above it: [`InStack::pack`].
 const BELOW_SHIFT: u32 = 4;
+
+fn with_below(bits: u16, below: InStack) -> u16 {
+    bits & KIND | below.pack() << BELOW_SHIFT
+}
 
 /// Where a node is found in the layers.
 pub(crate) struct Place {
@@ -152,8 +156,11 @@ impl PlaceMut<'_> {
     }
 
     /// From here on the base counts again: the storage has nothing of a directory any
-    /// more.
-    pub fn set_restored(&mut self) {
+    /// more. `below`: where it lies in the layers; that of what came from the storage was
+    /// not known.
+    pub fn set_restored(&mut self, below: InStack) {
+        let bits = self.node.kind_and_below.load(Ordering::Relaxed);
+        self.node.kind_and_below.store(with_below(bits, below), Ordering::Relaxed);
         self.node.state.fetch_and(!IN_STORAGE, Ordering::Release);
     }
 
@@ -226,7 +233,7 @@ impl Node {
         Node {
             id,
             ino: AtomicU64::new(ino),
-            fixed: (kind >> KIND_SHIFT) as u16 & KIND,
+            kind_and_below: AtomicU16::new((kind >> KIND_SHIFT) as u16 & KIND),
             state: AtomicU8::new(if in_storage { IN_STORAGE } else { 0 }),
             lookups: AtomicU64::new(0),
             children: AtomicU32::new(0),
@@ -242,7 +249,7 @@ impl Node {
 
     /// Type bits of `st_mode`.
     pub fn kind(&self) -> u32 {
-        u32::from(self.fixed & KIND) << KIND_SHIFT
+        u32::from(self.kind_and_below.load(Ordering::Relaxed) & KIND) << KIND_SHIFT
     }
 
     /// It is a base object that had several names there.
@@ -255,14 +262,16 @@ impl Node {
         *self.state.get_mut() |= SHARED;
     }
 
-    /// Where it lies in the layers below the storage, as long as it does.
+    /// Where it lies in the layers below the storage, as long as it does. It comes to lie
+    /// there again under its `place`.
     pub fn below(&self) -> InStack {
-        InStack::unpack(self.fixed >> BELOW_SHIFT)
+        InStack::unpack(self.kind_and_below.load(Ordering::Relaxed) >> BELOW_SHIFT)
     }
 
     /// For a node that nobody knows yet.
     pub fn set_below(&mut self, below: InStack) {
-        self.fixed = self.fixed & KIND | below.pack() << BELOW_SHIFT;
+        let bits = self.kind_and_below.get_mut();
+        *bits = with_below(*bits, below);
     }
 
     pub fn is_dir(&self) -> bool {
