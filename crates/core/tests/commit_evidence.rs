@@ -321,3 +321,43 @@ fn what_was_committed_in_part_was_not_made_by_others() {
         assert!(!plan.has_conflicts(), "{:?}", plan.entries);
     }
 }
+
+/// What a storage cannot let go is not the base's own: who mounts it again writes there.
+#[test]
+fn what_a_storage_keeps_is_no_object_of_the_base() {
+    use std::os::unix::fs::MetadataExt;
+    use std::process::Command;
+    let scene = Scene::new();
+    scene.live(|tree| {
+        tree.mkdir("n");
+        tree.write("n/f", b"ours");
+        tree.write("n/fixed", b"ours");
+        tree.write("free", b"ours");
+    });
+    let chattr = |flag: &str| {
+        let done = Command::new("chattr").arg(flag).arg(scene.storage.join("n/fixed")).status();
+        done.is_ok_and(|status| status.success())
+    };
+    if !chattr("+i") {
+        eprintln!("SKIPPED: chattr +i is not possible here");
+        return;
+    }
+    let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
+    let mut wish = |change: &Change<'_>| match &*change.path == b"free" {
+        true => CommitWish::Stays,
+        false => CommitWish::Goes,
+    };
+    let plan = upper.plan_commit(CommitSide::Neither, &mut wish);
+    let done = plan.map(|plan| plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}));
+    assert!(chattr("-i"));
+    let object = |path: &Path| path.symlink_metadata().ok().map(|found| found.ino());
+    for path in ["n/f", "n/fixed"] {
+        let (base, storage) = (scene.base.join(path), scene.storage.join(path));
+        assert!(object(&base).is_none() || object(&base) != object(&storage), "{path}: {done:?}");
+    }
+    if !matches!(done, Ok(Ok(_))) {
+        return;
+    }
+    scene.live(|tree| tree.write("n/f", b"later"));
+    assert_eq!(fs::read(scene.base.join("n/f")).unwrap(), b"ours");
+}

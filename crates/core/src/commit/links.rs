@@ -3,11 +3,14 @@
 //!
 //! Only what is in every respect what the tree shows can go this way, and what nobody can
 //! write to any more: who has it open, or mapped, would write into the base. That is asked
-//! of the kernel (a lease), for there may be programs that have outlived their mount.
+//! of the kernel (a lease), for there may be programs that have outlived their mount. And the
+//! storage must be able to let it go, or a mount would write into the base: where anything in
+//! it cannot be removed (`chattr +i`), all is copied.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
+use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
@@ -15,9 +18,12 @@ use super::dirs::Dirs;
 use super::path::range;
 use super::stage::Stage;
 use crate::changes::Content;
+use crate::discard::path::join;
 use crate::format::commit::{Path, Slot};
+use crate::format::name::is_dot;
 use crate::interface::types::Attr;
 use crate::reach::overlay::Overlay;
+use crate::store::aside::is_fixed;
 use crate::sys::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot, project};
 use crate::tree::node::Node;
@@ -38,8 +44,10 @@ impl Links<'_> {
         let stage = project::given_by(stage.dir()).ok().flatten();
         // What belongs to a project keeps it, and would be counted to that.
         let stored = storage.as_ref().and_then(|dirs| project::given_by(dirs.root()).ok());
-        let usable = Cell::new(stored.flatten() == stage);
-        Links { storage, kept, usable }
+        let free = storage.as_ref().is_some_and(|dirs| {
+            stored.flatten() == stage && matches!(holds_fixed(dirs), Ok(false))
+        });
+        Links { storage, kept, usable: Cell::new(free) }
     }
 
     /// Gives a file a name in the stage. `false`: it is to be copied, whatever the reason.
@@ -76,6 +84,56 @@ impl Links<'_> {
         }
         Ok(same)
     }
+}
+
+/// Something in the storage cannot be removed, and so perhaps not what is beside it.
+fn holds_fixed(dirs: &Dirs) -> Result<bool> {
+    let mut left = vec![Path::default()];
+    while let Some(path) = left.pop() {
+        let dir = dirs.dir(&path)?;
+        let mut names = Vec::new();
+        sys::each_entry(&*dir, |entry| {
+            if !is_dot(entry.name) {
+                names.push(entry.name.to_vec());
+            }
+            true
+        })?;
+        for name in names {
+            let stat = sys::stat(Spot::at((*dir).as_fd(), &name))?;
+            if is_fixed(&stat) {
+                return Ok(true);
+            }
+            if sys::kind(&stat) == libc::S_IFDIR {
+                left.push(join(&path, &name));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// What a storage was to let go and has not let go is one object with what the base has: a
+/// mount would write into the base.
+pub(super) fn are_left(storage: &Dirs, base: &Dirs, tops: &[Path]) -> Result<bool> {
+    let mut left = tops.to_vec();
+    while let Some(path) = left.pop() {
+        let at =
+            |dirs: &Dirs| sys::absent(dirs.at(&path, |dir, name| sys::stat(Spot::at(dir, name))));
+        let Some(stat) = at(storage)? else { continue };
+        if sys::kind(&stat) != libc::S_IFDIR {
+            let other = at(base)?;
+            if other.is_some_and(|other| sys::dev_ino(&other) == sys::dev_ino(&stat)) {
+                return Ok(true);
+            }
+            continue;
+        }
+        sys::each_entry(&*storage.dir(&path)?, |entry| {
+            if !is_dot(entry.name) {
+                left.push(join(&path, entry.name));
+            }
+            true
+        })?;
+    }
+    Ok(false)
 }
 
 /// The storage has just these attributes, and no other name of it.

@@ -269,6 +269,7 @@ impl Overlay {
         );
         if let Err(errno) = removed {
             // The next mount removes it.
+            told.leftover = Some(errno);
             tracing::warn!("what was discarded stays in the storage as a leftover: {errno}");
         }
         Ok(())

@@ -22,6 +22,8 @@ pub struct Discarded {
     /// What the storage's file system did not let go, with its path in the tree: all of it
     /// is as it was, and so are the directories that it is in.
     pub failed: Vec<(Box<[u8]>, Errno)>,
+    /// What could not be removed once it had lost its name: the next mount removes it.
+    pub leftover: Option<Errno>,
     /// Of `failed` those that are as they were with all that is in them.
     pub whole: Vec<Box<[u8]>>,
     /// What must stay, and why: something in it, or the other end of its rename, cannot go.

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::Committed;
 use super::work::{Result, Way, Work};
 use crate::commit::error::CommitError;
+use crate::commit::links;
 use crate::commit::stage::Stage;
 use crate::format::commit::{CommitProgram, Path, Step};
 use crate::interface::options::OpenOptions;
@@ -65,6 +66,16 @@ impl Work<'_> {
         let told = overlay.forget_committed(program).map_err(failed)?;
         overlay.sync().map_err(failed)?;
         overlay.finish();
+        // It may be one object with what the base has: that ends with the journal only.
+        if let Some(errno) = told.leftover {
+            return Err(failed(errno));
+        }
+        let tops: Vec<Path> = told.failed.iter().map(|(path, _)| path.clone()).collect();
+        if let Some(storage) = self.stored_tree()
+            && links::are_left(&storage, &self.base, &tops).map_err(failed)?
+        {
+            return Err(failed(Errno::PERM));
+        }
         Ok(told.failed.into_iter().map(|(path, _)| path).collect())
     }
 }
