@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use mini_fo_core::{
     Change, CommitError, CommitPlan, CommitSide, CommitWish, FinishedCommit, META_NAME, RenameMode,
-    finish_commit, writing_at_rest,
+    examine, finish_commit, writing_at_rest,
 };
 
 use help::*;
@@ -343,7 +343,7 @@ fn what_a_storage_keeps_is_no_object_of_the_base() {
         return;
     }
     let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
-    let mut wish = |change: &Change<'_>| match &*change.path == b"free" {
+    let mut wish = |change: &Change<'_>| match change.path == b"free" {
         true => CommitWish::Stays,
         false => CommitWish::Goes,
     };
@@ -360,4 +360,73 @@ fn what_a_storage_keeps_is_no_object_of_the_base() {
     }
     scene.live(|tree| tree.write("n/f", b"later"));
     assert_eq!(fs::read(scene.base.join("n/f")).unwrap(), b"ours");
+}
+
+/// Something new in the place of what was renamed stays: once that was committed, it is in the
+/// place of nothing.
+#[test]
+fn what_stays_hides_nothing_that_a_commit_has_taken() {
+    type Case = (&'static str, fn(&Tree));
+    let file = |tree: &Tree| {
+        tree.rename("dir", "D", MODE);
+        tree.write("dir", b"ours");
+    };
+    let in_dir = |tree: &Tree| {
+        tree.rename("dir", "D", MODE);
+        tree.mkdir("dir");
+        tree.write("dir/y", b"ours");
+    };
+    let in_moved = |tree: &Tree| {
+        tree.rename("dir", "E", MODE);
+        tree.rename("E/sub", "D", MODE);
+        tree.write("E/sub", b"ours");
+    };
+    let in_both = |tree: &Tree| {
+        tree.rename("dir/sub", "D", MODE);
+        tree.mkdir("dir/sub");
+        tree.write("dir/sub/y", b"ours");
+        tree.rename("dir", "E", MODE);
+    };
+    let cases: [Case; 4] = [
+        ("a file", file),
+        ("what is in a directory", in_dir),
+        ("a file in a directory that was moved", in_moved),
+        ("what is in one, in one that was moved", in_both),
+    ];
+    for (what, change) in cases {
+        let scene = Scene::new();
+        scene.live(change);
+        let before = scene.live(Tree::all);
+        let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
+        let mut wish = |change: &Change<'_>| match change.path {
+            b"D" => CommitWish::Goes,
+            _ => CommitWish::Stays,
+        };
+        let plan = upper.plan_commit(CommitSide::Neither, &mut wish).unwrap();
+        plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}).unwrap();
+        assert!(scene.base.join("D").is_dir(), "{what}");
+        assert_eq!(examine(&scene.options).unwrap(), [], "{what}");
+        assert_eq!(scene.live(Tree::all), before, "{what}");
+        let plan = everything(&scene);
+        assert!(!plan.has_conflicts(), "{what}: {:?}", plan.entries);
+    }
+}
+
+/// What others took away meanwhile is still told as that.
+#[test]
+fn what_others_have_taken_is_no_work_of_a_commit() {
+    let scene = Scene::new();
+    scene.live(|tree| {
+        tree.write("dir/y", b"ours");
+        tree.rename("e", "E", MODE);
+    });
+    fs::remove_file(scene.base.join("dir/y")).unwrap();
+    let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
+    let mut wish = |change: &Change<'_>| match change.path {
+        b"E" => CommitWish::Goes,
+        _ => CommitWish::Stays,
+    };
+    let plan = upper.plan_commit(CommitSide::Neither, &mut wish).unwrap();
+    plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}).unwrap();
+    is_conflict(&everything(&scene), "dir/y", "it was made from what others have removed");
 }

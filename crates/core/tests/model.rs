@@ -204,6 +204,22 @@ mod regressions {
     }
 
     #[test]
+    fn a_new_open_file_lies_where_something_was_moved_away() {
+        let (old, new) = (Path(vec![0]), Path(vec![2]));
+        let ops = [
+            Op::Unlink(new.clone()),
+            Op::Freeze,
+            Op::Rename(old.clone(), new, RenameMode::NoReplace),
+            Op::Create(old.clone(), 0o600),
+            Op::Hold(old, true),
+            Op::Freeze,
+        ];
+        for base in [0, 2, 6, 12, 13, 20, 22] {
+            super::run_with_commits(base, &ops).unwrap();
+        }
+    }
+
+    #[test]
     fn a_moved_base_directory_moves_back() {
         let (a, b) = (Path(vec![0]), Path(vec![5]));
         let there = Op::Rename(a.clone(), b.clone(), RenameMode::Replace);

@@ -6,6 +6,7 @@ use hashbrown::HashSet;
 
 use super::path::on_the_way;
 use crate::discard::Discarded;
+use crate::discard::path::join;
 use crate::format::commit::{CommitProgram, Step};
 use crate::format::identity::BaseId;
 use crate::format::meta::Record;
@@ -39,9 +40,10 @@ impl Overlay {
             return Ok(told);
         }
         let (mut changed, mut new) = (BTreeSet::<&[u8]>::new(), HashSet::<&[u8]>::new());
+        let mut taken = HashSet::<&[u8]>::new();
         for step in &program.steps {
             match step {
-                Step::Take { at, .. } => self.forget_print(at)?,
+                Step::Take { at, .. } => drop(taken.insert(at)),
                 Step::Dress { at, .. } | Step::Time { at, .. } => {
                     changed.extend(on_the_way(at));
                     changed.insert(b"");
@@ -49,6 +51,10 @@ impl Overlay {
                 Step::Put { at, .. } | Step::Swap { at, .. } => drop(new.insert(at)),
             }
         }
+        // In a directory that was moved, what stays has another path than what was taken.
+        let stays = program.kept.iter().map(|path| &**path).filter(|path| !taken.contains(path));
+        let places: Vec<&[u8]> = taken.iter().copied().chain(stays).collect();
+        places.into_iter().try_for_each(|path| self.forget_base(path, &taken))?;
         changed.into_iter().try_for_each(|path| self.renew_print(path, false))?;
         // The storage still has directories with these names, for what stays in them.
         let kept = program.kept.iter().flat_map(|path| on_the_way(parent(path)));
@@ -120,18 +126,24 @@ impl Overlay {
         }
     }
 
-    /// Nothing is recorded of what is not in the base any more.
-    fn forget_print(&self, path: &[u8]) -> Result<()> {
+    /// Where what was below is one of the `taken`, and nothing has come in its place: what stays
+    /// there was made from nothing, and hides nothing.
+    fn forget_base(&self, path: &[u8], taken: &HashSet<&[u8]>) -> Result<()> {
         let Some(above) = self.reach(parent(path))?.filter(|above| above.is_dir()) else {
             return Ok(());
         };
         let (dir, name) = (self.dir(&above)?, file_name(path));
         let (Some(_), Some(base)) = (dir.storage(), dir.base()) else { return Ok(()) };
+        let below = path_below(&above, true).map(|below| join(&below, name));
         let edit = dir.edit();
-        if edit.meta().print(name).is_none() || self.stack.look(base, name)?.is_some() {
+        let said = edit.meta().hides(name) || edit.meta().print(name).is_some();
+        if !said
+            || !below.is_some_and(|below| taken.contains(&*below))
+            || self.stack.look(base, name)?.is_some()
+        {
             return Ok(());
         }
-        edit.index_mut().forget_print(name);
+        edit.index_mut().forget_base(name);
         edit.rewrite_unseen()
     }
 }

@@ -140,8 +140,10 @@ impl Index {
         self.prints.get(name).copied()
     }
 
-    /// Nothing is recorded of what the base had under this name; META is to be written anew.
-    pub fn forget_print(&mut self, name: &[u8]) {
+    /// Nothing is recorded of what the base had under this name, and nothing of it is hidden;
+    /// META is to be written anew.
+    pub fn forget_base(&mut self, name: &[u8]) {
+        self.hidden.remove(name);
         self.prints.remove(name);
     }
 
