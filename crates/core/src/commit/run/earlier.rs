@@ -63,7 +63,7 @@ pub fn unfinished_commit(options: &RestOptions) -> Result<UnfinishedCommit> {
 /// Goes on with a commit that was interrupted, or back with `back`.
 ///
 /// # Errors
-/// As [`CommitPlan::carry_out`]. [`CommitError::TooLate`]: it cannot be taken back any more.
+/// As [`super::CommitPlan::carry_out`]. [`CommitError::TooLate`]: it cannot be taken back any more.
 pub fn finish_commit(
     options: &RestOptions,
     back: bool,
