@@ -28,6 +28,7 @@ mod review;
 mod run;
 mod scripts;
 mod scripts_args;
+mod secret;
 mod serve;
 mod stack;
 mod usage;

@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use crate::discard::path::{is_within, split};
+use crate::discard::path::{is_within, join, split};
 use crate::format::commit::Path;
-use crate::sys::{self, Result};
+use crate::format::name::is_dot;
+use crate::sys::{self, Result, Spot};
 
 /// Longest piece of a path that is resolved by one call, in bytes.
 const PIECE: usize = 4000;
@@ -56,6 +58,35 @@ impl Dirs {
             return Err(Errno::BUSY);
         }
         f((*self.dir(dir)?).as_fd(), name)
+    }
+
+    /// Calls `each` for all that is below a directory: with its path and its attributes. No
+    /// descriptor is held but that of one directory.
+    pub fn walk(
+        &self,
+        top: &[u8],
+        each: &mut dyn FnMut(&[u8], &Statx) -> Result<()>,
+    ) -> Result<()> {
+        let mut left: Vec<Path> = vec![top.into()];
+        while let Some(path) = left.pop() {
+            let dir = self.dir(&path)?;
+            let mut names = Vec::new();
+            sys::each_entry(&*dir, |entry| {
+                if !is_dot(entry.name) {
+                    names.push(entry.name.to_vec());
+                }
+                true
+            })?;
+            for name in names {
+                let (below, stat) =
+                    (join(&path, &name), sys::stat(Spot::at((*dir).as_fd(), &name))?);
+                each(&below, &stat)?;
+                if sys::kind(&stat) == libc::S_IFDIR {
+                    left.push(below);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Something else may be at this path, and below it, than before.

@@ -26,7 +26,8 @@ impl Overlay {
     /// As [`Overlay::discard_paths`]; the same may be done again.
     pub fn forget_committed(&self, program: &CommitProgram) -> Result<Discarded> {
         let mut told = Discarded::default();
-        if program.kept.is_empty() && program.tops.iter().any(|top| top.is_empty()) {
+        let all = program.kept.is_empty() && program.tops.iter().any(|top| top.is_empty());
+        if all {
             self.sweep()?;
         }
         if !program.tops.is_empty() {
@@ -34,7 +35,7 @@ impl Overlay {
         }
         if program.kept.is_empty() {
             // Without any of them nothing was committed, and all of it stays.
-            if program.tops.iter().any(|top| top.is_empty()) {
+            if all {
                 self.forget_objects()?;
             }
             return Ok(told);

@@ -10,7 +10,6 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
@@ -18,9 +17,7 @@ use super::dirs::Dirs;
 use super::path::range;
 use super::stage::Stage;
 use crate::changes::Content;
-use crate::discard::path::join;
 use crate::format::commit::{Path, Slot};
-use crate::format::name::is_dot;
 use crate::interface::types::Attr;
 use crate::reach::overlay::Overlay;
 use crate::store::aside::is_fixed;
@@ -88,52 +85,37 @@ impl Links<'_> {
 
 /// Something in the storage cannot be removed, and so perhaps not what is beside it.
 fn holds_fixed(dirs: &Dirs) -> Result<bool> {
-    let mut left = vec![Path::default()];
-    while let Some(path) = left.pop() {
-        let dir = dirs.dir(&path)?;
-        let mut names = Vec::new();
-        sys::each_entry(&*dir, |entry| {
-            if !is_dot(entry.name) {
-                names.push(entry.name.to_vec());
-            }
-            true
-        })?;
-        for name in names {
-            let stat = sys::stat(Spot::at((*dir).as_fd(), &name))?;
-            if is_fixed(&stat) {
-                return Ok(true);
-            }
-            if sys::kind(&stat) == libc::S_IFDIR {
-                left.push(join(&path, &name));
-            }
-        }
-    }
-    Ok(false)
+    let mut found = false;
+    dirs.walk(b"", &mut |_, stat| {
+        found |= is_fixed(stat);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// What a storage was to let go and has not let go is one object with what the base has: a
 /// mount would write into the base.
 pub(super) fn are_left(storage: &Dirs, base: &Dirs, tops: &[Path]) -> Result<bool> {
-    let mut left = tops.to_vec();
-    while let Some(path) = left.pop() {
-        let at =
-            |dirs: &Dirs| sys::absent(dirs.at(&path, |dir, name| sys::stat(Spot::at(dir, name))));
-        let Some(stat) = at(storage)? else { continue };
+    let look = |dirs: &Dirs, path: &[u8]| {
+        sys::absent(dirs.at(path, |dir, name| sys::stat(Spot::at(dir, name))))
+    };
+    let is_one = |stat: &Statx, path: &[u8]| -> Result<bool> {
+        let other = look(base, path)?;
+        Ok(other.is_some_and(|other| sys::dev_ino(&other) == sys::dev_ino(stat)))
+    };
+    let mut left = false;
+    for top in tops {
+        let Some(stat) = look(storage, top)? else { continue };
         if sys::kind(&stat) != libc::S_IFDIR {
-            let other = at(base)?;
-            if other.is_some_and(|other| sys::dev_ino(&other) == sys::dev_ino(&stat)) {
-                return Ok(true);
-            }
+            left |= is_one(&stat, top)?;
             continue;
         }
-        sys::each_entry(&*storage.dir(&path)?, |entry| {
-            if !is_dot(entry.name) {
-                left.push(join(&path, entry.name));
-            }
-            true
+        storage.walk(top, &mut |path, stat| {
+            left |= sys::kind(stat) != libc::S_IFDIR && is_one(stat, path)?;
+            Ok(())
         })?;
     }
-    Ok(false)
+    Ok(left)
 }
 
 /// The storage has just these attributes, and no other name of it.

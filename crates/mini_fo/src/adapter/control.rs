@@ -15,6 +15,7 @@ use crate::cli::changes::{self, out::Out};
 use crate::control::server::{Answer, Sessions};
 use crate::control::wire::{self, FETCH, Info, PathBytes, SEND, Trouble};
 use crate::handles::Handles;
+use crate::secret::is_same;
 use crate::usage::Usage;
 
 /// What only who has mounted it knows of a mount.
@@ -123,7 +124,8 @@ fn commit(
     answer: &mut Answer,
 ) -> io::Result<()> {
     // What runs apart does not decide that it comes into the base.
-    if facts.commit_key.as_ref().is_some_and(|key| form.key.as_ref() != Some(key)) {
+    let knows = |key: &String| form.key.as_ref().is_some_and(|told| is_same(told, key));
+    if !facts.commit_key.as_ref().is_none_or(knows) {
         answer.write_all(&0u32.to_ne_bytes())?;
         let text = "a run is committed from outside of it: 'mini_fo list' there tells its name, and \
                     'mini_fo commit NAME' commits it; nothing was changed";

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::guard;
+use crate::secret::secret;
 
 /// A file that leads to the address, and goes when this goes.
 pub struct Opened(PathBuf, Option<Child>);
@@ -30,7 +30,7 @@ pub fn open(address: &str) -> Option<Opened> {
         return None;
     }
     let dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
-    let name = format!("mini_fo-review-{}.html", guard::secret().ok()?);
+    let name = format!("mini_fo-review-{}.html", secret().ok()?);
     let path = dir.unwrap_or_else(std::env::temp_dir).join(name);
     let mut options = File::options();
     let mut file = options.write(true).create_new(true).mode(0o600).open(&path).ok()?;

@@ -1,13 +1,10 @@
 //! Who is answered: the browser that was given the address, and no page of others in it.
 
-use std::fmt::Write as _;
-
 use parking_lot::Mutex;
-use rustix::rand::{GetRandomFlags, getrandom};
-use sha1::{Digest, Sha1};
 
 use super::http::{Ask, Reply};
-use crate::exit::{Failure, code};
+use crate::exit::Failure;
+use crate::secret::{is_same, secret};
 
 /// What opens the way.
 pub struct Guard {
@@ -26,28 +23,6 @@ pub enum Way {
     In(String),
     /// To an answer.
     Out(Reply),
-}
-
-/// 256 bits that nobody knows, as digits.
-///
-/// # Errors
-/// The system has none.
-pub fn secret() -> Result<String, Failure> {
-    let (mut bytes, mut filled) = ([0u8; 32], 0);
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        filled += getrandom(rest, GetRandomFlags::empty())
-            .map_err(|errno| Failure::new(code::FAILURE, format!("no random numbers: {errno}")))?;
-    }
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
-/// Compared by what hash they have: the time tells nothing of the secret.
-fn is_same(one: &str, other: &str) -> bool {
-    Sha1::digest(one) == Sha1::digest(other) && one == other
 }
 
 impl Guard {

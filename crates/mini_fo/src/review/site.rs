@@ -5,7 +5,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::guard;
 use super::http::{Ask, Reply};
 use super::list::{List, Told};
 use super::plan::{Done, Order, Plan};
@@ -15,6 +14,7 @@ use super::{picture, text};
 use crate::cli::changes::diff::lines::MOST_BYTES;
 use crate::control::wire::{ContentForm, PathBytes, Sent, Side};
 use crate::exit::Failure;
+use crate::secret::secret;
 
 /// Rows of the list that are sent at once.
 const PAGE: usize = 5000;
@@ -192,7 +192,7 @@ fn number(ask: &Ask, name: &str) -> Option<u64> {
 
 /// The page, in which only what belongs to it runs.
 fn page() -> Reply {
-    let nonce = match guard::secret() {
+    let nonce = match secret() {
         Ok(nonce) => nonce,
         Err(failure) => return Reply::text(500, &failure.to_string()),
     };

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,6 +14,7 @@ use super::remove;
 use crate::control::wire::PathBytes;
 use crate::exit::{Failure, code};
 use crate::registry;
+use crate::secret::secret;
 use mini_fo_core::MetaName;
 
 /// How deep runs may lie in runs. The kernel allows 32 user namespaces in each other.
@@ -43,6 +43,7 @@ impl Place {
     /// It cannot be made.
     pub fn temporary(plan: &Plan) -> Result<Place, Failure> {
         let runs = runs()?;
+        let key = secret()?;
         let make = || -> io::Result<Place> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs)?;
             for number in 1_u32.. {
@@ -61,7 +62,7 @@ impl Place {
                             name,
                             temporary: true,
                             meta_name,
-                            key: new_key(),
+                            key: key.clone(),
                             lock,
                         });
                     }
@@ -131,7 +132,7 @@ impl Place {
             None => meta_name(&full.join(STORAGE)).map_err(failed)?,
         };
         let place =
-            Place { dir: full, name: None, temporary: false, meta_name, key: new_key(), lock };
+            Place { dir: full, name: None, temporary: false, meta_name, key: secret()?, lock };
         place.write(plan, None)?;
         Ok(Some(place))
     }
@@ -245,12 +246,6 @@ fn begin(dir: &Path) -> io::Result<Option<File>> {
     }
     create(&dir.join(STORAGE))?;
     Ok(Some(lock))
-}
-
-/// Keyed anew from the system's randomness for each.
-fn new_key() -> String {
-    let half = || RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", half(), half())
 }
 
 /// What META can be called in a storage. In a run it lies in a mount of ours, where the name

@@ -71,7 +71,8 @@ impl Work<'_> {
             return Err(failed(errno));
         }
         let tops: Vec<Path> = told.failed.iter().map(|(path, _)| path.clone()).collect();
-        if let Some(storage) = self.stored_tree()
+        if !tops.is_empty()
+            && let Some(storage) = self.stored_tree()
             && links::are_left(&storage, &self.base, &tops).map_err(failed)?
         {
             return Err(failed(Errno::PERM));
