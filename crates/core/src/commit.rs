@@ -8,7 +8,6 @@
 
 mod base;
 mod compare;
-mod dirs;
 mod dress;
 mod error;
 mod forget;

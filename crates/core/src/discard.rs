@@ -8,7 +8,6 @@
 
 mod entry;
 mod nodes;
-pub(crate) mod path;
 mod plan;
 mod run;
 mod scan;

@@ -10,5 +10,6 @@ pub(crate) mod mark;
 pub(crate) mod meta;
 pub(crate) mod name;
 pub(crate) mod numbers;
+pub(crate) mod path;
 pub(crate) mod print;
 pub(crate) mod time;

@@ -5,6 +5,7 @@
 pub(crate) mod aside;
 pub(crate) mod commit_journal;
 pub(crate) mod commit_owner;
+pub(crate) mod dirs;
 pub(crate) mod durability;
 pub(crate) mod itself;
 pub(crate) mod meta;

@@ -1,14 +1,37 @@
-//! A storage deeper than there are descriptors is examined to its end.
+//! Storages that are deeper, or wider, than there are descriptors.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mini_fo_core::{META_NAME, OpenOptions, Overlay, Warning};
+use mini_fo_core::{META_NAME, NodeId, OpenOptions, Overlay, Warning};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const DEPTH: usize = 3000;
+
+/// The limit is one of the whole process, and so is what is open: even to remove a deep tree
+/// takes many.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with_few_descriptors<T>(run: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit { current: Some(256), maximum: before.maximum };
+    setrlimit(Resource::Nofile, few).unwrap();
+    let done = run();
+    setrlimit(Resource::Nofile, before).unwrap();
+    done
+}
+
+fn layers(dir: &Path) -> (PathBuf, PathBuf) {
+    let layers = ["base", "storage"].map(|name| dir.join(name));
+    layers.iter().for_each(|layer| std::fs::create_dir(layer).unwrap());
+    layers.into()
+}
 
 fn open(dir: &OwnedFd, name: &str, flags: OFlags) -> OwnedFd {
     rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o700)).unwrap()
@@ -40,17 +63,12 @@ fn deep_storage(root: &Path) {
 
 #[test]
 fn a_deep_storage_is_examined_with_few_descriptors() {
+    let _alone = alone();
     let dir = tempfile::TempDir::new().unwrap();
-    let (base, storage) = (dir.path().join("base"), dir.path().join("storage"));
-    std::fs::create_dir(&base).unwrap();
-    std::fs::create_dir(&storage).unwrap();
+    let (base, storage) = layers(dir.path());
     deep_storage(&storage);
-    let before = getrlimit(Resource::Nofile);
-    let few = Rlimit { current: Some(256), maximum: before.maximum };
-    setrlimit(Resource::Nofile, few).unwrap();
-    let overlay = Overlay::assemble(&OpenOptions { base, storage, ..OpenOptions::default() });
-    setrlimit(Resource::Nofile, before).unwrap();
-    let overlay = overlay.unwrap();
+    let options = OpenOptions { base, storage, ..OpenOptions::default() };
+    let overlay = with_few_descriptors(|| Overlay::assemble(&options)).unwrap();
     let (mut damaged, mut longest) = (0, 0);
     for warning in overlay.warnings() {
         match warning {
@@ -65,4 +83,20 @@ fn a_deep_storage_is_examined_with_few_descriptors() {
     assert_eq!(damaged, 2 * DEPTH / 500 + 1);
     assert!(longest > 2 * DEPTH);
     assert!(overlay.is_read_only());
+}
+
+#[test]
+fn a_wide_directory_is_discarded_with_few_descriptors() {
+    let _alone = alone();
+    let dir = tempfile::TempDir::new().unwrap();
+    let (base, storage) = layers(dir.path());
+    let options = OpenOptions { base, storage: storage.clone(), ..OpenOptions::default() };
+    drop(Overlay::assemble(&options).unwrap());
+    for number in 0..500 {
+        std::fs::create_dir_all(storage.join(format!("wide/{number}/in"))).unwrap();
+    }
+    let overlay = Overlay::assemble(&options).unwrap();
+    let done = with_few_descriptors(|| overlay.discard(NodeId::ROOT, b"wide"));
+    assert!(done.is_ok(), "{done:?}");
+    assert!(!storage.join("wide").exists());
 }

@@ -6,10 +6,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::dirs::Dirs;
 use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
 use crate::reach::overlay::Overlay;
+use crate::store::dirs::Dirs;
 use crate::sys::{self, Result, Spot};
 
 /// A base, and that nobody else commits to it.

@@ -6,11 +6,11 @@ use hashbrown::HashSet;
 
 use super::path::on_the_way;
 use crate::discard::Discarded;
-use crate::discard::path::join;
 use crate::format::commit::{CommitProgram, Step};
 use crate::format::identity::BaseId;
 use crate::format::meta::Record;
 use crate::format::name::{file_name, parent};
+use crate::format::path::join;
 use crate::format::print::Print;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
@@ -27,7 +27,8 @@ impl Overlay {
     pub fn forget_committed(&self, program: &CommitProgram) -> Result<Discarded> {
         let mut told = Discarded::default();
         let all = program.kept.is_empty() && program.tops.iter().any(|top| top.is_empty());
-        if all {
+        // Where nothing came to the base, no journal tells how far this is.
+        if all && !program.steps.is_empty() {
             self.sweep()?;
         }
         if !program.tops.is_empty() {

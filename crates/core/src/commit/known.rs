@@ -3,12 +3,12 @@
 use hashbrown::{HashMap, HashSet};
 use rustix::fd::AsFd;
 
-use super::dirs::open_below;
 use super::path::is_within;
 use super::stage::Stage;
 use crate::format::commit::{CommitProgram, Path, Seen, Slot, Step};
 use crate::format::name::{is_dot, parent};
 use crate::format::time::Timestamp;
+use crate::store::dirs::open_below;
 use crate::sys::{self, Result, Spot, each_entry};
 
 /// The same, to be looked up.

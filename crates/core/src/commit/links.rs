@@ -13,7 +13,6 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
-use super::dirs::Dirs;
 use super::path::range;
 use super::stage::Stage;
 use crate::changes::Content;
@@ -21,6 +20,7 @@ use crate::format::commit::{Path, Slot};
 use crate::interface::types::Attr;
 use crate::reach::overlay::Overlay;
 use crate::store::aside::is_fixed;
+use crate::store::dirs::Dirs;
 use crate::sys::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot, project};
 use crate::tree::node::Node;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-pub(super) use crate::discard::path::is_within;
+pub(super) use crate::format::path::is_within;
 
 /// Each directory before what is in it, and entries by their bytes.
 pub(super) fn in_walk(a: &[u8], b: &[u8]) -> Ordering {

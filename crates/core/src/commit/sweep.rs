@@ -3,11 +3,11 @@
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::dirs::Dirs;
-use crate::discard::path::join;
 use crate::format::commit::Path;
 use crate::format::name::is_dot;
+use crate::format::path::join;
 use crate::reach::overlay::Overlay;
+use crate::store::dirs::Dirs;
 use crate::sys::{self, Result};
 
 impl Overlay {

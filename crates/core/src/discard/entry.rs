@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::path::{Path, join};
 use super::skeleton::restored;
 use super::told::Discarded;
+use crate::format::path::{Path, join};
 use crate::ops::gone::{leaving, still_there};
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 
-use super::path::Path;
 use super::told::Discarded;
 use crate::format::name::is_dot;
+use crate::format::path::Path;
 use crate::interface::types::NodeId;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;

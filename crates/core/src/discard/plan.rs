@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::path::{Path, is_within, join, split};
 use super::scan::{Origin, Scan, range_within};
+use crate::format::path::{Path, is_within, join, split};
 use crate::layers::Below;
 use crate::reach::overlay::Overlay;
 use crate::sys::{self, Result};

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 
-use super::path::{Path, join, split};
 use super::plan::Plan;
 use super::told::Discarded;
 use crate::format::features::FEATURE_FAR;
 use crate::format::identity::BaseId;
 use crate::format::meta::Record;
 use crate::format::name::Name;
+use crate::format::path::{Path, join, split};
 use crate::interface::types::NodeId;
 use crate::ops::far::Settled;
 use crate::reach::overlay::Overlay;

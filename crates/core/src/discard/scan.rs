@@ -9,10 +9,10 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use rustix::io::Errno;
 
-use super::path::{Path, join, split};
 use crate::format::identity::BaseId;
 use crate::format::meta::Index;
 use crate::format::name::is_dot;
+use crate::format::path::{Path, join, split};
 use crate::layers::{Below, LowerDir};
 use crate::reach::overlay::Overlay;
 use crate::store::meta;

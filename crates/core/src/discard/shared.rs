@@ -5,11 +5,11 @@ use hashbrown::{HashMap, HashSet};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::path::{Path, is_within, join, split};
 use super::scan::Scan;
 use super::told::Discarded;
 use crate::format::identity::BaseId;
 use crate::format::meta::{Record, SharedRecord};
+use crate::format::path::{Path, is_within, join, split};
 use crate::interface::types::NodeId;
 use crate::ops::gone::no_identity;
 use crate::reach::overlay::Overlay;

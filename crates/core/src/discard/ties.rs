@@ -3,11 +3,11 @@
 use hashbrown::{HashMap, HashSet};
 use rustix::io::Errno;
 
-use super::path::{Path, join, split};
 use super::plan::Plan;
 use super::scan::{Origin, Scan, range_within};
 use super::told::Discarded;
 use crate::format::identity::BaseId;
+use crate::format::path::{Path, join, split};
 use crate::reach::overlay::Overlay;
 use crate::store::aside::{has_fixed, is_fixed};
 use crate::sys::{self, Result, Spot};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::io::Errno;
 
-use super::path::is_within;
+use crate::format::path::is_within;
 
 use crate::interface::types::NodeId;
 

@@ -7,8 +7,10 @@ use rustix::fs::{AtFlags, RenameFlags, Statx, StatxAttributes};
 use rustix::io::Errno;
 
 use crate::format::name::{MetaName, is_dot};
+use crate::format::path::{Path, join};
+use crate::store::dirs::Dirs;
 use crate::store::meta_dir::with_access;
-use crate::sys::{self, Result, Spot, StoredDir, Within, each_entry};
+use crate::sys::{self, Result, Spot, Within, each_entry};
 
 /// Removes a directory of `dir` with all that is in it, however deep it is: what lies
 /// deeper is brought up, under a name of the same kind. `file`: told of each file before
@@ -56,18 +58,19 @@ pub(crate) fn is_fixed(stat: &Statx) -> bool {
 }
 
 /// Something in a directory of `dir`, or the directory itself, cannot be removed or moved by
-/// anybody (`chattr +i`, `+a`).
+/// anybody (`chattr +i`, `+a`). However much is in it, few descriptors are needed.
 pub(crate) fn has_fixed(dir: Within<'_>, name: &[u8]) -> Result<bool> {
     if is_fixed(&sys::stat(Spot::at(dir, name))?) {
         return Ok(true);
     }
-    let mut left = vec![StoredDir::open(dir, name)?];
-    while let Some(dir) = left.pop() {
-        let within = dir.within();
+    let dirs = Dirs::of(sys::open_dir(dir, name)?);
+    let mut left = vec![Path::default()];
+    while let Some(path) = left.pop() {
+        let dir = dirs.dir(&path)?;
         let mut below = Vec::new();
-        with_access(within.fd(), || {
+        with_access((*dir).as_fd(), || {
             below.clear();
-            each_entry(within, |entry| {
+            each_entry(&*dir, |entry| {
                 if !is_dot(entry.name) {
                     below.push(entry.name.to_vec());
                 }
@@ -75,12 +78,12 @@ pub(crate) fn has_fixed(dir: Within<'_>, name: &[u8]) -> Result<bool> {
             })
         })?;
         for entry in &below {
-            let stat = sys::stat(Spot::at(within, entry))?;
+            let stat = sys::stat(Spot::at((*dir).as_fd(), entry))?;
             if is_fixed(&stat) {
                 return Ok(true);
             }
             if sys::kind(&stat) == libc::S_IFDIR {
-                left.push(StoredDir::open(within, entry)?);
+                left.push(join(&path, entry));
             }
         }
     }

@@ -153,3 +153,30 @@ fn a_full_storage_is_taken_back() {
     s.retake_proof();
     assert_eq!(sh(&s.quiet_base(), "cat a b c; ls -A"), "a\nb\nc\na\nb\nc\n");
 }
+
+/// What is given up alone goes as by a discard: the power may go at any time.
+#[test]
+fn a_crash_while_changes_are_given_up() {
+    if skip_unless(&["strace"]) {
+        return;
+    }
+    let fill = |base: &std::path::Path| {
+        drop(sh(base, "for n in 1 2 3; do echo f > f$n; echo g > g$n; done"))
+    };
+    let Some(mut s) = scene(fill) else { return };
+    s.mount(&[]);
+    sh(&s.mnt, "for n in 1 2 3; do mv g$n f$n; echo mine >> f$n; done");
+    s.umount();
+    sh(&s.base, "for file in *; do echo theirs > $file; done");
+    s.retake_proof();
+    let script = format!(
+        "strace -f -qq -o /dev/null -e trace=unlinkat -e inject=unlinkat:signal=KILL:when=3 \
+         {} commit --yes --theirs {} || true",
+        env!("CARGO_BIN_EXE_mini_fo"),
+        text(&s.storage)
+    );
+    sh(&s.base, &script);
+    s.mount(&[]);
+    let shown = sh(&s.mnt, "cat f1 f2 f3");
+    assert!(shown.lines().all(|line| ["g", "mine", "theirs"].contains(&line)), "{shown}");
+}

@@ -45,7 +45,7 @@ impl InUse {
             let names: Vec<_> = node.place().names.iter().cloned().collect();
             for name in names {
                 if let Ok(above) = overlay.tree_path(name.parent()) {
-                    in_use.add(crate::discard::path::join(&above, name.name()));
+                    in_use.add(crate::format::path::join(&above, name.name()));
                 }
             }
         }

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 
 use super::CommitProgress;
 use crate::commit::base::Base;
-use crate::commit::dirs::Dirs;
 use crate::commit::error::CommitError;
 use crate::commit::stage::Stage;
 use crate::format::commit::{Damaged, Head, Token};
@@ -18,6 +17,7 @@ use crate::format::time::Timestamp;
 use crate::interface::options::OpenOptions;
 use crate::reach::overlay::Overlay;
 use crate::store::commit_journal::{JournalFile, Unusable};
+use crate::store::dirs::Dirs;
 use crate::sys;
 
 pub(super) type Result<T> = std::result::Result<T, CommitError>;

@@ -7,16 +7,15 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Statx;
 use rustix::io::Errno;
 
-use crate::discard::path::{is_within, join, split};
-use crate::format::commit::Path;
 use crate::format::name::is_dot;
+use crate::format::path::{Path, is_within, join, split};
 use crate::sys::{self, Result, Spot};
 
 /// Longest piece of a path that is resolved by one call, in bytes.
 const PIECE: usize = 4000;
 
 /// The directories of a tree.
-pub(super) struct Dirs {
+pub(crate) struct Dirs {
     root: OwnedFd,
     /// The one that was asked for last.
     near: RefCell<Option<(Path, Rc<OwnedFd>)>>,
@@ -99,7 +98,7 @@ impl Dirs {
 }
 
 /// A directory by its path in another one, reached by no link and no mount.
-pub(super) fn open_below(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+pub(crate) fn open_below(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     let mut dir = sys::open_dir(top, b".")?;
     let mut rest = path;
     while !rest.is_empty() {
