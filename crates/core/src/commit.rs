@@ -19,6 +19,7 @@ mod path;
 mod plan;
 mod run;
 mod stage;
+mod stages;
 mod steps;
 mod sweep;
 #[cfg(test)]

@@ -96,9 +96,11 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// The name belongs to a storage above, or to the layer as a storage.
+    /// The name belongs to a storage above, or to the layer as a storage, or is that of a stage,
+    /// which any other storage may have put into any directory.
     fn reserves(&self, name: &[u8]) -> bool {
         self.reserved.iter().any(|meta| meta.reserves(name))
+            || name == MetaName::DEFAULT.stage().as_bytes()
     }
 
     /// What its META is called, if it is a storage.

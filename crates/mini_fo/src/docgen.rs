@@ -459,8 +459,10 @@ it, \fB\-\-except\fR leaves them in the storage.
 .PP
 While it is mounted, programs wait for the commit and go on. Files of the storage that are open
 or mapped stay in the storage, and are told. What is made anew in the base has the number
-(\fBst_ino\fR) of the new file from then on. Not of mounts that are read-only or have
-\fB\-o live_base\fR or \fB\-o submounts\fR.
+(\fBst_ino\fR) of the new file from then on. Not of mounts that are read-only.
+.PP
+What you may not change in the base is told with its paths before anything is touched:
+\fB\-\-except\fR leaves it in the storage. The root of the base need not be yours.
 .PP
 Before the base is written a question is asked on a terminal; without one \fB\-\-yes\fR is
 needed. A base that other mounts show is refused: they must be unmounted first. On a terminal

@@ -6,58 +6,81 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::format::commit::StagePlace;
 use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
 use crate::reach::overlay::Overlay;
 use crate::store::dirs::Dirs;
 use crate::sys::{self, Result, Spot};
 
-/// A base, and that nobody else commits to it.
-pub(super) struct Base(Dirs);
+/// A base, and that nobody else commits to it at the same places.
+pub(super) struct Base {
+    dirs: Dirs,
+    locked: Vec<OwnedFd>,
+}
 
 impl Deref for Base {
     type Target = Dirs;
 
     fn deref(&self) -> &Dirs {
-        &self.0
+        &self.dirs
     }
 }
 
 impl Base {
-    /// The tree with this path. EBUSY: another commit goes on in it.
+    /// The tree with this path.
     pub fn open(path: &std::path::Path) -> Result<Base> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Base::of(rustix::fs::open(path, flags, Mode::empty())?)
+        Ok(Base::of(rustix::fs::open(path, flags, Mode::empty())?))
     }
 
     /// That of an overlay, by the mount that it was opened by: what that does not let be
-    /// written, is not. EBUSY: another commit goes on in it.
+    /// written, is not.
     pub fn of_overlay(overlay: &Overlay) -> Result<Base> {
-        let layer = overlay.stack.layers().first().ok_or(Errno::NOENT)?;
-        let root: &OwnedFd = layer.mount.as_ref().unwrap_or(&layer.root);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        Base::of(sys::open(Spot::at(root.as_fd(), b"."), flags)?)
+        Ok(Base::of(root_of(overlay)?))
     }
 
-    fn of(root: OwnedFd) -> Result<Base> {
-        // One commit at a time. Where there are no locks, the stage is one.
-        if let Err(Errno::WOULDBLOCK) =
-            rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive)
-        {
-            return Err(Errno::BUSY);
+    fn of(root: OwnedFd) -> Base {
+        Base { dirs: Dirs::of(root), locked: Vec::new() }
+    }
+
+    /// Keeps others from committing with a stage at one of these places, as long as it lives.
+    /// The root of the system is everybody's: who does not work there does not lock it.
+    /// EBUSY: another commit goes on there.
+    pub fn lock(&mut self, stages: &[StagePlace]) -> Result<()> {
+        for place in stages {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let dir = sys::open(Spot::at((*self.dir(&place.dir)?).as_fd(), b"."), flags)?;
+            // One commit at a time. Where there are no locks, the stage is one.
+            if let Err(Errno::WOULDBLOCK) =
+                rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)
+            {
+                return Err(Errno::BUSY);
+            }
+            self.locked.push(dir);
         }
-        Ok(Base(Dirs::of(root)))
+        Ok(())
     }
 
-    /// Sets the time of modification of its root.
-    pub fn set_root_time(&self, time: Timestamp) {
-        set_time(self.root(), time);
+    /// Sets the time of modification of a directory in it, if that is still there.
+    pub fn set_time_of(&self, dir: &[u8], time: Timestamp) {
+        match self.dir(dir) {
+            Ok(dir) => set_time((*dir).as_fd(), time),
+            Err(errno) => tracing::debug!("a directory of the base has gone: {errno}"),
+        }
     }
 
     /// Hands everything to the device.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(self.root())
     }
+}
+
+/// The root of the base of an overlay, by the mount that it was opened by.
+pub(super) fn root_of(overlay: &Overlay) -> Result<OwnedFd> {
+    let layer = overlay.stack.layers().first().ok_or(Errno::NOENT)?;
+    let root: &OwnedFd = layer.mount.as_ref().unwrap_or(&layer.root);
+    sys::open(Spot::at(root.as_fd(), b"."), OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
 /// Sets the time of modification of a directory. Somebody else's has the time of its last

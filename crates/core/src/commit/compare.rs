@@ -32,7 +32,7 @@ fn steps(plan: &CommitPlan) -> Vec<Step> {
     for step in &mut steps {
         match step {
             Step::Take { slot, .. } | Step::Put { slot, .. } | Step::Swap { slot, .. } => {
-                *slot = Slot(0);
+                *slot = Slot::new(0);
             }
             Step::Dress { .. } | Step::Time { .. } => {}
         }
@@ -67,7 +67,7 @@ mod tests {
         let steps = paths.iter().map(step).collect();
         let entries = vec![CommitEntry { path: path("f"), fate, bytes: 1, in_parts: false }];
         let program = CommitProgram { steps, ..CommitProgram::default() };
-        CommitPlan { entries, makes: Vec::new(), program }
+        CommitPlan { entries, makes: Vec::new(), program, stages: Vec::new() }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a commit did not come to its end, and what that means for the base.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -71,7 +72,7 @@ pub enum CommitError {
         why: String,
     },
     /// The journal in a storage is damaged.
-    #[error("storage {}: the journal of a commit in it cannot be used: {why}. A part of that commit may be done. What it has taken out of the base lies in its root, in {stage} (n0, n1, ...), and the lines of {} tell from where", storage.display(), journal.display())]
+    #[error("storage {}: the journal of a commit in it cannot be used: {why}. A part of that commit may be done. What it has taken out of the base lies in {stage} (n0, n1, ...), in its root or where line 2 of {} tells, and the lines of that tell from where", storage.display(), journal.display())]
     Damaged {
         /// The storage.
         storage: PathBuf,
@@ -193,7 +194,10 @@ pub(super) fn no_stage((base, meta): (&std::path::Path, MetaName), why: NoStage)
     match why {
         NoStage::Taken(owner) => CommitError::StageTaken { base, owner },
         NoStage::Poor(missing) => CommitError::Poor { base, missing },
-        NoStage::Odd => CommitError::OddStage { path: base.join(meta.stage()) },
+        NoStage::Odd(at) => {
+            let path = base.join(std::ffi::OsStr::from_bytes(&at)).join(meta.stage());
+            CommitError::OddStage { path }
+        }
         NoStage::Failed(errno) => CommitError::BaseUnwritable { base, errno },
     }
 }

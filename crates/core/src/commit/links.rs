@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
 use super::path::range;
-use super::stage::Stage;
+use super::stages::Stages;
 use crate::changes::Content;
 use crate::format::commit::{Path, Slot};
 use crate::interface::types::Attr;
@@ -31,20 +31,23 @@ pub(super) struct Links<'a> {
     storage: Option<Dirs>,
     /// What the storage keeps, in the order of a walk.
     kept: &'a [Path],
-    /// Nothing has shown so far that it cannot be done here.
-    usable: Cell<bool>,
+    /// Of each stage: nothing has shown so far that it cannot be done there.
+    usable: Vec<Cell<bool>>,
 }
 
 impl Links<'_> {
     /// `None`: nothing can be taken from it.
-    pub fn of<'a>(storage: Option<Dirs>, stage: &Stage, kept: &'a [Path]) -> Links<'a> {
-        let stage = project::given_by(stage.dir()).ok().flatten();
+    pub fn of<'a>(storage: Option<Dirs>, stages: &Stages, kept: &'a [Path]) -> Links<'a> {
         // What belongs to a project keeps it, and would be counted to that.
         let stored = storage.as_ref().and_then(|dirs| project::given_by(dirs.root()).ok());
-        let free = storage.as_ref().is_some_and(|dirs| {
-            stored.flatten() == stage && matches!(holds_fixed(dirs), Ok(false))
+        let stored = stored.flatten();
+        let free = storage.as_ref().is_some_and(|dirs| matches!(holds_fixed(dirs), Ok(false)));
+        let usable = stages.all().map(|stage| {
+            let given = project::given_by(stage.dir()).ok().flatten();
+            Cell::new(free && stored == given)
         });
-        Links { storage, kept, usable: Cell::new(free) }
+        let usable = usable.collect();
+        Links { storage, kept, usable }
     }
 
     /// Gives a file a name in the stage. `false`: it is to be copied, whatever the reason.
@@ -52,11 +55,13 @@ impl Links<'_> {
         &self,
         (overlay, node, attr): (&Overlay, &Arc<Node>, &Attr),
         (path, content): (&[u8], &Content),
-        (stage, slot): (&Stage, Slot),
+        (stages, slot): (&Stages, Slot),
     ) -> Result<bool> {
-        let Some(storage) = self.storage.as_ref().filter(|_| self.usable.get()) else {
+        let Some(usable) = self.usable.get(usize::from(slot.stage)) else { return Ok(false) };
+        let Some(storage) = self.storage.as_ref().filter(|_| usable.get()) else {
             return Ok(false);
         };
+        let stage = stages.of(slot)?;
         let file = content.file().filter(|_| node.in_storage() && !node.is_indexed());
         let Some(file) = file.filter(|_| range(self.kept, path, |kept| kept).is_empty()) else {
             return Ok(false);
@@ -70,7 +75,7 @@ impl Links<'_> {
             rustix::fs::linkat(dir, stored, stage.dir(), &*name, AtFlags::empty())
         });
         if let Err(errno) = linked {
-            self.usable.set(errno != Errno::XDEV);
+            usable.set(errno != Errno::XDEV);
             return Ok(false);
         }
         // The path may be another storage's by now.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::base::Base;
 use super::links::Links;
 use super::plan::Make;
-use super::stage::Stage;
+use super::stages::Stages;
 use crate::format::commit::{Dress, Path, Slot};
 use crate::format::print::Print;
 use crate::interface::types::{Attr, NodeId, SetTime};
@@ -51,16 +51,19 @@ impl Make {
     pub(super) fn make(
         &self,
         (overlay, links): (&Overlay, &Links<'_>),
-        (base, stage): (&Base, &Stage),
+        (base, stages): (&Base, &Stages),
     ) -> Result<Made> {
         let link = |from: rustix::fd::BorrowedFd<'_>, name: &[u8], to: Slot| {
+            let stage = stages.of(to)?;
             rustix::fs::linkat(from, name, stage.dir(), &*to.name(), AtFlags::empty())
         };
         match self {
-            Make::Object { slot, path } => make_object((overlay, links), (stage, *slot), path),
-            Make::Part { slot, part } => part::make(part, (overlay, base), (stage, *slot)),
+            Make::Object { slot, path } => make_object((overlay, links), (stages, *slot), path),
+            Make::Part { slot, part } => {
+                part::make(part, (overlay, base), (stages.of(*slot)?, *slot))
+            }
             Make::Link { slot, of } => {
-                link(stage.dir(), &of.name(), *slot).map(|()| Made::default())
+                link(stages.of(*of)?.dir(), &of.name(), *slot).map(|()| Made::default())
             }
             Make::LinkBase { slot, at } => {
                 base.at(at, |dir, name| link(dir, name, *slot)).map(|()| Made::default())
@@ -71,9 +74,10 @@ impl Make {
 
 fn make_object(
     (overlay, links): (&Overlay, &Links<'_>),
-    (stage, slot): (&Stage, Slot),
+    (stages, slot): (&Stages, Slot),
     path: &[u8],
 ) -> Result<Made> {
+    let stage = stages.of(slot)?;
     let node = overlay.reach(path)?.ok_or(Errno::NOENT)?;
     let (attr, name) = (overlay.getattr(node.id)?, slot.name());
     let spot = Spot::at(stage.dir(), &name);
@@ -82,7 +86,7 @@ fn make_object(
         libc::S_IFREG => {
             let content = overlay.shown_content(&node)?;
             made.bytes = attr.size;
-            if links.give((overlay, &node, &attr), (path, &content), (stage, slot))? {
+            if links.give((overlay, &node, &attr), (path, &content), (stages, slot))? {
                 return Ok(made);
             }
             let file = sys::create_private(stage.dir(), &name)?;

@@ -6,6 +6,7 @@ mod evidence;
 mod found;
 mod lost;
 mod lowers;
+mod places;
 mod shown;
 mod steps;
 mod times;
@@ -20,7 +21,7 @@ use self::steps::{Maker, Work};
 use self::tops::Tops;
 use super::path::is_within;
 use crate::changes::{BaseState, Change};
-use crate::format::commit::{CommitProgram, Part, Path, Slot};
+use crate::format::commit::{CommitProgram, Part, Path, Slot, StagePlace};
 use crate::reach::overlay::Overlay;
 
 /// Who is right where the base is no longer what a change was made from.
@@ -88,6 +89,11 @@ pub enum CommitRefusal {
     Unread(Box<[u8]>, Errno),
     /// An entry of the base, or its directory, cannot be changed (`chattr +i`, `+a`).
     Fixed(Box<[u8]>),
+    /// At these paths the base cannot be changed by this user, or by nobody: why.
+    Closed(Vec<Box<[u8]>>, Errno),
+    /// None of the directories that this user can write is one in which a stage can lie; one of
+    /// them, if there is any, because there something of somebody else is called so.
+    NoPlace(Option<Box<[u8]>>),
     /// What would be moved or replaced in the base has the storage in it.
     HoldsStorage(Box<[u8]>),
     /// An entry of the base lies on another file system than its root, or is a mount point.
@@ -157,6 +163,8 @@ pub struct CommitPlan {
     pub entries: Vec<CommitEntry>,
     pub(crate) makes: Vec<Make>,
     pub(crate) program: CommitProgram,
+    /// Where stages are made; their times are not known yet.
+    pub(crate) stages: Vec<StagePlace>,
 }
 
 /// What becomes of each change, and of what holds some of them together.
@@ -284,7 +292,12 @@ impl Overlay {
             })
             .collect();
         let undecided = side == CommitSide::Neither && !conflicts.is_empty();
-        let mut plan = CommitPlan { entries, makes: Vec::new(), program: CommitProgram::default() };
+        let mut plan = CommitPlan {
+            entries,
+            makes: Vec::new(),
+            program: CommitProgram::default(),
+            stages: vec![StagePlace::default()],
+        };
         if !undecided && plan.entries.iter().any(|entry| entry.is_done()) {
             plan.work_out(self, (&all, &web, &fates))?;
         }
@@ -350,9 +363,10 @@ impl CommitPlan {
         let checks = check::Checks::of(overlay)?;
         checks.changes(all, fates)?;
         checks.links(&work, &lowers)?;
+        self.stages = places::places(overlay, &lowers, &work)?;
         let inputs = ((all, web, fates), (&lowers, &work, &tops));
-        let times =
-            times::times(inputs.0, inputs.1, &mut |path, placed| checks.directory(path, placed))?;
+        let mut check = |path: &[u8], placed| checks.directory(path, placed);
+        let times = times::times(inputs.0, inputs.1, &self.stages, &mut check)?;
         let Work { makes, takes, steps, trees, .. } = work;
         self.makes = makes;
         self.program.steps = takes.into_iter().chain(steps).chain(times).collect();

@@ -20,10 +20,8 @@ use super::plan::CommitPlan;
 use crate::changes::RestOptions;
 use crate::changes::rest::found;
 use crate::format::commit::{CommitProgram, CommitState, Head, Step};
-use crate::format::time::Timestamp;
 use crate::interface::options::OpenOptions;
 use crate::reach::overlay::Overlay;
-use crate::sys;
 
 /// How far a commit has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,9 +44,9 @@ pub struct Committed {
     /// Paths that were committed and that the storage could not let go, though they do not
     /// differ any more (`chattr +i` in the storage).
     pub left: Vec<Box<[u8]>>,
-    /// A directory in the base with what was taken out of it, that this user could not
+    /// Directories in the base with what was taken out of it, that this user could not
     /// remove.
-    pub remains: Option<PathBuf>,
+    pub remains: Vec<PathBuf>,
 }
 
 impl CommitPlan {
@@ -81,26 +79,27 @@ impl CommitPlan {
         let failed =
             |errno| CommitError::Journal { storage: options.storage.clone(), why: why(errno) };
         let storage = overlay.storage_opened().map_err(failed)?;
-        let base = open_base(options, way)?;
-        let head = Head { token: new_token(), root_time: Timestamp::default() };
+        let base = open_base(options, way, &self.stages)?;
+        let CommitPlan { makes, mut program, stages, .. } = self;
+        let head = Head { token: new_token(), stages };
         let mut work =
             Work { options, way, base, storage, head, each, progress: CommitProgress::default() };
-        let CommitPlan { makes, mut program, .. } = self;
         work.tidy_up_before()?;
-        work.head.root_time = sys::stat_fd(work.base.root()).map_err(failed)?.stx_mtime.into();
+        work.note_times()?;
         work.progress.all = (makes.len() + program.steps.len()) as u64;
         if makes.is_empty() && program.steps.iter().all(|step| matches!(step, Step::Time { .. })) {
             // Nothing goes to the base; what was given up leaves the storage.
             overlay.finish();
             drop(overlay);
-            let (left, remains) = (work.forget(&CommitProgram { steps: vec![], ..program })?, None);
-            return Ok(Committed { left, remains, ..Committed::default() });
+            let left = work.forget(&CommitProgram { steps: vec![], ..program })?;
+            return Ok(Committed { left, ..Committed::default() });
         }
-        let stage = work.fill(&overlay, &makes, &mut program)?;
-        work.forward(&stage, &program, CommitState::Ready, false)?;
+        work.refuse_others(&program)?;
+        let stages = work.fill(&overlay, &makes, &mut program)?;
+        work.forward(&stages, &program, CommitState::Ready, false)?;
         overlay.finish();
         drop(overlay);
-        drop(stage);
+        drop(stages);
         work.end(&program)
     }
 }

@@ -1,15 +1,16 @@
-//! The stage: a directory in the root of the base that holds what is to come, and what has
-//! gone. It belongs to one commit of one storage, and says so.
+//! A stage: a directory in the base that holds what is to come, and what has gone. It belongs
+//! to one commit of one storage, and says so.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::base::Base;
-use crate::format::commit::{Slot, Token};
+use crate::format::commit::{Path, Slot, Token};
 use crate::format::name::{MetaName, is_dot};
+use crate::format::path::join;
 use crate::store::aside::remove_tree;
 use crate::store::commit_owner::{self, OWNER, StageOwner};
 use crate::sys::{self, Result, Spot, trust};
@@ -23,9 +24,11 @@ const TRY: [&[u8]; 2] = [b"try-1", b"try-2"];
 /// Bytes of that.
 const SPARE_SIZE: u64 = 1 << 20;
 
-/// The stage of a base.
+/// A stage of a base.
 pub(super) struct Stage {
     dir: OwnedFd,
+    /// The directory of the base that it is in.
+    at: Path,
 }
 
 /// Why there is no stage.
@@ -33,8 +36,9 @@ pub(super) struct Stage {
 pub(super) enum NoStage {
     /// Another storage, with this path, has it.
     Taken(PathBuf),
-    /// It is there and is nobody's, and there is something in it; or it is no directory.
-    Odd,
+    /// It is there, in this directory of the base, and is nobody's, and there is something in
+    /// it; or it is no directory.
+    Odd(Path),
     /// The file system of the base cannot do what a commit needs.
     Poor(&'static str),
     /// It cannot be made.
@@ -58,32 +62,33 @@ enum Owner {
 }
 
 impl Stage {
-    /// Makes it, where there is none.
+    /// Makes it in a directory of the base, where there is none.
     pub fn make(
         base: &Base,
-        meta: MetaName,
-        (token, storage): (Token, &Path),
+        (meta, at): (MetaName, &[u8]),
+        (token, storage): (Token, &std::path::Path),
     ) -> std::result::Result<Stage, NoStage> {
-        let name = meta.stage().as_bytes();
-        match sys::mkdir(base.root(), name, Mode::RWXU) {
+        let (name, odd) = (meta.stage().as_bytes(), || NoStage::Odd(at.into()));
+        let dir = base.dir(at)?;
+        match sys::mkdir(&*dir, name, Mode::RWXU) {
             Err(Errno::EXIST) => {
-                let left = match Stage::open_any(base, meta) {
-                    Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Err(NoStage::Odd),
+                let left = match Stage::open_any(base, (meta, at)) {
+                    Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Err(odd()),
                     left => left?.ok_or(Errno::EXIST)?,
                 };
                 match left.owner()? {
                     Owner::Known(_, path) => return Err(NoStage::Taken(path)),
-                    Owner::Foreign => return Err(NoStage::Odd),
-                    Owner::Nobody if !left.is_bare()? => return Err(NoStage::Odd),
+                    Owner::Foreign => return Err(odd()),
+                    Owner::Nobody if !left.is_bare()? => return Err(odd()),
                     Owner::Nobody => left.remove(base, meta)?,
                 }
-                sys::mkdir(base.root(), name, Mode::RWXU)?;
+                sys::mkdir(&*dir, name, Mode::RWXU)?;
             }
             other => other?,
         }
-        let stage = Stage::open_any(base, meta)?.ok_or(Errno::NOENT)?;
+        let stage = Stage::open_any(base, (meta, at))?.ok_or(Errno::NOENT)?;
         if matches!(stage.owner()?, Owner::Foreign) {
-            return Err(NoStage::Odd);
+            return Err(odd());
         }
         match stage.furnish((token, storage)) {
             Ok(()) => Ok(stage),
@@ -106,7 +111,10 @@ impl Stage {
     }
 
     /// Makes of a new directory what a stage is to be.
-    fn furnish(&self, (token, storage): (Token, &Path)) -> std::result::Result<(), NoStage> {
+    fn furnish(
+        &self,
+        (token, storage): (Token, &std::path::Path),
+    ) -> std::result::Result<(), NoStage> {
         for list in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
             match sys::remove_xattr(Spot::Fd(self.dir()), list) {
                 Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
@@ -121,15 +129,15 @@ impl Stage {
     }
 
     /// One that nobody has written his name in yet, in which nothing is.
-    pub fn find_bare(base: &Base, meta: MetaName) -> Result<Option<Stage>> {
-        let Ok(Some(stage)) = Stage::open_any(base, meta) else { return Ok(None) };
+    pub fn find_bare(base: &Base, place: (MetaName, &[u8])) -> Result<Option<Stage>> {
+        let Ok(Some(stage)) = Stage::open_any(base, place) else { return Ok(None) };
         let bare = matches!(stage.owner()?, Owner::Nobody) && stage.is_bare()?;
         Ok(bare.then_some(stage))
     }
 
     /// That of this commit, if it is there.
-    pub fn find(base: &Base, meta: MetaName, token: Token) -> Result<Option<Stage>> {
-        let stage = match Stage::open_any(base, meta) {
+    pub fn find(base: &Base, place: (MetaName, &[u8]), token: Token) -> Result<Option<Stage>> {
+        let stage = match Stage::open_any(base, place) {
             // Somebody else's, who keeps it closed.
             Err(Errno::ACCESS) => return Ok(None),
             other => other?,
@@ -139,10 +147,11 @@ impl Stage {
         Ok(own.then_some(stage))
     }
 
-    fn open_any(base: &Base, meta: MetaName) -> Result<Option<Stage>> {
+    fn open_any(base: &Base, (meta, at): (MetaName, &[u8])) -> Result<Option<Stage>> {
+        let Some(above) = sys::absent(base.dir(at))? else { return Ok(None) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let opened = sys::open_at(base.root(), meta.stage().as_bytes(), flags);
-        Ok(sys::absent(opened)?.map(|dir| Stage { dir }))
+        let opened = sys::open_at(&*above, meta.stage().as_bytes(), flags);
+        Ok(sys::absent(opened)?.map(|dir| Stage { dir, at: at.into() }))
     }
 
     /// What the base's file system must be able to do.
@@ -168,7 +177,7 @@ impl Stage {
     }
 
     fn owner(&self) -> Result<Owner> {
-        // Somebody who may write in the base's root has put it there.
+        // Somebody else who may write in that directory has put it there.
         if trust::check(&sys::stat_fd(&self.dir)?, false).is_err() {
             return Ok(Owner::Foreign);
         }
@@ -218,16 +227,17 @@ impl Stage {
             }
         }
         sys::absent(sys::unlink(self.dir(), OWNER, AtFlags::empty()))?;
-        let stage = meta.stage().as_bytes();
-        sys::absent(sys::unlink(base.root(), stage, AtFlags::REMOVEDIR)).map(drop)
+        let (stage, above) = (meta.stage().as_bytes(), base.dir(&self.at)?);
+        sys::absent(sys::unlink(&*above, stage, AtFlags::REMOVEDIR)).map(drop)
     }
 
     /// Gives it a name of unfinished work, so that it is nobody's way: something in it cannot
-    /// be removed by this user. The result is the name.
-    pub fn set_aside(base: &Base, meta: MetaName) -> Result<Vec<u8>> {
+    /// be removed by this user. The result is its path in the base.
+    pub fn set_aside(&self, base: &Base, meta: MetaName) -> Result<Path> {
         let (name, temp) = (meta.stage().as_bytes(), meta.temp());
-        let to = (base.root().into(), &*temp);
-        sys::rename((base.root().into(), name), to, RenameFlags::NOREPLACE)?;
-        Ok(temp)
+        let above = base.dir(&self.at)?;
+        let (from, to) = ((&*above).into(), (&*above).into());
+        sys::rename((from, name), (to, &temp), RenameFlags::NOREPLACE)?;
+        Ok(join(&self.at, &temp))
     }
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::base::{Base, set_time};
 use super::dress::{is_between, is_dressed, put_on};
 use super::known::Known;
-use super::stage::Stage;
+use super::stages::Stages;
 use crate::format::commit::{Dress, Path, Seen, Slot, Step};
 use crate::format::name::is_dot;
 use crate::format::time::Timestamp;
@@ -21,7 +21,7 @@ use crate::sys::{self, Result, Spot, each_entry};
 #[derive(Clone, Copy)]
 pub(super) struct Site<'a> {
     pub base: &'a Base,
-    pub stage: &'a Stage,
+    pub stages: &'a Stages,
     pub known: &'a Known<'a>,
     /// An earlier process may have done it.
     pub resumed: bool,
@@ -62,7 +62,7 @@ impl Site<'_> {
             return Ok(());
         };
         let failed = Fault::of(at);
-        let stays = self.stage.look(*slot).map_err(&failed)?.is_some();
+        let stays = self.stages.look(*slot).map_err(&failed)?.is_some();
         match !stays || self.is_what_was_seen(*slot, at, was).map_err(&failed)? {
             true => Ok(()),
             false => Err(Fault::Changed(at.clone())),
@@ -93,7 +93,7 @@ impl Site<'_> {
 
     fn take(self, slot: Slot, at: &Path, was: &Seen) -> Done {
         let failed = Fault::of(at);
-        if self.stage.look(slot).map_err(&failed)?.is_none() {
+        if self.stages.look(slot).map_err(&failed)?.is_none() {
             self.check_untouched(at, was)?;
             match self.fetch(at, slot) {
                 Err(Errno::NOENT) => return Err(Fault::Changed(at.clone())),
@@ -121,14 +121,16 @@ impl Site<'_> {
 
     /// What has come to a slot is what the plan has seen.
     fn is_what_was_seen(self, slot: Slot, at: &Path, was: &Seen) -> Result<bool> {
-        match self.stage.look(slot)? {
-            Some(stat) if was.is(&stat) => self.known.is_tree_untouched(self.stage, slot, at),
+        match self.stages.look(slot)? {
+            Some(stat) if was.is(&stat) => {
+                self.known.is_tree_untouched(self.stages.of(slot)?, slot, at)
+            }
             _ => Ok(false),
         }
     }
 
     fn untake(self, slot: Slot, at: &Path) -> Result<()> {
-        match self.stage.look(slot)? {
+        match self.stages.look(slot)? {
             Some(_) => self.deliver(slot, at),
             None => Ok(()),
         }
@@ -136,7 +138,7 @@ impl Site<'_> {
 
     fn put(self, slot: Slot, at: &Path) -> Done {
         let failed = Fault::of(at);
-        if self.stage.look(slot).map_err(&failed)?.is_none() {
+        if self.stages.look(slot).map_err(&failed)?.is_none() {
             return Ok(());
         }
         match self.deliver(slot, at) {
@@ -148,7 +150,7 @@ impl Site<'_> {
     /// What somebody else has put there, or into it, is not taken away with it.
     fn unput(self, slot: Slot, at: &Path) -> Done {
         let failed = Fault::of(at);
-        if self.stage.look(slot).map_err(&failed)?.is_some() {
+        if self.stages.look(slot).map_err(&failed)?.is_some() {
             return Ok(());
         }
         // Somebody may have removed it meanwhile.
@@ -176,7 +178,7 @@ impl Site<'_> {
 
     fn swap(self, slot: Slot, at: &Path, was: &Seen) -> Done {
         let failed = Fault::of(at);
-        let there = self.stage.look(slot).map_err(&failed)?;
+        let there = self.stages.look(slot).map_err(&failed)?;
         if !self.is_exchanged(slot, there.as_ref(), was) {
             self.check_untouched(at, was)?;
             match self.exchange(slot, at) {
@@ -202,7 +204,7 @@ impl Site<'_> {
 
     fn unswap(self, slot: Slot, at: &Path, was: &Seen) -> Done {
         let failed = Fault::of(at);
-        let in_slot = self.stage.look(slot).map_err(&failed)?;
+        let in_slot = self.stages.look(slot).map_err(&failed)?;
         if in_slot.is_none() || !self.is_exchanged(slot, in_slot.as_ref(), was) {
             return Ok(());
         }
@@ -232,26 +234,26 @@ impl Site<'_> {
     }
 
     fn is_empty_slot(self, slot: Slot) -> Result<bool> {
-        is_empty(sys::open_dir(self.stage.dir(), &slot.name())?.as_fd())
+        is_empty(sys::open_dir(self.stages.of(slot)?.dir(), &slot.name())?.as_fd())
     }
 
     fn fetch(self, at: &Path, slot: Slot) -> Result<()> {
         self.moving(at, |dir, name| {
-            let to = (self.stage.dir().into(), &*slot.name());
+            let to = (self.stages.of(slot)?.dir().into(), &*slot.name());
             sys::rename((dir.into(), name), to, RenameFlags::NOREPLACE)
         })
     }
 
     fn deliver(self, slot: Slot, at: &Path) -> Result<()> {
         self.moving(at, |dir, name| {
-            let from = (self.stage.dir().into(), &*slot.name());
+            let from = (self.stages.of(slot)?.dir().into(), &*slot.name());
             sys::rename(from, (dir.into(), name), RenameFlags::NOREPLACE)
         })
     }
 
     fn exchange(self, slot: Slot, at: &Path) -> Result<()> {
         self.moving(at, |dir, name| {
-            let from = (self.stage.dir().into(), &*slot.name());
+            let from = (self.stages.of(slot)?.dir().into(), &*slot.name());
             sys::rename(from, (dir.into(), name), RenameFlags::EXCHANGE)
         })
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::plan::Make;
 use super::*;
 use crate::changes::{RestOptions, writing_at_rest};
-use crate::format::commit::{CommitProgram, Dress, Seen, Slot, Step};
+use crate::format::commit::{CommitProgram, Dress, Seen, Slot, StagePlace, Step};
 use crate::format::time::Timestamp;
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
@@ -22,7 +22,12 @@ struct Scene {
     _work: tempfile::TempDir,
     base: PathBuf,
     storage: PathBuf,
+    /// The directory of the base in which the stage is made.
+    stage: &'static str,
 }
+
+/// Where stages are made here.
+const STAGES: [&str; 2] = ["", "dir"];
 
 /// What is at each path: type and mode, content, time of modification in nanoseconds.
 type Tree = BTreeMap<PathBuf, (u32, Vec<u8>, i64)>;
@@ -45,7 +50,7 @@ fn tree(root: &Path) -> Tree {
 impl Scene {
     /// A file is modified, one is deleted, a directory is moved, another is made with a file in
     /// it and closed, and one has other rights.
-    fn new() -> Scene {
+    fn new(stage: &'static str) -> Scene {
         let work = tempfile::tempdir().unwrap();
         let root = work.path().canonicalize().unwrap();
         let (base, storage) = (root.join("base"), root.join("storage"));
@@ -55,7 +60,7 @@ impl Scene {
         for path in ["modified", "deleted", "moved/below/kept", "dir/file"] {
             fs::write(base.join(path), path).unwrap();
         }
-        let scene = Scene { _work: work, base, storage };
+        let scene = Scene { _work: work, base, storage, stage };
         let options = OpenOptions {
             base: scene.base.clone(),
             storage: scene.storage.clone(),
@@ -111,24 +116,25 @@ impl Scene {
         let dress = |mode| Dress { mode, uid: 0, gid: 0, xattrs: Vec::new() };
         let time = |sec| Timestamp { sec, nsec: 5 };
         let makes = vec![
-            Make::Object { slot: Slot(0), path: at("modified") },
-            Make::Object { slot: Slot(1), path: at("made") },
-            Make::Object { slot: Slot(2), path: at("made/new") },
+            Make::Object { slot: Slot::new(0), path: at("modified") },
+            Make::Object { slot: Slot::new(1), path: at("made") },
+            Make::Object { slot: Slot::new(2), path: at("made/new") },
         ];
         let steps = vec![
-            Step::Take { slot: Slot(3), at: at("deleted"), was: stat("deleted") },
-            Step::Take { slot: Slot(4), at: at("moved"), was: stat("moved") },
-            Step::Put { slot: Slot(4), at: at("dir/here") },
-            Step::Put { slot: Slot(1), at: at("made") },
-            Step::Put { slot: Slot(2), at: at("made/new") },
-            Step::Swap { slot: Slot(0), at: at("modified"), was: stat("modified") },
+            Step::Take { slot: Slot::new(3), at: at("deleted"), was: stat("deleted") },
+            Step::Take { slot: Slot::new(4), at: at("moved"), was: stat("moved") },
+            Step::Put { slot: Slot::new(4), at: at("dir/here") },
+            Step::Put { slot: Slot::new(1), at: at("made") },
+            Step::Put { slot: Slot::new(2), at: at("made/new") },
+            Step::Swap { slot: Slot::new(0), at: at("modified"), was: stat("modified") },
             Step::Dress { at: at("dir"), before: dress(0o755), after: dress(0o711) },
             Step::Time { at: at("made"), after: time(70), before: None },
             Step::Time { at: at("dir"), after: time(80), before: Some((at("dir"), old("dir"))) },
             Step::Time { at: at(""), after: time(90), before: Some((at(""), old(""))) },
         ];
         let program = CommitProgram { steps, tops: vec![at("")], ..CommitProgram::default() };
-        CommitPlan { entries: Vec::new(), makes, program }
+        let stages = vec![StagePlace { dir: at(self.stage), ..StagePlace::default() }];
+        CommitPlan { entries: Vec::new(), makes, program, stages }
     }
 
     /// Commits; `each` may die.
@@ -187,9 +193,11 @@ fn dying(at: u64) -> impl FnMut(CommitProgress) {
 
 #[test]
 fn a_commit_changes_the_base_and_empties_the_storage() {
-    let scene = Scene::new();
-    scene.commit(&mut |_| {}).unwrap();
-    scene.assert_done();
+    for stage in STAGES {
+        let scene = Scene::new(stage);
+        scene.commit(&mut |_| {}).unwrap();
+        scene.assert_done();
+    }
 }
 
 /// Steps, and what is made before.
@@ -197,8 +205,9 @@ const ALL: u64 = 14;
 
 #[test]
 fn an_interrupted_commit_goes_on_or_back() {
-    for (at, back) in (1..=ALL).flat_map(|at| [(at, false), (at, true)]) {
-        let scene = Scene::new();
+    let all = (1..=ALL).flat_map(|at| [(at, false), (at, true)]);
+    for (stage, (at, back)) in all.flat_map(|way| STAGES.map(|stage| (stage, way))) {
+        let scene = Scene::new(stage);
         let before = tree(&scene.base);
         let mut die = dying(at);
         catch_unwind(AssertUnwindSafe(|| scene.commit(&mut die))).unwrap_err();
@@ -236,8 +245,8 @@ fn a_base_that_changes_meanwhile_keeps_that() {
         |base| fs::set_permissions(base.join("dir"), fs::Permissions::from_mode(0o700)).unwrap(),
         |base| fs::write(base.join("dir/here"), "by others").unwrap(),
     ];
-    for change in changes {
-        let scene = Scene::new();
+    for (change, stage) in changes.iter().flat_map(|change| STAGES.map(|stage| (change, stage))) {
+        let scene = Scene::new(stage);
         let plan = scene.plan();
         change(&scene.base);
         let before = tree(&scene.base);
@@ -256,7 +265,11 @@ fn a_base_that_changes_meanwhile_keeps_that() {
 
 #[test]
 fn a_stage_of_another_storage_is_left_alone() {
-    let (scene, other) = (Scene::new(), Scene::new());
+    STAGES.into_iter().for_each(is_left_alone);
+}
+
+fn is_left_alone(stage: &'static str) {
+    let (scene, other) = (Scene::new(stage), Scene::new("dir"));
     // The other storage is made to lie over the same base, and is open already.
     let options = RestOptions {
         path: other.storage.clone(),
@@ -274,10 +287,50 @@ fn a_stage_of_another_storage_is_left_alone() {
     let begun = tree(&scene.base);
     let error = plan.carry_out(overlay, &options, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, CommitError::StageTaken { owner, .. } if *owner == scene.storage));
-    let refused = writing_at_rest(&options).map(drop).unwrap_err();
-    let owner = Some(scene.storage.clone());
-    assert!(matches!(&refused, OpenError::BaseInCommit { owner: told, .. } if *told == owner));
+    // Of one elsewhere only who goes there knows.
+    if stage.is_empty() {
+        let refused = writing_at_rest(&options).map(drop).unwrap_err();
+        let owner = Some(scene.storage.clone());
+        assert!(matches!(&refused, OpenError::BaseInCommit { owner: told, .. } if *told == owner));
+    }
     assert_eq!(tree(&scene.base), begun);
     finish_commit(&scene.options(), false, &mut |_| {}).unwrap();
+    scene.assert_done();
+}
+
+/// What the journal says of a stage counts only where there is one of this very commit.
+#[test]
+fn a_stage_is_where_the_journal_says_or_nothing_is_done() {
+    let scene = Scene::new("dir");
+    let mut die = dying(6);
+    catch_unwind(AssertUnwindSafe(|| scene.commit(&mut die))).unwrap_err();
+    let name = crate::format::name::MetaName::DEFAULT.stage();
+    let (there, away) = (scene.base.join("dir").join(name), scene.base.join(name));
+    let begun = tree(&scene.base);
+    let finish = |back| unlocked(|| finish_commit(&scene.options(), back, &mut |_| {}));
+    fs::rename(&there, &away).unwrap();
+    for back in [false, true] {
+        let error = finish(back).unwrap_err();
+        assert!(matches!(&error, CommitError::OtherBase { .. }), "{error}");
+    }
+    // Another one in its place, with the same in it but another owner, is none.
+    fs::create_dir(&there).unwrap();
+    let owner = format!("{:032x}\n/elsewhere\0", 7);
+    fs::write(there.join("owner"), owner).unwrap();
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o700)).unwrap();
+    let error = finish(false).unwrap_err();
+    assert!(matches!(&error, CommitError::OtherBase { .. }), "{error}");
+    fs::remove_dir_all(&there).unwrap();
+    fs::rename(&away, &there).unwrap();
+    let now = tree(&scene.base);
+    assert!(now.keys().eq(begun.keys()));
+    // Nor does another place count that somebody has written there.
+    let journal = scene.storage.join(crate::format::name::MetaName::DEFAULT.commit());
+    let text = String::from_utf8(fs::read(&journal).unwrap()).unwrap();
+    fs::write(&journal, text.replacen(" /dir /\n", " /made /\n", 1)).unwrap();
+    let error = finish(false).unwrap_err();
+    assert!(matches!(&error, CommitError::Damaged { .. }), "{error}");
+    fs::write(&journal, text).unwrap();
+    finish(false).unwrap();
     scene.assert_done();
 }

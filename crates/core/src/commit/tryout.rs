@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::base::Base;
 use super::known::Known;
 use super::stage::Stage;
+use super::stages::Stages;
 use crate::format::commit::{CommitProgram, Path, Slot, Step};
 use crate::format::name::parent;
 use crate::sys::{self, Result, Spot, project};
@@ -22,24 +23,32 @@ type Refused = (Path, Errno);
 
 /// Tries all that a program does with names.
 pub(super) fn try_out(
-    (base, stage): (&Base, &Stage),
+    (base, stages): (&Base, &Stages),
     program: &CommitProgram,
 ) -> std::result::Result<(), Refused> {
     let own = |errno| (Path::default(), errno);
-    sys::mkdir(stage.dir(), FULL, Mode::RWXU).map_err(own)?;
-    let full = sys::open_dir(stage.dir(), FULL).map_err(own)?;
-    sys::create_private(full.as_fd(), IN_IT).map_err(own)?;
-    let projects = Projects { base, stage: project_of(stage.dir()), known: HashMap::new() };
-    let tried = Tryout { base, stage, known: Known::of(program), projects };
+    stages.all().try_for_each(put_full).map_err(own)?;
+    let given = stages.all().map(|stage| project_of(stage.dir())).collect();
+    let projects = Projects { base, stages: given, known: HashMap::new() };
+    let tried = Tryout { base, stages, known: Known::of(program), projects };
     let outcome = tried.all(program);
-    sys::unlink(full.as_fd(), IN_IT, AtFlags::empty()).map_err(own)?;
-    sys::unlink(stage.dir(), FULL, AtFlags::REMOVEDIR).map_err(own)?;
+    stages.all().try_for_each(take_full).map_err(own)?;
     outcome
+}
+
+fn put_full(stage: &Stage) -> Result<()> {
+    sys::mkdir(stage.dir(), FULL, Mode::RWXU)?;
+    sys::create_private(sys::open_dir(stage.dir(), FULL)?.as_fd(), IN_IT).map(drop)
+}
+
+fn take_full(stage: &Stage) -> Result<()> {
+    sys::unlink(sys::open_dir(stage.dir(), FULL)?.as_fd(), IN_IT, AtFlags::empty())?;
+    sys::unlink(stage.dir(), FULL, AtFlags::REMOVEDIR)
 }
 
 struct Tryout<'a> {
     base: &'a Base,
-    stage: &'a Stage,
+    stages: &'a Stages,
     known: Known<'a>,
     projects: Projects<'a>,
 }
@@ -64,17 +73,19 @@ impl Tryout<'_> {
             match step {
                 Step::Take { slot, was, .. } => {
                     given.insert(*slot, self.projects.given_by(&dir));
-                    self.projects.leaves(&dir).map_err(failed)?;
-                    self.moves(&at, was.kind()).map_err(failed)?;
+                    self.projects.leaves(&dir, *slot).map_err(failed)?;
+                    self.moves(&at, (*slot, was.kind())).map_err(failed)?;
                 }
                 Step::Put { slot, .. } => {
-                    let from = given.get(slot).copied().unwrap_or(self.projects.stage);
+                    let from = given.get(slot).copied();
+                    let from = from.unwrap_or_else(|| self.projects.of_stage(*slot));
                     self.projects.enters(&dir, from).map_err(failed)?;
                 }
-                Step::Swap { was, .. } => {
-                    self.projects.leaves(&dir).map_err(failed)?;
-                    self.projects.enters(&dir, self.projects.stage).map_err(failed)?;
-                    self.moves(&at, was.kind()).map_err(failed)?;
+                Step::Swap { slot, was, .. } => {
+                    self.projects.leaves(&dir, *slot).map_err(failed)?;
+                    let from = self.projects.of_stage(*slot);
+                    self.projects.enters(&dir, from).map_err(failed)?;
+                    self.moves(&at, (*slot, was.kind())).map_err(failed)?;
                 }
                 Step::Dress { .. } | Step::Time { .. } => {}
             }
@@ -95,11 +106,11 @@ impl Tryout<'_> {
     }
 
     /// A directory can be moved. What else is wrong with it its step finds.
-    fn moves(&self, at: &[u8], kind: u32) -> Result<()> {
+    fn moves(&self, at: &[u8], (slot, kind): (Slot, u32)) -> Result<()> {
         if kind != libc::S_IFDIR {
             return Ok(());
         }
-        let full = (self.stage.dir().into(), FULL);
+        let full = (self.stages.of(slot)?.dir().into(), FULL);
         let rename = |dir: BorrowedFd<'_>, name: &[u8]| {
             sys::rename((dir.into(), name), full, RenameFlags::empty())
         };
@@ -115,7 +126,8 @@ impl Tryout<'_> {
 /// The projects of directories of the base.
 struct Projects<'a> {
     base: &'a Base,
-    stage: Option<u32>,
+    /// That of each stage.
+    stages: Vec<Option<u32>>,
     known: HashMap<Path, Option<u32>>,
 }
 
@@ -129,9 +141,13 @@ impl Projects<'_> {
         found
     }
 
-    /// What is in a directory may come to the stage.
-    fn leaves(&mut self, dir: &Path) -> Result<()> {
-        let stage = self.stage;
+    fn of_stage(&self, slot: Slot) -> Option<u32> {
+        self.stages.get(usize::from(slot.stage)).copied().flatten()
+    }
+
+    /// What is in a directory may come to the stage of a slot.
+    fn leaves(&mut self, dir: &Path, slot: Slot) -> Result<()> {
+        let stage = self.of_stage(slot);
         if stage.is_none() || self.given_by(dir) == stage { Ok(()) } else { Err(Errno::XDEV) }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
+use rustix::io::Errno;
 
 use super::scan::{Origin, Scan, range_within};
 use crate::format::path::{Path, is_within, join, split};
@@ -207,11 +208,30 @@ impl<'a> Planner<'a> {
 
 impl Overlay {
     /// Calls `each` for what the layers below the storage have at a path, and for all
-    /// below that.
+    /// below that that can show: not for what is in directories that are closed to this user,
+    /// nor on a file system that is made up (`/proc` in a run of the whole system).
     pub(crate) fn each_below(
         &self,
         path: &[u8],
         each: &mut dyn FnMut(&[u8], &Below) -> Result<()>,
+    ) -> Result<()> {
+        self.walk_below(path, each, true)
+    }
+
+    /// The same for all of it. EACCES: a directory is closed to this user.
+    pub(crate) fn all_below(
+        &self,
+        path: &[u8],
+        each: &mut dyn FnMut(&[u8], &Below) -> Result<()>,
+    ) -> Result<()> {
+        self.walk_below(path, each, false)
+    }
+
+    fn walk_below(
+        &self,
+        path: &[u8],
+        each: &mut dyn FnMut(&[u8], &Below) -> Result<()>,
+        shown_only: bool,
     ) -> Result<()> {
         let mut left: Vec<Path> = Vec::new();
         if path.is_empty() {
@@ -223,16 +243,11 @@ impl Overlay {
             }
         }
         while let Some(path) = left.pop() {
-            let Some(dir) = sys::absent(self.stack.open_path(0, &path))?.flatten() else {
-                continue;
+            let entries = match self.entries_below(&path, shown_only) {
+                Err(Errno::ACCESS) if shown_only => continue,
+                entries => entries?,
             };
-            let mut names: Vec<Path> = Vec::new();
-            self.stack.list(&dir, &mut |entry| {
-                names.push(entry.name.into());
-                true
-            })?;
-            for name in names.into_iter().filter(|name| !self.meta.reserves(name)) {
-                let Some(below) = self.stack.look(&dir, &name)? else { continue };
+            for (name, below) in entries {
                 let path = join(&path, &name);
                 each(&path, &below)?;
                 if sys::kind(&below.stat) == libc::S_IFDIR {
@@ -241,5 +256,25 @@ impl Overlay {
             }
         }
         Ok(())
+    }
+
+    /// What the layers below the storage have in a directory.
+    fn entries_below(&self, path: &[u8], shown_only: bool) -> Result<Vec<(Path, Below)>> {
+        let Some(dir) = sys::absent(self.stack.open_path(0, path))?.flatten() else {
+            return Ok(Vec::new());
+        };
+        if shown_only && self.submounts && dir.is_made_up() {
+            return Ok(Vec::new());
+        }
+        let mut names: Vec<Path> = Vec::new();
+        self.stack.list(&dir, &mut |entry| {
+            names.push(entry.name.into());
+            true
+        })?;
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names.into_iter().filter(|name| !self.meta.reserves(name)) {
+            entries.extend(self.stack.look(&dir, &name)?.map(|below| (name, below)));
+        }
+        Ok(entries)
     }
 }

@@ -20,16 +20,27 @@ pub type Path = Box<[u8]>;
 /// The value of an extended attribute, if there is one.
 pub type Value = Option<Box<[u8]>>;
 
-/// A name in the *stage*, the directory in the base in which a commit gathers what is to
+/// A name in a *stage*, a directory in the base in which a commit gathers what is to
 /// come and what has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u32);
+pub struct Slot {
+    /// Which one, of those that [`Head::stages`] names, counted from 0.
+    pub stage: u16,
+    /// It and no other slot of the commit has this number.
+    pub number: u32,
+}
 
 impl Slot {
+    /// One in the first stage.
+    #[must_use]
+    pub fn new(number: u32) -> Slot {
+        Slot { stage: 0, number }
+    }
+
     /// Its name in the stage.
     #[must_use]
     pub fn name(self) -> Vec<u8> {
-        format!("n{}", self.0).into_bytes()
+        format!("n{}", self.number).into_bytes()
     }
 }
 
@@ -190,12 +201,32 @@ impl Step {
 pub struct Token(pub Hash);
 
 /// The beginning of a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Which stage it belongs to.
+    /// Which stages belong to it.
     pub token: Token,
-    /// Time of modification of the root of the base before there was a stage in it.
-    pub root_time: Timestamp,
+    /// Where these are; there is at least one, and one alone for each mount.
+    pub stages: Vec<StagePlace>,
+}
+
+/// Where a stage is: in the root of the base, if nothing else is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StagePlace {
+    /// The directory of the base that it is in.
+    pub dir: Path,
+    /// Where in the base that is mounted on which it lies; empty: it is the mount that the root
+    /// of the base lies on.
+    pub mount: Path,
+    /// Time of modification of that directory before there was a stage in it.
+    pub time: Timestamp,
+}
+
+impl StagePlace {
+    /// In the root of the base.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.dir.is_empty() && self.mount.is_empty()
+    }
 }
 
 /// How far a commit has come. Each is written down, and on the device, before anything is

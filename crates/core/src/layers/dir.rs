@@ -145,6 +145,11 @@ impl LowerDir {
         Arc::new(LowerDir { parts: vec![Arc::new(part)], first: 0 })
     }
 
+    /// It is on a file system that holds nothing, and tells what it makes up (`/proc`).
+    pub fn is_made_up(&self) -> bool {
+        self.parts.iter().any(|part| sys::is_generated(&part.fd))
+    }
+
     /// The directories of the layers, from the top down.
     pub fn parts(&self) -> &[Arc<Part>] {
         &self.parts

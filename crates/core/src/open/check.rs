@@ -3,7 +3,7 @@
 
 mod bare;
 mod begin;
-mod committing;
+pub(crate) mod committing;
 mod found;
 mod holds;
 mod layers;

@@ -29,7 +29,7 @@ impl Executor<'_> {
     pub fn run(&self, plan: &CommitPlan) {
         let stage = self.base.join("the.stage");
         fs::create_dir(&stage).unwrap();
-        let slot = |slot: &Slot| stage.join(slot.0.to_string());
+        let slot = |slot: &Slot| stage.join(slot.number.to_string());
         for make in plan.makes() {
             match make {
                 Make::Object { slot: to, path } => self.make(path, &slot(to)),

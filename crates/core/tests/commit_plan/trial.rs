@@ -127,7 +127,7 @@ fn brief(program: &CommitProgram) -> String {
         .map(|step| {
             let words = format!("{step:?}");
             let name = words.split(' ').next().unwrap_or_default();
-            let slot = words.split("Slot(").nth(1).and_then(|rest| rest.split(')').next());
+            let slot = words.split("number: ").nth(1).and_then(|rest| rest.split(' ').next());
             format!("    {name} {} {}", text(step.at()), slot.unwrap_or_default())
         })
         .collect();

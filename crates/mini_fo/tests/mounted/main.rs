@@ -22,6 +22,7 @@ mod commit_patch;
 mod commit_refused;
 mod commit_review;
 mod commit_scene;
+mod commit_stage;
 mod completions;
 mod control;
 mod copyup;

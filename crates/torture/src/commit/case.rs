@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::scene;
+use super::{deep, scene};
 use crate::cuts::dice::Dice;
 use crate::mount::{Daemon, Ended, Layers, program};
 use crate::snapshot::{Times, Tree};
@@ -59,6 +59,8 @@ pub struct Case {
     pub seed: u64,
     /// Times of directories count that a crash may move.
     pub strict: bool,
+    /// All is in a directory of a base that is closed itself.
+    pub deep: bool,
     /// What the command is about; none: everything.
     paths: Vec<&'static str>,
 }
@@ -83,13 +85,13 @@ fn is_count_alone(line: &str) -> bool {
 }
 
 impl Case {
-    pub fn new(what: What, layers: Layers, seed: u64, strict: bool) -> Case {
+    pub fn new(what: What, layers: Layers, seed: u64, (strict, deep): (bool, bool)) -> Case {
         let mut dice = Dice::new(seed ^ 0x7061_7468);
         let paths = match dice.chance(40) {
             true => PATHS.iter().copied().filter(|_| dice.chance(40)).collect(),
             false => Vec::new(),
         };
-        Case { what, layers, seed, strict, paths }
+        Case { what, layers, seed, strict, deep, paths }
     }
 
     /// Makes all of it anew.
@@ -97,7 +99,7 @@ impl Case {
         self.empty()?;
         let Layers { base, mnt, .. } = &self.layers;
         let daemon = Daemon::start(&self.layers, "", false)?;
-        scene::change(mnt, &mut Dice::new(self.seed)).map_err(text)?;
+        scene::change(&deep::top(mnt, self.deep), &mut Dice::new(self.seed)).map_err(text)?;
         daemon.stop()?;
         Ok(Before { base: Tree::of(base), view: self.view()? })
     }
@@ -128,7 +130,8 @@ impl Case {
         }
         command.arg(&self.layers.storage);
         if !abort {
-            command.args(&self.paths);
+            command
+                .args(self.paths.iter().map(|path| deep::top(Path::new(""), self.deep).join(path)));
         }
         Daemon::at_rest(command, &self.layers, false, plan)
     }
@@ -205,7 +208,7 @@ impl Case {
 
     /// Takes away what a commit has told that it could not.
     fn clear_remains(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.layers.base)? {
+        for entry in fs::read_dir(deep::top(&self.layers.base, self.deep))? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with("META_") {
                 fs::remove_dir_all(entry.path())?;
@@ -317,7 +320,8 @@ impl Case {
         let mut found = base.exact_differences(&before.base);
         found.extend(base.replaced(&before.base));
         // When the stage has gone, the root gets its time back: a kill in between takes that.
-        found.retain(|line| self.strict || !line.starts_with(".: "));
+        let above = if self.deep { "./in: " } else { ".: " };
+        found.retain(|line| self.strict || !line.starts_with(above));
         if !found.is_empty() && base.differences(&expected.base, Times::Exact).is_empty() {
             return Ok(());
         }
@@ -347,7 +351,7 @@ impl Case {
             }
             Ok(())
         };
-        left(&self.layers.base, "_stage")?;
+        left(&deep::top(&self.layers.base, self.deep), "_stage")?;
         left(&self.layers.storage, "_commit")
     }
 

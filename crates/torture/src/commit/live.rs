@@ -139,11 +139,19 @@ impl Case {
     pub fn empty(&self) -> Verdict<()> {
         for dir in [&self.layers.base, &self.layers.storage, &self.layers.mnt] {
             if dir.exists() {
-                fs::remove_dir_all(dir).map_err(text)?;
+                super::deep::remove(dir).map_err(text)?;
             }
             fs::create_dir(dir).map_err(text)?;
         }
-        crate::scenario::fill(&self.layers.base).map_err(text)
+        let (base, top) = (&self.layers.base, super::deep::top(&self.layers.base, self.deep));
+        if self.deep {
+            super::deep::make(&top).map_err(text)?;
+        }
+        crate::scenario::fill(&top).map_err(text)?;
+        super::deep::close(base, self.deep).or_else(|error| match self.deep {
+            true => Err(text(error)),
+            false => Ok(()),
+        })
     }
 }
 

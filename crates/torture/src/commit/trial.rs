@@ -22,7 +22,7 @@ pub struct Trial {
 impl Trial {
     /// # Errors
     /// Those of making and mounting.
-    pub fn new(what: What, on: Option<&Path>, seed: u64, strict: bool) -> io::Result<Trial> {
+    pub fn new(what: What, on: Option<&Path>, seed: u64, how: (bool, bool)) -> io::Result<Trial> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let parent = on.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -31,7 +31,7 @@ impl Trial {
         let [base, storage, mnt] = ["base", "storage", "mnt"].map(|name| root.join(name));
         fs::create_dir(&root)?;
         // From here on it is cleared away upon failure.
-        let case = Case::new(what, Layers { base, storage, mnt }, seed, strict);
+        let case = Case::new(what, Layers { base, storage, mnt }, seed, how);
         let trial = Trial { root, case };
         if on.is_none() {
             let options = Some(c"size=64m,mode=755");
@@ -90,6 +90,7 @@ impl Drop for Trial {
         for point in [&self.case.layers.mnt, &self.root] {
             let _ = unmount(point, UnmountFlags::DETACH);
         }
+        let _ = super::deep::close(&self.case.layers.base, false);
         if let Err(error) = fs::remove_dir_all(&self.root) {
             eprintln!("cannot remove {}: {error}", self.root.display());
         }

@@ -30,7 +30,7 @@ impl Lost {
     pub fn of(overlay: &Overlay, below: &[u8], moved: &HashSet<Path>) -> Result<Lost> {
         let mut lost = Lost::default();
         let own = overlay.stack.root_stat()?;
-        overlay.each_below(below, &mut |path, found| {
+        overlay.all_below(below, &mut |path, found| {
             let stat = &found.stat;
             if is_shared(stat) {
                 lost.shared.push(overlay.known_as(found).0);

@@ -154,7 +154,7 @@ impl<'a> Maker<'a> {
 
     fn slot(&mut self) -> Slot {
         self.work.slots += 1;
-        Slot(self.work.slots - 1)
+        Slot::new(self.work.slots - 1)
     }
 
     fn made(&mut self, change: u32, found: &Found) -> Slot {

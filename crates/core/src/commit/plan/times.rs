@@ -9,7 +9,7 @@ use super::steps::{Walked, Work};
 use super::tops::Tops;
 use super::{CommitRefusal, Fates};
 use crate::commit::path::on_the_way;
-use crate::format::commit::{Path, Step};
+use crate::format::commit::{Path, StagePlace, Step};
 use crate::sys;
 
 /// Directories of the base, where they will be.
@@ -36,12 +36,13 @@ impl From<Option<Path>> for Dir {
 pub(super) fn times(
     (all, web, fates): (&AllFound, &Web, &Fates),
     (lowers, work, tops): (&Lowers<'_>, &Work, &Tops),
+    stages: &[StagePlace],
     check: Check<'_>,
 ) -> Result<Vec<Step>, CommitRefusal> {
     let failed = |errno| CommitRefusal::Base(Path::default(), errno);
     let mut touched = touched((all, fates), lowers, (work, tops)).map_err(failed)?;
-    // The stage is made and removed there.
-    touched.insert(Path::default(), Some(Path::default()).into());
+    // Stages are made and removed there. These do not move.
+    touched.extend(stages.iter().map(|place| (place.dir.clone(), Some(place.dir.clone()).into())));
     let mut steps: Vec<(Walked, Step)> = Vec::with_capacity(touched.len());
     for (path, Dir { below, shows }) in touched {
         let tree = shows.as_ref().unwrap_or(&path);

@@ -75,7 +75,7 @@ pub fn finish_commit(
     let journal = commit_journal::load(storage.as_fd(), options.meta_name)
         .map_err(|unusable| unusable_journal(&options, unusable))?;
     let Some(journal) = journal else { return Ok(FinishedCommit::Nothing) };
-    let base = open_base(&options, Way::Paths)?;
+    let base = open_base(&options, Way::Paths, &journal.head.stages)?;
     let (head, progress) = (journal.head, CommitProgress::default());
     let mut work = Work { options: &options, way: Way::Paths, base, storage, head, each, progress };
     let (state, program) = (journal.state, journal.program);
@@ -90,18 +90,18 @@ pub fn finish_commit(
         }
         (CommitState::Done, false) => {}
         (CommitState::BackPut | CommitState::BackTake, _) => {
-            let stage = work.find_stage()?;
-            work.back(&stage, &program, state)?;
+            let stages = work.find_stages()?;
+            work.back(&stages, &program, state)?;
             return Ok(FinishedCommit::TakenBack);
         }
         (state, true) => {
-            let stage = work.find_stage()?;
-            work.turn_back(&stage, &program, state)?;
+            let stages = work.find_stages()?;
+            work.turn_back(&stages, &program, state)?;
             return Ok(FinishedCommit::TakenBack);
         }
         (state, false) => {
-            let stage = work.find_stage()?;
-            work.forward(&stage, &program, state, true)?;
+            let stages = work.find_stages()?;
+            work.forward(&stages, &program, state, true)?;
         }
     }
     drop(lock);

@@ -1,35 +1,36 @@
 //! The base is as it is to be: what is left to be done.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
 use super::Committed;
-use super::work::{Result, Way, Work};
+use super::work::{Result, Way, Work, time_after};
 use crate::commit::error::CommitError;
 use crate::commit::links;
 use crate::commit::stage::Stage;
 use crate::format::commit::{CommitProgram, Path, Step};
 use crate::interface::options::OpenOptions;
 use crate::open::assemble::Opened;
+use crate::sys;
 
 impl Work<'_> {
     /// The base is as it is to be: lets the storage forget, and removes what is left.
     pub fn end(&mut self, program: &CommitProgram) -> Result<Committed> {
         let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
-        let root_time = program.steps.iter().find_map(|step| match step {
-            Step::Time { at, after, .. } if at.is_empty() => Some(*after),
-            _ => None,
-        });
         // Which base it is, is verified before anything is removed there.
         drop(self.open()?);
         // What was taken has no names in the base any more when the storage counts those.
-        let remains = match self.remove_stage(root_time) {
-            Ok(()) => None,
-            Err(Errno::PERM | Errno::ACCESS) if self.find_stage().is_ok() => {
-                let name = Stage::set_aside(&self.base, self.meta()).map_err(failed)?;
-                self.base.set_root_time(root_time.unwrap_or(self.head.root_time));
-                Some(self.options.base.join(std::ffi::OsStr::from_bytes(&name)))
+        let remains = match self.remove_stages(&program.steps) {
+            Ok(()) => Vec::new(),
+            Err(errno @ (Errno::PERM | Errno::ACCESS)) => {
+                let aside = self.set_aside(&program.steps).map_err(failed)?;
+                if aside.is_empty() {
+                    return Err(self.unwritable_at_end(errno));
+                }
+                aside
             }
             Err(errno) => return Err(self.unwritable_at_end(errno)),
         };
@@ -37,6 +38,19 @@ impl Work<'_> {
         self.journal().remove().map_err(failed)?;
         let (steps, bytes) = (program.steps.len() as u64, self.progress.bytes);
         Ok(Committed { steps, bytes, left, remains })
+    }
+
+    /// Sets aside the stages that cannot be removed: where they are.
+    fn set_aside(&self, steps: &[Step]) -> sys::Result<Vec<PathBuf>> {
+        let mut aside = Vec::new();
+        for place in &self.head.stages {
+            let at = (self.meta(), &*place.dir);
+            let Some(stage) = Stage::find(&self.base, at, self.head.token)? else { continue };
+            let path = stage.set_aside(&self.base, self.meta())?;
+            self.base.set_time_of(&place.dir, time_after(place, steps));
+            aside.push(self.options.base.join(OsStr::from_bytes(&path)));
+        }
+        Ok(aside)
     }
 
     fn unwritable_at_end(&self, errno: Errno) -> CommitError {

@@ -1,18 +1,24 @@
 //! The stage, with all that is to come; nothing else of the base is touched yet.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashSet;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
 use super::work::{Result, Work, unusable_journal};
 use crate::commit::error::{CommitError, no_stage};
+use crate::commit::known::Known;
 use crate::commit::links::Links;
+use crate::commit::path::on_the_way;
 use crate::commit::plan::Make;
-use crate::commit::stage::{NoStage, Stage};
+use crate::commit::stage::NoStage;
+use crate::commit::stages::Stages;
 use crate::commit::tryout;
-use crate::format::commit::{CommitProgram, CommitState, Path, Seen, Step};
+use crate::format::commit::{CommitProgram, CommitState, Path, Seen, StagePlace, Step};
 use crate::format::name::parent;
 use crate::interface::error::OpenError;
+use crate::open::check::committing;
 use crate::reach::overlay::Overlay;
 use crate::reach::refs::NodeRef;
 use crate::store::commit_journal;
@@ -34,45 +40,67 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Makes the stage and all that is to come, and writes the program down: from then on
+    /// Refuses directories of the base in which another commit has begun something, or above
+    /// which: that is to be finished or taken back first.
+    pub fn refuse_others(&self, program: &CommitProgram) -> Result<()> {
+        let known = Known::of(program);
+        let dirs: BTreeSet<Vec<u8>> =
+            program.steps.iter().map(|step| known.origin(parent(step.at()))).collect();
+        let all: BTreeSet<&[u8]> = dirs.iter().flat_map(|dir| on_the_way(dir)).collect();
+        for dir in [&b""[..]].into_iter().chain(all) {
+            // What is new has none.
+            let Ok(opened) = self.base.dir(dir) else { continue };
+            let Some(owner) = committing::owner(&opened, self.meta()) else { continue };
+            let base = self.options.base.clone();
+            return Err(match owner {
+                Some((_, owner)) => CommitError::StageTaken { base, owner },
+                None => no_stage((&base, self.meta()), NoStage::Odd(dir.into())),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes the stages and all that is to come, and writes the program down: from then on
     /// the commit goes to its end or back by what is written.
     pub fn fill(
         &mut self,
         overlay: &Overlay,
         makes: &[Make],
         program: &mut CommitProgram,
-    ) -> Result<Stage> {
+    ) -> Result<Stages> {
         let begun = overlay.with_reserve(|| self.journal().begin(&self.head));
         begun.map_err(|errno| self.journal_failed(errno))?;
-        let owner = (self.head.token, &*self.options.storage);
-        let done = match Stage::make(&self.base, self.meta(), owner) {
-            Ok(stage) => self.fill_stage(&stage, overlay, makes, program).map(|()| stage),
-            // It is somebody else's.
-            Err(no @ (NoStage::Taken(_) | NoStage::Odd)) => {
-                self.journal().remove().map_err(|errno| self.journal_failed(errno))?;
-                return Err(no_stage((&self.options.base, self.meta()), no));
-            }
+        let made = Stages::make(&self.base, self.meta(), (&self.head, &self.options.storage));
+        let done = match made {
+            Ok(stages) => self.fill_stages(&stages, overlay, makes, program).map(|()| stages),
             Err(no) => {
-                self.base.set_root_time(self.head.root_time);
-                Err(no_stage((&self.options.base, self.meta()), no))
+                let times_back = |place: &StagePlace| self.base.set_time_of(&place.dir, place.time);
+                self.head.stages.iter().for_each(times_back);
+                let is_another_s = matches!(no, NoStage::Taken(_) | NoStage::Odd(_));
+                let told = no_stage((&self.options.base, self.meta()), no);
+                if is_another_s {
+                    self.journal().remove().map_err(|errno| self.journal_failed(errno))?;
+                    return Err(told);
+                }
+                Err(told)
             }
         };
         // What fails now too is told by the next commit.
         done.inspect_err(|_| drop(self.clear()))
     }
 
-    fn fill_stage(
+    fn fill_stages(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         overlay: &Overlay,
         makes: &[Make],
         program: &mut CommitProgram,
     ) -> Result<()> {
-        tryout::try_out((&self.base, stage), program)
+        tryout::try_out((&self.base, stages), program)
             .map_err(|(path, errno)| CommitError::Immovable { path, errno })?;
-        self.make_all(stage, overlay, makes, program)?;
+        self.make_all(stages, overlay, makes, program)?;
         program.steps.sort_by_key(Step::rank);
-        self.look_at_stage(stage, program).map_err(|errno| self.unwritable(errno))?;
+        self.look_at_stages(stages, program).map_err(|errno| self.unwritable(errno))?;
         self.base.sync().map_err(|errno| self.unwritable(errno))?;
         let ready = overlay.with_reserve(|| self.journal().ready(&self.head, program));
         ready.map_err(|errno| self.journal_failed(errno))
@@ -81,13 +109,13 @@ impl Work<'_> {
     /// All that is to come, in the stage.
     fn make_all(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         overlay: &Overlay,
         makes: &[Make],
         program: &mut CommitProgram,
     ) -> Result<()> {
         let CommitProgram { steps, kept, renewed, .. } = program;
-        let links = Links::of(self.stored_tree(), stage, kept);
+        let links = Links::of(self.stored_tree(), stages, kept);
         // The directory that the last one was in stays known: else what its META says would be
         // read anew for each of its entries.
         let mut near: Option<(Path, NodeRef<'_>)> = None;
@@ -99,10 +127,14 @@ impl Work<'_> {
                 near = overlay.reach(dir).map_err(failed)?.map(|node| (dir.into(), node));
             }
             let made =
-                make.make((overlay, &links), (&self.base, stage)).map_err(|errno| match errno {
-                    Errno::STALE if make.is_part() => CommitError::Outdated { path: path.clone() },
-                    errno => CommitError::Make { path: path.clone(), errno },
-                })?;
+                make.make((overlay, &links), (&self.base, stages)).map_err(
+                    |errno| match errno {
+                        Errno::STALE if make.is_part() => {
+                            CommitError::Outdated { path: path.clone() }
+                        }
+                        errno => CommitError::Make { path: path.clone(), errno },
+                    },
+                )?;
             renewed.extend(made.renewed);
             if let Some((before, after)) = made.closing {
                 steps.push(Step::Dress { at: path, before, after });
@@ -115,7 +147,7 @@ impl Work<'_> {
 
     /// What was made, and times of directories that only going back must know, because they
     /// leave the base.
-    fn look_at_stage(&self, stage: &Stage, program: &mut CommitProgram) -> sys::Result<()> {
+    fn look_at_stages(&self, stages: &Stages, program: &mut CommitProgram) -> sys::Result<()> {
         let mut known: HashSet<&[u8]> = HashSet::new();
         let (mut made, mut times_back) = (Vec::new(), Vec::new());
         for step in &program.steps {
@@ -126,7 +158,7 @@ impl Work<'_> {
         for step in &program.steps {
             match step {
                 Step::Put { slot, .. } | Step::Swap { slot, .. } => {
-                    made.extend(stage.look(*slot)?.map(|stat| (*slot, Seen::of(&stat))));
+                    made.extend(stages.look(*slot)?.map(|stat| (*slot, Seen::of(&stat))));
                 }
                 Step::Take { at, .. } if known.insert(parent(at)) => {
                     let stat = sys::stat_fd(&*self.base.dir(parent(at))?)?;

@@ -4,6 +4,7 @@ use super::work::{Result, Work};
 use crate::commit::error::CommitError;
 use crate::commit::known::Known;
 use crate::commit::stage::Stage;
+use crate::commit::stages::Stages;
 use crate::commit::steps::{Fault, Site};
 use crate::format::commit::{CommitProgram, CommitState, Path, Step};
 
@@ -11,16 +12,16 @@ impl Work<'_> {
     /// Does the steps. What cannot be done takes all back.
     pub fn forward(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         program: &CommitProgram,
         state: CommitState,
         resumed: bool,
     ) -> Result<()> {
         let mut state = state;
-        let done = self.go(stage, program, &mut state, resumed);
+        let done = self.go(stages, program, &mut state, resumed);
         let Err(fault) = done else { return Ok(()) };
         tracing::debug!("a commit goes back: {fault:?}");
-        self.turn_back(stage, program, state)?;
+        self.turn_back(stages, program, state)?;
         Err(match fault {
             Fault::Changed(path) => CommitError::Changed { path },
             Fault::Failed(path, errno) => CommitError::TakenBack { path, errno },
@@ -29,7 +30,7 @@ impl Work<'_> {
 
     fn go(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         program: &CommitProgram,
         state: &mut CommitState,
         resumed: bool,
@@ -39,27 +40,27 @@ impl Work<'_> {
         let root = |errno| Fault::Failed(Path::default(), errno);
         let known = Known::of(program);
         if *state == CommitState::Ready {
-            self.steps(stage, (takes, &known), resumed)?;
+            self.steps(stages, (takes, &known), resumed)?;
             self.base.sync().map_err(root)?;
             self.journal().mark(CommitState::Taken).map_err(root)?;
             *state = CommitState::Taken;
         }
-        self.steps(stage, (others, &known), resumed)?;
+        self.steps(stages, (others, &known), resumed)?;
         self.base.sync().map_err(root)?;
         // Who works in a directory that was taken, or has a file open, may have written to it.
-        let site = Site { base: &self.base, stage, known: &known, resumed };
+        let site = Site { base: &self.base, stages, known: &known, resumed };
         program.steps.iter().try_for_each(|step| site.look_again(step))?;
         self.journal().mark(CommitState::Done).map_err(root)
     }
 
     fn steps(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         (steps, known): (&[Step], &Known<'_>),
         resumed: bool,
     ) -> std::result::Result<(), Fault> {
         for step in steps {
-            Site { base: &self.base, stage, known, resumed }.forward(step)?;
+            Site { base: &self.base, stages, known, resumed }.forward(step)?;
             self.one_more();
         }
         Ok(())
@@ -68,7 +69,7 @@ impl Work<'_> {
     /// Decides that it goes back, and does that.
     pub fn turn_back(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         program: &CommitProgram,
         state: CommitState,
     ) -> Result<()> {
@@ -79,17 +80,17 @@ impl Work<'_> {
         self.journal()
             .mark(to)
             .map_err(|errno| self.stuck(&Fault::Failed(Path::default(), errno)))?;
-        self.back(stage, program, to)
+        self.back(stages, program, to)
     }
 
     pub fn back(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         program: &CommitProgram,
         state: CommitState,
     ) -> Result<()> {
-        stage.give_space();
-        self.go_back(stage, program, state).map_err(|fault| self.stuck(&fault))?;
+        stages.all().for_each(Stage::give_space);
+        self.go_back(stages, program, state).map_err(|fault| self.stuck(&fault))?;
         // Nothing but what was to come is in the stage now.
         let untouched = self.journal().mark(CommitState::Staging);
         untouched.map_err(|errno| self.stuck(&Fault::Failed(Path::default(), errno)))?;
@@ -98,7 +99,7 @@ impl Work<'_> {
 
     fn go_back(
         &mut self,
-        stage: &Stage,
+        stages: &Stages,
         program: &CommitProgram,
         state: CommitState,
     ) -> std::result::Result<(), Fault> {
@@ -106,7 +107,7 @@ impl Work<'_> {
         let (takes, others) = program.steps.split_at_checked(takes).unwrap_or_default();
         let root = |errno| Fault::Failed(Path::default(), errno);
         let known = Known::of(program);
-        let site = Site { base: &self.base, stage, known: &known, resumed: true };
+        let site = Site { base: &self.base, stages, known: &known, resumed: true };
         if state == CommitState::BackPut {
             others.iter().rev().try_for_each(|step| site.back(step))?;
             self.base.sync().map_err(root)?;

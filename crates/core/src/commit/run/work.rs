@@ -1,6 +1,8 @@
 //! What all parts of a commit are about.
 
+use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -10,7 +12,8 @@ use super::CommitProgress;
 use crate::commit::base::Base;
 use crate::commit::error::CommitError;
 use crate::commit::stage::Stage;
-use crate::format::commit::{Damaged, Head, Token};
+use crate::commit::stages::Stages;
+use crate::format::commit::{Damaged, Head, StagePlace, Step, Token};
 use crate::format::name::MetaName;
 use crate::format::print::Hash;
 use crate::format::time::Timestamp;
@@ -62,13 +65,26 @@ impl Work<'_> {
         CommitError::Journal { storage: self.options.storage.clone(), why: why(errno) }
     }
 
-    pub fn find_stage(&self) -> Result<Stage> {
+    pub fn find_stages(&self) -> Result<Stages> {
         let other = || CommitError::OtherBase {
             base: self.options.base.clone(),
             storage: self.options.storage.clone(),
         };
-        let found = Stage::find(&self.base, self.meta(), self.head.token);
+        let found = Stages::find(&self.base, self.meta(), &self.head);
         found.map_err(|errno| self.unwritable(errno))?.ok_or_else(other)
+    }
+
+    /// Notes what times the directories have in which stages will be.
+    pub fn note_times(&mut self) -> Result<()> {
+        for place in &mut self.head.stages {
+            let stat = self.base.dir(&place.dir).and_then(|dir| sys::stat_fd(&*dir));
+            let failed = |errno| CommitError::BaseUnwritable {
+                base: self.options.base.join(OsStr::from_bytes(&place.dir)),
+                errno,
+            };
+            place.time = stat.map_err(failed)?.stx_mtime.into();
+        }
+        Ok(())
     }
 
     pub fn unwritable(&self, errno: Errno) -> CommitError {
@@ -82,24 +98,44 @@ impl Work<'_> {
 
     /// Nothing of a commit is left: the base is as it was.
     pub fn clear(&mut self) -> Result<()> {
-        self.remove_stage(None).map_err(|errno| self.unwritable(errno))?;
+        self.remove_stages(&[]).map_err(|errno| self.unwritable(errno))?;
         self.journal().remove().map_err(|errno| self.journal_failed(errno))
     }
 
-    /// Removes the stage, if it is that of this commit, or that of nobody and empty.
-    pub fn remove_stage(&self, root_time: Option<Timestamp>) -> sys::Result<()> {
-        let stage = match Stage::find(&self.base, self.meta(), self.head.token)? {
-            None => Stage::find_bare(&self.base, self.meta())?,
-            found => found,
-        };
-        let Some(stage) = stage else { return Ok(()) };
-        stage.remove(&self.base, self.meta())?;
-        self.base.set_root_time(root_time.unwrap_or(self.head.root_time));
-        self.base.sync()
+    /// Removes the stages, if they are those of this commit, or those of nobody and empty. The
+    /// directories that they were in get the times that `steps` say, or those from before.
+    pub fn remove_stages(&self, steps: &[Step]) -> sys::Result<()> {
+        let mut found = false;
+        for place in &self.head.stages {
+            let at = (self.meta(), &*place.dir);
+            let stage = match Stage::find(&self.base, at, self.head.token)? {
+                None => Stage::find_bare(&self.base, at)?,
+                found => found,
+            };
+            let Some(stage) = stage else { continue };
+            stage.remove(&self.base, self.meta())?;
+            self.base.set_time_of(&place.dir, time_after(place, steps));
+            found = true;
+        }
+        if found { self.base.sync() } else { Ok(()) }
     }
 }
 
-pub(super) fn open_base(options: &OpenOptions, way: Way<'_>) -> Result<Base> {
+/// The time of modification that a directory with a stage is to have in the end.
+pub(super) fn time_after(place: &StagePlace, steps: &[Step]) -> Timestamp {
+    let said = steps.iter().find_map(|step| match step {
+        Step::Time { at, after, .. } if **at == *place.dir => Some(*after),
+        _ => None,
+    });
+    said.unwrap_or(place.time)
+}
+
+/// The base, and that nobody else commits with stages at these places.
+pub(super) fn open_base(
+    options: &OpenOptions,
+    way: Way<'_>,
+    stages: &[StagePlace],
+) -> Result<Base> {
     let base = options.base.clone();
     let failed = |errno| match errno {
         Errno::BUSY => CommitError::BaseBusy { base },
@@ -109,7 +145,8 @@ pub(super) fn open_base(options: &OpenOptions, way: Way<'_>) -> Result<Base> {
         Way::Paths => Base::open(&options.base),
         Way::Lent(overlay) => Base::of_overlay(overlay),
     };
-    opened.map_err(failed)
+    let locked = opened.and_then(|mut base| base.lock(stages).map(|()| base));
+    locked.map_err(failed)
 }
 
 pub(super) fn open_storage(options: &OpenOptions) -> Result<OwnedFd> {

@@ -20,9 +20,9 @@ fn program() -> CommitProgram {
     };
     CommitProgram {
         steps: vec![
-            Step::Take { slot: Slot(0), at: path("a b/\n\\x"), was },
-            Step::Put { slot: Slot(0), at: path("new") },
-            Step::Swap { slot: Slot(1), at: path("d/e"), was },
+            Step::Take { slot: Slot::new(0), at: path("a b/\n\\x"), was },
+            Step::Put { slot: Slot::new(0), at: path("new") },
+            Step::Swap { slot: Slot::new(1), at: path("d/e"), was },
             Step::Dress {
                 at: path(""),
                 before: dress(0o755, Some(b"")),
@@ -34,8 +34,8 @@ fn program() -> CommitProgram {
         tops: vec![path("")],
         kept: vec![path("stays"), path("\u{e4}")],
         renewed: vec![(path("d/e f"), print())],
-        made: vec![(Slot(7), was)],
-        trees: vec![(Slot(0), time(5))],
+        made: vec![(Slot::new(7), was)],
+        trees: vec![(Slot::new(0), time(5))],
         times_back: vec![(path("x y"), time(6))],
     }
 }
@@ -46,7 +46,43 @@ fn print() -> Print {
 }
 
 fn head() -> Head {
-    Head { token: Token(Hash([9; 16])), root_time: time(1) }
+    let place = StagePlace { time: time(1), ..StagePlace::default() };
+    Head { token: Token(Hash([9; 16])), stages: vec![place] }
+}
+
+/// Stages elsewhere than in the root of the base.
+fn head_of_places() -> Head {
+    let place =
+        |dir, mount, sec| StagePlace { dir: path(dir), mount: path(mount), time: time(sec) };
+    Head { stages: vec![place("a b/c", "", 2), place("home/x", "home", 3)], ..head() }
+}
+
+#[test]
+fn stages_have_their_places() {
+    let mut program = program();
+    let slot = Slot { stage: 1, number: 7 };
+    program.steps.insert(1, Step::Put { slot, at: path("home/y") });
+    program.made.push((slot, program.made[0].1));
+    let text = write(&head_of_places(), Some(&program));
+    assert!(text.starts_with(b"mini_fo commit 2\nh "));
+    let read = parse(&text).unwrap();
+    assert_eq!((&read.head, &read.program), (&head_of_places(), &program));
+    let staging = parse(&write(&head_of_places(), None)).unwrap();
+    assert_eq!((staging.head, staging.state), (head_of_places(), CommitState::Staging));
+    // A journal of one stage in the root is one that earlier versions read.
+    assert!(write(&head(), None).starts_with(b"mini_fo commit 1\nh "));
+    let other = |from: &str, to: &str| {
+        let text = String::from_utf8(write(&head_of_places(), Some(&program))).unwrap();
+        assert!(text.contains(from), "{from}");
+        parse(text.replacen(from, to, 1).as_bytes()).unwrap_err()
+    };
+    assert_eq!(other("p 1:7", "p 2:7").reason, "a slot is in no stage");
+    assert_eq!(other("/home/x /home", "/home/x /").reason, "a mount has two stages");
+    assert_eq!(other("/home/x /home", "/homes /home").reason, "a stage does not lie in its mount");
+    assert_eq!(other("/home/x /home", "/home/x").reason, "a field is missing");
+    assert_eq!(other("/home/x", "/home/../x").reason, "a path is malformed");
+    let none = b"mini_fo commit 2\nh 09090909090909090909090909090909\n";
+    assert_eq!(parse(none).unwrap_err().reason, "it has no stage");
 }
 
 #[test]
@@ -88,7 +124,7 @@ fn damage_is_told() {
         assert!(text.contains(from), "{from}");
         parse(text.replacen(from, to, 1).as_bytes()).unwrap_err()
     };
-    assert_eq!(other("commit 1", "commit 2").line, 1);
+    assert_eq!(other("commit 1", "commit 3").line, 1);
     assert_eq!(other("d/e", "d/f").reason, "its hash is another one");
     assert_eq!(other("/d/e", "/d/../e").reason, "a path is malformed");
     assert_eq!(other("\nt ", "\nx ").reason, "a step is unknown");

@@ -1,14 +1,23 @@
 //! The journal of a commit as text: one line each for its beginning, what it comes to, and
 //! how far it has come (docs/FORMAT.md, section 14).
 
-use super::{CommitProgram, CommitState, Dress, Head, Journal, Path, Seen, Slot, Step, Token};
+use super::{
+    CommitProgram, CommitState, Dress, Head, Journal, Path, Seen, Slot, StagePlace, Step, Token,
+};
 use crate::format::meta::{
     Parsed, escape, narrow, number, parse_print, print_text, time_text, timestamp, unescape,
 };
 use crate::format::print::Hash;
 
-/// The first line.
+/// The first line, where the one stage is in the root of the base.
 const MAGIC: &[u8] = b"mini_fo commit 1";
+
+/// The same, where the second line tells where stages are. Versions that know nothing of that
+/// refuse it.
+const MAGIC_PLACES: &[u8] = b"mini_fo commit 2";
+
+/// Most stages of a commit.
+const MOST_STAGES: usize = 4096;
 
 /// Why a journal cannot be used: the number of the line, counted from 1, and what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +32,8 @@ pub struct Damaged {
 /// [`CommitState::Staging`].
 #[must_use]
 pub fn write(head: &Head, program: Option<&CommitProgram>) -> Vec<u8> {
-    let mut out = [MAGIC, b"\n"].concat();
-    line(&mut out, &[b"h", token(head.token).as_bytes(), time_text(head.root_time).as_bytes()]);
+    let mut out = Vec::new();
+    write_head(&mut out, head);
     let Some(program) = program else { return out };
     program.steps.iter().for_each(|step| write_step(&mut out, step));
     program.tops.iter().for_each(|path| line(&mut out, &[b"o", &rooted(path)]));
@@ -33,10 +42,10 @@ pub fn write(head: &Head, program: Option<&CommitProgram>) -> Vec<u8> {
         line(&mut out, &[b"r", print_text(print).as_bytes(), &rooted(path)]);
     }
     for (slot, made) in &program.made {
-        line(&mut out, &[format!("n {} {}", slot.0, seen(made)).as_bytes()]);
+        line(&mut out, &[format!("n {} {}", slot_text(*slot), seen(made)).as_bytes()]);
     }
     for (slot, newest) in &program.trees {
-        line(&mut out, &[format!("w {} {}", slot.0, time_text(*newest)).as_bytes()]);
+        line(&mut out, &[format!("w {} {}", slot_text(*slot), time_text(*newest)).as_bytes()]);
     }
     for (path, time) in &program.times_back {
         line(&mut out, &[b"b", &rooted(path), time_text(*time).as_bytes()]);
@@ -44,6 +53,23 @@ pub fn write(head: &Head, program: Option<&CommitProgram>) -> Vec<u8> {
     let hash = token(Token(Hash::of(&out)));
     line(&mut out, &[b"e", hash.as_bytes()]);
     out
+}
+
+fn write_head(out: &mut Vec<u8>, head: &Head) {
+    let mut fields = vec![b"h".to_vec(), token(head.token).into_bytes()];
+    if let [StagePlace { time, .. }] = &*head.stages
+        && head.stages.iter().all(StagePlace::is_root)
+    {
+        line(out, &[MAGIC]);
+        fields.push(time_text(*time).into_bytes());
+    } else {
+        line(out, &[MAGIC_PLACES]);
+        for StagePlace { dir, mount, time } in &head.stages {
+            fields.extend([time_text(*time).into_bytes(), rooted(dir), rooted(mount)]);
+        }
+    }
+    let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+    line(out, &fields);
 }
 
 /// The line that says that a commit has come so far.
@@ -78,6 +104,13 @@ fn rooted(path: &[u8]) -> Vec<u8> {
     [b"/", &*escape(path)].concat()
 }
 
+fn slot_text(slot: Slot) -> String {
+    match slot {
+        Slot { stage: 0, number } => number.to_string(),
+        Slot { stage, number } => format!("{stage}:{number}"),
+    }
+}
+
 fn seen(was: &Seen) -> String {
     let Seen { ino, mode, owner: (uid, gid), size, .. } = was;
     format!("{ino} {mode:o} {uid} {gid} {size} {}", time_text(was.mtime))
@@ -87,11 +120,11 @@ fn write_step(out: &mut Vec<u8>, step: &Step) {
     let path = rooted(step.at());
     match step {
         Step::Take { slot, was, .. } => {
-            line(out, &[format!("t {} {}", slot.0, seen(was)).as_bytes(), &path]);
+            line(out, &[format!("t {} {}", slot_text(*slot), seen(was)).as_bytes(), &path]);
         }
-        Step::Put { slot, .. } => line(out, &[format!("p {}", slot.0).as_bytes(), &path]),
+        Step::Put { slot, .. } => line(out, &[format!("p {}", slot_text(*slot)).as_bytes(), &path]),
         Step::Swap { slot, was, .. } => {
-            line(out, &[format!("s {} {}", slot.0, seen(was)).as_bytes(), &path]);
+            line(out, &[format!("s {} {}", slot_text(*slot), seen(was)).as_bytes(), &path]);
         }
         Step::Dress { before, after, .. } => {
             let mut fields = vec![b"d".to_vec(), path];
@@ -127,7 +160,7 @@ fn write_step(out: &mut Vec<u8>, step: &Step) {
 /// # Errors
 /// It is none, or damaged.
 pub fn parse(text: &[u8]) -> Result<Journal, Damaged> {
-    let mut reader = Reader { journal: None, ended: false };
+    let mut reader = Reader { journal: None, places: false, ended: false };
     let (mut at, mut number) = (0, 0);
     while let Some(len) = text.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
         number += 1;
@@ -135,6 +168,10 @@ pub fn parse(text: &[u8]) -> Result<Journal, Damaged> {
         let line = text.get(at..at + len).unwrap_or_default();
         let read = match number {
             1 if line == MAGIC => Ok(()),
+            1 if line == MAGIC_PLACES => {
+                reader.places = true;
+                Ok(())
+            }
             1 => Err("it is no journal of a commit that this version can read"),
             _ => reader.line(line, before),
         };
@@ -151,6 +188,8 @@ pub fn parse(text: &[u8]) -> Result<Journal, Damaged> {
 
 struct Reader {
     journal: Option<Journal>,
+    /// Its beginning tells where stages are.
+    places: bool,
     /// All of the program is there.
     ended: bool,
 }
@@ -164,7 +203,7 @@ impl Reader {
             if letter != b"h" {
                 return Err("it has no beginning");
             }
-            let head = Head { token: parse_token(field()?)?, root_time: timestamp(field()?)? };
+            let head = parse_head(self.places, &mut field)?;
             let (state, program) = (CommitState::Staging, CommitProgram::default());
             self.journal = Some(Journal { head, state, program });
             return Ok(());
@@ -183,8 +222,14 @@ impl Reader {
                 let print = parse_print(&mut field)?;
                 journal.program.renewed.push((path(field()?)?, print));
             }
-            b"n" => journal.program.made.push((slot(field()?)?, parse_seen(&mut field)?)),
-            b"w" => journal.program.trees.push((slot(field()?)?, timestamp(field()?)?)),
+            b"n" => {
+                let slot = slot(field()?, journal.head.stages.len())?;
+                journal.program.made.push((slot, parse_seen(&mut field)?));
+            }
+            b"w" => {
+                let slot = slot(field()?, journal.head.stages.len())?;
+                journal.program.trees.push((slot, timestamp(field()?)?));
+            }
             b"b" => journal.program.times_back.push((path(field()?)?, timestamp(field()?)?)),
             b"e" => {
                 if parse_token(field()?)? != Token(Hash::of(before)) {
@@ -192,7 +237,10 @@ impl Reader {
                 }
                 (self.ended, journal.state) = (true, CommitState::Ready);
             }
-            letter => journal.program.steps.push(step(letter, &mut field)?),
+            letter => {
+                let stages = journal.head.stages.len();
+                journal.program.steps.push(step((letter, stages), &mut field)?);
+            }
         }
         Ok(())
     }
@@ -226,15 +274,48 @@ fn path(field: &[u8]) -> Parsed<Path> {
     Ok(path.into())
 }
 
-fn step<'a>(letter: &[u8], field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Step> {
+fn parse_head<'a>(places: bool, field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Head> {
+    let token = parse_token(field()?)?;
+    let mut stages = Vec::new();
+    if !places {
+        stages.push(StagePlace { time: timestamp(field()?)?, ..StagePlace::default() });
+        return Ok(Head { token, stages });
+    }
+    while let Ok(time) = field() {
+        let (time, dir, mount) = (timestamp(time)?, path(field()?)?, path(field()?)?);
+        let one = StagePlace { dir, mount, time };
+        if stages.iter().any(|known: &StagePlace| known.mount == one.mount) {
+            return Err("a mount has two stages");
+        }
+        if !is_within(&one.dir, &one.mount) {
+            return Err("a stage does not lie in its mount");
+        }
+        stages.push(one);
+        if stages.len() > MOST_STAGES {
+            return Err("it has too many stages");
+        }
+    }
+    if stages.is_empty() { Err("it has no stage") } else { Ok(Head { token, stages }) }
+}
+
+fn is_within(path: &[u8], top: &[u8]) -> bool {
+    let rest = path.strip_prefix(top);
+    top.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// `stages`: so many there are.
+fn step<'a>(
+    (letter, stages): (&[u8], usize),
+    field: &mut impl FnMut() -> Parsed<&'a [u8]>,
+) -> Parsed<Step> {
     Ok(match letter {
         b"t" => {
-            let (slot, was) = (slot(field()?)?, parse_seen(field)?);
+            let (slot, was) = (slot(field()?, stages)?, parse_seen(field)?);
             Step::Take { slot, was, at: path(field()?)? }
         }
-        b"p" => Step::Put { slot: slot(field()?)?, at: path(field()?)? },
+        b"p" => Step::Put { slot: slot(field()?, stages)?, at: path(field()?)? },
         b"s" => {
-            let (slot, was) = (slot(field()?)?, parse_seen(field)?);
+            let (slot, was) = (slot(field()?, stages)?, parse_seen(field)?);
             Step::Swap { slot, was, at: path(field()?)? }
         }
         b"d" => {
@@ -253,8 +334,16 @@ fn step<'a>(letter: &[u8], field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Pars
     })
 }
 
-fn slot(field: &[u8]) -> Parsed<Slot> {
-    Ok(Slot(narrow(number(field, 10)?)?))
+fn slot(field: &[u8], stages: usize) -> Parsed<Slot> {
+    let mut parts = field.split(|byte| *byte == b':');
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    let (stage, name) = second.map_or((&b"0"[..], first), |name| (first, name));
+    let stage = number(stage, 10)?;
+    if parts.next().is_some() || usize::try_from(stage).is_ok_and(|stage| stage >= stages) {
+        return Err("a slot is in no stage");
+    }
+    let stage = u16::try_from(stage).map_err(|_| "a slot is in no stage")?;
+    Ok(Slot { stage, number: narrow(number(name, 10)?)? })
 }
 
 fn parse_seen<'a>(field: &mut impl FnMut() -> Parsed<&'a [u8]>) -> Parsed<Seen> {

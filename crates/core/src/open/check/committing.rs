@@ -42,10 +42,10 @@ pub(super) fn check(opened: &[Opened], options: &OpenOptions) -> Result<()> {
     Ok(())
 }
 
-/// The commit and the storage that a stage in this root belongs to. `None`: there is no stage
+/// The commit and the storage that a stage in this directory belongs to. `None`: there is no stage
 /// that counts. `Some(None)`: there is, and it does not tell.
 #[allow(clippy::option_option)]
-fn owner(root: &OwnedFd, meta: MetaName) -> Option<Option<(Token, PathBuf)>> {
+pub(crate) fn owner(root: &OwnedFd, meta: MetaName) -> Option<Option<(Token, PathBuf)>> {
     let above = sys::stat_fd(root).ok()?;
     let stage = match sys::open_dir(root.as_fd(), meta.stage().as_bytes()) {
         Ok(stage) => stage,

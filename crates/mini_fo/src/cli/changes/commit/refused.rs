@@ -94,16 +94,15 @@ pub fn open(error: OpenError) -> Failure {
     }
 }
 
-/// The base cannot be written by whoever asks.
+/// The base cannot be written by anybody. What this user may write there the plan finds out.
 ///
 /// # Errors
 /// So it is.
 pub fn unwritable(base: &Path) -> Result<(), Failure> {
     let may = rustix::fs::accessat(CWD, base, Access::WRITE_OK, AtFlags::EACCESS);
     let why = match may {
-        Ok(()) => return Ok(()),
+        Ok(()) | Err(Errno::ACCESS | Errno::PERM) => return Ok(()),
         Err(Errno::ROFS) => "it lies on what is read-only, so nothing can be written into it",
-        Err(Errno::ACCESS | Errno::PERM) => "you may not write in it",
         Err(errno) => &errno.to_string(),
     };
     Err(Failure::new(code::BASE, format!("base {}: {why}", quoted_path(base))))
@@ -144,6 +143,30 @@ pub fn plan(refusal: &CommitRefusal, base: &Path) -> Failure {
              unmount that, or leave it in the storage with --except",
             shown(path)
         ),
+        CommitRefusal::Closed(paths, Errno::ROFS) => format!(
+            "{}: in the base it lies on what is read-only; nothing was changed: leave it in the \
+             storage (--except, or --only what can be written)",
+            some(paths)
+        ),
+        CommitRefusal::Closed(paths, _) => format!(
+            "{}: you may not change that in the base; nothing was changed: open its directory \
+             there (chmod u+w), let root commit it, or leave it in the storage (--except, or --only \
+             what is yours)",
+            some(paths)
+        ),
+        CommitRefusal::NoPlace(Some(path)) => format!(
+            "{}: it is of another user, and in the way of a commit, which gathers what comes in \
+             a directory of this name: have it moved away, or leave what has changed there in the \
+             storage (--except); nothing was changed",
+            at(base, path)
+        ),
+        CommitRefusal::NoPlace(None) => {
+            "nothing of what has changed lies in a directory of the base \
+             that you can write and not everybody else, in which a commit can gather what comes: \
+             let root commit it, or take the right to write from others there (chmod o-w); \
+             nothing was changed"
+                .to_owned()
+        }
         CommitRefusal::HoldsStorage(path) => format!(
             "{}: in the base it holds the storage itself: leave it in the storage with --except",
             shown(path)
@@ -316,11 +339,13 @@ pub fn untold(failure: &Failure) -> Failure {
 /// # Errors
 /// Something of it could not.
 pub fn left(committed: &Committed) -> Result<(), Failure> {
-    if let Some(remains) = &committed.remains {
+    if !committed.remains.is_empty() {
+        let places: Vec<String> =
+            committed.remains.iter().map(|place| quoted_path(place)).collect();
         let text = format!(
             "all is in the base, and out of the storage, but not all that was taken out of the base \
              could be removed: it lies in {}; take that away (as root)",
-            quoted_path(remains)
+            places.join(", ")
         );
         return Err(Failure::new(code::BASE, text));
     }
