@@ -170,8 +170,8 @@ pub(crate) struct Stack {
     roots: Vec<(Arc<Part>, bool)>,
     /// What is mounted in the layers is a part of them.
     submounts: bool,
-    /// Directories that are not shown where they lie in a layer: the storage, and
-    /// the layers that are storages. Device and number.
+    /// What is not shown where it lies in a layer: the storage, the layers that are
+    /// storages, and what else is not to be seen. Device and number.
     hidden: Vec<(u64, u64)>,
     /// The storage on top lies in one of the layers.
     nested: bool,
@@ -289,7 +289,7 @@ impl Stack {
         Ok(Realm::ROOT.number(sys::stat_fd(&lowest.root)?.stx_ino))
     }
 
-    /// The object is a storage inside a layer: it is not shown.
+    /// The object is a storage inside a layer, or the like: it is not shown.
     pub fn is_hidden(&self, stat: &Statx) -> bool {
         !self.hidden.is_empty() && self.hidden.contains(&sys::dev_ino(stat))
     }

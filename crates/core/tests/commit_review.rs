@@ -298,3 +298,47 @@ fn names_of_one_file_in_a_directory_that_stays() {
     assert!(program.tops.iter().all(|top| !program.kept.contains(top)), "{program:?}");
     plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}).unwrap();
 }
+
+/// A file goes into the base by another name only if it is what a new one there would be.
+#[test]
+fn files_with_flags_of_their_own_are_copied() {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    use std::os::unix::fs::MetadataExt;
+
+    let scene = Scene::new();
+    scene.live(|tree| ["plain", "flagged"].iter().for_each(|name| tree.write(name, b"ours")));
+    let [plain, flagged] = ["plain", "flagged"].map(|name| scene.storage.join(name));
+    let file = fs::File::open(&flagged).unwrap();
+    let flags = ioctl_getflags(&file).map(|flags| flags | IFlags::NOATIME);
+    if !flags.is_ok_and(|flags| ioctl_setflags(&file, flags).is_ok()) {
+        return;
+    }
+    drop(file);
+    let numbers = [&plain, &flagged].map(|path| fs::metadata(path).unwrap().ino());
+    let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
+    let plan = upper.plan_commit(CommitSide::Neither, &mut |_| CommitWish::Goes).unwrap();
+    plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}).unwrap();
+    let [plain, flagged] = ["plain", "flagged"].map(|name| scene.base.join(name));
+    let now = [&plain, &flagged].map(|path| fs::metadata(path).unwrap().ino());
+    assert!(now[0] == numbers[0] && now[1] != numbers[1], "{numbers:?}, {now:?}");
+    let flags = ioctl_getflags(fs::File::open(&flagged).unwrap()).unwrap();
+    assert!(!flags.contains(IFlags::NOATIME), "{flags:?}");
+}
+
+/// What META has said of names whose files are in the base says nothing of what comes after them.
+#[test]
+fn nothing_is_said_of_what_was_committed() {
+    let scene = Scene::new();
+    scene.live(|tree| {
+        tree.rename("a", "moved", mini_fo_core::RenameMode::Replace);
+        tree.write("moved", b"ours");
+        tree.write("c", b"ours");
+    });
+    let upper = writing_at_rest(&rest(&scene.storage)).unwrap();
+    let plan = upper.plan_commit(CommitSide::Neither, &mut |_| CommitWish::Goes).unwrap();
+    plan.carry_out(upper, &rest(&scene.storage), &mut |_| {}).unwrap();
+    let meta = fs::read_to_string(scene.storage.join(META_NAME)).unwrap();
+    let about =
+        |line: &&str| line.ends_with(" moved") || line.ends_with(" a") || line.ends_with(" c");
+    assert_eq!(meta.lines().find(about), None, "{meta}");
+}

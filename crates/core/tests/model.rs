@@ -188,6 +188,19 @@ mod regressions {
     }
 
     #[test]
+    fn a_name_that_came_with_a_commit_is_one_of_several() {
+        let (one, other) = (Path(vec![5]), Path(vec![0, 1]));
+        let ops = [
+            Op::Rename(one.clone(), other.clone(), RenameMode::NoReplace),
+            Op::Freeze,
+            Op::Link(other, one.clone()),
+            Op::Freeze,
+            Op::SetXattr(one, 2, vec![97, 232, 200, 101], 1),
+        ];
+        super::run_with_commits(601, &ops).unwrap();
+    }
+
+    #[test]
     fn a_listing_goes_on_after_a_commit() {
         let on = |count, again| Op::ListOn(0, count, again);
         let made = [Op::List(Path(vec![0, 1])), Op::Mkdir(Path(vec![1, 11]), 0o444), Op::Freeze];

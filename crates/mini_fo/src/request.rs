@@ -96,6 +96,8 @@ pub struct MountRequest {
     pub of_run: bool,
     /// Who asks for a commit must tell this; `None`: nobody need.
     pub commit_key: Option<String>,
+    /// What of the base never shows.
+    pub hidden: Vec<PathBuf>,
     /// Write although META is damaged.
     pub damaged_rw: bool,
     /// Take a storage of another base.
@@ -200,6 +202,7 @@ impl Typed {
             writes_late: false,
             of_run: false,
             commit_key: None,
+            hidden: Vec::new(),
             damaged_rw: false,
             accept_base: self.accept_base,
             accept_storage: self.accept_storage,

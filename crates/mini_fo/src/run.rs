@@ -207,5 +207,6 @@ fn request(plan: &Plan, place: &Place) -> Result<MountRequest, Failure> {
     request.writes_late = true;
     request.of_run = true;
     request.commit_key = Some(place.key.clone());
+    request.hidden = vec![place.dir.join(note::KEY)];
     Ok(*request)
 }

@@ -12,6 +12,7 @@ use fuse_server::{
     Config, InitFlags, Mount, MountError, MountOptions, Session, SessionError, TransportChoice,
 };
 use mini_fo_core::{AccessTimes, ErrorClass, OpenError, OpenOptions, Opened, Overlay, Squash};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -174,8 +175,8 @@ fn sink(request: &MountRequest) -> Result<Sink, Failure> {
     }
 }
 
-/// Opens the layers. A storage whose last daemon is about to end is waited
-/// for.
+/// Opens the layers. A storage whose last daemon is about to end is waited for, and so is a
+/// commit that goes on in the base.
 fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
         storage: request.storage.clone(),
@@ -194,6 +195,7 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         whole_copies: request.whole_copies,
         blocks_from: request.blocks_from,
         submounts: request.submounts,
+        hidden: request.hidden.clone(),
         live_base: request.live_base,
         access_times: access_times(request.flags),
         squash: if gives_files_away() { request.ids.squash() } else { Squash::default() },
@@ -205,6 +207,11 @@ fn open(request: &MountRequest) -> Result<Opened, Failure> {
         match Opened::open(&options) {
             Err(OpenError::StorageInUse { .. })
                 if begun.elapsed() < PATIENCE && !is_held(&request.storage) =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(OpenError::BaseInCommit { base, .. })
+                if begun.elapsed() < PATIENCE && is_being_committed(&base) =>
             {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -228,6 +235,13 @@ fn access_times(flags: MountFlags) -> AccessTimes {
         flags if flags.contains(MountFlags::NODIRATIME) => AccessTimes::NotOfDirectories,
         _ => AccessTimes::Relative,
     }
+}
+
+/// Somebody holds the lock of who commits into a base.
+fn is_being_committed(base: &Path) -> bool {
+    let Ok(base) = std::fs::File::open(base) else { return false };
+    let locked = rustix::fs::flock(&base, FlockOperation::NonBlockingLockShared);
+    locked == Err(Errno::WOULDBLOCK)
 }
 
 /// Whether a live mount is known to hold the storage.

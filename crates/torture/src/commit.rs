@@ -3,6 +3,7 @@
 //! nobody disturbed, or what it was, and the tree shows the same all the time. The same of
 //! `mini_fo discard` at rest, of which everything is forgotten or nothing.
 
+mod apart;
 mod case;
 mod cuts;
 mod deep;
@@ -44,8 +45,8 @@ pub struct Options {
     /// Disturb `mini_fo discard`, on a storage that is not mounted, in place of commits
     #[arg(long)]
     discard: bool,
-    /// Commit a mount in which programs work, and kill its daemon
-    #[arg(long, conflicts_with_all = ["cuts", "faults", "discard"])]
+    /// Commit a mount in which programs work, and kill its daemon, or let its calls fail
+    #[arg(long, conflicts_with_all = ["cuts", "discard"])]
     live: bool,
     /// Have everything in a directory of a base of which nobody can write the root
     #[arg(long, conflicts_with = "live")]
@@ -117,18 +118,21 @@ fn all_cuts(options: &Options) -> io::Result<bool> {
 fn all_live(options: &Options) -> io::Result<bool> {
     place::own_namespace()?;
     let (mut good, mut bad) = (0, 0);
-    for seed in (options.seed..).take(options.kills) {
+    let fails = options.faults > 0;
+    let count = if fails { options.faults } else { options.kills };
+    for seed in (options.seed..).take(count) {
         if stop::asked() {
             break;
         }
         let on = options.on.as_deref();
         let mut trial = Trial::new(What::Commit, on, seed, options.how())?;
         trial.case = trial.case.clone().of_everything();
-        let outcome = trial.case.live(&mut Dice::new(seed));
+        let outcome = trial.case.live(&mut Dice::new(seed), fails);
         tell(options, &trial, (seed, 0), &outcome);
         *(if outcome.is_ok() { &mut good } else { &mut bad }) += 1;
     }
-    println!("{good} kills of the daemon in live commits passed, {bad} failed");
+    let what = if fails { "calls that failed" } else { "kills of the daemon" };
+    println!("{good} {what} in live commits passed, {bad} failed");
     Ok(bad == 0)
 }
 

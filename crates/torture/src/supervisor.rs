@@ -156,6 +156,11 @@ impl Supervisor {
         self.state().record.killed
     }
 
+    /// Whether the plan has killed the daemon, or let a call fail.
+    pub fn has_hit(&self) -> bool {
+        self.state().record.hit.is_some()
+    }
+
     /// Whether the watchdog had to end the daemon.
     pub fn has_hung(&self) -> bool {
         self.state().hung

@@ -152,5 +152,7 @@ impl Overlay {
 
 /// The directory, which shows nothing of it, keeps its times also where META is made for it.
 fn add_print(edit: &MetaEdit<'_>, name: &[u8], print: Print) -> Result<()> {
-    edit.unseen(|_| Ok(()), |()| vec![Record::Print { print, name: name.into() }])
+    edit.unseen(|_| Ok(()), |()| Vec::new())?;
+    // Without it what stays would be in conflict with what was committed.
+    edit.append(&[Record::Print { print, name: name.into() }])
 }

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Statx};
 use rustix::io::Errno;
 
@@ -25,14 +26,19 @@ use crate::sys::own::is_reserved_xattr;
 use crate::sys::{self, Result, Spot, project};
 use crate::tree::node::Node;
 
+/// Flags (linux/fs.h) that a file has for good, or that nobody sees in the content: a base whose
+/// files are not encrypted, say, must not get one that is, by the key of the storage.
+const LASTING: u32 = 0x0290_c88d;
+
 /// The storage as files are taken from it.
 pub(super) struct Links<'a> {
     /// By its path, as the base was opened: a name is made within one mount only.
     storage: Option<Dirs>,
     /// What the storage keeps, in the order of a walk.
     kept: &'a [Path],
-    /// Of each stage: nothing has shown so far that it cannot be done there.
-    usable: Vec<Cell<bool>>,
+    /// Of each stage: nothing has shown so far that it cannot be done there, and what a new file
+    /// in it gets of [`LASTING`].
+    usable: Vec<(Cell<bool>, u32)>,
 }
 
 impl Links<'_> {
@@ -44,7 +50,7 @@ impl Links<'_> {
         let free = storage.as_ref().is_some_and(|dirs| matches!(holds_fixed(dirs), Ok(false)));
         let usable = stages.all().map(|stage| {
             let given = project::given_by(stage.dir()).ok().flatten();
-            Cell::new(free && stored == given)
+            (Cell::new(free && stored == given), lasting(stage.dir()))
         });
         let usable = usable.collect();
         Links { storage, kept, usable }
@@ -57,7 +63,9 @@ impl Links<'_> {
         (path, content): (&[u8], &Content),
         (stages, slot): (&Stages, Slot),
     ) -> Result<bool> {
-        let Some(usable) = self.usable.get(usize::from(slot.stage)) else { return Ok(false) };
+        let Some((usable, wanted)) = self.usable.get(usize::from(slot.stage)) else {
+            return Ok(false);
+        };
         let Some(storage) = self.storage.as_ref().filter(|_| usable.get()) else {
             return Ok(false);
         };
@@ -67,7 +75,8 @@ impl Links<'_> {
             return Ok(false);
         };
         let stat = sys::stat_fd(file)?;
-        if !shows(attr, &stat) || !has_shown_only(overlay, node)? || sys::has_writers(file) {
+        let alike = shows(attr, &stat) && lasting(file) == *wanted;
+        if !alike || !has_shown_only(overlay, node)? || sys::has_writers(file) {
             return Ok(false);
         }
         let name = slot.name();
@@ -121,6 +130,11 @@ pub(super) fn are_left(storage: &Dirs, base: &Dirs, tops: &[Path]) -> Result<boo
         })?;
     }
     Ok(left)
+}
+
+/// Of a file or directory, those of [`LASTING`] that it has.
+fn lasting(fd: impl AsFd) -> u32 {
+    sys::get_flags(fd).unwrap_or(0) & LASTING
 }
 
 /// The storage has just these attributes, and no other name of it.

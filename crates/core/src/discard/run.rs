@@ -218,13 +218,27 @@ impl Overlay {
         if !plan.places.iter().any(|path| path.is_empty()) {
             return Ok(());
         }
-        self.with_reserve(|| self.root_dir.edit().rewrite_unseen())?;
+        self.with_reserve(|| self.forget_absent())?;
         if self.accesses.forget_all()
             && let Ok(index) = self.shared.dir()
         {
             self.with_reserve(|| index.edit().rewrite_unseen())?;
         }
         Ok(())
+    }
+
+    /// META of the root says nothing of what is not there any more: a commit takes files away
+    /// before it.
+    fn forget_absent(&self) -> Result<()> {
+        let (storage, edit) = (self.root_dir.writable()?, self.root_dir.edit());
+        let described: HashSet<Path> =
+            edit.meta().described().filter(|name| *name != b".").map(Into::into).collect();
+        for name in described {
+            if sys::absent(sys::stat(Spot::at(storage, &name)))?.is_none() {
+                edit.index_mut().apply(&Record::Restored { name });
+            }
+        }
+        edit.rewrite_unseen()
     }
 
     /// What is going to be done, so that it can be gone on with.

@@ -89,6 +89,8 @@ pub struct OpenOptions {
     /// File systems that are mounted below the base are part of it; else their
     /// mount points show as empty directories.
     pub submounts: bool,
+    /// Objects that never show, under whatever name the base has them.
+    pub hidden: Vec<PathBuf>,
     /// Others may change the base; what they do shows within this time.
     /// `None`: the base stays as it is.
     pub live_base: Option<Duration>,

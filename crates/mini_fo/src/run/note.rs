@@ -22,6 +22,9 @@ use crate::control::wire::PathBytes;
 pub const NOTE: &str = "run.json";
 /// What receives the changes, beside it.
 pub const STORAGE: &str = "storage";
+/// Who asks the daemon of what runs in it to write into the base must tell what is in this file.
+/// It never shows in the run, whichever way its directory is reached.
+pub const KEY: &str = "key";
 
 /// How long a lock is asked for that somebody may have who only looks; and how often.
 const A_LOOK: Duration = Duration::from_millis(200);
@@ -56,10 +59,6 @@ pub struct Note {
     /// What was run in it last.
     #[serde(default)]
     pub command: Vec<PathBytes>,
-    /// Who asks the daemon of what runs in it to write into the base must tell this: it can be
-    /// read outside of the run only.
-    #[serde(default)]
-    pub key: String,
     /// It is being taken away: what is left of it is no run any more.
     #[serde(default)]
     pub going: bool,
@@ -89,6 +88,21 @@ pub fn of(dir: &Path) -> Option<Note> {
 pub fn read(dir: &Path) -> Option<(Note, PathBuf)> {
     let note = of(dir).filter(|note| !note.going)?;
     Some((note, dir.join(STORAGE)))
+}
+
+/// Writes down what tells that somebody asks from outside, for the daemon that is about to begin.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_key(dir: &Path, key: &str) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(dir.join(KEY))?.write_all_at(key.as_bytes(), 0)
+}
+
+/// The same, to be told.
+pub fn key_of(dir: &Path) -> String {
+    fs::read_to_string(dir.join(KEY)).unwrap_or_default()
 }
 
 /// Takes the lock of a directory, `make`: also where there is no note yet. `None`: somebody

@@ -55,6 +55,7 @@ impl Place {
                     Ok(()) => {
                         // Who lists runs may have taken it away already, for it was empty.
                         let Some(lock) = begin(&dir)? else { continue };
+                        note::write_key(&dir, &key)?;
                         let meta_name = meta_name(&dir.join(STORAGE))?;
                         let name = Some(name);
                         return Ok(Place {
@@ -131,8 +132,9 @@ impl Place {
             }
             None => meta_name(&full.join(STORAGE)).map_err(failed)?,
         };
-        let place =
-            Place { dir: full, name: None, temporary: false, meta_name, key: secret()?, lock };
+        let key = secret()?;
+        note::write_key(&full, &key).map_err(failed)?;
+        let place = Place { dir: full, name: None, temporary: false, meta_name, key, lock };
         place.write(plan, None)?;
         Ok(Some(place))
     }
@@ -145,7 +147,8 @@ impl Place {
         let dir = dir.canonicalize()?;
         let lock = File::open(dir.join(NOTE))?;
         let name = name.map(|name| name.to_string_lossy().into_owned());
-        let Note { meta_name, key, .. } = note::of(&dir).unwrap_or_default();
+        let Note { meta_name, .. } = note::of(&dir).unwrap_or_default();
+        let key = note::key_of(&dir);
         Ok(Place { dir, name, temporary: false, meta_name, key, lock })
     }
 
@@ -181,7 +184,6 @@ impl Place {
             as_root: plan.as_root.is_some(),
             temporary: self.temporary,
             meta_name: self.meta_name.clone(),
-            key: self.key.clone(),
             since: registry::now(),
             namespace,
             process,

@@ -93,8 +93,8 @@ impl Root {
         Ok(())
     }
 
-    /// Hides the run that this is the root of: what of it is not reached through the overlay,
-    /// and its note, which has what tells its daemon that somebody asks from outside.
+    /// Hides the run that this is the root of: what of it is not reached through the overlay, and
+    /// its note, lest programs in it take it for one that they can go on with.
     fn hide_run(&self, plan: &Plan, run: &Path) -> io::Result<()> {
         let reached = |rule: &Rule| rule.what == What::Allow && run.starts_with(&rule.outside);
         let note = run.join(NOTE);

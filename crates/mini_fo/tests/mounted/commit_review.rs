@@ -180,3 +180,25 @@ fn a_crash_while_changes_are_given_up() {
     let shown = sh(&s.mnt, "cat f1 f2 f3");
     assert!(shown.lines().all(|line| ["g", "mine", "theirs"].contains(&line)), "{shown}");
 }
+
+/// Who mounts a base into which a commit goes on waits for it, and for no other.
+#[test]
+fn a_commit_that_goes_on_is_waited_for() {
+    if skip_unless(&["flock"]) {
+        return;
+    }
+    let Some(mut s) = scene(|base| drop(sh(base, "echo f > f"))) else { return };
+    let stage = format!("{}_stage", mini_fo_core::META_NAME);
+    sh(&s.base, &format!("mkdir -m 700 {stage}; printf '%032d\\n/nowhere\\0' 1 > {stage}/owner"));
+    let mount = [&*text(&s.base), &*text(&s.mnt), "--storage", &*text(&s.storage)];
+    let refused = mini_fo(&[&["mount"], &mount[..]].concat());
+    assert!(refused.code != 0 && refused.stderr.contains("goes on"), "{}", refused.stderr);
+    let script = format!(
+        "flock . sh -c 'touch on; sleep 1; rm -r {stage} on' >/dev/null 2>&1 &
+         until test -e on; do sleep 0.01; done"
+    );
+    sh(&s.base, &script);
+    s.mount(&[]);
+    s.retake_proof();
+    assert_eq!(sh(&s.mnt, "cat f; ls -A"), "f\nf\n");
+}

@@ -75,6 +75,9 @@ fn owners_of_a_run_are_those_of_the_system() {
         got=0; timeout 1 $MINI_FO run -q --as-root -- sleep 60 || got=$?; test $got = 124
         test "$(ls $runs)" = "owners
 run-1"
+        # What lies over something may be taken away, and still nobody can ask as from outside.
+        $MINI_FO run -q --as-root --name run-1 -- sh -ec 'umount $1/run.json || true
+            cat $1/run.json > /dev/null; ! cat $1/key || exit 1' sh $runs/run-1 2>/dev/null
         # Runs in it.
         $MINI_FO run -q --as-root --name run-1 -- sh -ec 'test -e /new
             $0 run -q --storage /nested -- sh -ec "test -e /new; echo x > /inner; chown 33 /inner"

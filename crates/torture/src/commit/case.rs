@@ -113,7 +113,8 @@ impl Case {
     pub fn view(&self) -> Verdict<Tree> {
         let daemon = Daemon::start(&self.layers, "", false)?;
         let view = Tree::of(&self.layers.mnt);
-        daemon.stop().map(|()| view)
+        daemon.stop()?;
+        self.is_apart().map(|()| view)
     }
 
     /// Runs the command: with `abort`, that which takes it back.

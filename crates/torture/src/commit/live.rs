@@ -1,12 +1,13 @@
 //! Live commits of a mount in which programs work, until its daemon is killed at a storage call
-//! of chance: what a program has written is there when the commit was finished, or taken back,
-//! and all else of the base is what it was or what it is to be.
+//! of chance, or that call fails: what a program has written is there when the commit was
+//! finished, or taken back, and all else of the base is what it was or what it is to be.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::case::{Before, Case, Verdict, brief, text};
+use super::trial::failure;
 use super::workers::{Workers, is_of_workers};
 use crate::cuts::dice::Dice;
 use crate::mount::{Daemon, program};
@@ -26,28 +27,35 @@ const CALLS: usize = 1500;
 const OPTIONS: &[&str] = &["", "nopassthrough", "blocks_from=4K", "nopassthrough,blocks_from=4K"];
 
 impl Case {
-    /// A mount, programs, commits, a kill, and what comes after it; the result says what happened.
-    pub fn live(&self, dice: &mut Dice) -> Verdict<String> {
+    /// A mount, programs, commits, a kill or a call that `fails`, and what comes after it; the
+    /// result says what happened.
+    pub fn live(&self, dice: &mut Dice, fails: bool) -> Verdict<String> {
         self.empty()?;
         let options = dice.pick(OPTIONS).copied().unwrap_or_default();
         let daemon = Daemon::start(&self.layers, options, false)?;
         let before = self.changed(dice)?;
         let workers = Workers::start(&self.layers.mnt).map_err(text)?;
         let at = 1 + dice.below(CALLS);
-        let mut story = format!("options {options:?}, call {at}");
-        daemon.supervisor.arm(Plan::Kill(at));
-        let commits = self.until_killed(&daemon);
+        let (plan, what) = match fails {
+            true => failure(at, dice),
+            false => (Plan::Kill(at), "kill".to_owned()),
+        };
+        let mut story = format!("options {options:?}, call {at}: {what}");
+        daemon.supervisor.arm(plan);
+        let commits = self.until_disturbed(&daemon, &mut story);
         let killed = daemon.supervisor.has_killed();
         let done = workers.stop();
+        let record = daemon.supervisor.disarm();
         match killed {
             true => daemon.kill()?,
-            false => {
-                drop(daemon.supervisor.disarm());
-                daemon.stop()?;
-            }
+            false => daemon.stop()?,
+        }
+        if let Some(hit) = &record.hit {
+            let root = self.layers.mnt.parent().unwrap_or(&self.layers.mnt);
+            let path = hit.path.replace(&*root.to_string_lossy(), "");
+            story.push_str(&format!(", hit {} {path}", hit.name));
         }
         story.push_str(&format!(", {} commits", commits.as_ref().map_or(0, |commits| *commits)));
-        story.push_str(if killed { ", killed" } else { ", not killed" });
         let outcome = commits.and_then(|_| {
             self.after_kill(&before, (dice, &mut story))?;
             done.are_in(&self.layers.mnt, |looks| {
@@ -68,7 +76,7 @@ impl Case {
     }
 
     /// Commits again and again; the result is how often.
-    fn until_killed(&self, daemon: &Daemon) -> Verdict<usize> {
+    fn until_disturbed(&self, daemon: &Daemon, story: &mut String) -> Verdict<usize> {
         for count in 0..COMMITS {
             daemon.supervisor.be_patient();
             let mut command = Command::new(program());
@@ -78,6 +86,10 @@ impl Case {
             match ended {
                 _ if daemon.supervisor.has_killed() => return Ok(count),
                 (Some(0), _) => {}
+                (_, said) if daemon.supervisor.has_hit() => {
+                    story.push_str(&format!(", told: {}", said.trim()));
+                    return Ok(count);
+                }
                 (code, said) => return Err(format!("it ended with {code:?}: {}", said.trim())),
             }
         }

@@ -63,11 +63,7 @@ impl Trial {
     pub fn failed(&self, expected: &Expected, dice: &mut Dice) -> Verdict<String> {
         let before = self.case.prepare()?;
         let at = 1 + dice.below(expected.calls);
-        let errors = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::PERM, Errno::ACCESS];
-        let (plan, what) = match dice.pick(&errors) {
-            Some(errno) if dice.chance(75) => (Plan::Fail(at, *errno), errno.to_string()),
-            _ => (Plan::Full(at), "no room from there on".to_owned()),
-        };
+        let (plan, what) = failure(at, dice);
         let ended = self.case.command(false, plan)?;
         let hit = self.case.hit(&ended);
         let said = format!("{:?} {}", ended.code, ended.said.trim());
@@ -81,6 +77,15 @@ impl Trial {
             self.case.goes_on(expected, &before, whole, (dice, &mut story))
         });
         outcome.map(|()| story.clone()).map_err(|wrong| format!("{story}: {wrong}"))
+    }
+}
+
+/// What fails at a call of this number, and what that is called.
+pub fn failure(at: usize, dice: &mut Dice) -> (Plan, String) {
+    let errors = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::PERM, Errno::ACCESS];
+    match dice.pick(&errors) {
+        Some(errno) if dice.chance(75) => (Plan::Fail(at, *errno), errno.to_string()),
+        _ => (Plan::Full(at), "no room from there on".to_owned()),
     }
 }
 

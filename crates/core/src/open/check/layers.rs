@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::marks::{self, Marks};
@@ -184,6 +184,12 @@ pub(super) fn stack(
     let bottom_stat = sys::stat_fd(&bottom).map_err(examine)?;
     let nested = hidden.is_some_and(|hidden| hidden.inside);
     let mut hidden: Vec<(u64, u64)> = hidden.iter().map(|hidden| hidden.id).collect();
+    for path in &options.hidden {
+        let failed = |errno| io(path, "cannot be examined", errno);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        hidden.push(sys::dev_ino(&sys::stat_fd(&found).map_err(failed)?));
+    }
     let mut layers = Vec::with_capacity(opened.len());
     let mut reserved = vec![options.meta_name];
     let (mut made, mut in_use) = (Vec::new(), HashSet::new());

@@ -52,7 +52,7 @@ impl Where {
         }
         let failed = |why: String| Failure::new(code::IN_USE, format!("{}: {why}", dir.display()));
         // Before this process may become another user.
-        let key = run::note::of(dir).map(|note| note.key).unwrap_or_default();
+        let key = run::note::key_of(dir);
         match run::join::find(dir) {
             Some(run::join::Found::Ended) => Where::elsewhere(dir),
             Some(run::join::Found::Live(member)) => {

@@ -60,6 +60,13 @@ impl Index {
         }
     }
 
+    /// Names of which something is said that is about what the storage has there.
+    pub fn described(&self) -> impl Iterator<Item = &[u8]> {
+        let names = self.identities.keys().chain(self.ctimes.keys());
+        let names = names.chain(self.kept.keys()).chain(self.prints.keys()).map(|name| &**name);
+        names.filter(|name| !self.hidden.contains(*name) && !self.redirects.contains_key(*name))
+    }
+
     /// Something is said of a name.
     #[must_use]
     pub fn speaks_of(&self, name: &[u8]) -> bool {
