@@ -67,7 +67,10 @@ assert o["status"]==0 and o["kept"] and not o["committed"] and o["commands"]["co
         $MINI_FO commit --yes --ours try >/dev/null; grep -q mine root/data/one; test -e root/data/z
         $MINI_FO status try; $MINI_FO rm --yes try
         # By name, while it runs.
-        mkfifo to
+        mkfifo to; in_tree -q --name idle -- sh -c 'read line' <to & run=$!; exec 5>to
+        until $MINI_FO status idle 2>/dev/null; do sleep 0.05; done
+        $MINI_FO commit --yes idle > said; grep -q 'nothing to be committed' said
+        echo go >&5; exec 5>&-; wait $run; $MINI_FO rm --yes idle 2>/dev/null || true
         in_tree -q --name goes -- sh -c 'echo x > /data/live; read line; cat /data/live > /data/seen' <to & run=$!
         exec 5>to; until $MINI_FO status goes 2>/dev/null | grep -q data/live; do sleep 0.05; done
         $MINI_FO commit --yes goes > /dev/null; test "$(cat root/data/live)" = x

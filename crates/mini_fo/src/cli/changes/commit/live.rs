@@ -173,13 +173,15 @@ pub fn answer(
     out: &mut Out<'_>,
 ) -> Result<CommitSeen, Failure> {
     let work = Work { site, form, choice: Choice::of(form)? };
-    if form.dry_run {
+    // What has not begun to write has nothing to commit.
+    let is_unused = site.overlay.is_read_only() && !site.overlay.stays_read_only();
+    if form.dry_run || is_unused {
         let pass = site.overlay.pass().map_err(|errno| Failure::new(code::FAILURE, errno))?;
         let in_use = site.overlay.in_use((site.open_now)());
         let found = work.planned(site.overlay, &in_use)?;
         drop(pass);
         let is_whole = !form.asks || found.sums.conflicts > 0;
-        work.tell(&found, true, is_whole, out);
+        work.tell(&found, form.dry_run, is_whole, out);
         let is_another = work.choice.is_another().is_some();
         return Ok(CommitSeen { is_another, ..found.seen() });
     }
