@@ -201,6 +201,23 @@ mod regressions {
     }
 
     #[test]
+    fn what_is_open_is_deleted_by_a_commit() {
+        let path = |name| Path(vec![name]);
+        let (read, written) = (Op::Hold(path(2), false), Op::Hold(path(5), true));
+        super::run_with_commits(592, &[read, Op::RemoveAll(path(2)), written, Op::Freeze]).unwrap();
+    }
+
+    #[test]
+    fn a_listing_of_the_base_goes_on_after_a_commit() {
+        let on = |count, again| Op::ListOn(0, count, again);
+        let value = vec![9, 248, 138, 223, 38, 92, 94];
+        let set = Op::SetXattr(Path(vec![0, 1]), 2, value, 0);
+        let ops = [Op::List(Path(vec![0])), set, Op::Freeze];
+        let ops = [&ops[..], &[on(3, true), on(2, false), on(2, true)]].concat();
+        super::run_with_commits(527, &ops).unwrap();
+    }
+
+    #[test]
     fn a_listing_goes_on_after_a_commit() {
         let on = |count, again| Op::ListOn(0, count, again);
         let made = [Op::List(Path(vec![0, 1])), Op::Mkdir(Path(vec![1, 11]), 0o444), Op::Freeze];

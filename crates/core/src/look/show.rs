@@ -84,9 +84,12 @@ impl Overlay {
         let Some(link) = link else {
             let mut attr = Attr::from(&stat);
             attr.ino = node.ino();
-            if node.is_shared() {
+            let in_base = node.is_shared() && !node.in_storage();
+            if in_base && !self.shared.knows(self.base_id(node), &stat) {
+                // A commit has taken its name away in the base, too.
+            } else if node.is_shared() {
                 attr.nlink = self.shared_nlink(node, &stat);
-                if !node.in_storage() {
+                if in_base {
                     attr.ctime = self.shared_ctime(node, attr.ctime);
                 } else if node.is_indexed() {
                     let name = self.base_id(node).index_name();

@@ -164,14 +164,14 @@ impl Overlay {
         Ok(())
     }
 
-    /// A listing that has begun to read a directory of the storage goes on, whatever becomes
-    /// of that there.
+    /// A listing that has begun to read a directory goes on, whatever becomes of that: what a
+    /// commit exchanges in the base has another position then on some file systems (tmpfs).
     pub(crate) fn keep_listing(&self, open: &OpenDir) -> Result<()> {
         let mut listing = open.listing.lock();
-        let Listing::Single { fd, in_storage: true, .. } = &*listing else { return Ok(()) };
+        let Listing::Single { fd, in_storage, .. } = &*listing else { return Ok(()) };
         let Some(dir) = sys::absent(self.dir(&open.node))? else { return Ok(()) };
         let mut kept = Vec::new();
-        self.list_single(&open.node, &dir, (fd, true), 0, |entry, _| {
+        self.list_single(&open.node, &dir, (fd, *in_storage), 0, |entry, _| {
             let kind = dir.shown_kind(entry.name, entry.kind);
             kept.push(KeptEntry { name: entry.name.into(), kind, next: entry.next });
             true

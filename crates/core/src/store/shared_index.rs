@@ -157,6 +157,11 @@ impl SharedIndex {
         self.dir().ok()?.meta().shared(id)
     }
 
+    /// What is recorded is about this base object as it is.
+    pub fn knows(&self, id: BaseId, base: &Statx) -> bool {
+        self.record(id).is_some_and(|record| is_of(&record, base))
+    }
+
     /// File systems of the base as they were met by earlier mounts.
     pub fn recorded_realms(&self) -> Vec<RealmRecord> {
         self.dir().map(|dir| dir.meta().realms().cloned().collect()).unwrap_or_default()
