@@ -175,8 +175,8 @@ fn sink(request: &MountRequest) -> Result<Sink, Failure> {
     }
 }
 
-/// Opens the layers. A storage whose last daemon is about to end is waited for, and so is a
-/// commit that goes on in the base.
+/// Opens the layers. A storage whose last daemon is about to end is waited
+/// for.
 fn open(request: &MountRequest) -> Result<Opened, Failure> {
     let options = OpenOptions {
         storage: request.storage.clone(),
@@ -237,7 +237,7 @@ fn access_times(flags: MountFlags) -> AccessTimes {
     }
 }
 
-/// Somebody holds the lock of who commits into a base.
+/// Somebody holds the lock of who commits into a base: that is waited for, too.
 fn is_being_committed(base: &Path) -> bool {
     let Ok(base) = std::fs::File::open(base) else { return false };
     let locked = rustix::fs::flock(&base, FlockOperation::NonBlockingLockShared);

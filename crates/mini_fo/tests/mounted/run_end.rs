@@ -1,6 +1,6 @@
 //! The end of `mini_fo run`: what becomes of changes, and many runs at once.
 
-use crate::common::WorkDir;
+use crate::common::{WorkDir, sh};
 use crate::run::{as_root, as_user, no_namespaces};
 use crate::user::skipped;
 
@@ -89,6 +89,30 @@ assert o["status"]==0 and o["kept"] and not o["committed"] and o["commands"]["co
         echo done"#
     );
     for said in [as_user(&work, &script), as_root(&WorkDir::new(), &script)] {
+        let said = said.ok();
+        assert!(said.ends_with("done\n"), "{said}");
+    }
+}
+
+/// What tells the daemon that somebody asks from outside shows nowhere inside, also not where the
+/// home is mounted once more.
+#[test]
+fn nobody_inside_can_tell_that_he_asks_from_outside() {
+    let work = WorkDir::new();
+    if skipped() || no_namespaces(&work) {
+        return;
+    }
+    sh(&work.0, "mkdir -p home other; mount --bind home other");
+    let script = r#"
+        other=${HOME%/home}/other/${runs#"$HOME/"}
+        $MINI_FO run -q --name one -- sh -ec 'echo x > new; for dir; do
+            ls -A $dir; cat $dir/* 2>/dev/null || true; ! cat $dir/key || exit 1
+            ! touch $dir/key || exit 1; done' sh $runs/one $other/one > seen 2>/dev/null
+        test -s $runs/one/key; test $(stat -c %a $runs/one/key) = 600
+        grep -q '"base"' seen; ! grep -q "^key\|$(cat $runs/one/key)" seen || exit 1
+        $MINI_FO rm --yes one; test -z "$(ls $runs)"
+        echo done"#;
+    for said in [as_user(&work, script), as_root(&work, script)] {
         let said = said.ok();
         assert!(said.ends_with("done\n"), "{said}");
     }
