@@ -30,7 +30,7 @@ use rustix::io::Errno;
 
 use crate::format::acl;
 use crate::format::identity::{BaseId, Realm};
-use crate::format::name::MetaName;
+use crate::format::name::{MetaName, STAGE_IN_A_MOUNT};
 use crate::store::partial::Evidence;
 use crate::store::realms::Realms;
 use crate::sys::{self, Result, Spot};
@@ -100,7 +100,9 @@ impl Layer {
     /// which any other storage may have put into any directory.
     fn reserves(&self, name: &[u8]) -> bool {
         self.reserved.iter().any(|meta| meta.reserves(name))
-            || name == MetaName::DEFAULT.stage().as_bytes()
+            || [MetaName::DEFAULT.stage(), STAGE_IN_A_MOUNT]
+                .iter()
+                .any(|own| own.as_bytes() == name)
     }
 
     /// What its META is called, if it is a storage.

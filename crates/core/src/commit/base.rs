@@ -44,13 +44,15 @@ impl Base {
         Base { dirs: Dirs::of(root), locked: Vec::new() }
     }
 
-    /// Keeps others from committing with a stage at one of these places, as long as it lives.
-    /// The root of the system is everybody's: who does not work there does not lock it.
+    /// Keeps others from committing with a stage at one of these places, as long as it lives:
+    /// not from all of the base, which may be that of all users of the system.
     /// EBUSY: another commit goes on there.
     pub fn lock(&mut self, stages: &[StagePlace]) -> Result<()> {
         for place in stages {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let dir = sys::open(Spot::at((*self.dir(&place.dir)?).as_fd(), b"."), flags)?;
+            // What has gone since nobody can lock.
+            let Some(dir) = sys::absent(self.dir(&place.dir))? else { continue };
+            let dir = sys::open(Spot::at((*dir).as_fd(), b"."), flags)?;
             // One commit at a time. Where there are no locks, the stage is one.
             if let Err(Errno::WOULDBLOCK) =
                 rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive)
@@ -70,9 +72,18 @@ impl Base {
         }
     }
 
-    /// Hands everything to the device.
-    pub fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(self.root())
+    /// What is mounted in it is part of it, or not.
+    pub fn across(self, across: bool) -> Base {
+        Base { dirs: self.dirs.across(across), ..self }
+    }
+
+    /// Hands everything to the devices, of all mounts that have a stage.
+    pub fn sync(&self, stages: &[StagePlace]) -> Result<()> {
+        stages.iter().try_for_each(|place| {
+            let dir = self.dir(&place.dir)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            rustix::fs::syncfs(sys::open(Spot::at((*dir).as_fd(), b"."), flags)?)
+        })
     }
 }
 

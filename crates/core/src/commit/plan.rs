@@ -6,6 +6,7 @@ mod evidence;
 mod found;
 mod lost;
 mod lowers;
+mod mounts;
 mod places;
 mod shown;
 mod steps;
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use self::bonds::Web;
 use self::found::{AllFound, Found};
 use self::lowers::Lowers;
+use self::mounts::Mounts;
 use self::steps::{Maker, Work};
 use self::tops::Tops;
 use super::path::is_within;
@@ -89,6 +91,9 @@ pub enum CommitRefusal {
     Unread(Box<[u8]>, Errno),
     /// An entry of the base, or its directory, cannot be changed (`chattr +i`, `+a`).
     Fixed(Box<[u8]>),
+    /// What is at this path would have to go from one mount in the base to another, as a whole
+    /// or with its names: a directory that was renamed, or a file that has names on both.
+    Across(Box<[u8]>),
     /// At these paths the base cannot be changed by this user, or by nobody: why.
     Closed(Vec<Box<[u8]>>, Errno),
     /// None of the directories that this user can write is one in which a stage can lie; one of
@@ -350,7 +355,8 @@ impl CommitPlan {
         let lowers = Lowers::new(overlay, all, web, &|change| fates.goes(change));
         let tops = Tops::of(all, web, fates);
         check::all_is_read(all, &tops)?;
-        let mut maker = Maker::new(all, &lowers);
+        let mounts = Mounts::of(overlay)?;
+        let mut maker = Maker::new(all, &lowers, &mounts);
         for group in web.linked.iter().filter(|group| tops.is_all() || fates.goes(group.point)) {
             if !fates.is_dropped(group.point) {
                 maker.link(group).map_err(failed)?;
@@ -359,11 +365,11 @@ impl CommitPlan {
         let count = u32::try_from(all.list.len()).unwrap_or(u32::MAX);
         (0..count).filter(|change| fates.goes(*change)).for_each(|change| maker.change(change));
         all.list.iter().for_each(|found| maker.part(found));
-        let work = maker.finish();
-        let checks = check::Checks::of(overlay)?;
+        let mut work = maker.finish();
+        let checks = check::Checks::of(overlay, &mounts);
         checks.changes(all, fates)?;
         checks.links(&work, &lowers)?;
-        self.stages = places::places(overlay, &lowers, &work)?;
+        self.stages = places::places(overlay, (&lowers, &mounts), &mut work)?;
         let inputs = ((all, web, fates), (&lowers, &work, &tops));
         let mut check = |path: &[u8], placed| checks.directory(path, placed);
         let times = times::times(inputs.0, inputs.1, &self.stages, &mut check)?;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::base::Base;
 use crate::format::commit::{Path, Slot, Token};
-use crate::format::name::{MetaName, is_dot};
+use crate::format::name::{MetaName, STAGE_IN_A_MOUNT, is_dot};
 use crate::format::path::join;
 use crate::store::aside::remove_tree;
 use crate::store::commit_owner::{self, OWNER, StageOwner};
@@ -27,8 +27,9 @@ const SPARE_SIZE: u64 = 1 << 20;
 /// A stage of a base.
 pub(super) struct Stage {
     dir: OwnedFd,
-    /// The directory of the base that it is in.
+    /// The directory of the base that it is in, and its name there.
     at: Path,
+    name: &'static str,
 }
 
 /// Why there is no stage.
@@ -68,9 +69,17 @@ impl Stage {
         (meta, at): (MetaName, &[u8]),
         (token, storage): (Token, &std::path::Path),
     ) -> std::result::Result<Stage, NoStage> {
-        let (name, odd) = (meta.stage().as_bytes(), || NoStage::Odd(at.into()));
+        let odd = || NoStage::Odd(at.into());
         let dir = base.dir(at)?;
-        match sys::mkdir(&*dir, name, Mode::RWXU) {
+        let mut name = meta.stage().as_bytes();
+        let made = sys::mkdir(&*dir, name, Mode::RWXU).or_else(|errno| match errno {
+            Errno::PERM => {
+                name = STAGE_IN_A_MOUNT.as_bytes();
+                sys::mkdir(&*dir, name, Mode::RWXU)
+            }
+            errno => Err(errno),
+        });
+        match made {
             Err(Errno::EXIST) => {
                 let left = match Stage::open_any(base, (meta, at)) {
                     Err(Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Err(odd()),
@@ -150,8 +159,13 @@ impl Stage {
     fn open_any(base: &Base, (meta, at): (MetaName, &[u8])) -> Result<Option<Stage>> {
         let Some(above) = sys::absent(base.dir(at))? else { return Ok(None) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let opened = sys::open_at(&*above, meta.stage().as_bytes(), flags);
-        Ok(sys::absent(opened)?.map(|dir| Stage { dir, at: at.into() }))
+        for name in [meta.stage(), STAGE_IN_A_MOUNT] {
+            let opened = sys::open_at(&*above, name.as_bytes(), flags);
+            if let Some(dir) = sys::absent(opened)? {
+                return Ok(Some(Stage { dir, at: at.into(), name }));
+            }
+        }
+        Ok(None)
     }
 
     /// What the base's file system must be able to do.
@@ -198,6 +212,12 @@ impl Stage {
         let _ = sys::unlink(self.dir(), SPARE, AtFlags::empty());
     }
 
+    /// How names of unfinished work begin where it is.
+    fn reserved(&self, meta: MetaName) -> MetaName {
+        let is_usual = self.name == meta.stage();
+        if is_usual { meta } else { MetaName::new("META_of_commit_").unwrap_or(meta) }
+    }
+
     /// Its directory.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
@@ -211,6 +231,7 @@ impl Stage {
     /// Removes it with all that is in it. The last that goes is to whom it belongs: so what
     /// is left of it after a crash is known again. Whatever it takes is done in it.
     pub fn remove(self, base: &Base, meta: MetaName) -> Result<()> {
+        let meta = self.reserved(meta);
         let mut names = Vec::new();
         sys::each_entry(self.dir(), |entry| {
             if !is_dot(entry.name) && entry.name != OWNER {
@@ -227,14 +248,14 @@ impl Stage {
             }
         }
         sys::absent(sys::unlink(self.dir(), OWNER, AtFlags::empty()))?;
-        let (stage, above) = (meta.stage().as_bytes(), base.dir(&self.at)?);
+        let (stage, above) = (self.name.as_bytes(), base.dir(&self.at)?);
         sys::absent(sys::unlink(&*above, stage, AtFlags::REMOVEDIR)).map(drop)
     }
 
     /// Gives it a name of unfinished work, so that it is nobody's way: something in it cannot
     /// be removed by this user. The result is its path in the base.
     pub fn set_aside(&self, base: &Base, meta: MetaName) -> Result<Path> {
-        let (name, temp) = (meta.stage().as_bytes(), meta.temp());
+        let (name, temp) = (self.name.as_bytes(), self.reserved(meta).temp());
         let above = base.dir(&self.at)?;
         let (from, to) = ((&*above).into(), (&*above).into());
         sys::rename((from, name), (to, &temp), RenameFlags::NOREPLACE)?;

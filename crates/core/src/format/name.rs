@@ -5,7 +5,7 @@ mod meta_name;
 
 use rustix::io::Errno;
 
-pub use meta_name::{BadMetaName, META_NAME, MetaName};
+pub use meta_name::{BadMetaName, META_NAME, MetaName, STAGE_IN_A_MOUNT};
 
 /// Longest name in bytes (`NAME_MAX`).
 pub const NAME_MAX: usize = 255;

@@ -89,7 +89,8 @@ impl Overlay {
         *self.root_owner.lock() = owner;
         let fine = sys::has_fine_clock(storage);
         self.fine_clock.store(fine, std::sync::atomic::Ordering::Relaxed);
-        layers.warnings.retain(|warning| self.is_news(warning));
+        // What is no problem was told when it was mounted.
+        layers.warnings.retain(|warning| warning.is_problem() && self.is_news(warning));
         Ok(layers.warnings)
     }
 }

@@ -1,10 +1,11 @@
-//! Directories of a tree by their paths, reached by no link and no mount.
+//! Directories of a tree by their paths, reached by no link, and by no mount that is no part
+//! of it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::Statx;
+use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use crate::format::name::is_dot;
@@ -17,6 +18,8 @@ const PIECE: usize = 4000;
 /// The directories of a tree.
 pub(crate) struct Dirs {
     root: OwnedFd,
+    /// What is mounted in it is part of it.
+    across: bool,
     /// The one that was asked for last.
     near: RefCell<Option<(Path, Rc<OwnedFd>)>>,
 }
@@ -24,7 +27,12 @@ pub(crate) struct Dirs {
 impl Dirs {
     /// Those of the tree with this root.
     pub fn of(root: OwnedFd) -> Dirs {
-        Dirs { root, near: RefCell::new(None) }
+        Dirs { root, across: false, near: RefCell::new(None) }
+    }
+
+    /// The same, with what is mounted in it or not.
+    pub fn across(self, across: bool) -> Dirs {
+        Dirs { across, ..self }
     }
 
     /// The root.
@@ -39,7 +47,7 @@ impl Dirs {
         {
             return Ok(Rc::clone(dir));
         }
-        let dir = open_below(self.root(), path)?;
+        let dir = open_below_with(self.root(), path, self.across)?;
         let dir = Rc::new(dir);
         *self.near.borrow_mut() = Some((path.into(), Rc::clone(&dir)));
         Ok(dir)
@@ -99,11 +107,18 @@ impl Dirs {
 
 /// A directory by its path in another one, reached by no link and no mount.
 pub(crate) fn open_below(top: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    open_below_with(top, path, false)
+}
+
+fn open_below_with(top: BorrowedFd<'_>, path: &[u8], across: bool) -> Result<OwnedFd> {
     let mut dir = sys::open_dir(top, b".")?;
     let mut rest = path;
     while !rest.is_empty() {
         let (piece, left) = cut(rest)?;
-        dir = sys::open_dir(dir.as_fd(), piece)?;
+        dir = match across {
+            true => sys::open(Spot::Across(dir.as_fd(), piece), OFlags::PATH | OFlags::DIRECTORY)?,
+            false => sys::open_dir(dir.as_fd(), piece)?,
+        };
         rest = left;
     }
     Ok(dir)

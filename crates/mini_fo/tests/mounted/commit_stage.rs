@@ -4,20 +4,24 @@ use crate::common::{WorkDir, sh, skip_unless};
 use crate::run::{as_user, no_namespaces};
 use crate::user::{as_nobody, skipped};
 
+/// Things to be changed, and what must stay as it is.
+const HELPERS: &str = r#"
+    stays() { stat -c '%n %i %a %u %y' / $(dirname $HOME) /etc /etc/passwd; }
+    clean() { test -z "$(find $HOME -name '*_stage' -o -name '*_commit')"; }
+    mkdir -p work/dir; echo one > work/one; echo two > work/two; echo x > work/dir/x
+    before=$(stays)"#;
+
+/// How all ends.
+const END: &str = r#"
+    test "$before" = "$(stays)"; clean; echo done"#;
+
 /// Runs a script as an ordinary user, with functions that look at what must stay as it is.
 fn by_a_user(script: &str) {
     let work = WorkDir::new();
     if skipped() || no_namespaces(&work) {
         return;
     }
-    let helpers = r#"
-        stays() { stat -c '%n %i %a %u %y' / $(dirname $HOME) /etc /etc/passwd; }
-        clean() { test -z "$(find $HOME -name '*_stage' -o -name '*_commit')"; }
-        mkdir -p work/dir; echo one > work/one; echo two > work/two; echo x > work/dir/x
-        before=$(stays)"#;
-    let end = r#"
-        test "$before" = "$(stays)"; clean; echo done"#;
-    let said = as_user(&work, &format!("{helpers}\n{script}\n{end}")).ok();
+    let said = as_user(&work, &format!("{HELPERS}\n{script}\n{END}")).ok();
     assert!(said.ends_with("done\n"), "{said}");
 }
 
@@ -86,6 +90,65 @@ fn what_only_root_may_change_is_told() {
     );
 }
 
+/// What is mounted in the base changes as well, all at once with the rest.
+#[test]
+fn a_run_commits_what_is_on_other_file_systems() {
+    by_a_user_with_mounts(
+        r#"
+        echo old > far/f; echo old > far/gone; mkdir far/dir; echo d > far/dir/d; echo same > twice/s
+        $MINI_FO run --on-exit=commit -- sh -ec '
+            echo n > work/n; echo more >> far/f; rm far/gone; mv far/dir far/moved; echo t > far/t
+            mv work/one far/one; echo b > twice/b; chmod 700 far; mkdir far/new; ln far/t far/new/t' 2>said || { cat said; exit 1; }
+        grep -q 'committed to /' said
+        cat work/n far/t far/moved/d far/one work/twice/b > /dev/null; test "$(cat far/f)" = "old
+more"
+        test ! -e far/gone; test ! -e far/dir; test ! -e work/one; test $(stat -c %a far) = 700
+        test $(stat -c %h far/t) = 2; test -z "$(ls $runs)"
+        # By name, while it runs: only what is there.
+        mkfifo to
+        $MINI_FO run -q --name try --allow to -- sh -c 'echo l > far/live; echo w > work/live; read line' <to & run=$!
+        exec 5>to; until $MINI_FO status try 2>/dev/null | grep -q work/live; do sleep 0.05; done
+        $MINI_FO commit --yes try > said; test "$(cat far/live work/live)" = "l
+w"
+        echo go >&5; exec 5>&-; wait $run; $MINI_FO status try; $MINI_FO rm --yes try
+        # A directory that is moved to another file system goes not at once, and is told.
+        $MINI_FO run -q --name try -- sh -c 'mv far/moved work/here; echo x > work/x' || true
+        if $MINI_FO status try | grep -q renamed; then
+            ! $MINI_FO commit --yes try 2>said || exit 1
+            grep -q 'work/here: it was moved to another file system as a directory' said
+            test -e far/moved; test ! -e work/x
+        fi
+        $MINI_FO commit --yes --except "$HOME/work/here" try > said; test -e work/x; $MINI_FO rm --yes try
+        # What is mounted there is no change, nor can it be deleted.
+        ! $MINI_FO run --name try --on-exit=commit -- sh -c 'rm -r work; echo y > far/y' 2>said || exit 1
+        test -d work/dir; test ! -e far/y; $MINI_FO rm --yes try
+        # Read-only.
+        ! $MINI_FO run --name try --on-exit=commit -- sh -c 'echo y > far/y; echo z > ../fixed/z' 2>said || exit 1
+        grep -q 'fixed/z: in the base it lies on what is read-only; nothing was changed' said; test ! -e far/y
+        $MINI_FO commit --yes --except "$(dirname $HOME)/fixed" try > said; test -e far/y; $MINI_FO rm --yes try"#,
+    );
+}
+
+/// The same with three more mounts: another file system, a part of it at another path, and one
+/// that is read-only.
+fn by_a_user_with_mounts(script: &str) {
+    let work = WorkDir::new();
+    if skipped() || no_namespaces(&work) {
+        return;
+    }
+    sh(
+        &work.0,
+        "cd home; mkdir -p far work/twice ../fixed; mount -t tmpfs -o mode=755 far_off far
+         mkdir far/twice; chown -R 4321:4321 far work; mount --bind far/twice work/twice
+         ln -s work/twice twice
+         mount -t tmpfs -o mode=777 fixed ../fixed; mount -o remount,ro ../fixed",
+    );
+    let said = as_user(&work, &format!("{HELPERS}\n{script}\n{END}"));
+    sh(&work.0, "cd home; umount -l work/twice far ../fixed");
+    let said = said.ok();
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
 /// A mount of a tree in which somebody else may rename things, or of which all directories are
 /// his; and something in the way.
 #[test]
@@ -126,4 +189,23 @@ fn where_a_stage_can_lie() {
     );
     let said = as_nobody(&work, false, &[], &script).ok();
     assert!(said.ends_with("done\n"), "{said}");
+}
+
+/// A base that is itself a mount, in which names of mini_fo's own cannot be made.
+#[test]
+fn a_base_in_another_mount() {
+    let work = WorkDir::new();
+    if skipped() || skip_unless(&["fusermount3", "setpriv"]) {
+        return;
+    }
+    let script = "
+        mkdir -p base/e/f/g in of; echo 1 > base/e/f/g/h
+        $MINI_FO mount base mnt --storage storage; $MINI_FO mount mnt in --storage of
+        (cd in; echo 2 >> f; rm -r e; mkdir -p n/m; echo 3 > n/m/o; mv d moved); $MINI_FO umount in
+        $MINI_FO commit --yes of > said; $MINI_FO status of
+        cat mnt/f mnt/n/m/o mnt/moved/one; test ! -e mnt/e; ls -A mnt base
+        $MINI_FO umount mnt; echo done";
+    let said = as_nobody(&work, true, &[], script).ok();
+    let all = "content\n2\n3\n1\nbase:\nd\ne\nf\n\nmnt:\nf\nmoved\nn\ndone\n";
+    assert!(said.ends_with(all), "{said}");
 }

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::found::{AllFound, Placed};
 use super::lowers::Lowers;
+use super::mounts::{Mounts, inside};
 use super::steps::Work;
 use super::tops::Tops;
 use super::{CommitRefusal, CommitWish, Fates, Make};
@@ -14,7 +15,6 @@ use crate::commit::path::is_within;
 use crate::format::commit::{Path, Step};
 use crate::layers::Dialect;
 use crate::reach::overlay::Overlay;
-use crate::sys::{self, procfs};
 
 type Checked = Result<(), CommitRefusal>;
 
@@ -47,51 +47,35 @@ pub(super) fn drops_conflicts_only(all: &AllFound, fates: &Fates) -> Checked {
 }
 
 /// Whether objects of the base can be changed where they are.
-pub(super) struct Checks {
-    device: u64,
-    /// Where something is mounted in the base.
-    mounts: Vec<Path>,
+pub(super) struct Checks<'a> {
+    mounts: &'a Mounts,
     /// The storage lies in the base.
     nested: bool,
     /// Where, if that is known: a mount may show it elsewhere.
     storage: Option<Path>,
 }
 
-impl Checks {
-    pub fn of(overlay: &Overlay) -> Result<Checks, CommitRefusal> {
-        let failed = |errno| CommitRefusal::Base(Path::default(), errno);
-        let device = sys::device(&overlay.stack.root_stat().map_err(failed)?);
-        let top = overlay.stack.layers().first().ok_or(CommitRefusal::NotPlain)?;
-        let base = top.full.as_os_str().as_bytes();
-        let inside = |path: &[u8]| {
-            let rest = path.strip_prefix(base.strip_suffix(b"/").unwrap_or(base))?;
-            rest.strip_prefix(b"/").map(Path::from).filter(|rest| !rest.is_empty())
-        };
-        // Without /proc a step fails where something is mounted, and all is taken back.
-        let told = procfs::read("self/mountinfo").unwrap_or_default();
-        let points = told.split(|byte| *byte == b'\n').filter_map(|line| {
-            let point = procfs::unescape(line.split(|byte| *byte == b' ').nth(4)?);
-            inside(point.as_bytes())
-        });
-        let mounts = points.collect();
+impl<'a> Checks<'a> {
+    pub fn of(overlay: &Overlay, mounts: &'a Mounts) -> Checks<'a> {
         // A daemon may have left all paths: it knows the full one.
         let given = overlay.shared.storage();
         let storage = given.canonicalize().unwrap_or_else(|_| given.to_path_buf());
         let nested = overlay.stack.holds_storage();
-        let storage = inside(storage.as_os_str().as_bytes());
+        let storage = inside(overlay, storage.as_os_str().as_bytes());
         let storage = storage.filter(|_| nested);
-        Ok(Checks { device, mounts, nested, storage })
+        Checks { mounts, nested, storage }
     }
 
     /// An object at a path of the base, with all in it if that moves.
     fn is_free(&self, path: &[u8], placed: Placed, moves: bool) -> Checked {
-        let covered = |point: &&Path| is_within(path, point) || moves && is_within(point, path);
-        let elsewhere = self.mounts.iter().find(covered);
-        if placed.device != self.device {
-            return Err(CommitRefusal::Elsewhere(path.into()));
+        let elsewhere = |point: &[u8]| Err(CommitRefusal::Elsewhere(point.into()));
+        let point = self.mounts.of_path(path);
+        if self.mounts.device(&point).is_ok_and(|device| device != placed.device) {
+            return elsewhere(path);
         }
-        if let Some(point) = elsewhere {
-            return Err(CommitRefusal::Elsewhere(point.clone()));
+        let covering = self.mounts.covering(path).filter(|_| !self.mounts.are_part);
+        if let Some(point) = covering.or(self.mounts.below(path).filter(|_| moves)) {
+            return elsewhere(point);
         }
         let holds = self.storage.as_ref().map_or(self.nested, |storage| is_within(storage, path));
         if moves && holds {

@@ -13,8 +13,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::CommitRefusal;
 use super::lowers::Lowers;
+use super::mounts::Mounts;
 use super::steps::Work;
-use crate::commit::base;
 use crate::commit::path::on_the_way;
 use crate::format::commit::{Path, StagePlace, Step};
 use crate::format::name::MetaName;
@@ -98,32 +98,28 @@ enum Fitness {
     Shared,
 }
 
-/// Finds a place, after all that is touched was found to be open to this user.
+/// Finds a place on each mount that changes, after all that is touched was found to be open to
+/// this user.
 pub(super) fn places(
     overlay: &Overlay,
-    lowers: &Lowers<'_>,
-    work: &Work,
+    (lowers, mounts): (&Lowers<'_>, &Mounts),
+    work: &mut Work,
 ) -> std::result::Result<Vec<StagePlace>, CommitRefusal> {
-    let failed = |errno| CommitRefusal::Base(Path::default(), errno);
-    let dirs = Dirs::of(base::root_of(overlay).map_err(failed)?);
+    if let Some(across) = work.across.take() {
+        return Err(CommitRefusal::Across(across));
+    }
     let touched = Touched::of(lowers, work);
+    for dir in &touched.dressed {
+        work.stage_of(&mounts.of_path(dir));
+    }
     let (user, is_free) = (trust::user(), is_free());
     let rules_all = is_free && is_initial();
-    let site = Site { dirs: &dirs, user, is_free, rules_all, meta: overlay.meta };
+    let site = Site { dirs: &mounts.dirs, user, is_free, rules_all, meta: overlay.meta };
     site.check(&touched, lowers, work)?;
-    let in_root = is_open(&dirs, b"").is_ok() && (is_free || touched.stays(b""));
-    if in_root || touched.dirs.is_empty() && touched.dressed.is_empty() {
+    if work.mounts.is_empty() {
         return Ok(vec![StagePlace::default()]);
     }
-    let fitting = touched.on_the_way().into_iter().filter_map(|dir| {
-        let depth = on_the_way(dir).count();
-        Some((site.fitness(dir)?, depth, dir))
-    });
-    let Some((_, _, dir)) = fitting.min() else {
-        let taken = touched.on_the_way().into_iter().find_map(|dir| site.taken(dir));
-        return Err(CommitRefusal::NoPlace(taken));
-    };
-    Ok(vec![StagePlace { dir: dir.into(), ..StagePlace::default() }])
+    work.mounts.iter().map(|point| site.place(&touched, mounts, point)).collect()
 }
 
 /// The process may change what belongs to others.
@@ -148,6 +144,29 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// Finds a place on the mount with this point.
+    fn place(
+        &self,
+        touched: &Touched,
+        mounts: &Mounts,
+        point: &Path,
+    ) -> std::result::Result<StagePlace, CommitRefusal> {
+        let in_root = || is_open(self.dirs, b"").is_ok() && (self.is_free || touched.stays(b""));
+        if point.is_empty() && in_root() {
+            return Ok(StagePlace::default());
+        }
+        let mut on_it = touched.on_the_way();
+        on_it.retain(|dir| mounts.of_path(dir) == *point);
+        let fitting = on_it.iter().filter_map(|dir| {
+            let depth = on_the_way(dir).count();
+            Some((self.fitness(dir)?, depth, dir))
+        });
+        let Some((_, _, dir)) = fitting.min() else {
+            return Err(CommitRefusal::NoPlace(on_it.into_iter().find_map(|dir| self.taken(dir))));
+        };
+        Ok(StagePlace { dir: (*dir).into(), mount: point.clone(), ..StagePlace::default() })
+    }
+
     /// All that is done there is open to this user.
     fn check(
         &self,

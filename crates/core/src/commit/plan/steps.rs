@@ -6,6 +6,7 @@ use super::Make;
 use super::bonds::Linked;
 use super::found::{AllFound, Found};
 use super::lowers::Lowers;
+use super::mounts::Mounts;
 use crate::changes::ChangeKind;
 use crate::commit::path::in_walk;
 use crate::format::commit::{Path, Seen, Slot, Step};
@@ -22,7 +23,23 @@ pub(super) struct Work {
     pub steps: Vec<Step>,
     /// By its slot: when anything in a directory that goes with all of it was changed last.
     pub trees: Vec<(Slot, Timestamp)>,
+    /// The mounts that have a stage, by their points, in the order in which slots count them.
+    pub mounts: Vec<Path>,
+    /// What would have to go from one mount to another, and cannot.
+    pub across: Option<Path>,
     slots: u32,
+}
+
+impl Work {
+    /// Which stage is that of the mount with this point.
+    pub fn stage_of(&mut self, point: &[u8]) -> u16 {
+        let known = self.mounts.iter().position(|known| **known == *point);
+        let at = known.unwrap_or_else(|| {
+            self.mounts.push(point.into());
+            self.mounts.len() - 1
+        });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
 }
 
 /// What all names of an object are to be.
@@ -37,6 +54,7 @@ enum Source {
 pub(super) struct Maker<'a> {
     all: &'a AllFound,
     lowers: &'a Lowers<'a>,
+    mounts: &'a Mounts,
     work: Work,
     /// Objects with several names that go, and of which of them a change is a name.
     sources: Vec<Source>,
@@ -46,10 +64,11 @@ pub(super) struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    pub fn new(all: &'a AllFound, lowers: &'a Lowers<'a>) -> Maker<'a> {
+    pub fn new(all: &'a AllFound, lowers: &'a Lowers<'a>, mounts: &'a Mounts) -> Maker<'a> {
         Maker {
             all,
             lowers,
+            mounts,
             work: Work::default(),
             sources: Vec::new(),
             of_change: HashMap::new(),
@@ -98,8 +117,12 @@ impl<'a> Maker<'a> {
             }
             (ChangeKind::Renamed, Some(was), Some(below)) => {
                 let taken = self.take(below, was);
-                let slot =
-                    if self.stays(change, found, was) { taken } else { self.made(change, found) };
+                let crosses = self.mounts.of_path(below) != self.mounts.of_path(&found.path);
+                if crosses && found.is_dir() {
+                    self.work.across.get_or_insert_with(|| found.path.clone());
+                }
+                let stays = !crosses && self.stays(change, found, was);
+                let slot = if stays { taken } else { self.made(change, found) };
                 self.put(slot, &found.path);
                 self.dress(found);
             }
@@ -122,7 +145,7 @@ impl<'a> Maker<'a> {
     /// Takes in a part of a change.
     pub fn part(&mut self, found: &Found) {
         let (Some(part), Some(lower)) = (&found.part, &found.lower) else { return };
-        let (slot, was) = (self.slot(), lower.seen);
+        let (slot, was) = (self.slot(&found.path), lower.seen);
         self.work.makes.push(Make::Part { slot, part: Box::new(part.clone()) });
         self.swap(slot, &found.path, was);
     }
@@ -152,30 +175,49 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn slot(&mut self) -> Slot {
+    /// One in the stage of the mount that a path lies on.
+    fn slot(&mut self, path: &[u8]) -> Slot {
         self.work.slots += 1;
-        Slot::new(self.work.slots - 1)
+        let stage = self.work.stage_of(&self.mounts.of_path(path));
+        Slot { stage, number: self.work.slots - 1 }
+    }
+
+    /// Makes in a slot, for a path, another name of what the base has at another one.
+    fn link_base(&mut self, (slot, path): (Slot, &[u8]), at: &Path) -> Make {
+        if self.mounts.of_path(path) != self.mounts.of_path(at) {
+            self.work.across.get_or_insert_with(|| path.into());
+        }
+        Make::LinkBase { slot, at: at.clone() }
     }
 
     fn made(&mut self, change: u32, found: &Found) -> Slot {
         if let Some(at) = self.of_change.get(&change) {
             return self.of_source(*at, &found.path);
         }
-        let slot = self.slot();
+        let slot = self.slot(&found.path);
         let in_base = found.upper.as_ref().and_then(|upper| upper.in_base.clone());
-        self.work.makes.push(match in_base {
-            Some(at) => Make::LinkBase { slot, at },
+        let make = match in_base {
+            Some(at) => self.link_base((slot, &found.path), &at),
             None => Make::Object { slot, path: found.path.clone() },
-        });
+        };
+        self.work.makes.push(make);
         slot
     }
 
     /// One more name of an object with several, of which `path` is one above.
     fn of_source(&mut self, at: usize, path: &[u8]) -> Slot {
-        let slot = self.slot();
+        let slot = self.slot(path);
         let make = match self.sources.get_mut(at) {
-            Some(Source::Base(_, at)) => Make::LinkBase { slot, at: at.clone() },
-            Some(Source::Made(Some(of))) => Make::Link { slot, of: *of },
+            Some(Source::Base(_, at)) => {
+                let at = at.clone();
+                self.link_base((slot, path), &at)
+            }
+            Some(Source::Made(Some(of))) => {
+                if of.stage != slot.stage {
+                    self.work.across.get_or_insert_with(|| path.into());
+                }
+                Make::Link { slot, of: *of }
+            }
             Some(Source::Made(first)) => {
                 *first = Some(slot);
                 Make::Object { slot, path: path.into() }
@@ -187,7 +229,7 @@ impl<'a> Maker<'a> {
     }
 
     fn take(&mut self, at: &[u8], was: Seen) -> Slot {
-        let slot = self.slot();
+        let slot = self.slot(at);
         self.work.takes.push(Step::Take { slot, at: at.into(), was });
         slot
     }

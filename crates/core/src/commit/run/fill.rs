@@ -16,7 +16,7 @@ use crate::commit::stage::NoStage;
 use crate::commit::stages::Stages;
 use crate::commit::tryout;
 use crate::format::commit::{CommitProgram, CommitState, Path, Seen, StagePlace, Step};
-use crate::format::name::parent;
+use crate::format::name::{STAGE_IN_A_MOUNT, parent};
 use crate::interface::error::OpenError;
 use crate::open::check::committing;
 use crate::reach::overlay::Overlay;
@@ -50,7 +50,9 @@ impl Work<'_> {
         for dir in [&b""[..]].into_iter().chain(all) {
             // What is new has none.
             let Ok(opened) = self.base.dir(dir) else { continue };
-            let Some(owner) = committing::owner(&opened, self.meta()) else { continue };
+            let names = [self.meta().stage(), STAGE_IN_A_MOUNT];
+            let mut owners = names.iter().filter_map(|name| committing::owner(&opened, name));
+            let Some(owner) = owners.next() else { continue };
             let base = self.options.base.clone();
             return Err(match owner {
                 Some((_, owner)) => CommitError::StageTaken { base, owner },
@@ -101,7 +103,7 @@ impl Work<'_> {
         self.make_all(stages, overlay, makes, program)?;
         program.steps.sort_by_key(Step::rank);
         self.look_at_stages(stages, program).map_err(|errno| self.unwritable(errno))?;
-        self.base.sync().map_err(|errno| self.unwritable(errno))?;
+        self.base.sync(&self.head.stages).map_err(|errno| self.unwritable(errno))?;
         let ready = overlay.with_reserve(|| self.journal().ready(&self.head, program));
         ready.map_err(|errno| self.journal_failed(errno))
     }

@@ -41,12 +41,12 @@ impl Work<'_> {
         let known = Known::of(program);
         if *state == CommitState::Ready {
             self.steps(stages, (takes, &known), resumed)?;
-            self.base.sync().map_err(root)?;
+            self.base.sync(&self.head.stages).map_err(root)?;
             self.journal().mark(CommitState::Taken).map_err(root)?;
             *state = CommitState::Taken;
         }
         self.steps(stages, (others, &known), resumed)?;
-        self.base.sync().map_err(root)?;
+        self.base.sync(&self.head.stages).map_err(root)?;
         // Who works in a directory that was taken, or has a file open, may have written to it.
         let site = Site { base: &self.base, stages, known: &known, resumed };
         program.steps.iter().try_for_each(|step| site.look_again(step))?;
@@ -110,7 +110,7 @@ impl Work<'_> {
         let site = Site { base: &self.base, stages, known: &known, resumed: true };
         if state == CommitState::BackPut {
             others.iter().rev().try_for_each(|step| site.back(step))?;
-            self.base.sync().map_err(root)?;
+            self.base.sync(&self.head.stages).map_err(root)?;
             self.journal().mark(CommitState::BackTake).map_err(root)?;
         }
         takes.iter().rev().try_for_each(|step| site.back(step))?;
@@ -120,7 +120,7 @@ impl Work<'_> {
             }
         }
         program.times_back.iter().try_for_each(|(at, time)| site.time_back(at, *time))?;
-        self.base.sync().map_err(root)
+        self.base.sync(&self.head.stages).map_err(root)
     }
 
     fn stuck(&self, fault: &Fault) -> CommitError {

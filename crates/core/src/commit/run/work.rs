@@ -117,7 +117,7 @@ impl Work<'_> {
             self.base.set_time_of(&place.dir, time_after(place, steps));
             found = true;
         }
-        if found { self.base.sync() } else { Ok(()) }
+        if found { self.base.sync(&self.head.stages) } else { Ok(()) }
     }
 }
 
@@ -145,7 +145,12 @@ pub(super) fn open_base(
         Way::Paths => Base::open(&options.base),
         Way::Lent(overlay) => Base::of_overlay(overlay),
     };
-    let locked = opened.and_then(|mut base| base.lock(stages).map(|()| base));
+    // A storage at rest need not say that it was mounted so.
+    let across = options.submounts || stages.iter().any(|place| !place.mount.is_empty());
+    let locked = opened.and_then(|base| {
+        let mut base = base.across(across);
+        base.lock(stages).map(|()| base)
+    });
     locked.map_err(failed)
 }
 

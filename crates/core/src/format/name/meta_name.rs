@@ -11,6 +11,10 @@ use thiserror::Error;
 /// begins with it is reserved.
 pub const META_NAME: &str = "META_dAfFgHE39ktF3HD2sr";
 
+/// The name of a stage where the usual one cannot be made, because the base lies in a mount of
+/// mini_fo, which keeps names of its own for itself. No layer shows it.
+pub const STAGE_IN_A_MOUNT: &str = "META_of_commit_stage";
+
 /// Longest name of META in bytes: those of unfinished work are longer, and have to be
 /// names.
 const LONGEST: usize = 200;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::layers::Opened;
 use super::{Result, found};
 use crate::format::commit::Token;
-use crate::format::name::MetaName;
+use crate::format::name::{MetaName, STAGE_IN_A_MOUNT};
 use crate::interface::error::OpenError;
 use crate::interface::options::OpenOptions;
 use crate::store::commit_journal;
@@ -25,16 +25,17 @@ pub(super) fn check(opened: &[Opened], options: &OpenOptions) -> Result<()> {
         return Ok(());
     }
     let usual = Some(MetaName::default()).filter(|usual| *usual != options.meta_name);
+    let names = || [options.meta_name].into_iter().chain(usual).map(MetaName::stage);
     for layer in opened {
-        for meta in [options.meta_name].into_iter().chain(usual) {
-            let Some(owner) = owner(layer.root(), meta) else { continue };
+        for name in names().chain([STAGE_IN_A_MOUNT]) {
+            let Some(owner) = owner(layer.root(), name) else { continue };
             let token = owner.as_ref().map(|(token, _)| *token);
             if token.is_some_and(|token| is_own(options, token)) {
                 continue;
             }
             return Err(OpenError::BaseInCommit {
                 base: layer.given.clone(),
-                stage: layer.given.join(meta.stage()),
+                stage: layer.given.join(name),
                 owner: owner.map(|(_, path)| path),
             });
         }
@@ -45,9 +46,9 @@ pub(super) fn check(opened: &[Opened], options: &OpenOptions) -> Result<()> {
 /// The commit and the storage that a stage in this directory belongs to. `None`: there is no stage
 /// that counts. `Some(None)`: there is, and it does not tell.
 #[allow(clippy::option_option)]
-pub(crate) fn owner(root: &OwnedFd, meta: MetaName) -> Option<Option<(Token, PathBuf)>> {
+pub(crate) fn owner(root: &OwnedFd, name: &str) -> Option<Option<(Token, PathBuf)>> {
     let above = sys::stat_fd(root).ok()?;
-    let stage = match sys::open_dir(root.as_fd(), meta.stage().as_bytes()) {
+    let stage = match sys::open_dir(root.as_fd(), name.as_bytes()) {
         Ok(stage) => stage,
         // Root's, most likely.
         Err(Errno::ACCESS) => return Some(None),

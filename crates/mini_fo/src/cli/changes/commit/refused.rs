@@ -167,6 +167,12 @@ pub fn plan(refusal: &CommitRefusal, base: &Path) -> Failure {
              nothing was changed"
                 .to_owned()
         }
+        CommitRefusal::Across(path) => format!(
+            "{}: it was moved to another file system as a directory, or has names on several, and \
+             the base cannot do that at once: copy it in a mount and delete the old one, or leave \
+             it in the storage with --except; nothing was changed",
+            shown(path)
+        ),
         CommitRefusal::HoldsStorage(path) => format!(
             "{}: in the base it holds the storage itself: leave it in the storage with --except",
             shown(path)
