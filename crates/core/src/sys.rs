@@ -29,7 +29,8 @@ use rustix::io::Errno;
 use crate::locks::{Rank, is_free};
 
 pub(crate) use attr::{
-    copy_times, get_flags, has_fine_clock, is_generated, set_flags, set_mode, set_owner, set_times,
+    copy_times, get_flags, has_fine_clock, is_generated, is_on_read_only, set_flags, set_mode,
+    set_owner, set_times,
 };
 pub(crate) use data::{read_at, retry_interrupted, write_at, write_with};
 pub(crate) use failure::noted_fd;

@@ -14,6 +14,7 @@ pub mod flags;
 mod judge;
 mod live;
 mod numbers;
+mod programs;
 mod setgid;
 mod xattrs;
 
@@ -51,6 +52,8 @@ pub struct Adapter {
     most_nodes: usize,
     /// STATX is answered.
     birth_times: bool,
+    /// Programs and libraries of the base are read past the daemon.
+    programs: bool,
     /// Of the protocol, once it is agreed on.
     minor: AtomicU32,
     written: Beginning,
@@ -76,6 +79,7 @@ impl Adapter {
             judge,
             most_nodes,
             birth_times,
+            programs: false,
             minor,
             written,
             failures,
@@ -86,6 +90,11 @@ impl Adapter {
     /// What is served.
     pub fn overlay(&self) -> &Arc<Overlay> {
         &self.overlay
+    }
+
+    /// Programs and libraries of the base are read past the daemon, where the kernel allows it.
+    pub fn reading_programs_past(self, programs: bool) -> Adapter {
+        Adapter { programs, ..self }
     }
 
     /// What commands are told that ask for the mount.
@@ -204,7 +213,7 @@ impl FileSystem for Adapter {
     fn init(&self, negotiated: &Negotiated, notifier: &Notifier) -> Result<()> {
         caller::can_see();
         self.minor.store(negotiated.minor, Ordering::Relaxed);
-        self.files.connect(negotiated, notifier);
+        self.files.connect(negotiated, notifier, self.programs);
         self.control.connect(notifier);
         Ok(())
     }
@@ -239,7 +248,11 @@ impl FileSystem for Adapter {
         let file = set.fh.and_then(|fh| self.files.get(fh).ok());
         let file = file.as_ref().map(|file| &*file.file);
         let set = self.ids.set_attr(convert::set_attr(set))?;
-        let attr = self.judge.run(req, || self.overlay.setattr(NodeId(req.node), &set, file))?;
+        let change = || self.judge.run(req, || self.overlay.setattr(NodeId(req.node), &set, file));
+        let attr = match set.size {
+            Some(_) => self.files.about_to_write(&self.overlay, req.node, change),
+            None => change(),
+        }?;
         Ok(self.attr_reply(req.node, &attr))
     }
 
@@ -307,7 +320,11 @@ impl FileSystem for Adapter {
         // The copy-up may drop bits that spoke of another owner.
         let kills = args.kill_suidgid || mode.write && self.ids.is_squashed();
         let file = self.files.dropping_id_bits(&self.overlay, req.node, kills, || {
-            if mode.write || mode.truncate { self.judge.run(req, open) } else { open() }
+            if !mode.write && !mode.truncate {
+                return open();
+            }
+            let open = || self.judge.run(req, open);
+            self.files.about_to_write(&self.overlay, req.node, open)
         })?;
         Ok(self.opened(req, file, args.flags, None))
     }

@@ -15,6 +15,11 @@ use std::collections::{HashMap, VecDeque};
 pub struct Want {
     /// Data lies in the storage for good, so passthrough is possible.
     pub backed: bool,
+    /// Data lies in the base, and may be read past the daemon until somebody is to write it
+    /// ([`Modes::start_writing`]).
+    pub base: bool,
+    /// It is to be written.
+    pub writes: bool,
     /// Passthrough is not wanted (the file has setuid or setgid bits and is
     /// opened for writing, or its writer has rights of his own), unless the node is in that mode already.
     pub avoid: bool,
@@ -63,6 +68,10 @@ struct State<B> {
     passthrough: u32,
     mapping: u32,
     backing: Option<B>,
+    /// That is the file of the base.
+    base: bool,
+    /// Those who are about to write.
+    writers: u32,
     /// A passthrough open that can map was closed. Its mappings may live on:
     /// they are of the backing file, so the kernel has let go of ours.
     left: Option<Left>,
@@ -81,6 +90,8 @@ impl<B> Default for State<B> {
             passthrough: 0,
             mapping: 0,
             backing: None,
+            base: false,
+            writers: 0,
             left: None,
             stale: false,
             listed: false,
@@ -93,7 +104,7 @@ impl<B> State<B> {
     /// Nothing would be lost by forgetting it.
     fn is_blank(&self) -> bool {
         let unused = self.cached == 0 && self.passthrough == 0 && self.left.is_none();
-        unused && self.backing.is_none() && !self.stale
+        unused && self.backing.is_none() && !self.stale && self.writers == 0
     }
 }
 
@@ -118,9 +129,14 @@ impl<B: Clone> Modes<B> {
         let state = self.nodes.entry(node).or_default();
         state.forgotten = false;
         let live = state.passthrough > 0;
-        if state.cached == 0 && (live || want.backed && !want.avoid) {
+        let possible = match live {
+            true => !(state.base && want.writes),
+            false => want.backed && !want.avoid || want.base && state.writers == 0,
+        };
+        if state.cached == 0 && possible {
             if state.backing.is_none() {
                 state.backing = register();
+                state.base = want.base;
             }
             if let Some(backing) = &state.backing {
                 state.passthrough += 1;
@@ -133,6 +149,34 @@ impl<B: Clone> Modes<B> {
         let direct = state.left.is_some();
         state.stale |= direct;
         (Grant::Cached { keep: !state.stale, direct }, None)
+    }
+
+    /// Somebody is about to write a node of the base, for as long as he has not called
+    /// [`Modes::end_writing`]. `false`: it is being read past the daemon, which cannot be
+    /// changed to another file.
+    pub fn start_writing(&mut self, node: u64) -> (bool, Unused<B>) {
+        let state = self.nodes.entry(node).or_default();
+        if state.base && state.passthrough > 0 {
+            return (false, Vec::new());
+        }
+        state.writers += 1;
+        (true, state.backing.take_if(|_| state.base).into_iter().collect())
+    }
+
+    /// He has copied it up, or failed to.
+    pub fn end_writing(&mut self, node: u64) {
+        if let Some(state) = self.nodes.get_mut(&node) {
+            state.writers = state.writers.saturating_sub(1);
+            if state.is_blank() {
+                drop(self.remove(node));
+            }
+        }
+    }
+
+    /// The node does not lie in the base (any more): what nobody reads there is given up.
+    pub fn leave_base(&mut self, node: u64) -> Unused<B> {
+        let state = self.nodes.get_mut(&node).filter(|state| state.passthrough == 0);
+        state.and_then(|state| state.backing.take_if(|_| state.base)).into_iter().collect()
     }
 
     /// Takes an open back: the kernel has released it, or never got it.

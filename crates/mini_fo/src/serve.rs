@@ -4,7 +4,7 @@
 
 mod listing;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub struct Handed {
     pub mount: Mount,
     /// Number of that namespace.
     pub namespace: u64,
+    /// The way to the storage, if it is not the path that it is known by.
+    pub storage: Option<PathBuf>,
 }
 
 /// Mounts, or takes what was mounted, and serves until it is unmounted.
@@ -76,11 +78,11 @@ pub fn serve(
     if !request.of_run {
         take_away_dead(&request.mountpoint);
     }
-    let opened = open(request)?;
-    let (mount, elsewhere) = match handed {
-        Some(Handed { mount, namespace }) => (Some(mount), Some(namespace)),
-        None => (None, None),
+    let (mount, elsewhere, storage) = match handed {
+        Some(Handed { mount, namespace, storage }) => (Some(mount), Some(namespace), storage),
+        None => (None, None, None),
     };
+    let opened = open(request, storage)?;
     let listing = Listing::prepare(request, &opened, elsewhere);
     let mut session = connect(request, opened, mount, proc.as_ref(), acts_as_others)?;
     let overlay = Arc::clone(session.file_system().overlay());
@@ -177,9 +179,9 @@ fn sink(request: &MountRequest) -> Result<Sink, Failure> {
 
 /// Opens the layers. A storage whose last daemon is about to end is waited
 /// for.
-fn open(request: &MountRequest) -> Result<Opened, Failure> {
+fn open(request: &MountRequest, storage: Option<PathBuf>) -> Result<Opened, Failure> {
     let options = OpenOptions {
-        storage: request.storage.clone(),
+        storage: storage.unwrap_or_else(|| request.storage.clone()),
         meta_name: request.meta_name,
         // That of a run lies on its storage: nobody else sees it.
         mountpoint: Some(request.mountpoint.clone()).filter(|_| !request.of_run),
@@ -314,6 +316,7 @@ fn connect(
         let overlay = Arc::new(opened.begin().map_err(refusal)?);
         let adapter = Adapter::new(overlay, request.ids.clone(), request.birth_times);
         let adapter = adapter.with_most_nodes(request.max_nodes).acting_as_others(acts_as_others);
+        let adapter = adapter.reading_programs_past(request.of_run);
         Ok(Arc::new(adapter.known_as(facts(request))))
     })
 }

@@ -17,6 +17,9 @@ use crate::sys::descriptors::Ticket;
 use crate::sys::{self, Result};
 use crate::tree::node::Node;
 
+/// From this size on reading past the server is worth registering a file.
+const LARGE: u64 = 128 << 10;
+
 impl Overlay {
     /// Opens a file. Opening for writing copies a base file up.
     ///
@@ -134,6 +137,33 @@ impl Overlay {
             Ok(Data::File(fd)) => Some(fd),
             _ => None,
         }
+    }
+
+    /// A descriptor of a base file for a server that lets programs and libraries be read past
+    /// itself, which nobody changes while they are in use. From then on the file reads as it
+    /// is now, whatever is written to the node. `None`: it is none of these, is small, or lies
+    /// where it could be written.
+    pub fn program(&self, file: &OpenFile) -> Option<OwnedFd> {
+        let opened = file.in_base().filter(|opened| !opened.generated)?;
+        if file.mode.write || file.node.is_shared() || opened.partial.is_some() {
+            return None;
+        }
+        let is_large = sys::stat_fd(opened.fd()).is_ok_and(|stat| stat.stx_size >= LARGE);
+        let mut first = [0; 8];
+        if !is_large || sys::read_at(opened.fd(), &mut first, 0) != Ok(first.len()) {
+            return None;
+        }
+        let starts = |magic: &[u8]| first.starts_with(magic);
+        let is_one = starts(b"\x7fELF") || starts(b"!<arch>\n");
+        if !is_one || !sys::is_on_read_only(opened.fd()) {
+            return None;
+        }
+        rustix::io::fcntl_dupfd_cloexec(opened.fd(), 0).ok()
+    }
+
+    /// What is read lies in the base.
+    pub fn lies_in_base(&self, file: &OpenFile) -> bool {
+        file.in_base().is_some()
     }
 
     /// Whether anybody, the overlay included, has the storage file of a node

@@ -177,6 +177,23 @@ impl Overlay {
     /// the storage (by now), and so does the name.
     pub(crate) fn lose_name(&self, node: &Arc<Node>, link: &Link) -> bool {
         let object = self.live.as_ref().and_then(|live| self.still_open(live, node));
+        self.lose_name_of(node, link, object.map(Hold::plain))
+    }
+
+    /// Takes its name from a node of the base, as an unlink by others: who has it open goes on
+    /// with the file of the base, and who comes by the name finds another node. `false`: it
+    /// lies in the storage, or has not just one name.
+    pub fn leave_name(&self, id: NodeId) -> bool {
+        let Ok(node) = self.node(id) else { return false };
+        if node.in_storage() || node.is_shared() || node.is_dir() {
+            return false;
+        }
+        let link = node.place().names.first().cloned();
+        let Some((link, object)) = link.zip(self.hold(&node).ok()) else { return false };
+        self.lose_name_of(&node, &link, Some(object))
+    }
+
+    fn lose_name_of(&self, node: &Arc<Node>, link: &Link, object: Option<Hold>) -> bool {
         let mut place = node.place_mut();
         if node.in_storage() && !node.is_indexed() {
             return false;
@@ -189,7 +206,7 @@ impl Overlay {
                 && !node.is_indexed()
                 && let Some(object) = object
             {
-                place.hold(Held::new(Hold::plain(object)));
+                place.hold(Held::new(object));
             }
             self.dirs.remove(node.id);
         }

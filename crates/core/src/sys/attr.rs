@@ -24,6 +24,11 @@ pub(crate) fn is_generated(fd: impl AsFd) -> bool {
     fs::fstatvfs(fd).is_ok_and(|vfs| vfs.f_blocks == 0)
 }
 
+/// Nothing can be written by way of its mount.
+pub(crate) fn is_on_read_only(fd: impl AsFd) -> bool {
+    fs::fstatvfs(fd).is_ok_and(|vfs| vfs.f_flag.contains(fs::StatVfsMountFlags::RDONLY))
+}
+
 /// The file system of a directory gives changes that follow each other
 /// different ctimes, once each has been looked at (multigrain timestamps,
 /// since 6.13 for ext4, xfs, btrfs and tmpfs); others take the time of the last

@@ -60,12 +60,14 @@ pub struct Files {
     numbers: KeptNumbers,
 }
 
-struct Connection {
+pub(super) struct Connection {
     notifier: Notifier,
     /// Absent: no passthrough.
-    backing: Option<BackingRegistry>,
+    pub backing: Option<BackingRegistry>,
     /// The kernel has refused it for good.
     refused: AtomicBool,
+    /// Programs and libraries of the base are read past the daemon, too.
+    pub programs: AtomicBool,
 }
 
 impl Connection {
@@ -117,13 +119,16 @@ impl Files {
     }
 
     /// The connection is up.
-    pub fn connect(&self, negotiated: &Negotiated, notifier: &Notifier) {
+    /// `programs`: see [`Overlay::program`].
+    pub fn connect(&self, negotiated: &Negotiated, notifier: &Notifier, programs: bool) {
         let backing = negotiated.passthrough.then(|| notifier.backing());
+        let programs = AtomicBool::new(programs && backing.is_some());
         // Called once, as the trait promises.
         let _ = self.connection.set(Connection {
             notifier: notifier.clone(),
             backing,
             refused: AtomicBool::new(false),
+            programs,
         });
         tracing::debug!(
             passthrough = negotiated.passthrough,
@@ -132,7 +137,15 @@ impl Files {
         );
     }
 
-    fn modes(&self, node: u64) -> &Mutex<Modes<Arc<BackingId>>> {
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        self.connection.get()
+    }
+
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    pub(super) fn modes(&self, node: u64) -> &Mutex<Modes<Arc<BackingId>>> {
         let [first, ..] = &self.modes;
         self.modes.get(node as usize % SHARDS).unwrap_or(first)
     }
@@ -144,14 +157,26 @@ impl Files {
         let connection = self.connection.get();
         let passes = connection.is_some_and(|c| c.backing().is_some());
         let backed = passes && overlay.is_settled(&file);
+        let program = if backed { None } else { self.program(overlay, &file) };
+        if program.is_none() && self.has_programs() {
+            let unused = self.modes(node).lock().leave_base(node);
+            drop(unused);
+        }
         let want = Want {
             backed,
+            base: program.is_some(),
+            writes: convert::writes(flags),
             avoid: backed
                 && (goes_on || convert::writes(flags) && has_id_bits(overlay, node, created)),
             maps: convert::maps(flags),
         };
         self.look_for_mappings(overlay, node);
-        let register = || connection?.register(overlay, &self.judge, &file);
+        let register = || match &program {
+            // It may have been copied up since.
+            Some(program) if overlay.lies_in_base(&file) => self.register_program(program),
+            Some(_) => None,
+            None => connection?.register(overlay, &self.judge, &file),
+        };
         let (grant, id) = self.modes(node).lock().open(node, want, register);
         if matches!(grant, Grant::Passthrough { maps: true }) && created.is_none() {
             // What the kernel knows of the times may become wrong unseen.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BACKED: Want = Want { backed: true, avoid: false, maps: false };
+const BACKED: Want = Want { backed: true, base: false, writes: false, avoid: false, maps: false };
 const KEPT: Grant = Grant::Cached { keep: true, direct: false };
 const EMPTIED: Grant = Grant::Cached { keep: false, direct: false };
 const BASE: Want = Want { backed: false, ..BACKED };
@@ -15,6 +15,39 @@ fn base_files_never_register() {
     let mut modes = Modes::<u32>::new(4);
     let (grant, _) = modes.open(2, BASE, || panic!("a base file was registered"));
     assert_eq!(grant, KEPT);
+}
+
+#[test]
+fn nobody_writes_what_is_read_in_the_base() {
+    let read = Want { base: true, ..BASE };
+    let write = Want { writes: true, ..BACKED };
+    let mut modes = Modes::new(4);
+    let (reader, id) = modes.open(2, read, || Some(1));
+    assert_eq!((reader, id), (Grant::Passthrough { maps: false }, Some(1)));
+    assert_eq!(modes.start_writing(2), (false, vec![]));
+    // Attributes of it may be copied up meanwhile: it is read as before.
+    assert!(modes.leave_base(2).is_empty());
+    let (another, id) = modes.open(2, BACKED, || panic!("two files for one node"));
+    assert_eq!(id, Some(1));
+    assert!(matches!(modes.open(2, write, || panic!()), (Grant::Cached { .. }, None)));
+    modes.close(2, EMPTIED);
+    modes.close(2, another);
+    assert!(modes.close(2, reader).is_empty());
+    // Now it may be, and whoever comes meanwhile reads through the daemon.
+    assert_eq!(modes.start_writing(2), (true, vec![1]));
+    let (late, id) = modes.open(2, read, || panic!("it is being copied up"));
+    assert!(matches!(late, Grant::Cached { .. }) && id.is_none());
+    modes.end_writing(2);
+    modes.close(2, late);
+    let (writer, id) = modes.open(2, write, || Some(2));
+    assert_eq!(id, Some(2));
+    modes.close(2, writer);
+    assert!(modes.leave_base(2).is_empty(), "it is the file of the storage");
+    assert_eq!(modes.forget(2), [2]);
+    // Where nothing comes of it nothing is left.
+    assert_eq!(modes.start_writing(3), (true, vec![]));
+    modes.end_writing(3);
+    assert!(modes.nodes.is_empty());
 }
 
 #[test]
@@ -236,16 +269,37 @@ impl World {
 
     fn open(&mut self, modes: &mut Modes<u32>, node: u64, write: bool, suid: bool) {
         let file = self.files.entry(node).or_default();
-        file.0 |= write;
-        let want = Want { backed: file.0, avoid: write && suid, maps: write };
+        let mut given_up = Vec::new();
+        if write {
+            let (may, unused) = modes.start_writing(node);
+            given_up.extend(unused);
+            if may {
+                file.0 = true;
+                modes.end_writing(node);
+            }
+        }
+        let base = !file.0 && node != 2;
+        if !base {
+            given_up.extend(modes.leave_base(node));
+        }
+        for id in given_up {
+            assert!(self.live.remove(&id), "given up twice");
+        }
+        // Refused, as long as somebody reads the base.
+        if write && !file.0 {
+            return;
+        }
+        let want = Want { backed: file.0, base, avoid: write && suid, maps: write, writes: write };
         let (ids, live) = (&mut self.ids, &mut self.live);
         let (grant, id) = modes.open(node, want, || {
-            *ids += 1;
+            // Odd ones are those of the base.
+            *ids = (*ids / 2 + 1) * 2 + u32::from(base);
             live.insert(*ids);
             Some(*ids)
         });
         assert!(id.is_none_or(|id| live.contains(&id)), "a dead backing file is used");
-        assert!(file.0 || id.is_none(), "the base is handed out");
+        assert!(file.0 || base || id.is_none(), "the base is handed out");
+        assert!(!write || id.is_none_or(|id| id % 2 == 0), "the base is handed out to a writer");
         self.kernels.entry(node).or_default().open(grant, id, file.1);
         self.opens.push((node, grant));
     }

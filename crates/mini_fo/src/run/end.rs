@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::ask;
 use super::changed::Changes;
+use super::join;
 use super::place::Place;
 use super::settle::{Settled, settle};
 use super::start::Started;
@@ -61,6 +62,14 @@ impl Run<'_> {
             },
         };
         let ending = self.ending(&changes);
+        if in_memory
+            && matches!(ending, Ending::Ask | Ending::Review)
+            && let Some(users) = &users
+        {
+            join::enter_users(users).map_err(|errno| {
+                Failure::new(code::RUN, format!("the changes cannot be shown: {errno}"))
+            })?;
+        }
         if in_memory && ending == Ending::Ask {
             look(&live)?;
         }

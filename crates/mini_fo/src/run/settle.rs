@@ -22,8 +22,9 @@ use crate::mountinfo;
 
 /// How long what the command has started may take to end with it.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long somebody is looked for who has the mount.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long somebody is looked for who has the mount, but cannot be seen: nsenter(1) of
+/// another user, say. What has only to be put away by the kernel is away sooner.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked.
 const BEAT: Duration = Duration::from_millis(50);
 /// How often the lock is asked for that others are about to give back.

@@ -10,11 +10,11 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fuse_server::Mount;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount};
@@ -54,6 +54,8 @@ struct Mounted {
     /// Number of its mount namespace.
     namespace: u64,
     users: OwnedFd,
+    /// The storage, if that is in memory: mounted nowhere.
+    memory: Option<OwnedFd>,
 }
 
 /// Starts both. `memory`: the storage is a file system in memory of this size.
@@ -67,7 +69,7 @@ pub fn start(
     memory: Option<&str>,
     signals: &Signals,
 ) -> Result<Started, Failure> {
-    let prepare = |socket: &OwnedFd| prepare(plan, place, request, socket);
+    let prepare = |socket: &OwnedFd| prepare(plan, place, request, memory, socket);
     let (command, socket) = launch(plan, signals, prepare)?;
     let served = mounted(plan, command, &socket)
         .and_then(|mounted| {
@@ -122,7 +124,8 @@ fn mounted(
     let mut descriptors = descriptors.into_iter();
     match (word, descriptors.next(), descriptors.next()) {
         (Word::Mounted(namespace, number), Some(device), Some(users)) => {
-            Ok(Some(Mounted { device, number, namespace, users }))
+            let memory = descriptors.next();
+            Ok(Some(Mounted { device, number, namespace, users, memory }))
         }
         _ => Err(None),
     }
@@ -141,6 +144,7 @@ fn serve_for(
     let there = rustix::process::pidfd_open(command, PidfdFlags::empty()).map_err(failed)?;
     let mut keep = vec![there.as_fd(), place.lock.as_fd()];
     keep.extend(mounted.map(|mounted| mounted.device.as_fd()));
+    keep.extend(mounted.and_then(|mounted| mounted.memory.as_ref()).map(OwnedFd::as_fd));
     let pid = daemon::background(Some(&keep), |ready| {
         if let Some(mounted) = mounted {
             // Outside it sees to whom each object of the base belongs.
@@ -149,7 +153,8 @@ fn serve_for(
                 .try_clone()
                 .map_err(|error| Failure::new(code::RUN, format!("the daemon: {error}")))?;
             let mount = Mount::handed_over(device, mounted.number);
-            let handed = Handed { mount, namespace: mounted.namespace };
+            let storage = mounted.memory.as_ref().map(|memory| in_memory(memory, place));
+            let handed = Handed { mount, namespace: mounted.namespace, storage };
             return serve::serve(request, Some(handed), ready);
         }
         let mut spaces = ThreadNameSpaceType::MOUNT;
@@ -165,10 +170,26 @@ fn serve_for(
 
 /// Mounts a storage in memory.
 fn mount_memory(storage: &Path, size: &str) -> Result<(), Failure> {
-    let mounted = scene::tmpfs(&[("mode", "700"), ("size", size)]).and_then(|memory| {
-        move_mount(&memory, "", CWD, storage, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-    });
-    mounted.map_err(|errno| Failure::new(code::RUN, format!("--tmpfs={size}: {errno}")))
+    let mounted = memory(size)?;
+    move_mount(&mounted, "", CWD, storage, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|errno| no_memory(size, errno))
+}
+
+/// A file system for a storage in memory, mounted nowhere yet.
+fn memory(size: &str) -> Result<OwnedFd, Failure> {
+    scene::tmpfs(&[("mode", "700"), ("size", size)]).map_err(|errno| no_memory(size, errno))
+}
+
+fn no_memory(size: &str, errno: Errno) -> Failure {
+    Failure::new(code::RUN, format!("--tmpfs={size}: {errno}"))
+}
+
+/// The way of a daemon to a storage in memory that it may mount nowhere. It lies there under
+/// the path that it has outside, because that is what the way is taken for.
+fn in_memory(memory: &OwnedFd, place: &Place) -> PathBuf {
+    let storage = place.storage();
+    let inside = storage.strip_prefix("/").unwrap_or(&storage);
+    Path::new("/proc/self/fd").join(memory.as_raw_fd().to_string()).join(inside)
 }
 
 /// Starts a command beside somebody who runs. `None`: he does not any more.
@@ -281,6 +302,7 @@ fn prepare(
     plan: &Plan,
     place: &Place,
     request: &MountRequest,
+    memory: Option<&str>,
     socket: &OwnedFd,
 ) -> Result<(), Failure> {
     let wait = || receive(socket).map(drop).ok_or_else(died);
@@ -291,7 +313,7 @@ fn prepare(
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|errno| spaces::refused(plan.for_users, errno))?;
     match has_others {
-        true => hand_over(request, socket)?,
+        true => hand_over(request, memory, place, socket)?,
         false => send(socket, Word::GoOn, &[]).map_err(|_| died())?,
     }
     let outside = Outside::look(plan);
@@ -304,14 +326,27 @@ fn prepare(
     Ok(())
 }
 
-/// Mounts what the daemon is to serve: a mount belongs to the user namespace of who makes it.
-fn hand_over(request: &MountRequest, socket: &OwnedFd) -> Result<(), Failure> {
+/// Mounts what the daemon is to serve, and makes a storage in memory: what is mounted belongs
+/// to the user namespace of who mounts it.
+fn hand_over(
+    request: &MountRequest,
+    size: Option<&str>,
+    place: &Place,
+    socket: &OwnedFd,
+) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(code::RUN, format!("the mount: {error}"));
     let users = std::fs::File::open("/proc/self/ns/user").map_err(failed)?;
+    let memory = size.map(memory).transpose()?;
+    if let Some(memory) = &memory {
+        let path = in_memory(memory, place);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    }
     let mount = serve::mount(request, request.flags, None)?;
     let mounted = Word::Mounted(registry::own_namespace(), mount.device_number());
     let device = mount.hand_over().map_err(failed)?;
-    send(socket, mounted, &[device.as_fd(), users.as_fd()]).map_err(|_| died())
+    let mut descriptors = vec![device.as_fd(), users.as_fd()];
+    descriptors.extend(memory.as_ref().map(OwnedFd::as_fd));
+    send(socket, mounted, &descriptors).map_err(|_| died())
 }
 
 fn died() -> Failure {

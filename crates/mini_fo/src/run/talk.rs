@@ -26,7 +26,7 @@ pub enum Word {
 const LENGTH: usize = 17;
 
 /// With as many descriptors as come with one message at most.
-const MOST: usize = 2;
+const MOST: usize = 3;
 
 impl Word {
     fn bytes(self) -> [u8; LENGTH] {

@@ -78,6 +78,7 @@ mod run;
 mod run_as_root;
 mod run_end;
 mod run_places;
+mod run_programs;
 mod run_work;
 mod scripts;
 mod stack;

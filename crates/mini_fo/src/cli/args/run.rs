@@ -35,7 +35,7 @@ pub struct RunArgs {
     /// of the system, and files can be given to others; outside, all that it has written is
     /// the user's, and he has no more rights than before. It needs a range of ids in
     /// /etc/subuid and /etc/subgid, and newuidmap(1). Root runs a command as root anyway.
-    #[arg(long, conflicts_with = "tmpfs")]
+    #[arg(long)]
     pub as_root: bool,
 
     /// Keep the changes in memory, at most SIZE (half of it); they are gone at the end
