@@ -19,7 +19,7 @@ elif [ "$what" = test ]; then
     needs="$needs git:git rsync:rsync sqlite3:sqlite3 setfattr:attr setfacl:acl make:make
         mkfs.erofs:erofs-utils mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
         xorriso:xorriso setcap:libcap2-bin mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse
-        bindfs:bindfs newuidmap:uidmap umoci:umoci zsh:zsh fish:fish chromedriver:chromium-driver dpkg-shlibdeps:dpkg-dev lintian:lintian"
+        bindfs:bindfs newuidmap:uidmap podman:podman crun:crun umoci:umoci zsh:zsh fish:fish chromedriver:chromium-driver dpkg-shlibdeps:dpkg-dev lintian:lintian"
 fi
 
 missing=

@@ -179,7 +179,9 @@ fn request(plan: &Plan, place: &Place) -> Result<MountRequest, Failure> {
         items.extend(options::parse("allow_other".as_ref(), false)?);
     } else if plan.for_users {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let owner = format!("squash_to_uid={uid},squash_to_gid={gid}");
+        // Nor lets root who has no right to mount, as in a container, others in: then not even
+        // he could ask from outside.
+        let owner = format!("squash_to_uid={uid},squash_to_gid={gid},noallow_other");
         items.extend(options::parse(owner.as_ref(), false)?);
     } else {
         // A device that somebody makes in the tree would be a real one.

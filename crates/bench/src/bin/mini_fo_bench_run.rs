@@ -40,10 +40,11 @@ struct Way {
     works: fn() -> bool,
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 6] = [
     Way { name: "plain", words: |_| Vec::new(), works: || true },
     Way { name: "mini_fo run", words: mini_fo, works: || true },
     Way { name: "overlayfs", words: overlayfs, works: is_root },
+    Way { name: "try", words: try_it, works: try_works },
     Way { name: "bwrap --overlay", words: bwrap, works: || bwrap_has("--overlay-src") },
     Way { name: "bwrap, no overlay", words: bwrap_alone, works: || bwrap_has("--dev-bind") },
 ];
@@ -71,6 +72,20 @@ fn overlayfs(apart: &Path) -> Vec<OsString> {
     let mut all = words(&["unshare", "--mount", "sh", "-c", OVERLAYFS]);
     all.push(apart.into());
     all
+}
+
+/// <https://github.com/binpash/try>: a script that Debian has not.
+fn try_it(apart: &Path) -> Vec<OsString> {
+    vec!["try".into(), "-D".into(), apart.into()]
+}
+
+/// It is there, makes its mounts, and keeps words of a command apart.
+fn try_works() -> bool {
+    let script = r#"
+        command -v try || exit 1; dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
+        try -D "$dir" sh -c 'test "$1" = "a b"' sh "a b""#;
+    let tried = Command::new("sh").args(["-c", script]).stdin(Stdio::null()).output();
+    tried.is_ok_and(|tried| tried.status.success())
 }
 
 fn bwrap(apart: &Path) -> Vec<OsString> {

@@ -161,6 +161,19 @@ impl Overlay {
         rustix::io::fcntl_dupfd_cloexec(opened.fd(), 0).ok()
     }
 
+    /// Takes its name from a node of the base, as an unlink by others: who has it open goes on
+    /// with the file of the base, and who comes by the name finds another node. `false`: it
+    /// lies in the storage, or has not just one name.
+    pub fn leave_name(&self, id: NodeId) -> bool {
+        let Ok(node) = self.node(id) else { return false };
+        if node.in_storage() || node.is_shared() || node.is_dir() {
+            return false;
+        }
+        let link = node.place().names.first().cloned();
+        let Some((link, object)) = link.zip(self.hold(&node).ok()) else { return false };
+        self.lose_name_of(&node, &link, Some(object))
+    }
+
     /// What is read lies in the base.
     pub fn lies_in_base(&self, file: &OpenFile) -> bool {
         file.in_base().is_some()

@@ -180,20 +180,8 @@ impl Overlay {
         self.lose_name_of(node, link, object.map(Hold::plain))
     }
 
-    /// Takes its name from a node of the base, as an unlink by others: who has it open goes on
-    /// with the file of the base, and who comes by the name finds another node. `false`: it
-    /// lies in the storage, or has not just one name.
-    pub fn leave_name(&self, id: NodeId) -> bool {
-        let Ok(node) = self.node(id) else { return false };
-        if node.in_storage() || node.is_shared() || node.is_dir() {
-            return false;
-        }
-        let link = node.place().names.first().cloned();
-        let Some((link, object)) = link.zip(self.hold(&node).ok()) else { return false };
-        self.lose_name_of(&node, &link, Some(object))
-    }
-
-    fn lose_name_of(&self, node: &Arc<Node>, link: &Link, object: Option<Hold>) -> bool {
+    /// As [`Overlay::lose_name`], with an object that the node is to keep.
+    pub(crate) fn lose_name_of(&self, node: &Arc<Node>, link: &Link, object: Option<Hold>) -> bool {
         let mut place = node.place_mut();
         if node.in_storage() && !node.is_indexed() {
             return false;
