@@ -30,4 +30,5 @@ pub use change::{
     Change, ChangeKind, ChangeTotals, ChangesOptions, Differences, FoundChange, UnreadChange,
 };
 pub use content::Content;
+pub(crate) use content::Stamp;
 pub use rest::{RestOptions, changes_at_rest, layers_at_rest, writing_at_rest};

@@ -137,6 +137,8 @@ ranks! {
     Terms,
     /// Some META is to be handed to it.
     Dirty,
+    /// Files that were opened to be written.
+    Written,
     /// Other names of META.
     MetaNames,
 }

@@ -19,3 +19,4 @@ pub(crate) mod reserve;
 pub(crate) mod root_owner;
 pub(crate) mod trail;
 pub(crate) mod waiters;
+pub(crate) mod written;

@@ -7,6 +7,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::sides::{Lower, Sides};
+use crate::format::time::Timestamp;
 use crate::interface::types::OpenMode;
 use crate::reach::overlay::Overlay;
 use crate::store::partial::Data;
@@ -53,7 +54,44 @@ impl Content {
     }
 }
 
+/// Files that content consists of, and how they were at one time: identity, bytes, times of
+/// modification and of change.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(Vec<((u64, u64), u64, Timestamp, Timestamp)>);
+
+impl Stamp {
+    /// None of them was changed after this time (seconds), but for the first if `first` may.
+    pub fn is_older(&self, than: i64, first: bool) -> bool {
+        let counts = self.0.iter().skip(first.into());
+        counts.map(|(.., changed)| changed.sec).all(|changed| changed < than)
+    }
+}
+
 impl Content {
+    /// What it consists of.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub(crate) fn stamp(&self) -> Result<Stamp> {
+        let (mut files, mut data) = (Vec::new(), &self.data);
+        loop {
+            let (Data::File(file) | Data::Mixed(file, _)) = data;
+            let stat = sys::stat_fd(file)?;
+            let times = (stat.stx_mtime.into(), stat.stx_ctime.into());
+            files.push((sys::dev_ino(&stat), stat.stx_size, times.0, times.1));
+            match data {
+                Data::File(_) => return Ok(Stamp(files)),
+                Data::Mixed(_, partial) => data = partial.base(),
+            }
+        }
+    }
+
+    /// Somebody has the file of the storage open to be written, or mapped so.
+    pub(crate) fn has_writers(&self) -> bool {
+        let (Data::File(file) | Data::Mixed(file, _)) = &self.data;
+        sys::has_writers(file)
+    }
+
     /// The one file that has all of it.
     pub(crate) fn file(&self) -> Option<&OwnedFd> {
         self.data.file()

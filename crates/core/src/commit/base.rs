@@ -7,6 +7,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::format::commit::StagePlace;
+use crate::format::name::parent;
 use crate::format::time::Timestamp;
 use crate::interface::types::SetTime;
 use crate::reach::overlay::Overlay;
@@ -84,6 +85,33 @@ impl Base {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             rustix::fs::syncfs(sys::open(Spot::at((*dir).as_fd(), b"."), flags)?)
         })
+    }
+}
+
+/// Where files without names are made, which come into the base later, or are gone.
+pub(super) struct Unnamed(Dirs);
+
+impl Unnamed {
+    /// In the base of an overlay, by the mount that it was opened by.
+    pub fn of_overlay(overlay: &Overlay) -> Result<Unnamed> {
+        root_of(overlay).map(|root| Unnamed(Dirs::of(root)))
+    }
+
+    /// One on the file system that a path lies on, or would. Errors as
+    /// [`sys::create_private_unnamed`].
+    pub fn make(&self, path: &[u8]) -> Result<OwnedFd> {
+        let mut above = parent(path);
+        loop {
+            match self.0.dir(above) {
+                Err(Errno::NOENT | Errno::NOTDIR) if !above.is_empty() => above = parent(above),
+                dir => return sys::create_private_unnamed((*dir?).as_fd()),
+            }
+        }
+    }
+
+    /// Hands everything to the device.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(self.0.root())
     }
 }
 

@@ -7,6 +7,7 @@
 //! somebody has open or mapped stay in the storage, changed or not (`live/in_use.rs`): what
 //! is written to them may pass the overlay by, and whoever reads them is to see it.
 
+mod early;
 mod in_use;
 mod nodes;
 
@@ -16,6 +17,7 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use thiserror::Error;
 
+pub(super) use self::early::Early;
 pub use self::in_use::{InUse, OpenNow};
 pub use self::nodes::{Another, Renewed};
 use super::error::CommitError;
@@ -63,6 +65,9 @@ pub enum LiveCommitError {
     /// A mount with `-o volatile` of the storage did not end cleanly.
     #[error("a volatile mount of the storage did not end cleanly")]
     Unclean,
+    /// Who has asked for it wants nothing any more.
+    #[error("who has asked for the commit has gone; nothing was changed")]
+    Unwanted,
     /// META of the storage cannot be written.
     #[error("the storage cannot be written: {0}; nothing was changed")]
     Storage(Errno),
@@ -88,7 +93,9 @@ type Result<T> = std::result::Result<T, LiveCommitError>;
 impl Overlay {
     /// Commits what `plan` says of an overlay that shows the same as this one, and of what
     /// is in use; it may be asked again, when more turns out to be. `None` from it: nothing
-    /// is done. `tell` gets what has become of the nodes, before anything is served again: it
+    /// is done. The first time it is asked of this overlay, which is served still, and large
+    /// contents of that plan are copied then (`live/early.rs`); `each` is told of bytes that
+    /// were, and of all, and says whether it is to go on. `tell` gets what has become of the nodes, before anything is served again: it
     /// waits for nobody who may wait for that, and so not for the kernel.
     ///
     /// # Errors
@@ -98,21 +105,29 @@ impl Overlay {
         &self,
         open_now: &dyn Fn() -> OpenNow,
         plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
-        tell: &mut dyn FnMut(Renewed),
+        (each, tell): (&mut dyn FnMut(u64, u64) -> bool, &mut dyn FnMut(Renewed)),
     ) -> Result<Option<Committed>> {
         self.check_fit()?;
+        // Nothing is being opened while that begins.
+        let watch = self.shut(PATIENCE).and_then(|_shut| self.written.watch());
+        let copied = watch.as_ref().map(|_| self.copy_early(open_now, plan, each)).transpose()?;
+        let (mut early, kept) = copied.unzip();
         let (shut, in_use) = self.shut_when_closed(open_now)?;
         if in_use.has_lost_name(self).map_err(LiveCommitError::Storage)? {
             return Err(LiveCommitError::LostName);
         }
+        if let (Some(early), Some(watch)) = (&mut early, &watch) {
+            early.drop_written(watch);
+        }
         let ready = self.make_ready(&in_use);
         ready.map_err(LiveCommitError::Storage)?;
         let done = sys::with_umask(0o077, 0, |_| match self.lend() {
-            Ok(()) => self.commit_lent(in_use, plan),
+            Ok(()) => self.commit_lent(in_use, early.as_ref(), plan),
             Err(errno) => Err(LiveCommitError::Storage(errno)),
         });
         let done = self.go_on(done, tell);
         drop(shut);
+        drop(kept);
         done
     }
 
@@ -172,6 +187,7 @@ impl Overlay {
     fn commit_lent(
         &self,
         mut in_use: InUse,
+        early: Option<&Early>,
         plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
     ) -> Result<Option<Committed>> {
         let borrower = self.beside(false)?.begin_beside()?;
@@ -193,7 +209,7 @@ impl Overlay {
             }
         };
         let options = self.options_beside();
-        let way = (&options, Way::Lent(self));
+        let way = (&options, Way::Lent(self, early));
         Ok(Some(plan.carry_out_by(borrower, way, &mut |_| {})?))
     }
 

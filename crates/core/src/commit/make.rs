@@ -2,14 +2,17 @@
 
 mod part;
 
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::base::Base;
 use super::links::Links;
+use super::live::Early;
 use super::plan::Make;
+use super::stage::Stage;
 use super::stages::Stages;
+use crate::changes::Content;
 use crate::format::commit::{Dress, Path, Slot};
 use crate::format::print::Print;
 use crate::interface::types::{Attr, NodeId, SetTime};
@@ -31,6 +34,20 @@ pub(super) struct Made {
     pub renewed: Option<(Path, Print)>,
 }
 
+/// Where contents are to be had without copying them.
+pub(super) struct Ready<'a> {
+    /// Files of the storage that get another name.
+    pub links: Links<'a>,
+    /// What was copied before.
+    pub early: Option<&'a Early>,
+}
+
+impl Ready<'_> {
+    fn copy(&self, path: &[u8], content: &Content) -> Option<OwnedFd> {
+        self.early?.take(path, content)
+    }
+}
+
 impl Make {
     /// The path that it is about.
     pub(super) fn path(&self) -> &[u8] {
@@ -50,7 +67,7 @@ impl Make {
     /// Makes it.
     pub(super) fn make(
         &self,
-        (overlay, links): (&Overlay, &Links<'_>),
+        (overlay, ready): (&Overlay, &Ready<'_>),
         (base, stages): (&Base, &Stages),
     ) -> Result<Made> {
         let link = |from: rustix::fd::BorrowedFd<'_>, name: &[u8], to: Slot| {
@@ -58,7 +75,7 @@ impl Make {
             rustix::fs::linkat(from, name, stage.dir(), &*to.name(), AtFlags::empty())
         };
         match self {
-            Make::Object { slot, path } => make_object((overlay, links), (stages, *slot), path),
+            Make::Object { slot, path } => make_object((overlay, ready), (stages, *slot), path),
             Make::Part { slot, part } => {
                 part::make(part, (overlay, base), (stages.of(*slot)?, *slot))
             }
@@ -73,7 +90,7 @@ impl Make {
 }
 
 fn make_object(
-    (overlay, links): (&Overlay, &Links<'_>),
+    (overlay, ready): (&Overlay, &Ready<'_>),
     (stages, slot): (&Stages, Slot),
     path: &[u8],
 ) -> Result<Made> {
@@ -86,13 +103,10 @@ fn make_object(
         libc::S_IFREG => {
             let content = overlay.shown_content(&node)?;
             made.bytes = attr.size;
-            if links.give((overlay, &node, &attr), (path, &content), (stages, slot))? {
+            if ready.links.give((overlay, &node, &attr), (path, &content), (stages, slot))? {
                 return Ok(made);
             }
-            let file = sys::create_private(stage.dir(), &name)?;
-            if attr.size > 0 {
-                content.copy_to(&file)?;
-            }
+            let file = file_with(&content, ready.copy(path, &content), (stage, &name))?;
             if sys::stat_fd(&file)?.stx_size != attr.size {
                 return Err(Errno::IO);
             }
@@ -116,6 +130,26 @@ fn make_object(
         }
     }
     Ok(made)
+}
+
+/// A file in the stage with this content; `copied`: it has that already, and no name.
+fn file_with(
+    content: &Content,
+    copied: Option<OwnedFd>,
+    (stage, name): (&Stage, &[u8]),
+) -> Result<OwnedFd> {
+    if let Some(file) = copied {
+        match sys::link_fd(file.as_fd(), stage.dir(), name) {
+            Ok(()) => return Ok(file),
+            // The stage may lie on another file system, or belong to another project.
+            Err(errno) => tracing::debug!("what was copied early cannot be used: {errno}"),
+        }
+    }
+    let file = sys::create_private(stage.dir(), name)?;
+    if content.size()? > 0 {
+        content.copy_to(&file)?;
+    }
+    Ok(file)
 }
 
 /// The mode that a directory has in the stage: whoever makes it must be able to fill and

@@ -26,6 +26,7 @@ use crate::state::reserve::Reserve;
 use crate::state::root_owner::RootOwner;
 use crate::state::trail::Trail;
 use crate::state::waiters::Waiters;
+use crate::state::written::Written;
 use crate::store::durability::WriteOut;
 use crate::store::shared_index::SharedIndex;
 use crate::sys::descriptors::Shares;
@@ -168,6 +169,7 @@ impl Overlay {
             partials,
             freed: Freed::default(),
             lacks: Lacks::new(),
+            written: Written::default(),
             submounts: options.submounts,
             live: options.live_base.map(Live::new),
             root,

@@ -68,6 +68,7 @@ impl Overlay {
         let emptied = mode.truncate && !node.in_storage();
         if mode.write || mode.truncate {
             self.check_writable()?;
+            self.written.note(node.id);
             self.await_leaving();
             let need = match mode {
                 _ if mode.truncate => Need::NoData,

@@ -30,6 +30,7 @@ use crate::state::reserve::Reserve;
 use crate::state::root_owner::RootOwner;
 use crate::state::trail::Trail;
 use crate::state::waiters::Waiters;
+use crate::state::written::Written;
 use crate::store::durability::{Durability, WriteOut};
 use crate::store::server_lock::ServerLock;
 use crate::store::shared_index::SharedIndex;
@@ -79,6 +80,7 @@ pub struct Overlay {
     pub(crate) accesses: Accesses,
     pub(crate) freed: Freed,
     pub(crate) lacks: Lacks,
+    pub(crate) written: Written,
     /// Mounts below the base are shown.
     pub(crate) submounts: bool,
     /// Others change the base.

@@ -80,6 +80,15 @@ impl Ticket {
         Ticket(count)
     }
 
+    /// For what can do without. ENFILE: half of what files may have is taken.
+    pub fn spare() -> Result<Ticket> {
+        let ticket = Ticket::beyond(1);
+        if TAKEN.load(Ordering::Relaxed) > FILES.load(Ordering::Relaxed) / 2 {
+            return Err(Errno::NFILE);
+        }
+        Ok(ticket)
+    }
+
     fn up_to(most: &AtomicUsize, count: usize) -> Result<Ticket> {
         let ticket = Ticket::beyond(count);
         if TAKEN.load(Ordering::Relaxed) > most.load(Ordering::Relaxed) {

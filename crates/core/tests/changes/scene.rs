@@ -23,7 +23,10 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Scene {
-        let work = tempfile::tempdir().unwrap();
+        Scene::new_in(tempfile::tempdir().unwrap())
+    }
+
+    pub fn new_in(work: tempfile::TempDir) -> Scene {
         let root = work.path().canonicalize().unwrap();
         let (base, storage) = (root.join("base"), root.join("storage"));
         fs::create_dir(&storage).unwrap();

@@ -33,7 +33,7 @@ impl Driver {
                 }
             }
         };
-        match overlay.commit_live(&open_now, &mut plan, &mut |_: Renewed| {}) {
+        match overlay.commit_live(&open_now, &mut plan, (&mut |_, _| true, &mut |_: Renewed| {})) {
             Err(LiveCommitError::Unfit { .. } | LiveCommitError::LostName) => return Ok(()),
             Err(error) => return Err(format!("a commit: {error}")),
             Ok(_) => {}

@@ -1,8 +1,10 @@
 //! The control channel's end in the daemon: who is answered, and what.
 
+use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use fuse_server::{IoctlArgs, IoctlReply, Notifier, Request, Result};
 use mini_fo_core::{Discarded, MetaName, NodeId, OpenDir, OpenNow, Overlay};
@@ -32,6 +34,9 @@ pub struct Facts {
     /// Who asks for a commit must tell this; `None`: nobody need.
     pub commit_key: Option<String>,
 }
+
+/// So long between two times that it is told how far a commit is.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub(super) struct Control {
@@ -134,7 +139,17 @@ fn commit(
     let base = facts.layers.first().map(PathBuf::as_path).unwrap_or_else(|| Path::new(""));
     let mut text = Vec::new();
     let mut out = Out::into_answer(&mut text, form.colored);
+    let told = RefCell::new((&mut *answer, Instant::now()));
+    let each = |done: u64, all: u64| {
+        let (answer, last) = &mut *told.borrow_mut();
+        if !form.progress || done < all && last.elapsed() < BETWEEN {
+            return true;
+        }
+        *last = Instant::now();
+        tell_progress(answer, wire::Progress { done, all }).is_ok()
+    };
     let site = changes::commit::live::Site {
+        each: &each,
         overlay: &served.overlay,
         base,
         storage: &facts.storage,
@@ -151,6 +166,15 @@ fn commit(
         Ok(seen) => answer.line(&seen),
         Err(failure) => answer.line(&Trouble { trouble: failure.message, errno: None }),
     }
+}
+
+/// A part that says how far it is.
+fn tell_progress(answer: &mut Answer, progress: wire::Progress) -> io::Result<()> {
+    let text = serde_json::to_vec(&progress)?;
+    let len = u32::try_from(text.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    answer.write_all(&(len | wire::PROGRESS).to_ne_bytes())?;
+    answer.write_all(&text)?;
+    answer.flush()
 }
 
 fn carry_out(

@@ -165,6 +165,9 @@ pub struct CommitForm {
     pub json: bool,
     /// For a terminal.
     pub colored: bool,
+    /// Tell how far it is ([`PROGRESS`]).
+    #[serde(default)]
+    pub progress: bool,
 }
 
 /// A change that somebody has looked at, and wants to be committed.
@@ -286,6 +289,18 @@ pub struct Seen {
 /// Set in the length of a part (`u32`, as the machine has it) that goes to standard error.
 /// A part of no length is the last one; one line of JSON follows it.
 pub const COMPLAINT: u32 = 1 << 31;
+
+/// Set in the length of a part that is a [`Progress`], as JSON.
+pub const PROGRESS: u32 = 1 << 30;
+
+/// How far it is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// So many are copied.
+    pub done: u64,
+    /// Of so many.
+    pub all: u64,
+}
 
 /// The answer to [`Request::Info`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

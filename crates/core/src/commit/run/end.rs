@@ -63,7 +63,7 @@ impl Work<'_> {
         let options = OpenOptions { after_commit: true, ..self.options.clone() };
         Ok(match self.way {
             Way::Paths => Opened::open(&options)?,
-            Way::Lent(overlay) => overlay.beside(true)?,
+            Way::Lent(overlay, _) => overlay.beside(true)?,
         })
     }
 
@@ -71,7 +71,7 @@ impl Work<'_> {
         let opened = self.open()?;
         let overlay = match self.way {
             Way::Paths => opened.begin()?,
-            Way::Lent(_) => opened.begin_beside()?,
+            Way::Lent(..) => opened.begin_beside()?,
         };
         let failed = |errno| CommitError::Storage { storage: self.options.storage.clone(), errno };
         if let Err(errno) = overlay.use_reserve() {

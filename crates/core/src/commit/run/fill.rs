@@ -6,10 +6,11 @@ use hashbrown::HashSet;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-use super::work::{Result, Work, unusable_journal};
+use super::work::{Result, Way, Work, unusable_journal};
 use crate::commit::error::{CommitError, no_stage};
 use crate::commit::known::Known;
 use crate::commit::links::Links;
+use crate::commit::make::Ready;
 use crate::commit::path::on_the_way;
 use crate::commit::plan::Make;
 use crate::commit::stage::NoStage;
@@ -118,6 +119,11 @@ impl Work<'_> {
     ) -> Result<()> {
         let CommitProgram { steps, kept, renewed, .. } = program;
         let links = Links::of(self.stored_tree(), stages, kept);
+        let early = match self.way {
+            Way::Lent(_, early) => early,
+            Way::Paths => None,
+        };
+        let ready = Ready { links, early };
         // The directory that the last one was in stays known: else what its META says would be
         // read anew for each of its entries.
         let mut near: Option<(Path, NodeRef<'_>)> = None;
@@ -129,7 +135,7 @@ impl Work<'_> {
                 near = overlay.reach(dir).map_err(failed)?.map(|node| (dir.into(), node));
             }
             let made =
-                make.make((overlay, &links), (&self.base, stages)).map_err(
+                make.make((overlay, &ready), (&self.base, stages)).map_err(
                     |errno| match errno {
                         Errno::STALE if make.is_part() => {
                             CommitError::Outdated { path: path.clone() }

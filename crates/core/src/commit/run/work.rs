@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::CommitProgress;
 use crate::commit::base::Base;
 use crate::commit::error::CommitError;
+use crate::commit::live::Early;
 use crate::commit::stage::Stage;
 use crate::commit::stages::Stages;
 use crate::format::commit::{Damaged, Head, StagePlace, Step, Token};
@@ -30,8 +31,8 @@ pub(super) type Result<T> = std::result::Result<T, CommitError>;
 pub(in crate::commit) enum Way<'a> {
     /// By their paths: they are not mounted.
     Paths,
-    /// By the descriptors of a mount that lends them.
-    Lent(&'a Overlay),
+    /// By the descriptors of a mount that lends them, with what was copied before.
+    Lent(&'a Overlay, Option<&'a Early>),
 }
 
 /// What all parts of a commit are about.
@@ -143,7 +144,7 @@ pub(super) fn open_base(
     };
     let opened = match way {
         Way::Paths => Base::open(&options.base),
-        Way::Lent(overlay) => Base::of_overlay(overlay),
+        Way::Lent(overlay, _) => Base::of_overlay(overlay),
     };
     // A storage at rest need not say that it was mounted so.
     let across = options.submounts || stages.iter().any(|place| !place.mount.is_empty());

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::out::Out;
 use crate::control::client::{self, Channel};
-use crate::control::wire::{COMPLAINT, Request};
+use crate::control::wire::{COMPLAINT, PROGRESS, Progress, Request};
 use crate::exit::{Failure, code};
 
 /// Asks, and hands on what comes.
@@ -18,7 +18,19 @@ pub fn show<T: Default + DeserializeOwned>(
     request: &Request,
     out: &mut Out,
 ) -> Result<T, Failure> {
-    let line = hand_on(channel, request, out).map_err(|error| {
+    show_with(channel, request, (out, &mut |_| {}))
+}
+
+/// The same. `each` is told how far it is.
+///
+/// # Errors
+/// As [`show`].
+pub fn show_with<T: Default + DeserializeOwned>(
+    channel: &Channel,
+    request: &Request,
+    to: (&mut Out, &mut dyn FnMut(Progress)),
+) -> Result<T, Failure> {
+    let line = hand_on(channel, request, to).map_err(|error| {
         Failure::new(code::FAILURE, format!("the daemon of the mount does not answer: {error}"))
     })?;
     if let Some(trouble) = client::trouble(&line) {
@@ -33,7 +45,11 @@ pub fn show<T: Default + DeserializeOwned>(
 }
 
 /// The result is what follows the last part.
-fn hand_on(channel: &Channel, request: &Request, out: &mut Out) -> io::Result<String> {
+fn hand_on(
+    channel: &Channel,
+    request: &Request,
+    (out, each): (&mut Out, &mut dyn FnMut(Progress)),
+) -> io::Result<String> {
     let mut answer = channel.ask(request)?;
     let (mut head, mut part) = ([0; 4], Vec::new());
     let mut line = String::new();
@@ -44,7 +60,7 @@ fn hand_on(channel: &Channel, request: &Request, out: &mut Out) -> io::Result<St
         }
         answer.read_exact(&mut head)?;
         let head = u32::from_ne_bytes(head);
-        let len = head & !COMPLAINT;
+        let len = head & !(COMPLAINT | PROGRESS);
         if len == 0 {
             break;
         }
@@ -52,6 +68,8 @@ fn hand_on(channel: &Channel, request: &Request, out: &mut Out) -> io::Result<St
         (&mut answer).take(len.into()).read_to_end(&mut part)?;
         if head & COMPLAINT != 0 {
             out.complain(&part);
+        } else if head & PROGRESS != 0 {
+            each(serde_json::from_slice(&part)?);
         } else if !out.put(&part) {
             return Ok(line);
         }

@@ -31,13 +31,24 @@ impl Bar {
         Bar { bar, begun: Instant::now(), shows: Cell::new(quiet), bytes }
     }
 
-    /// So much is done.
-    pub fn show(&self, progress: CommitProgress) {
+    /// So many bytes are copied; the rest is done at once.
+    pub fn copied(&self, bytes: u64) {
+        self.appear();
+        self.bar.set_message("copying ahead of the commit");
+        self.bar.set_position(bytes);
+    }
+
+    fn appear(&self) {
         if !self.shows.get() && self.begun.elapsed() >= PATIENCE {
             self.shows.set(true);
             // It stays hidden where there is no terminal.
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+    }
+
+    /// So much is done.
+    pub fn show(&self, progress: CommitProgress) {
+        self.appear();
         let CommitProgress { done, all, bytes } = progress;
         self.bar.set_message(format!("step {done} of {all}"));
         if self.bytes == 0 {

@@ -1,5 +1,6 @@
 //! A commit of a live mount: what the command asks for, and what the daemon does.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +11,7 @@ use mini_fo_core::{
     Change, CommitSide, CommitWish, Committed, InUse, LiveCommitError, OpenNow, Overlay, Renewed,
 };
 
+use super::bar::Bar;
 use super::choice::Choice;
 use super::list::{self, Form, Line, Listing, Sums, touches};
 use super::{Outcome, Shown, others, patch, refused, show_args};
@@ -18,7 +20,7 @@ use crate::cli::changes::out::Out;
 use crate::cli::changes::quote::quoted;
 use crate::cli::changes::{live, question};
 use crate::control::client::Channel;
-use crate::control::wire::{CommitForm, CommitSeen, OtherMount, PathBytes, Request};
+use crate::control::wire::{CommitForm, CommitSeen, OtherMount, PathBytes, Progress, Request};
 use crate::exit::{Failure, code};
 
 /// Commits what was asked for of a live mount.
@@ -144,7 +146,16 @@ fn sums_of(seen: &CommitSeen) -> Sums {
 
 fn ask(args: &CommitArgs, channel: &Channel, form: CommitForm) -> Result<CommitSeen, Failure> {
     let mut out = Out::new(&show_args(args), form.json || form.quiet);
-    let seen = live::show(channel, &Request::Commit(form), &mut out)?;
+    let bar = Cell::new(None);
+    let mut each = |Progress { done, all }: Progress| {
+        let shown: Bar = bar.take().unwrap_or_else(|| Bar::new(false, all));
+        shown.copied(done);
+        bar.set(Some(shown));
+    };
+    let form = CommitForm { progress: !(form.dry_run || args.quiet), ..form };
+    let seen = live::show_with(channel, &Request::Commit(form), (&mut out, &mut each));
+    bar.take().iter().for_each(Bar::end);
+    let seen = seen?;
     out.finish()?;
     Ok(seen)
 }
@@ -157,6 +168,9 @@ pub struct Site<'a> {
     pub storage: &'a Path,
     /// What programs have open.
     pub open_now: &'a dyn Fn() -> OpenNow,
+    /// Bytes that were copied, of how many, while all is served still. `false`: nobody wants
+    /// it any more.
+    pub each: &'a dyn Fn(u64, u64) -> bool,
     /// Nodes are other objects, with the same content. Nothing is served meanwhile.
     pub renew: &'a dyn Fn(&Renewed),
     /// The same for the kernel, which may wait for what is served.
@@ -291,7 +305,11 @@ impl Work<'_> {
             (site.renew)(&these);
             renewed = these;
         };
-        let done = site.overlay.commit_live(site.open_now, &mut plan, &mut renew);
+        let done = site.overlay.commit_live(
+            site.open_now,
+            &mut plan,
+            (&mut |done, all| (site.each)(done, all), &mut renew),
+        );
         (site.tell)(&renewed);
         let committed = match done {
             Err(LiveCommitError::Commit(error)) => return Err(refused::commit(error, site.base)),
