@@ -27,7 +27,7 @@ mod tests;
 mod tryout;
 
 pub use error::CommitError;
-pub use live::{Another, InUse, LiveCommitError, OpenNow, Renewed};
+pub use live::{Another, CommitListener, InUse, LiveCommitError, OpenNow, Renewed};
 pub use plan::{CommitEntry, CommitFate, CommitPlan, CommitRefusal, CommitSide, CommitWish, Make};
 pub use run::{
     CommitProgress, Committed, FinishedCommit, UnfinishedCommit, finish_commit, unfinished_commit,

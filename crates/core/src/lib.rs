@@ -47,9 +47,9 @@ pub use changes::{
     FoundChange, RestOptions, UnreadChange, changes_at_rest, layers_at_rest, writing_at_rest,
 };
 pub use commit::{
-    Another, CommitEntry, CommitError, CommitFate, CommitPlan, CommitProgress, CommitRefusal,
-    CommitSide, CommitWish, Committed, FinishedCommit, InUse, LiveCommitError, OpenNow, Renewed,
-    UnfinishedCommit, finish_commit, unfinished_commit,
+    Another, CommitEntry, CommitError, CommitFate, CommitListener, CommitPlan, CommitProgress,
+    CommitRefusal, CommitSide, CommitWish, Committed, FinishedCommit, InUse, LiveCommitError,
+    OpenNow, Renewed, UnfinishedCommit, finish_commit, unfinished_commit,
 };
 pub use discard::{DiscardTie, Discarded};
 pub use format::name::{BadMetaName, META_NAME, MetaName, NAME_MAX, Name};

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mini_fo_core::{
-    Change, CommitSide, CommitWish, InUse, LiveCommitError, OpenFile, OpenMode, OpenNow, Overlay,
-    RenameMode,
+    Change, CommitListener, CommitSide, CommitWish, InUse, LiveCommitError, OpenFile, OpenMode,
+    OpenNow, Overlay, RenameMode,
 };
 
 use scene::{Dice, Scene, Tree};
@@ -63,7 +63,8 @@ impl Mount {
             assert!(!plan.has_conflicts(), "{:?}", plan.entries);
             plan.entries.iter().any(|_| true).then_some(plan)
         };
-        let done = self.tree.0.commit_live(&open_now, &mut plan, (meanwhile, &mut |_| {}));
+        let told = CommitListener { each: meanwhile, tell: &mut |_| {} };
+        let done = self.tree.0.commit_live(&open_now, &mut plan, told);
         done.map(|done| done.map(|done| done.bytes))
     }
 

@@ -384,7 +384,8 @@ fn a_file_stays_open_to_all_in_a_live_commit() {
     let mut told = Vec::new();
     let open_now = mini_fo_core::OpenNow::default;
     let mut tell = |renewed: mini_fo_core::Renewed| told.extend(renewed.nodes);
-    let done = tree.0.commit_live(&open_now, &mut plan, (&mut |_, _| true, &mut tell));
+    let listener = mini_fo_core::CommitListener { each: &mut |_, _| true, tell: &mut tell };
+    let done = tree.0.commit_live(&open_now, &mut plan, listener);
     assert_eq!(done.unwrap().unwrap().bytes, 13);
     assert!(matches!(told[..], [another] if another.node == node));
     assert_eq!(tree.0.getattr(node).unwrap().ino, ino(&scene.base.join("a")));

@@ -54,16 +54,23 @@ impl Content {
     }
 }
 
-/// Files that content consists of, and how they were at one time: identity, bytes, times of
-/// modification and of change.
+/// Files that content consists of, and how they were at one time.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(Vec<((u64, u64), u64, Timestamp, Timestamp)>);
+pub(crate) struct Stamp(Vec<FileStamp>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct FileStamp {
+    object: (u64, u64),
+    size: u64,
+    mtime: Timestamp,
+    ctime: Timestamp,
+}
 
 impl Stamp {
     /// None of them was changed after this time (seconds), but for the first if `first` may.
     pub fn is_older(&self, than: i64, first: bool) -> bool {
         let counts = self.0.iter().skip(first.into());
-        counts.map(|(.., changed)| changed.sec).all(|changed| changed < than)
+        counts.map(|file| file.ctime.sec).all(|changed| changed < than)
     }
 }
 
@@ -77,8 +84,12 @@ impl Content {
         loop {
             let (Data::File(file) | Data::Mixed(file, _)) = data;
             let stat = sys::stat_fd(file)?;
-            let times = (stat.stx_mtime.into(), stat.stx_ctime.into());
-            files.push((sys::dev_ino(&stat), stat.stx_size, times.0, times.1));
+            files.push(FileStamp {
+                object: sys::dev_ino(&stat),
+                size: stat.stx_size,
+                mtime: stat.stx_mtime.into(),
+                ctime: stat.stx_ctime.into(),
+            });
             match data {
                 Data::File(_) => return Ok(Stamp(files)),
                 Data::Mixed(_, partial) => data = partial.base(),

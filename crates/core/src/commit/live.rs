@@ -90,6 +90,15 @@ impl From<OpenError> for LiveCommitError {
 
 type Result<T> = std::result::Result<T, LiveCommitError>;
 
+/// Who is told of a commit.
+pub struct CommitListener<'a> {
+    /// Bytes that were copied ahead, and of how many. `false` from it: nothing is wanted any
+    /// more.
+    pub each: &'a mut dyn FnMut(u64, u64) -> bool,
+    /// What has become of nodes.
+    pub tell: &'a mut dyn FnMut(Renewed),
+}
+
 impl Overlay {
     /// Commits what `plan` says of an overlay that shows the same as this one, and of what
     /// is in use; it may be asked again, when more turns out to be. `None` from it: nothing
@@ -105,7 +114,7 @@ impl Overlay {
         &self,
         open_now: &dyn Fn() -> OpenNow,
         plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
-        (each, tell): (&mut dyn FnMut(u64, u64) -> bool, &mut dyn FnMut(Renewed)),
+        CommitListener { each, tell }: CommitListener<'_>,
     ) -> Result<Option<Committed>> {
         self.check_fit()?;
         // Nothing is being opened while that begins.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mini_fo_core::{CommitSide, CommitWish, InUse, LiveCommitError, OpenNow, Overlay, Renewed};
+use mini_fo_core::{
+    CommitListener, CommitSide, CommitWish, InUse, LiveCommitError, OpenNow, Overlay, Renewed,
+};
 
 use super::super::naive::Time;
 use super::super::tree::snapshot;
@@ -33,7 +35,8 @@ impl Driver {
                 }
             }
         };
-        match overlay.commit_live(&open_now, &mut plan, (&mut |_, _| true, &mut |_: Renewed| {})) {
+        let told = CommitListener { each: &mut |_, _| true, tell: &mut |_: Renewed| {} };
+        match overlay.commit_live(&open_now, &mut plan, told) {
             Err(LiveCommitError::Unfit { .. } | LiveCommitError::LostName) => return Ok(()),
             Err(error) => return Err(format!("a commit: {error}")),
             Ok(_) => {}

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use mini_fo_core::commit_steps::Part;
 use mini_fo_core::{
-    Change, CommitSide, CommitWish, Committed, InUse, LiveCommitError, OpenNow, Overlay, Renewed,
+    Change, CommitListener, CommitSide, CommitWish, Committed, InUse, LiveCommitError, OpenNow,
+    Overlay, Renewed,
 };
 
 use super::bar::Bar;
@@ -305,11 +306,9 @@ impl Work<'_> {
             (site.renew)(&these);
             renewed = these;
         };
-        let done = site.overlay.commit_live(
-            site.open_now,
-            &mut plan,
-            (&mut |done, all| (site.each)(done, all), &mut renew),
-        );
+        let told =
+            CommitListener { each: &mut |done, all| (site.each)(done, all), tell: &mut renew };
+        let done = site.overlay.commit_live(site.open_now, &mut plan, told);
         (site.tell)(&renewed);
         let committed = match done {
             Err(LiveCommitError::Commit(error)) => return Err(refused::commit(error, site.base)),
