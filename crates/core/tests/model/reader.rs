@@ -75,6 +75,7 @@ pub fn read(base: &Path, storage: &Path, meta: &'static str) -> BTreeMap<Vec<u8>
         base: Some(base.to_owned()),
         storage: Some(storage.to_owned()),
         escaped: is_escaped(storage),
+        told_by_root: has_feature(storage, b"far"),
         far: &read_meta(storage).far,
         own_place: Some(Vec::new()),
     };
@@ -91,6 +92,8 @@ struct Dirs<'a> {
     storage: Option<PathBuf>,
     /// Names in the storage are escaped.
     escaped: bool,
+    /// The root tells of deletions, or has done so.
+    told_by_root: bool,
     /// What the root tells of directories that the storage may lack.
     far: &'a BTreeMap<Vec<u8>, Far>,
     /// The path of the base directory, if it shows at its own place.
@@ -98,9 +101,13 @@ struct Dirs<'a> {
 }
 
 fn is_escaped(storage: &Path) -> bool {
+    has_feature(storage, b"escaped")
+}
+
+fn has_feature(storage: &Path, feature: &[u8]) -> bool {
     let meta = std::fs::read(storage.join(OsStr::from_bytes(reserved()))).unwrap_or_default();
     let features = meta.split(|byte| *byte == b'\n').rfind(|line| line.starts_with(b"f "));
-    features.is_some_and(|line| line.split(|byte| *byte == b' ').any(|word| word == b"escaped"))
+    features.is_some_and(|line| line.split(|byte| *byte == b' ').any(|word| word == feature))
 }
 
 /// The name of a storage entry (section 11 of the format).
@@ -148,7 +155,9 @@ fn read_dir(dirs: &Dirs<'_>, path: &[u8], found: &mut BTreeMap<Vec<u8>, Object>)
         let hidden = meta.hidden.contains(name) || far.is_some_and(|far| far.hidden.contains(name));
         let own = at(&dirs.base, name);
         if let Some(own) = own.as_ref().filter(|_| stored.is_some() || meta.hidden.contains(name)) {
-            prints::check(&meta, dirs, (path, name), own);
+            // What the root told of may have come here, for something that was not made then.
+            let may_lack = stored.is_none() && dirs.told_by_root;
+            prints::check((&meta, may_lack), dirs, (path, name), own);
         }
         let own = own.filter(|_| !hidden);
         let redirected = meta.redirects.get(name).and_then(|target| {
