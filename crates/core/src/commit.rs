@@ -9,6 +9,7 @@
 mod base;
 mod compare;
 mod dress;
+mod early;
 mod error;
 mod forget;
 mod known;

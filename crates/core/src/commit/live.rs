@@ -7,23 +7,23 @@
 //! somebody has open or mapped stay in the storage, changed or not (`live/in_use.rs`): what
 //! is written to them may pass the overlay by, and whoever reads them is to see it.
 
-mod early;
 mod in_use;
 mod nodes;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use thiserror::Error;
 
-pub(super) use self::early::Early;
 pub use self::in_use::{InUse, OpenNow};
 pub use self::nodes::{Another, Renewed};
+use super::early::Early;
 use super::error::CommitError;
-use super::plan::CommitPlan;
+use super::plan::{CommitFate, CommitPlan};
 use super::run::{Committed, Way};
-use crate::format::commit::CommitState;
+use crate::format::commit::{CommitState, Path};
 use crate::interface::error::{OpenError, Warning};
 use crate::reach::gate::Shut;
 use crate::reach::overlay::Overlay;
@@ -39,6 +39,10 @@ const LOOKS: u32 = 5;
 
 /// ... and so long afterwards.
 const BETWEEN: Duration = Duration::from_millis(30);
+
+/// Files of fewer bytes are copied when their turn comes: that takes no longer than to look
+/// whether they are what they were.
+const LEAST: u64 = 64 << 10;
 
 /// Why nothing of a live mount was committed.
 #[derive(Debug, Error)]
@@ -103,7 +107,7 @@ impl Overlay {
     /// Commits what `plan` says of an overlay that shows the same as this one, and of what
     /// is in use; it may be asked again, when more turns out to be. `None` from it: nothing
     /// is done. The first time it is asked of this overlay, which is served still, and large
-    /// contents of that plan are copied then (`live/early.rs`); `each` is told of bytes that
+    /// contents of that plan are copied then (`early.rs`); `each` is told of bytes that
     /// were, and of all, and says whether it is to go on. `tell` gets what has become of the nodes, before anything is served again: it
     /// waits for nobody who may wait for that, and so not for the kernel.
     ///
@@ -119,19 +123,21 @@ impl Overlay {
         self.check_fit()?;
         // Nothing is being opened while that begins.
         let watch = self.shut(PATIENCE).and_then(|_shut| self.written.watch());
-        let copied = watch.as_ref().map(|_| self.copy_early(open_now, plan, each)).transpose()?;
-        let (mut early, kept) = copied.unzip();
+        let wanted = match watch {
+            Some(_) => self.large_contents(open_now, plan).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let copied = self.copy_early(wanted, each).ok_or(LiveCommitError::Unwanted)?;
+        let (mut early, kept) = copied;
         let (shut, in_use) = self.shut_when_closed(open_now)?;
         if in_use.has_lost_name(self).map_err(LiveCommitError::Storage)? {
             return Err(LiveCommitError::LostName);
         }
-        if let (Some(early), Some(watch)) = (&mut early, &watch) {
-            early.drop_written(watch);
-        }
+        watch.iter().for_each(|watch| early.drop_written(watch));
         let ready = self.make_ready(&in_use);
         ready.map_err(LiveCommitError::Storage)?;
         let done = sys::with_umask(0o077, 0, |_| match self.lend() {
-            Ok(()) => self.commit_lent(in_use, early.as_ref(), plan),
+            Ok(()) => self.commit_lent(in_use, &early, plan),
             Err(errno) => Err(LiveCommitError::Storage(errno)),
         });
         let done = self.go_on(done, tell);
@@ -152,6 +158,22 @@ impl Overlay {
     /// It cannot be read.
     pub fn has_path(&self, path: &[u8]) -> sys::Result<bool> {
         Ok(self.reach(path)?.is_some())
+    }
+
+    /// Paths of large files that go, the largest first, with their bytes.
+    fn large_contents(
+        &self,
+        open_now: &dyn Fn() -> OpenNow,
+        plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
+    ) -> sys::Result<Vec<(Path, u64)>> {
+        let _pass = self.pass()?;
+        let Some(plan) = plan(self, &self.in_use(open_now())) else { return Ok(Vec::new()) };
+        let goes = |fate| matches!(fate, CommitFate::Goes | CommitFate::Follows);
+        let large = plan.entries.iter().filter(|entry| goes(entry.fate) && entry.bytes >= LEAST);
+        let mut large: Vec<(Path, u64)> =
+            large.map(|entry| (entry.path.clone(), entry.bytes)).collect();
+        large.sort_by_key(|(_, bytes)| Reverse(*bytes));
+        Ok(large)
     }
 
     /// A commit is possible while it is mounted.
@@ -196,7 +218,7 @@ impl Overlay {
     fn commit_lent(
         &self,
         mut in_use: InUse,
-        early: Option<&Early>,
+        early: &Early,
         plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
     ) -> Result<Option<Committed>> {
         let borrower = self.beside(false)?.begin_beside()?;

@@ -7,8 +7,8 @@ use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::base::Base;
+use super::early::Early;
 use super::links::Links;
-use super::live::Early;
 use super::plan::Make;
 use super::stage::Stage;
 use super::stages::Stages;

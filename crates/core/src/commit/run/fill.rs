@@ -120,7 +120,7 @@ impl Work<'_> {
         let CommitProgram { steps, kept, renewed, .. } = program;
         let links = Links::of(self.stored_tree(), stages, kept);
         let early = match self.way {
-            Way::Lent(_, early) => early,
+            Way::Lent(_, early) => Some(early),
             Way::Paths => None,
         };
         let ready = Ready { links, early };

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use super::CommitProgress;
 use crate::commit::base::Base;
+use crate::commit::early::Early;
 use crate::commit::error::CommitError;
-use crate::commit::live::Early;
 use crate::commit::stage::Stage;
 use crate::commit::stages::Stages;
 use crate::format::commit::{Damaged, Head, StagePlace, Step, Token};
@@ -32,7 +32,7 @@ pub(in crate::commit) enum Way<'a> {
     /// By their paths: they are not mounted.
     Paths,
     /// By the descriptors of a mount that lends them, with what was copied before.
-    Lent(&'a Overlay, Option<&'a Early>),
+    Lent(&'a Overlay, &'a Early),
 }
 
 /// What all parts of a commit are about.

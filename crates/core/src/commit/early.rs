@@ -7,18 +7,14 @@
 //! since by anybody who could write to it by a mapping, which need not show there.
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use super::LiveCommitError;
-use super::in_use::{InUse, OpenNow};
+use super::base::Unnamed;
 use crate::changes::{Content, Stamp};
-use crate::commit::base::Unnamed;
-use crate::commit::plan::{CommitFate, CommitPlan};
 use crate::format::commit::Path;
 use crate::format::time::Timestamp;
 use crate::interface::types::NodeId;
@@ -28,17 +24,13 @@ use crate::state::written::Watch;
 use crate::sys::Result;
 use crate::sys::descriptors::Ticket;
 
-/// Files of fewer bytes are copied when their turn comes: that takes no longer than to look
-/// whether they are what they were.
-const LEAST: u64 = 64 << 10;
-
 /// Where the file system's clock is coarse: so old a change must be, in seconds, that a later
 /// one is sure to have another time.
 const TICK: i64 = 3;
 
 /// Copies by the paths of the tree.
 #[derive(Default)]
-pub(in crate::commit) struct Early {
+pub(super) struct Early {
     copies: RefCell<HashMap<Path, Copied>>,
 }
 
@@ -75,48 +67,25 @@ impl Drop for Kept<'_> {
 }
 
 impl Overlay {
-    /// Copies the contents of what is to be committed, the largest first, as far as there is
+    /// Copies the contents of these files, with their bytes, in this order, as far as there is
     /// room. `each` is told of bytes that were copied, and of all; `false` from it: nothing
-    /// is wanted any more.
-    ///
-    /// # Errors
-    /// That.
+    /// is wanted any more, and `None` the result.
     pub(super) fn copy_early(
         &self,
-        open_now: &dyn Fn() -> OpenNow,
-        plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
+        wanted: Vec<(Path, u64)>,
         each: &mut dyn FnMut(u64, u64) -> bool,
-    ) -> std::result::Result<(Early, Kept<'_>), LiveCommitError> {
+    ) -> Option<(Early, Kept<'_>)> {
         let (mut early, mut kept) = (Early::default(), Kept(self, Vec::new()));
-        let wanted = self.worth_it(open_now, plan);
-        let copied = wanted
-            .and_then(|wanted| self.copy_all(wanted, (early.copies.get_mut(), &mut kept.1), each));
-        match copied {
+        match self.copy_all(wanted, (early.copies.get_mut(), &mut kept.1), each) {
             Ok(true) => {}
-            Ok(false) => return Err(LiveCommitError::Unwanted),
+            Ok(false) => return None,
             // Whether there is room is told by who needs it.
             Err(errno) => {
                 tracing::debug!("nothing is copied early: {errno}");
                 early = Early::default();
             }
         }
-        Ok((early, kept))
-    }
-
-    /// Paths of large files that go, with their bytes.
-    fn worth_it(
-        &self,
-        open_now: &dyn Fn() -> OpenNow,
-        plan: &mut dyn FnMut(&Overlay, &InUse) -> Option<CommitPlan>,
-    ) -> Result<Vec<(Path, u64)>> {
-        let _pass = self.pass()?;
-        let Some(plan) = plan(self, &self.in_use(open_now())) else { return Ok(Vec::new()) };
-        let goes = |fate| matches!(fate, CommitFate::Goes | CommitFate::Follows);
-        let large = plan.entries.iter().filter(|entry| goes(entry.fate) && entry.bytes >= LEAST);
-        let mut large: Vec<(Path, u64)> =
-            large.map(|entry| (entry.path.clone(), entry.bytes)).collect();
-        large.sort_by_key(|(_, bytes)| Reverse(*bytes));
-        Ok(large)
+        Some((early, kept))
     }
 
     fn copy_all<'a>(
