@@ -24,7 +24,7 @@ pub type Value = Option<Box<[u8]>>;
 /// come and what has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
-    /// Which one, of those that [`Head::stages`] names, counted from 0.
+    /// Which one, of those that `Head::stages` names, counted from 0.
     pub stage: u16,
     /// It and no other slot of the commit has this number.
     pub number: u32,
