@@ -49,7 +49,9 @@ impl WorkDir {
             NEXT.fetch_add(1, Ordering::Relaxed)
         ));
         fs::create_dir(&path).expect("a work directory");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        // Closed to who searches all of the system, as a run of another user may: that would
+        // move times of access.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o711)).expect("chmod");
         WorkDir(path)
     }
 
