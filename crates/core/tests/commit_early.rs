@@ -164,6 +164,39 @@ fn what_changes_while_contents_are_copied_comes_as_it_is_then() {
     tree.0.finish();
 }
 
+/// What new files of a directory of the base get by themselves is not what the tree shows.
+#[test]
+fn a_copy_inherits_no_access_list() {
+    let Some(mount) = Mount::new() else { return };
+    // u::rwx, u:1000:rwx, g::r-x, m::rwx, o::r-x (linux/posix_acl_xattr.h).
+    let entries = [
+        (1u16, 7u16, u32::MAX),
+        (2, 7, 1000),
+        (4, 5, u32::MAX),
+        (16, 7, u32::MAX),
+        (32, 5, u32::MAX),
+    ];
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(rights.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    let dir = mount.scene.base.join("d");
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(&dir, "system.posix_acl_default", &list, flags).is_err() {
+        return eprintln!("skipped: no access lists here");
+    }
+    mount.tree.write("moved", &large(b'm', 100_000));
+    mount.tree.rename("moved", "d/moved", RenameMode::Replace);
+    assert!(mount.commit(&mut |_, _| true).unwrap().is_some());
+    mount.check_base("the commit");
+    let moved = dir.join("moved");
+    let got = rustix::fs::getxattr(&moved, "system.posix_acl_access", &mut [0u8; 256][..]);
+    assert_eq!(got.err(), Some(rustix::io::Errno::NODATA));
+    mount.tree.0.finish();
+}
+
 #[test]
 fn who_asks_may_go_while_contents_are_copied() {
     let Some(mount) = Mount::new() else { return };

@@ -94,7 +94,7 @@ pub(super) struct Unnamed(Dirs);
 impl Unnamed {
     /// In the base of an overlay, by the mount that it was opened by.
     pub fn of_overlay(overlay: &Overlay) -> Result<Unnamed> {
-        root_of(overlay).map(|root| Unnamed(Dirs::of(root)))
+        root_of(overlay).map(|root| Unnamed(Dirs::of(root).across(overlay.submounts)))
     }
 
     /// One on the file system that a path lies on, or would. Errors as
@@ -104,7 +104,7 @@ impl Unnamed {
         loop {
             match self.0.dir(above) {
                 Err(Errno::NOENT | Errno::NOTDIR) if !above.is_empty() => above = parent(above),
-                dir => return sys::create_private_unnamed((*dir?).as_fd()),
+                dir => return unlisted(sys::create_private_unnamed((*dir?).as_fd())?),
             }
         }
     }
@@ -112,6 +112,14 @@ impl Unnamed {
     /// Hands everything to the device.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(self.0.root())
+    }
+}
+
+/// Takes away the access list that a file has inherited: nothing of that is in the tree.
+fn unlisted(file: OwnedFd) -> Result<OwnedFd> {
+    match sys::remove_xattr(Spot::Fd(file.as_fd()), b"system.posix_acl_access") {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(file),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -107,9 +107,10 @@ impl Overlay {
     /// Commits what `plan` says of an overlay that shows the same as this one, and of what
     /// is in use; it may be asked again, when more turns out to be. `None` from it: nothing
     /// is done. The first time it is asked of this overlay, which is served still, and large
-    /// contents of that plan are copied then (`early.rs`); `each` is told of bytes that
-    /// were, and of all, and says whether it is to go on. `tell` gets what has become of the nodes, before anything is served again: it
-    /// waits for nobody who may wait for that, and so not for the kernel.
+    /// contents of that plan are copied then (`early.rs`); `each` is told of bytes that were,
+    /// and of all, and says whether it is to go on. `tell` gets what has become of the nodes,
+    /// before anything is served again: it waits for nobody who may wait for that, and so not
+    /// for the kernel.
     ///
     /// # Errors
     /// But for [`LiveCommitError::Lost`], as at rest: the base is as it was, unless the error
